@@ -1,0 +1,110 @@
+"""The command line: serve (when nothing is said), migrate, and what an admin does on the machine itself."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import msgspec
+import uvicorn
+
+from app.base import config, log
+from app.base.config import SettingError, Settings
+from app.base.database import Database, DatabaseError
+from app.base.folder import Folder, FolderError
+from app.base.migrate import migrate
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="atelier", description="Atelier, a self-hosted AI studio.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("serve", help="run the studio (the default)")
+    commands.add_parser("migrate", help="bring the database up to this program, without serving")
+    asked = parser.parse_args(arguments)
+    log.start(human=sys.stderr.isatty())
+    try:
+        settings = config.load(os.environ)
+        if asked.command == "migrate":
+            return asyncio.run(_migrate(settings))
+        return asyncio.run(_serve(settings))
+    except (SettingError, FolderError, DatabaseError, ValueError) as problem:
+        print(f"atelier: {problem}", file=sys.stderr)
+        return 2
+
+
+async def _serve(settings: Settings) -> int:
+    from app.main import Server, build, listening, opened
+
+    try:
+        listener = listening(settings.host, settings.port)
+    except OSError as problem:
+        raise SettingError(
+            f"ATELIER_HOST and ATELIER_PORT name {settings.host}:{settings.port}, where this program cannot listen"
+            f" ({problem.strerror})"
+        ) from None
+    with listener:
+        settings = _with_port(settings, listener.getsockname()[1])
+        async with opened(settings) as program:
+            server = Server(_uvicorn(settings, build(program)))
+            _stop_on_signals(server)
+            serving = asyncio.create_task(server.serve([listener]))
+            while not server.started and not serving.done():
+                await asyncio.sleep(0.01)
+            if server.started:
+                print(f"Atelier is running at {settings.public_url} (Ctrl+C stops it)", flush=True)
+            await serving
+            return 0 if server.started else 1
+
+
+def _with_port(settings: Settings, port: int) -> Settings:
+    """Port 0 takes a free one; the address that people use then names it."""
+    if settings.port == port:
+        return settings
+    url = settings.public_url.replace(f":{settings.port}", f":{port}")
+    return msgspec.structs.replace(settings, port=port, public_url=url)
+
+
+def _uvicorn(settings: Settings, app: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=3,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
+    )
+
+
+def _stop_on_signals(server: uvicorn.Server) -> None:
+    def stop() -> None:
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, stop)
+
+
+async def _migrate(settings: Settings) -> int:
+    from app.main import MIGRATIONS
+
+    folder = Folder(settings.data_dir)
+    folder.make()
+    folder.hold()
+    try:
+        database = Database(folder.database)
+        try:
+            applied = await migrate(database, MIGRATIONS)
+        finally:
+            await database.close()
+    finally:
+        folder.release()
+    print("\n".join(f"applied {name}" for name in applied) or "nothing to do")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""The lifespan task group: one list of loops with their periods, each kept alive, each last beat remembered.
+
+A crash inside a task group would leave the server answering with every loop dead, so each loop has a keeper that logs the
+break once, waits, starts anew, and logs once when it has healed.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from app.base import clock, log
+
+FIRST_PAUSE: Final = 0.5  # seconds after a break, doubling up to
+LONGEST_PAUSE: Final = 30.0
+
+logger = log.get("background")
+
+
+class Loop(msgspec.Struct, frozen=True):
+    """`turn` is called again and again with `period` seconds between; a turn that takes longer than `patience` seconds
+    counts as dead."""
+
+    name: str
+    turn: Callable[[], Awaitable[None]]
+    period: float
+    patience: float
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """How a loop does: when it last finished a turn, and what broke it since, if anything."""
+
+    name: str
+    last: datetime
+    broken: str | None
+    alive: bool
+
+
+class Background:
+    """The loops and their pulse."""
+
+    def __init__(self, loops: Sequence[Loop]) -> None:
+        self._loops = loops
+        self._last: dict[str, datetime] = {}
+        self._broken: dict[str, str] = {}
+
+    def beats(self) -> list[Beat]:
+        now = clock.now()
+        found = []
+        for loop in self._loops:
+            last = self._last.get(loop.name, now)
+            late = (now - last).total_seconds() > loop.period + loop.patience
+            found.append(Beat(loop.name, last, self._broken.get(loop.name), not late))
+        return found
+
+    @property
+    def alive(self) -> bool:
+        return all(beat.alive for beat in self.beats())
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the loops while the body runs."""
+        for loop in self._loops:
+            self._last[loop.name] = clock.now()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._keep(loop), name=loop.name) for loop in self._loops]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    async def _keep(self, loop: Loop) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                await loop.turn()
+            except Exception as problem:
+                if loop.name not in self._broken:
+                    logger.error("loop broke", loop=loop.name, exc_info=problem)
+                self._broken[loop.name] = type(problem).__name__
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_PAUSE, pause * 2)
+                continue
+            if self._broken.pop(loop.name, None):
+                logger.info("loop healed", loop=loop.name)
+            pause = FIRST_PAUSE
+            self._last[loop.name] = clock.now()
+            await asyncio.sleep(loop.period)

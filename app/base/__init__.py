@@ -1,0 +1,1 @@
+"""Tools that know neither the web nor any feature."""

@@ -1,0 +1,233 @@
+"""Settings: read from the environment once, checked, and handed down. Nothing else reads the environment."""
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+MB = 1024 * 1024
+
+
+class SettingError(Exception):
+    """One line that names the variable and says what it must be."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting of the program; secrets are left out of its repr."""
+
+    host: str
+    port: int
+    data_dir: Path
+    secret_key: str | None
+    public_url: str
+    trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    registration: str
+    simulator: str
+    simulator_speed: float
+    worker_seconds: float
+    catalog_seconds: float
+    job_timeout_seconds: float
+    rate_limits: bool
+    max_image_bytes: int
+    max_video_bytes: int
+    openrouter_api_key: str | None
+    openrouter_base_url: str
+
+    def __repr__(self) -> str:
+        return f"Settings(data_dir={str(self.data_dir)!r}, public_url={self.public_url!r})"
+
+    @property
+    def https(self) -> bool:
+        return self.public_url.startswith("https://")
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the built-in simulator plays the providers."""
+        return self.simulator == "on" or (self.simulator == "auto" and self.openrouter_api_key is None)
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One row of the README's table; `read` turns the text of the variable into its value or raises ValueError."""
+
+    name: str
+    field: str
+    default: str | None
+    read: Callable[[str], Any]
+    meaning: str
+
+
+def _number(low: float, high: float = float("inf")) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:
+            raise ValueError(f"a number from {low:g}" + (f" to {high:g}" if high != float("inf") else " on"))
+        return value
+
+    return read
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise ValueError("a port from 0 to 65535")
+    return port
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(" or ".join(allowed))
+        return text
+
+    return read
+
+
+def _origin(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError("an http or https address")
+    _ = parts.port  # a port out of range raises here
+    return text.rstrip("/")
+
+
+def _public_origin(text: str) -> str:
+    if urlsplit(text).path not in ("", "/"):
+        raise ValueError("an address without a path, as in https://studio.example.org")
+    return _origin(text)
+
+
+def _proxies(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _registration(text: str) -> str:
+    if text in ("open", "closed") or re.fullmatch(r"domain:[a-z0-9-]+(\.[a-z0-9-]+)+", text):
+        return text
+    raise ValueError("open, closed, or domain:example.org")
+
+
+def _secret(text: str) -> str:
+    if len(text) < 32:
+        raise ValueError("at least 32 characters")
+    return text
+
+
+def _megabytes(text: str) -> int:
+    return int(_number(0.01, 10_000)(text) * MB)
+
+
+def _switch(text: str) -> bool:
+    return _choice("on", "off")(text) == "on"
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("ATELIER_HOST", "host", "127.0.0.1", str, "address it listens on"),
+    Setting("ATELIER_PORT", "port", "8000", _port, "port it listens on; 0 takes a free one"),
+    Setting("ATELIER_DATA_DIR", "data_dir", "./data", Path, "database, media, secret; nothing is written elsewhere"),
+    Setting(
+        "ATELIER_SECRET_KEY",
+        "secret_key",
+        None,
+        _secret,
+        "signs tokens and cookies; made at first start and kept in the data folder",
+    ),
+    Setting(
+        "ATELIER_PUBLIC_URL",
+        "public_url",
+        None,
+        _public_origin,
+        "address people use, for links and callbacks; https turns on Secure and `__Host-` cookies and HSTS; default `http://HOST:PORT`",
+    ),
+    Setting(
+        "ATELIER_TRUSTED_PROXIES",
+        "trusted_proxies",
+        "",
+        _proxies,
+        "addresses or networks, with commas between, whose forwarded headers are believed",
+    ),
+    Setting("ATELIER_REGISTRATION", "registration", "open", _registration, "`open`, `closed`, or `domain:example.org`"),
+    Setting(
+        "ATELIER_SIMULATOR",
+        "simulator",
+        "auto",
+        _choice("auto", "on", "off"),
+        "`auto` (on while no provider key is set), `on`, `off`",
+    ),
+    Setting(
+        "ATELIER_SIMULATOR_SPEED",
+        "simulator_speed",
+        "1.0",
+        _number(0, 1000),
+        "factor on simulated delays; 0 is as fast as possible",
+    ),
+    Setting(
+        "ATELIER_WORKER_SECONDS",
+        "worker_seconds",
+        "15",
+        _number(0.05, 3600),
+        "how often a processing video is polled; queued jobs start at once",
+    ),
+    Setting(
+        "ATELIER_CATALOG_SECONDS",
+        "catalog_seconds",
+        "3600",
+        _number(1, 1_000_000),
+        "how often the model cache is refreshed",
+    ),
+    Setting(
+        "ATELIER_JOB_TIMEOUT_SECONDS",
+        "job_timeout_seconds",
+        "1800",
+        _number(1, 1_000_000),
+        "own deadline of a processing job",
+    ),
+    Setting(
+        "ATELIER_RATE_LIMITS", "rate_limits", "on", _switch, "`off` switches off every throttle (tests, benchmarks)"
+    ),
+    Setting(
+        "ATELIER_MAX_IMAGE_MB", "max_image_bytes", "10", _megabytes, "cap on a picture, uploaded or downloaded, in MB"
+    ),
+    Setting(
+        "ATELIER_MAX_VIDEO_MB", "max_video_bytes", "200", _megabytes, "cap on a clip, uploaded or downloaded, in MB"
+    ),
+    Setting("OPENROUTER_API_KEY", "openrouter_api_key", None, str, "key of OpenRouter; without one the simulator runs"),
+    Setting(
+        "OPENROUTER_BASE_URL",
+        "openrouter_base_url",
+        "https://openrouter.ai/api/v1",
+        _origin,
+        "any OpenRouter-compatible server may stand here, a loopback one too",
+    ),
+)
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """The settings that `environ` asks for; `SettingError` names the first wrong variable."""
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        text = environ.get(setting.name, "").strip() or setting.default
+        try:
+            values[setting.field] = None if text is None else setting.read(text)
+        except ValueError as problem:
+            secret = setting.field in ("secret_key", "openrouter_api_key")
+            shown = "" if secret else f" (it is {text!r})"
+            raise SettingError(f"{setting.name} must be {_wanted(problem)}{shown}") from None
+    if values["public_url"] is None:
+        host = values["host"]
+        values["public_url"] = f"http://{f'[{host}]' if ':' in host else host}:{values['port']}"
+    return Settings(**values)
+
+
+def _wanted(problem: ValueError) -> str:
+    text = str(problem)
+    if "could not convert" in text or "invalid literal" in text:
+        return "a number"
+    if "does not appear to be" in text or "has host bits set" in text:
+        return "addresses or networks with commas between"
+    if "Port" in text:
+        return "an address with a port from 0 to 65535"
+    return text

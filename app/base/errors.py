@@ -1,0 +1,93 @@
+"""What can go wrong, by meaning.
+
+    AtelierError
+    ├── Invalid            the input is wrong                      400
+    │   ├── TooLarge       ... because it is too large             413
+    │   └── WrongType      ... because it is not what it must be   415
+    ├── Denied             not signed in, or not allowed           401, 403
+    ├── Missing            not there, or not yours                 404
+    ├── Conflict           it clashes with what is                 409
+    ├── Gone               it was there once                       410
+    ├── Exhausted          too many or too much; come back later   429
+    ├── Upstream           a provider did not do its part          502
+    └── Unready            this program cannot serve just now      503
+
+Services raise them; only `web.errors` knows status codes. Every message is one sentence that may be shown to anybody.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class AtelierError(Exception):
+    """`message` is for people; `details` is for programs and must hold nothing secret."""
+
+    code: ClassVar[str] = "INTERNAL_ERROR"
+
+    def __init__(self, message: str, *, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: dict[str, Any] = dict(details or {})
+
+
+class Invalid(AtelierError):
+    """`fields` maps the name of each wrong field to what is wrong with it."""
+
+    code = "VALIDATION_ERROR"
+
+    def __init__(
+        self, message: str, *, fields: Mapping[str, str] | None = None, details: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(message, details=details)
+        self.fields = dict(fields or {})
+        if self.fields:
+            self.details["fields"] = self.fields
+
+
+class TooLarge(Invalid):
+    code = "FILE_TOO_LARGE"
+
+
+class WrongType(Invalid):
+    code = "INVALID_FILE_TYPE"
+
+
+class Denied(AtelierError):
+    """`signed_in` tells 'you may not' (True) from 'who are you' (False)."""
+
+    code = "FORBIDDEN"
+
+    def __init__(self, message: str, *, signed_in: bool = True) -> None:
+        super().__init__(message)
+        self.signed_in = signed_in
+
+
+class Missing(AtelierError):
+    code = "RESOURCE_NOT_FOUND"
+
+
+class Conflict(AtelierError):
+    code = "CONFLICT"
+
+
+class Gone(AtelierError):
+    code = "GONE"
+
+
+class Exhausted(AtelierError):
+    """`retry_after` is in seconds. `quota` tells a spent allowance from a rate."""
+
+    code = "RATE_LIMITED"
+
+    def __init__(self, message: str, *, retry_after: int, quota: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after = max(1, retry_after)
+        self.quota = quota
+
+
+class Upstream(AtelierError):
+    code = "UPSTREAM_ERROR"
+
+
+class Unready(AtelierError):
+    code = "SERVICE_UNAVAILABLE"

@@ -1,0 +1,47 @@
+"""Structured logs: one line an event, with the request and job it belongs to. Secrets are masked before they are written."""
+
+import logging
+import re
+import sys
+from typing import Any
+
+import structlog
+
+# What a key, token or password looks like in a URL, a header or a message.
+_SECRET = re.compile(
+    r"(?i)(bearer\s+|key\s+(?=[\w-]{8})|sk-or-|atl_|(?:token|key|password|secret|signature)=)[^\s\"'&,;]+"
+)
+
+
+def masked(text: str) -> str:
+    return _SECRET.sub(lambda found: found[1] + "…", text)
+
+
+def _mask(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {key: masked(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def start(*, human: bool) -> None:
+    """Coloured lines for a person at a terminal, JSON for everything else; both on stderr."""
+    ending: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        if human
+        else [structlog.processors.format_exc_info, _mask, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _mask,
+            *ending,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def get(name: str) -> structlog.typing.FilteringBoundLogger:
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(part=name)
+    return logger

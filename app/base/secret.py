@@ -1,0 +1,41 @@
+"""Secrets: made, kept and compared in one place. A token is only ever stored as its hash."""
+
+import contextlib
+import hashlib
+import os
+import secrets
+import time
+import uuid
+from pathlib import Path
+
+
+def new_id() -> str:
+    """An opaque id that sorts by the time it was made (UUIDv7, RFC 9562)."""
+    stamp = time.time_ns() // 1_000_000
+    value = (stamp << 80) | (7 << 76) | (secrets.randbits(12) << 64) | (2 << 62) | secrets.randbits(62)
+    return uuid.UUID(int=value).hex
+
+
+def new_token(prefix: str = "") -> str:
+    """256 bits of randomness in URL-safe text."""
+    return prefix + secrets.token_urlsafe(32)
+
+
+def fingerprint(token: str) -> str:
+    """SHA-256 in hex. Enough for random tokens, which cannot be guessed; passwords go through argon2."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def kept_secret(path: Path) -> str:
+    """The secret in the file at `path`, made at first use, readable by its owner only."""
+    with contextlib.suppress(FileNotFoundError):
+        text = path.read_text("ascii").strip()
+        if len(text) >= 32:
+            return text
+        raise ValueError(f"the secret in {path.name} is damaged: restore it, or delete it to sign everybody out")
+    text = secrets.token_urlsafe(48)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    return text

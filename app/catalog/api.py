@@ -1,0 +1,40 @@
+"""The models on offer, for programs."""
+
+from litestar import Router, get
+from litestar.di import NamedDependency
+from litestar.params import FromQuery
+
+from app.accounts.guards import signed_in
+from app.base.paging import Part
+from app.catalog.schemas import Model, ModelOut
+from app.catalog.service import Catalog
+from app.web import paging
+from app.web.openapi import BEARER, refusals
+
+
+class ModelList(paging.Page[ModelOut]):
+    """A page of models."""
+
+
+@get("/ai/models", responses=refusals(400, 401), summary="The models on offer, by name")
+async def models(
+    catalog: NamedDependency[Catalog],
+    output: FromQuery[str | None] = None,
+    input: FromQuery[str | None] = None,
+    provider: FromQuery[str | None] = None,
+    q: FromQuery[str | None] = None,
+    limit: paging.Limit = paging.DEFAULT,
+    cursor: paging.Cursor = None,
+) -> ModelList:
+    """Filters by what a model makes (`output`) and takes (`input`), where it comes from, and words in its name."""
+    found = catalog.search(output=output, input=input, provider=provider, q=q)
+    return ModelList.of(_part(found, paging.after(cursor), limit), ModelOut.of)
+
+
+def _part(models: list[Model], after: str | None, limit: int) -> Part[Model]:
+    start = next((place for place, model in enumerate(models, 1) if model.id == after), 0) if after else 0
+    items = models[start : start + limit]
+    return Part(items, len(models), items[-1].id if start + limit < len(models) else None)
+
+
+routes = [Router("/api/v1", route_handlers=[models], guards=[signed_in], security=BEARER, tags=["Models"])]

@@ -1,0 +1,13 @@
+"""The loop that keeps the model cache fresh."""
+
+from app.base import log
+from app.catalog.service import Catalog
+
+logger = log.get("catalog")
+
+
+async def refresh(catalog: Catalog) -> None:
+    """One turn: ask the providers and say what has changed."""
+    changes = await catalog.refresh()
+    if changes.added or changes.removed or changes.changed:
+        logger.info("catalogue", added=changes.added, removed=changes.removed, changed=changes.changed)

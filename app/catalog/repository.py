@@ -1,0 +1,79 @@
+"""SQL of the catalogue. Models belong to nobody, so no function takes an owner."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from app.base.database import Row, Transaction
+from app.catalog.schemas import Model
+
+_encode = msgspec.json.Encoder().encode
+
+_COLUMNS = (
+    "id, upstream_id, provider, name, description, input_modalities, output_modalities, context_length, pricing,"
+    " parameters, route, enabled"
+)
+
+
+def all_any(tx: Transaction) -> list[Model]:
+    """Every model that is on offer now, also those that are switched off, by name."""
+    return [_model(row) for row in tx.rows(f"select {_COLUMNS} from models where gone_at is null order by name, id")]
+
+
+def put_any(tx: Transaction, models: list[Model], now: datetime) -> None:
+    """Add what is new and overwrite what has changed; whether a model is switched on is left as it was."""
+    columns: list[list[Any]] = [
+        [model.id for model in models],
+        [model.upstream_id for model in models],
+        [model.provider for model in models],
+        [model.name for model in models],
+        [model.description for model in models],
+        [_json(model.input_modalities) for model in models],
+        [_json(model.output_modalities) for model in models],
+        [model.context_length for model in models],
+        [_json(model.pricing) for model in models],
+        [_json(model.parameters) for model in models],
+        [model.route for model in models],
+    ]
+    tx.execute(
+        "insert into models (id, upstream_id, provider, name, description, input_modalities, output_modalities,"
+        " context_length, pricing, parameters, route, first_seen_at, changed_at)"
+        " select *, $12, $12 from (select unnest($1::text[]), unnest($2::text[]), unnest($3::text[]),"
+        " unnest($4::text[]), unnest($5::text[]), unnest($6::text[]), unnest($7::text[]), unnest($8::bigint[]),"
+        " unnest($9::text[]), unnest($10::text[]), unnest($11::text[]))"
+        " on conflict (id) do update set upstream_id = excluded.upstream_id, name = excluded.name,"
+        " description = excluded.description, input_modalities = excluded.input_modalities,"
+        " output_modalities = excluded.output_modalities, context_length = excluded.context_length,"
+        " pricing = excluded.pricing, parameters = excluded.parameters, route = excluded.route,"
+        " changed_at = excluded.changed_at, gone_at = null",
+        *columns,
+        now,
+    )
+
+
+def mark_gone_any(tx: Transaction, ids: list[str], now: datetime) -> None:
+    tx.execute("update models set gone_at = $2 where id in (select unnest($1::text[]))", ids, now)
+
+
+def switch_any(tx: Transaction, id: str, enabled: bool) -> bool:
+    """True when there is such a model."""
+    found = tx.value("update models set enabled = $2 where id = $1 and gone_at is null returning id", id, enabled)
+    return found is not None
+
+
+def _json(value: object) -> str:
+    return _encode(value).decode()
+
+
+def _model(row: Row) -> Model:
+    return msgspec.convert(
+        {
+            **row,
+            "input_modalities": msgspec.json.decode(row["input_modalities"]),
+            "output_modalities": msgspec.json.decode(row["output_modalities"]),
+            "pricing": msgspec.json.decode(row["pricing"]),
+            "parameters": msgspec.json.decode(row["parameters"]),
+        },
+        Model,
+    )

@@ -1,0 +1,60 @@
+"""The pages that join several features, and those that explain."""
+
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+
+from app.accounts.guards import signed_in
+from app.home import reference
+from app.home.service import Home
+from app.web.render import page, partial
+
+Person = Request[Any, Any, State]
+
+
+@get("/", guards=[signed_in], include_in_schema=False)
+async def dashboard(request: Person, home: NamedDependency[Home]) -> Response[str]:
+    front = await home.front(request.user.id)
+    return page("home/dashboard.html", request, jobs=front.jobs, counts=front.counts, spent_nano=front.counts.spent_nano)
+
+
+@get("/library", guards=[signed_in], include_in_schema=False)
+async def library(
+    request: Person,
+    home: NamedDependency[Home],
+    kind: FromQuery[str] = "",
+    q: FromQuery[str] = "",
+    cursor: FromQuery[str | None] = None,
+) -> Response[str]:
+    shelf = await home.shelf(request.user.id, kind=kind, q=q, before=cursor)
+    context = {"assets": shelf.assets.items, "next": shelf.assets.next, "kind": kind, "q": q}
+    if partial(request) and cursor:
+        return page("library/_assets.html", request, **context)
+    return page("library/library.html", request, jobs=shelf.jobs, total=shelf.assets.total, **context)
+
+
+@get("/library/{id:str}", guards=[signed_in], include_in_schema=False)
+async def asset(request: Person, id: FromPath[str], home: NamedDependency[Home]) -> Response[str]:
+    found, job = await home.asset(request.user.id, id)
+    return page("library/asset.html", request, asset=found, job=job)
+
+
+@get("/help/providers", guards=[signed_in], include_in_schema=False)
+async def providers(request: Person) -> Response[str]:
+    """How to connect a provider, and what the simulator can be asked for."""
+    return page("home/providers.html", request, directives=request.app.state.directives)
+
+
+@get("/api/docs", include_in_schema=False)
+async def docs(request: Person) -> Response[str]:
+    """The API's reference, made from its OpenAPI document; needs no other server."""
+    document = reference.read(request.app.openapi_schema.to_schema(), str(request.app.state.settings.public_url))
+    return page(
+        "home/docs.html", request, info=document.info, groups=document.groups, curl=document.curl
+    )
+
+
+routes = [dashboard, library, asset, providers, docs]

@@ -1,0 +1,156 @@
+"""A person's jobs, for programs: of every kind under `/jobs`, pictures and clips also under `/generate/…`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Request, Router, get, post
+from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+
+from app.accounts.guards import signed_in
+from app.base.errors import Invalid, Missing
+from app.jobs.schemas import Job, JobOut, JobState, Status
+from app.jobs.service import Jobs
+from app.providers.contract import Kind
+from app.web import paging
+from app.web.openapi import BEARER, refusals
+
+Program = Request[Any, Any, State]
+
+
+class JobList(paging.Page[JobOut]):
+    """A page of jobs."""
+
+
+@get("/jobs", responses=refusals(400, 401), summary="Own jobs of every kind, newest first")
+async def index(
+    request: Program,
+    jobs: NamedDependency[Jobs],
+    kind: FromQuery[Kind | None] = None,
+    status: FromQuery[str | None] = None,
+    limit: paging.Limit = paging.DEFAULT,
+    cursor: paging.Cursor = None,
+) -> JobList:
+    return await _list(request, jobs, [kind] if kind else (), status, limit, cursor)
+
+
+@get("/jobs/{id:str}", responses=refusals(401, 404), summary="One own job")
+async def one(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
+    return JobOut.of(await jobs.find(request.user.id, id))
+
+
+@post("/jobs/{id:str}/cancel", status_code=200, responses=refusals(401, 404, 409), summary="Cancel an own job")
+async def cancel(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
+    return JobOut.of(await jobs.cancel(request.user.id, id))
+
+
+@post("/jobs/{id:str}/retry", responses=refusals(401, 404, 409), summary="Try a failed or cancelled job again")
+async def retry(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
+    return JobOut.of(await jobs.retry(request.user.id, id))
+
+
+@get("/generate/images", responses=refusals(400, 401), summary="Own picture jobs, newest first")
+async def images(
+    request: Program,
+    jobs: NamedDependency[Jobs],
+    status: FromQuery[str | None] = None,
+    limit: paging.Limit = paging.DEFAULT,
+    cursor: paging.Cursor = None,
+) -> JobList:
+    return await _list(request, jobs, [Kind.IMAGE], status, limit, cursor)
+
+
+@get("/generate/images/{id:str}", responses=refusals(401, 404), summary="One own picture job")
+async def image(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
+    return JobOut.of(await _of_kind(request, jobs, id, Kind.IMAGE))
+
+
+@get("/generate/videos", responses=refusals(400, 401), summary="Own clip jobs, newest first")
+async def videos(
+    request: Program,
+    jobs: NamedDependency[Jobs],
+    status: FromQuery[str | None] = None,
+    limit: paging.Limit = paging.DEFAULT,
+    cursor: paging.Cursor = None,
+) -> JobList:
+    return await _list(request, jobs, [Kind.VIDEO], status, limit, cursor)
+
+
+@get("/generate/videos/{id:str}", responses=refusals(401, 404), summary="One own clip job")
+async def video(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
+    return JobOut.of(await _of_kind(request, jobs, id, Kind.VIDEO))
+
+
+@post(
+    ["/generate/videos/{id:str}/cancel", "/generate/video/{id:str}/cancel"],
+    status_code=200,
+    responses=refusals(401, 404, 409),
+    summary="Cancel an own clip job",
+)
+async def cancel_video(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
+    job = await _of_kind(request, jobs, id, Kind.VIDEO)
+    return JobOut.of(await jobs.cancel(request.user.id, job.id))
+
+
+@get("/generate/video/{id:str}/status", responses=refusals(401, 404), summary="How far an own clip is")
+async def status(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobState:
+    return JobState.of(await _of_kind(request, jobs, id, Kind.VIDEO))
+
+
+@get("/generate/video/status", responses=refusals(400, 401, 404), summary="The same by `polling_url`")
+async def status_by_url(request: Program, polling_url: FromQuery[str], jobs: NamedDependency[Jobs]) -> JobState:
+    """Takes only a `polling_url` that this API gave to the caller, as a name for the job; nothing is fetched."""
+    id = polling_url.removeprefix("/api/v1/generate/video/").removesuffix("/status")
+    job = await _of_kind(request, jobs, id, Kind.VIDEO)
+    if job.polling_url != polling_url:
+        raise Missing("There is no such job.")
+    return JobState.of(job)
+
+
+async def _list(
+    request: Program, jobs: Jobs, kinds: Sequence[Kind], status: str | None, limit: int, cursor: str | None
+) -> JobList:
+    statuses = [_status(status)] if status else ()
+    before = paging.after(cursor)
+    part = await jobs.newest(request.user.id, kinds=kinds, statuses=statuses, before=before, limit=limit)
+    return JobList.of(part, JobOut.of)
+
+
+def _status(text: str) -> Status:
+    """`pending` is taken as an older name of `queued`."""
+    try:
+        return Status.QUEUED if text == "pending" else Status(text)
+    except ValueError:
+        message = f"must be one of {', '.join(Status)}"
+        raise Invalid(f"The status {message}.", fields={"status": message}) from None
+
+
+async def _of_kind(request: Program, jobs: Jobs, id: str, kind: Kind) -> Job:
+    job = await jobs.find(request.user.id, id)
+    if job.kind is not kind:
+        raise Missing("There is no such job.")
+    return job
+
+
+routes = [
+    Router(
+        "/api/v1",
+        route_handlers=[
+            index,
+            one,
+            cancel,
+            retry,
+            images,
+            image,
+            videos,
+            video,
+            cancel_video,
+            status,
+            status_by_url,
+        ],
+        guards=[signed_in],
+        security=BEARER,
+        tags=["Jobs"],
+    )
+]

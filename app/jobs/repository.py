@@ -1,0 +1,287 @@
+"""SQL of jobs. Ids sort by time, so newest first is `order by id desc` and a cursor is an id.
+
+Every change of state names the state it starts from, so a late answer can never overturn what has been settled.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from app.base.database import Row, Transaction
+from app.jobs.schemas import Event, Job, JobError, Status
+from app.providers.contract import ErrorCode, Kind, Ticket, Usage
+
+_COLUMNS = (
+    "id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route, prompt, system_prompt,"
+    " params, status, progress, upstream_state, attempts, cancel_requested, error_code, error_message, text, usage,"
+    " cost_nano, input_asset_id, retry_of, ticket_id, ticket_url, due, created_at, started_at, ended_at, deleted_at"
+)
+
+
+def add(tx: Transaction, owner: str, job: Job) -> None:
+    tx.execute(
+        "insert into jobs (id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route,"
+        " prompt, system_prompt, params, status, input_asset_id, retry_of, ticket_id, ticket_url, due, created_at)"
+        " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'queued', $13, $14, $15, $16, $17, $18)",
+        job.id,
+        owner,
+        job.kind.value,
+        job.generation_type.value,
+        job.provider,
+        job.model,
+        job.model_name,
+        job.upstream_model,
+        job.route,
+        job.prompt,
+        job.system_prompt,
+        _json(job.params),
+        job.input_asset_id,
+        job.retry_of,
+        job.ticket.id if job.ticket else None,
+        job.ticket.polling_url if job.ticket else None,
+        job.due,
+        job.created_at,
+    )
+
+
+def note(tx: Transaction, owner: str, job_id: str, now: datetime, what: str, text: str = "") -> None:
+    """Add a line to the job's timeline."""
+    tx.execute("insert into job_events values ($1, $2, $3, $4, $5)", job_id, owner, now, what, text)
+
+
+def events(tx: Transaction, owner: str, job_id: str) -> list[Event]:
+    rows = tx.rows(
+        "select happened_at, what, note from job_events where job_id = $1 and owner_id = $2 order by happened_at",
+        job_id,
+        owner,
+    )
+    return [msgspec.convert(row, Event) for row in rows]
+
+
+def find(tx: Transaction, owner: str, id: str) -> Job | None:
+    row = tx.row(f"select {_COLUMNS} from jobs where id = $1 and owner_id = $2 and deleted_at is null", id, owner)
+    return _job(row) if row else None
+
+
+def find_deleted(tx: Transaction, owner: str, id: str) -> Job | None:
+    row = tx.row(f"select {_COLUMNS} from jobs where id = $1 and owner_id = $2 and deleted_at is not null", id, owner)
+    return _job(row) if row else None
+
+
+def newest(
+    tx: Transaction,
+    owner: str,
+    *,
+    kinds: Sequence[Kind],
+    statuses: Sequence[Status],
+    before: str | None,
+    limit: int,
+) -> list[Job]:
+    """At most `limit` jobs of these kinds in these states (none named: all), newest first, older than `before`."""
+    where, parameters = _where(owner, kinds, statuses)
+    if before:
+        parameters.append(before)
+        where += f" and id < ${len(parameters)}"
+    parameters.append(limit)
+    sql = f"select {_COLUMNS} from jobs where {where} order by id desc limit ${len(parameters)}"
+    return [_job(row) for row in tx.rows(sql, *parameters)]
+
+
+def count(tx: Transaction, owner: str, *, kinds: Sequence[Kind], statuses: Sequence[Status]) -> int:
+    where, parameters = _where(owner, kinds, statuses)
+    return int(tx.value(f"select count(*) from jobs where {where}", *parameters))
+
+
+def tally(tx: Transaction, owner: str) -> list[Row]:
+    """Rows of kind, status, how many, and the sum of the known costs."""
+    return tx.rows(
+        "select kind, status, count(*) as jobs, cast(sum(cost_nano) as bigint) as cost from jobs"
+        " where owner_id = $1 and deleted_at is null group by kind, status",
+        owner,
+    )
+
+
+def claim_any(tx: Transaction, now: datetime, limit: int) -> list[Job]:
+    """Take the oldest due jobs into work: from here on the paid call may happen. Counts as an attempt."""
+    rows = tx.rows(
+        f"update jobs set status = 'processing', attempts = attempts + 1, due = null,"
+        f" started_at = coalesce(started_at, $1) where id in (select id from jobs where status = 'queued'"
+        f" and (due is null or due <= $1) order by id limit $2) returning {_COLUMNS}",
+        now,
+        limit,
+    )
+    return sorted((_job(row) for row in rows), key=lambda job: job.id)
+
+
+def unfinished_any(tx: Transaction) -> list[Job]:
+    return [
+        _job(row)
+        for row in tx.rows(f"select {_COLUMNS} from jobs where status in ('queued', 'processing') order by id")
+    ]
+
+
+def put_ticket(
+    tx: Transaction, owner: str, id: str, ticket: Ticket, *, state: str, progress: int | None, due: datetime
+) -> Job | None:
+    """Write down the provider's ticket or what it said at a poll; None when the job is no longer processing."""
+    return _changed(
+        tx,
+        "ticket_id = $3, ticket_url = $4, upstream_state = $5, progress = $6, due = $7",
+        "processing",
+        owner,
+        id,
+        ticket.id,
+        ticket.polling_url,
+        state,
+        progress,
+        due,
+    )
+
+
+def put_back(tx: Transaction, owner: str, id: str, due: datetime) -> Job | None:
+    """From processing to queued again, to be tried anew when due."""
+    return _changed(
+        tx, "status = 'queued', due = $3, upstream_state = null, progress = null", "processing", owner, id, due
+    )
+
+
+def complete(
+    tx: Transaction,
+    owner: str,
+    id: str,
+    now: datetime,
+    *,
+    text: str | None,
+    usage: Usage | None,
+    cost_nano: int | None,
+    generation_id: str | None,
+) -> Job | None:
+    return _changed(
+        tx,
+        "status = 'completed', ended_at = $3, text = $4, usage = $5, cost_nano = $6, generation_id = $7,"
+        " progress = 100, due = null",
+        "processing",
+        owner,
+        id,
+        now,
+        text,
+        _json(usage) if usage else None,
+        cost_nano,
+        generation_id,
+    )
+
+
+def fail(
+    tx: Transaction,
+    owner: str,
+    id: str,
+    now: datetime,
+    *,
+    code: ErrorCode,
+    message: str,
+    detail: str,
+    text: str | None = None,
+    cost_nano: int | None = None,
+) -> Job | None:
+    return _changed(
+        tx,
+        "status = 'failed', ended_at = $3, error_code = $4, error_message = $5, error_detail = $6, text = $7,"
+        " cost_nano = $8, due = null",
+        "processing",
+        owner,
+        id,
+        now,
+        code.value,
+        message,
+        detail,
+        text,
+        cost_nano,
+    )
+
+
+def cancel(tx: Transaction, owner: str, id: str, now: datetime) -> Job | None:
+    """From queued or processing to cancelled; None when it has ended before."""
+    row = tx.row(
+        f"update jobs set status = 'cancelled', ended_at = $3, cancel_requested = true, due = null"
+        f" where id = $1 and owner_id = $2 and status in ('queued', 'processing') and deleted_at is null"
+        f" returning {_COLUMNS}",
+        id,
+        owner,
+        now,
+    )
+    return _job(row) if row else None
+
+
+def wish_cancel(tx: Transaction, owner: str, id: str) -> Job | None:
+    """Note on a processing job that the person wants it stopped."""
+    return _changed(tx, "cancel_requested = true", "processing", owner, id)
+
+
+def settle_late(tx: Transaction, owner: str, id: str, cost_nano: int) -> None:
+    """What a cancelled job turned out to have cost."""
+    tx.execute(
+        "update jobs set cost_nano = $3 where id = $1 and owner_id = $2 and status = 'cancelled' and cost_nano is null",
+        id,
+        owner,
+        cost_nano,
+    )
+
+
+def mark_deleted(tx: Transaction, owner: str, id: str, now: datetime) -> Job | None:
+    """Hide a job that has ended; the row stays and keeps its cost."""
+    row = tx.row(
+        f"update jobs set deleted_at = $3 where id = $1 and owner_id = $2 and deleted_at is null"
+        f" and status in ('completed', 'failed', 'cancelled') returning {_COLUMNS}",
+        id,
+        owner,
+        now,
+    )
+    return _job(row) if row else None
+
+
+def mark_restored(tx: Transaction, owner: str, id: str) -> bool:
+    sql = "update jobs set deleted_at = null where id = $1 and owner_id = $2 and deleted_at is not null returning id"
+    return tx.value(sql, id, owner) is not None
+
+
+def _changed(tx: Transaction, changes: str, state: str, owner: str, id: str, *parameters: Any) -> Job | None:
+    row = tx.row(
+        f"update jobs set {changes} where id = $1 and owner_id = $2 and status = '{state}' returning {_COLUMNS}",
+        id,
+        owner,
+        *parameters,
+    )
+    return _job(row) if row else None
+
+
+def _where(owner: str, kinds: Sequence[Kind], statuses: Sequence[Status]) -> tuple[str, list[Any]]:
+    where, parameters = "owner_id = $1 and deleted_at is null", [owner]
+    named: list[Any] = [*parameters]
+    for column, values in (("kind", kinds), ("status", statuses)):
+        if values:
+            named.append([value.value for value in values])
+            where += f" and {column} in (select unnest(${len(named)}::text[]))"
+    return where, named
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _job(row: Row) -> Job:
+    values = dict(row)
+    code, message = values.pop("error_code"), values.pop("error_message")
+    ticket_id, ticket_url = values.pop("ticket_id"), values.pop("ticket_url")
+    usage = values.pop("usage")
+    return msgspec.convert(
+        {
+            **values,
+            "params": msgspec.json.decode(values["params"]),
+            "error": JobError(ErrorCode(code), message or "") if code else None,
+            "ticket": Ticket(ticket_id, ticket_url) if ticket_id else None,
+            "usage": msgspec.json.decode(usage, type=Usage) if usage else None,
+        },
+        Job,
+    )

@@ -1,0 +1,397 @@
+"""The rules of jobs: what may follow what, and that nothing is acknowledged that is not on disk.
+
+Unfinished jobs also stand in memory: their cards are asked every few seconds by every open page, and such a question must
+not cost a database read. This service is the only writer of the table, so the copy is never behind.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from app.base import clock, log
+from app.base.database import Database, Transaction
+from app.base.errors import Conflict, Missing
+from app.base.paging import Part
+from app.base.secret import new_id
+from app.jobs import repository
+from app.jobs.schemas import Counts, Event, Job, Status
+from app.library.schemas import Asset
+from app.library.service import Library
+from app.providers.contract import Again, Done, ErrorCode, Kind, Later, Never, Provider
+
+ATTEMPTS: Final = {Kind.TEXT: 4, Kind.IMAGE: 4, Kind.VIDEO: 6}
+FIRST_WAIT: Final = 2.0  # seconds before the second attempt; doubles with each further one
+LONGEST_WAIT: Final = 120.0
+UNDO: Final = timedelta(minutes=10)
+
+logger = log.get("jobs")
+
+
+class Jobs:
+    """Everything that is being made or was made."""
+
+    def __init__(
+        self, database: Database, library: Library, providers: Mapping[str, Provider], *, timeout: float, pause: float
+    ) -> None:
+        """`timeout` is the deadline of a processing job, `pause` the time between two polls; both in seconds."""
+        self._database = database
+        self._library = library
+        self._providers = providers
+        self._timeout = timeout
+        self._pause = pause
+        self._live: dict[str, Job] = {}
+        self._ended: dict[str, asyncio.Event] = {}
+        self.wake = asyncio.Event()
+
+    # What people ask for
+
+    async def enqueue(self, job: Job) -> Job:
+        """Accept work: it is on disk when this returns, and starts at once."""
+        await self._database.write(_enqueue, job)
+        self._keep(job)
+        self.wake.set()
+        return job
+
+    async def find(self, owner: str, id: str) -> Job:
+        """The person's own job with its assets, or Missing."""
+        live = self._live.get(id)
+        if live is not None and live.owner_id == owner:
+            return live
+        job = await self._database.read(self._find, owner, id)
+        if job is None:
+            raise Missing("There is no such job.")
+        return job
+
+    async def seek(self, owner: str, id: str) -> Job | None:
+        """Like `find`, but None for one that is not there any more."""
+        try:
+            return await self.find(owner, id)
+        except Missing:
+            return None
+
+    async def newest(
+        self,
+        owner: str,
+        *,
+        kinds: Sequence[Kind] = (),
+        statuses: Sequence[Status] = (),
+        before: str | None = None,
+        limit: int = 24,
+    ) -> Part[Job]:
+        """Newest first, with their assets; `before` is the id of the last one seen."""
+        return await self._database.read(self._newest, owner, kinds, statuses, before, limit)
+
+    async def counts(self, owner: str) -> Counts:
+        """The person's work in figures."""
+        rows = await self._database.read(repository.tally, owner)
+        done = {
+            kind: sum(row["jobs"] for row in rows if row["kind"] == kind and row["status"] == Status.COMPLETED)
+            for kind in Kind
+        }
+        costs = [row["cost"] for row in rows if row["cost"] is not None]
+        return Counts(
+            texts=done[Kind.TEXT],
+            images=done[Kind.IMAGE],
+            videos=done[Kind.VIDEO],
+            running=sum(row["jobs"] for row in rows if not Status(row["status"]).final),
+            spent_nano=sum(costs) if costs else None,
+        )
+
+    async def events(self, owner: str, id: str) -> Sequence[Event]:
+        return await self._database.read(repository.events, owner, id)
+
+    async def wait(self, owner: str, id: str, seconds: float) -> Job:
+        """The job once it has ended, or as it stands after that time."""
+        job = await self.find(owner, id)
+        if not job.final and seconds > 0:
+            ended = self._ended.setdefault(id, asyncio.Event())
+            try:
+                async with asyncio.timeout(seconds):
+                    await ended.wait()
+            except TimeoutError:
+                pass
+            job = await self.find(owner, id)
+        return job
+
+    async def cancel(self, owner: str, id: str) -> Job:
+        """Stop a job: at once when it waits or its provider cannot be told, otherwise as a wish the worker settles."""
+        job = await self.find(owner, id)
+        if job.final:
+            raise Conflict(f"This job has already {_ENDED[job.status]}.")
+        provider = self._providers.get(job.provider)
+        if job.status is Status.PROCESSING and provider is not None and provider.can_cancel:
+            changed = await self._database.write(_wish_cancel, job)
+        else:
+            changed = await self._database.write(_cancel, job)
+        if changed is None:  # it ended while we were asking
+            return await self.cancel(owner, id)
+        self._keep(changed)
+        self.wake.set()
+        return await self.find(owner, id)
+
+    async def retry(self, owner: str, id: str) -> Job:
+        """A new job like one that failed or was cancelled, linked to it. Where the provider may still have the result,
+        the new job asks for that one instead of paying for another."""
+        old = await self.find(owner, id)
+        if old.status not in (Status.FAILED, Status.CANCELLED):
+            raise Conflict("Only a failed or cancelled job can be tried again.")
+        job = Job(
+            id=new_id(),
+            owner_id=owner,
+            kind=old.kind,
+            generation_type=old.generation_type,
+            provider=old.provider,
+            model=old.model,
+            model_name=old.model_name,
+            upstream_model=old.upstream_model,
+            route=old.route,
+            prompt=old.prompt,
+            system_prompt=old.system_prompt,
+            params=old.params,
+            input_asset_id=old.input_asset_id,
+            retry_of=old.id,
+            ticket=old.ticket if old.error and old.error.code in _RESUMED else None,
+            created_at=clock.now(),
+        )
+        return await self.enqueue(job)
+
+    async def delete(self, owner: str, id: str) -> Job:
+        """Hide an ended job and what it made; `restore` brings both back for a while."""
+        job = await self.find(owner, id)
+        if not job.final:
+            raise Conflict("This job is still being made: cancel it first.")
+        if await self._database.write(self._delete, owner, id) is None:
+            raise Missing("There is no such job.")
+        return job
+
+    async def restore(self, owner: str, id: str) -> Job:
+        """Undo `delete`."""
+        if not await self._database.write(self._restore, owner, id):
+            raise Missing("There is no such job to bring back.")
+        return await self.find(owner, id)
+
+    # What the worker asks for
+
+    async def rescue(self) -> None:
+        """At start: every processing job is an orphan, because this is the only process. With a ticket polling goes on;
+        without one the paid call may or may not have happened, so it is never sent again by itself."""
+        for job in await self._database.read(repository.unfinished_any):
+            if job.status is Status.PROCESSING and job.ticket is None:
+                await self.fail(job, _UNKNOWN)
+            else:
+                self._keep(job)
+
+    async def claim(self, limit: int) -> Sequence[Job]:
+        """Take due jobs into work, oldest first."""
+        jobs = await self._database.write(_claim, clock.now(), limit)
+        for job in jobs:
+            self._keep(job)
+        return jobs
+
+    def to_poll(self) -> Sequence[Job]:
+        """Processing jobs with a ticket whose next look is due."""
+        now = clock.now()
+        return [
+            job
+            for job in self._live.values()
+            if job.status is Status.PROCESSING and job.ticket and (job.due is None or job.due <= now)
+        ]
+
+    def next_due(self) -> datetime | None:
+        """When the next waiting job wants attention."""
+        return min((job.due for job in self._live.values() if job.due), default=None)
+
+    def waiting(self) -> bool:
+        """Whether a queued job is due now."""
+        now = clock.now()
+        return any(job.status is Status.QUEUED and (job.due is None or job.due <= now) for job in self._live.values())
+
+    def current(self, id: str) -> Job | None:
+        """The unfinished job as it stands, None once it has ended."""
+        return self._live.get(id)
+
+    async def go_on(self, job: Job, later: Later) -> None:
+        """It goes on upstream: the ticket is written down before anything else is done with it."""
+        if self._overdue(job):
+            await self.fail(job, _TIMED_OUT)
+            return
+        pause = max(self._pause, later.wait or 0)
+        if (job.upstream_state, job.progress, job.ticket) == (later.state, later.progress, later.ticket):
+            self._keep(msgspec.structs.replace(job, due=clock.after(pause)))  # nothing new: no write
+            return
+        self._settle(job, await self._database.write(_go_on, job, later, clock.after(pause)))
+
+    async def complete(self, job: Job, done: Done, assets: Sequence[Asset]) -> None:
+        """It is done and its files are stored: job and assets are written together."""
+        changed = await self._database.write(self._complete, job, done, assets)
+        if changed is None and done.cost_nano is not None:
+            await self._database.write(repository.settle_late, job.owner_id, job.id, done.cost_nano)
+        self._settle(job, changed)
+
+    async def again(self, job: Job, again: Again) -> None:
+        """It did not happen: try anew after a while, or give up after the last attempt."""
+        if job.attempts >= ATTEMPTS[job.kind]:
+            await self.fail(job, Never(code=again.code, message=again.message, detail=again.detail))
+            return
+        wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (job.attempts - 1)) * random.uniform(0.8, 1.2)
+        due = clock.after(max(wait, again.wait or 0))
+        self._settle(job, await self._database.write(_again, job, again, due))
+        self.wake.set()
+
+    async def fail(self, job: Job, never: Never) -> None:
+        changed = await self._database.write(_fail, job, never)
+        logger.info("job failed", job=job.id, code=never.code.value, detail=never.detail[:500])
+        self._settle(job, changed)
+
+    def _overdue(self, job: Job) -> bool:
+        return job.started_at is not None and clock.now() > job.started_at + timedelta(seconds=self._timeout)
+
+    def _settle(self, old: Job, changed: Job | None) -> None:
+        """Keep what was written; None means that somebody else had ended the job before."""
+        if changed is not None:
+            self._keep(changed)
+        elif (live := self._live.get(old.id)) is not None and live.status is old.status:
+            self._forget(old.id)
+
+    def _keep(self, job: Job) -> None:
+        if job.final:
+            self._forget(job.id)
+        else:
+            self._live[job.id] = job
+
+    def _forget(self, id: str) -> None:
+        self._live.pop(id, None)
+        ended = self._ended.pop(id, None)
+        if ended is not None:
+            ended.set()
+
+    def _find(self, tx: Transaction, owner: str, id: str) -> Job | None:
+        job = repository.find(tx, owner, id)
+        return self._with_assets(tx, owner, [job])[0] if job else None
+
+    def _newest(
+        self,
+        tx: Transaction,
+        owner: str,
+        kinds: Sequence[Kind],
+        statuses: Sequence[Status],
+        before: str | None,
+        limit: int,
+    ) -> Part[Job]:
+        found = repository.newest(tx, owner, kinds=kinds, statuses=statuses, before=before, limit=limit + 1)
+        items = self._with_assets(tx, owner, found[:limit])
+        total = repository.count(tx, owner, kinds=kinds, statuses=statuses)
+        return Part(items, total, items[-1].id if len(found) > limit else None)
+
+    def _with_assets(self, tx: Transaction, owner: str, jobs: Sequence[Job]) -> list[Job]:
+        assets = self._library.of_jobs(tx, owner, [job.id for job in jobs])
+        return [msgspec.structs.replace(job, assets=tuple(assets[job.id])) if job.id in assets else job for job in jobs]
+
+    def _complete(self, tx: Transaction, job: Job, done: Done, assets: Sequence[Asset]) -> Job | None:
+        now = clock.now()
+        changed = repository.complete(
+            tx,
+            job.owner_id,
+            job.id,
+            now,
+            text=done.text,
+            usage=done.usage,
+            cost_nano=done.cost_nano,
+            generation_id=done.generation_id,
+        )
+        if changed is not None:
+            self._library.add(tx, job.owner_id, assets)
+            repository.note(tx, job.owner_id, job.id, now, "completed")
+        return changed
+
+    def _delete(self, tx: Transaction, owner: str, id: str) -> Job | None:
+        now = clock.now()
+        job = repository.mark_deleted(tx, owner, id, now)
+        if job is not None:
+            self._library.delete_with_job(tx, owner, id, now)
+        return job
+
+    def _restore(self, tx: Transaction, owner: str, id: str) -> bool:
+        job = repository.find_deleted(tx, owner, id)
+        if job is None or job.deleted_at is None or job.deleted_at < clock.now() - UNDO:
+            return False
+        self._library.restore_with_job(tx, owner, id, job.deleted_at)
+        return repository.mark_restored(tx, owner, id)
+
+
+_RESUMED = (ErrorCode.STORAGE_FULL, ErrorCode.TIMED_OUT)
+_ENDED = {Status.COMPLETED: "been completed", Status.FAILED: "failed", Status.CANCELLED: "been cancelled"}
+_UNKNOWN = Never(
+    code=ErrorCode.OUTCOME_UNKNOWN,
+    message="Atelier was stopped while this was being sent, so it may or may not have been made and charged."
+    " It was not sent again. Retry if you still want it.",
+)
+_TIMED_OUT = Never(
+    code=ErrorCode.TIMED_OUT, message="The provider did not finish in time. Try again, or choose another model."
+)
+
+
+def _enqueue(tx: Transaction, job: Job) -> None:
+    repository.add(tx, job.owner_id, job)
+    repository.note(tx, job.owner_id, job.id, job.created_at, "queued")
+
+
+def _claim(tx: Transaction, now: datetime, limit: int) -> list[Job]:
+    jobs = repository.claim_any(tx, now, limit)
+    for job in jobs:
+        repository.note(tx, job.owner_id, job.id, now, "started", f"attempt {job.attempts}")
+    return jobs
+
+
+def _go_on(tx: Transaction, job: Job, later: Later, due: datetime) -> Job | None:
+    changed = repository.put_ticket(
+        tx, job.owner_id, job.id, later.ticket, state=later.state, progress=later.progress, due=due
+    )
+    if changed is not None and (job.ticket is None or job.upstream_state != later.state):
+        what = "submitted" if job.ticket is None else "polled"
+        repository.note(tx, job.owner_id, job.id, clock.now(), what, later.state)
+    return changed
+
+
+def _again(tx: Transaction, job: Job, again: Again, due: datetime) -> Job | None:
+    changed = repository.put_back(tx, job.owner_id, job.id, due)
+    if changed is not None:
+        repository.note(tx, job.owner_id, job.id, clock.now(), "put off", again.message)
+    return changed
+
+
+def _fail(tx: Transaction, job: Job, never: Never) -> Job | None:
+    now = clock.now()
+    changed = repository.fail(
+        tx,
+        job.owner_id,
+        job.id,
+        now,
+        code=never.code,
+        message=never.message,
+        detail=never.detail,
+        text=never.text,
+        cost_nano=never.cost_nano,
+    )
+    if changed is not None:
+        repository.note(tx, job.owner_id, job.id, now, "failed", never.message)
+    return changed
+
+
+def _cancel(tx: Transaction, job: Job) -> Job | None:
+    now = clock.now()
+    changed = repository.cancel(tx, job.owner_id, job.id, now)
+    if changed is not None:
+        repository.note(tx, job.owner_id, job.id, now, "cancelled")
+    return changed
+
+
+def _wish_cancel(tx: Transaction, job: Job) -> Job | None:
+    changed = repository.wish_cancel(tx, job.owner_id, job.id)
+    if changed is not None:
+        repository.note(tx, job.owner_id, job.id, clock.now(), "cancel asked")
+    return changed

@@ -1,0 +1,224 @@
+"""The loop that does the work: starts queued jobs at once, looks after processing ones when their poll is due.
+
+It holds no state that matters. What it knows is in the job's row; a restart reads the rows and goes on.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, assert_never
+
+from app.base import clock, log
+from app.base.errors import Invalid, Missing, TooLarge, Unready
+from app.catalog.service import Catalog
+from app.jobs.schemas import Job
+from app.jobs.service import Jobs
+from app.library.service import Library
+from app.providers.contract import (
+    Again,
+    Done,
+    ErrorCode,
+    Kind,
+    Later,
+    Message,
+    Never,
+    Outcome,
+    Picture,
+    Provider,
+    Request,
+)
+from app.storage.files import Files, Full, writing
+
+STARTING: Final = 16  # jobs being sent at one time
+POLLING: Final = 16  # jobs being asked after at one time
+UNREADY_PAUSE: Final = 5.0  # seconds
+
+logger = log.get("worker")
+
+
+class Worker:
+    """Drives jobs from queued to their end."""
+
+    def __init__(
+        self, jobs: Jobs, catalog: Catalog, library: Library, files: Files, providers: Mapping[str, Provider]
+    ) -> None:
+        self._jobs = jobs
+        self._catalog = catalog
+        self._library = library
+        self._files = files
+        self._providers = providers
+        self._starting: dict[str, asyncio.Task[None]] = {}
+        self._polling: dict[str, asyncio.Task[None]] = {}
+
+    async def turn(self) -> None:
+        """One turn of the loop: start what waits, look after what is due, then rest until there is something to do."""
+        free = STARTING - len(self._starting)
+        if free > 0 and self._jobs.waiting():
+            for job in await self._jobs.claim(free):
+                self._spawn(self._starting, job, self._start(job))
+        for job in self._jobs.to_poll():
+            if len(self._polling) >= POLLING:
+                break
+            if job.id not in self._polling and job.id not in self._starting:
+                self._spawn(self._polling, job, self._poll(job))
+        await self._rest()
+
+    async def stop(self, grace: float) -> None:
+        """Give what is under way `grace` seconds to come to rest; what is not done then goes on after the next start."""
+        tasks = [*self._starting.values(), *self._polling.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _rest(self) -> None:
+        due = self._jobs.next_due()
+        wait = 1.0 if due is None else min(1.0, max(0.02, (due - clock.now()).total_seconds()))
+        try:
+            async with asyncio.timeout(wait):
+                await self._jobs.wake.wait()
+        except TimeoutError:
+            pass
+        self._jobs.wake.clear()
+
+    def _spawn(self, tasks: dict[str, asyncio.Task[None]], job: Job, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._guarded(job, work), name=f"job {job.id}")
+        tasks[job.id] = task
+
+        def done(_: asyncio.Task[None]) -> None:
+            tasks.pop(job.id, None)
+            self._jobs.wake.set()
+
+        task.add_done_callback(done)
+
+    async def _guarded(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
+        """A job that trips over a bug of ours is parked as failed; it must not take the loop with it."""
+        try:
+            await work
+        except Exception as problem:
+            logger.error("bug", job=job.id, exc_info=problem)
+            await self._jobs.fail(job, _BUG)
+
+    async def _start(self, job: Job) -> None:
+        provider = self._providers.get(job.provider)
+        if provider is None:
+            await self._jobs.fail(job, _NO_PROVIDER)
+            return
+        if job.ticket is not None:  # a retry that asks for a result which the provider may still have
+            await self._poll(job)
+            return
+        try:
+            request = await self._request(job)
+        except Missing:
+            await self._jobs.fail(job, _NO_PICTURE)
+            return
+        async with self._files.folder() as folder:
+            try:
+                with writing():
+                    outcome = await provider.submit(request, folder)
+            except Full:
+                outcome = _full(job, None)
+            await self._settle(job, outcome)
+
+    async def _poll(self, job: Job) -> None:
+        provider = self._providers.get(job.provider)
+        if provider is None or job.ticket is None:
+            await self._jobs.fail(job, _NO_PROVIDER)
+            return
+        async with self._files.folder() as folder:
+            try:
+                with writing():
+                    outcome = await provider.poll(job.ticket, folder)
+            except Full:
+                outcome = _full(job, None)
+            await self._settle(job, outcome)
+
+    async def _request(self, job: Job) -> Request:
+        pictures: tuple[Picture, ...] = ()
+        if job.input_asset_id:
+            asset = await self._library.find_kept(job.owner_id, job.input_asset_id)
+            role = "first_frame" if job.kind is Kind.VIDEO else "reference"
+            pictures = (Picture(self._files.path(asset.key), asset.mime, role),)
+        messages: tuple[Message, ...] = ()
+        if job.system_prompt:
+            messages = (Message("system", job.system_prompt), Message("user", job.prompt))
+        return Request(
+            job_id=job.id,
+            kind=job.kind,
+            model=job.upstream_model,
+            prompt=job.prompt,
+            params=job.params,
+            pictures=pictures,
+            messages=messages,
+            route=job.route or None,
+            output_modalities=self._catalog.output_modalities(job.model),
+        )
+
+    async def _settle(self, job: Job, outcome: Outcome) -> None:
+        """Write down what the provider answered. While the database cannot, wait: the answer may have been paid for."""
+        while True:
+            try:
+                await self._settle_once(job, outcome)
+                return
+            except Unready as problem:
+                logger.warning("an answer waits to be written down", job=job.id, reason=problem.message)
+                await asyncio.sleep(UNREADY_PAUSE)
+
+    async def _settle_once(self, job: Job, outcome: Outcome) -> None:
+        match outcome:
+            case Done():
+                await self._store(job, outcome)
+            case Later():
+                await self._jobs.go_on(job, outcome)
+            case Again():
+                await self._jobs.again(job, outcome)
+            case Never():
+                await self._jobs.fail(job, outcome)
+            case _:
+                assert_never(outcome)
+
+    async def _store(self, job: Job, done: Done) -> None:
+        """From the provider's files to the library; the files lie in our store before the row says completed."""
+        try:
+            async with self._library.keeping(job.owner_id, job.id, job.prompt, [m.path for m in done.media]) as assets:
+                await self._jobs.complete(job, done, assets)
+        except TooLarge as problem:
+            await self._jobs.fail(job, _spoiled(ErrorCode.RESULT_TOO_LARGE, problem.message, done))
+        except Invalid as problem:
+            await self._jobs.fail(job, _spoiled(ErrorCode.RESULT_INVALID, problem.message, done))
+        except Full:
+            await self._jobs.fail(job, _full(job, done.cost_nano))
+
+
+def _spoiled(code: ErrorCode, reason: str, done: Done) -> Never:
+    message = f"The provider's result cannot be kept: {reason}"
+    return Never(code=code, message=message, cost_nano=done.cost_nano, detail=reason)
+
+
+def _full(job: Job, cost_nano: int | None) -> Never:
+    if job.ticket is not None:
+        # The cost is left to the job that fetches the result, so that it is counted once.
+        return Never(
+            code=ErrorCode.STORAGE_FULL,
+            message="The disk is full, so the result could not be stored. The provider still has it:"
+            " make room, then retry to fetch it without paying again.",
+        )
+    return Never(
+        code=ErrorCode.STORAGE_FULL,
+        message="The disk is full, so the result could not be stored. Make room, then retry.",
+        cost_nano=cost_nano,
+    )
+
+
+_BUG = Never(
+    code=ErrorCode.PROVIDER_FAILED,
+    message="Something broke on our side while this was being made. Retry; if it goes on, tell the admin.",
+)
+_NO_PROVIDER = Never(
+    code=ErrorCode.PROVIDER_FAILED,
+    message="The provider of this model is no longer configured. Choose another model, or ask the admin.",
+)
+_NO_PICTURE = Never(
+    code=ErrorCode.PROVIDER_FAILED,
+    message="The picture to start from has been deleted. Choose another one.",
+)

@@ -1,0 +1,1 @@
+"""Everything that was made or uploaded: assets, their media and thumbnails."""

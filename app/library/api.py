@@ -1,0 +1,73 @@
+"""A person's files, for programs."""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Router, delete, get, post
+from litestar.datastructures import State, UploadFile
+from litestar.di import NamedDependency
+from litestar.enums import RequestEncodingType
+from litestar.params import Body, FromPath, FromQuery
+
+from app.accounts.guards import signed_in
+from app.library.schemas import AssetKind, AssetOut
+from app.library.service import Library
+from app.web import forms, paging
+from app.web.openapi import BEARER, refusals
+
+Program = Request[Any, Any, State]
+
+
+class Upload(msgspec.Struct):
+    """A multipart form with one file."""
+
+    file: UploadFile
+
+
+class AssetList(paging.Page[AssetOut]):
+    """A page of the library."""
+
+
+@post("/assets", responses=refusals(400, 401, 413, 415), summary="Upload a picture or clip")
+async def upload(
+    request: Program,
+    data: Annotated[Upload, Body(media_type=RequestEncodingType.MULTI_PART)],
+    library: NamedDependency[Library],
+) -> AssetOut:
+    """What it is, its bytes say; its name is only a label. Pictures are decoded and written anew."""
+    asset = await library.upload(request.user.id, forms.chunks(data.file), data.file.filename)
+    return AssetOut.of(asset)
+
+
+@get("/assets", responses=refusals(400, 401), summary="Own files, newest first")
+async def index(
+    request: Program,
+    library: NamedDependency[Library],
+    kind: FromQuery[AssetKind | None] = None,
+    q: FromQuery[str] = "",
+    limit: paging.Limit = paging.DEFAULT,
+    cursor: paging.Cursor = None,
+) -> AssetList:
+    part = await library.newest(request.user.id, kind=kind, q=q, before=paging.after(cursor), limit=limit)
+    return AssetList.of(part, AssetOut.of)
+
+
+@get("/assets/{id:str}", responses=refusals(401, 404), summary="One own file")
+async def one(request: Program, id: FromPath[str], library: NamedDependency[Library]) -> AssetOut:
+    return AssetOut.of(await library.find(request.user.id, id))
+
+
+@delete("/assets/{id:str}", responses=refusals(401, 404), summary="Delete an own file")
+async def remove(request: Program, id: FromPath[str], library: NamedDependency[Library]) -> None:
+    await library.delete(request.user.id, id)
+
+
+routes = [
+    Router(
+        "/api/v1",
+        route_handlers=[upload, index, one, remove],
+        guards=[signed_in],
+        security=BEARER,
+        tags=["Files"],
+    )
+]

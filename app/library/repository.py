@@ -1,0 +1,142 @@
+"""SQL of the library. Ids sort by time, so newest first is `order by id desc` and a cursor is an id."""
+
+from datetime import datetime
+
+import msgspec
+
+from app.base.database import Row, Transaction
+from app.library.schemas import Asset, AssetKind
+
+_COLUMNS = (
+    "id, owner_id, kind, origin, mime, bytes, width, height, duration, file_key as key, thumbnail_key, job_id,"
+    " position, name, prompt, created_at"
+)
+
+
+def add(tx: Transaction, owner: str, assets: list[Asset]) -> None:
+    for asset in assets:
+        tx.execute(
+            "insert into assets (id, owner_id, kind, origin, mime, bytes, width, height, duration, file_key,"
+            " thumbnail_key, job_id, position, name, prompt, created_at)"
+            " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+            asset.id,
+            owner,
+            asset.kind.value,
+            asset.origin.value,
+            asset.mime,
+            asset.bytes,
+            asset.width,
+            asset.height,
+            asset.duration,
+            asset.key,
+            asset.thumbnail_key,
+            asset.job_id,
+            asset.position,
+            asset.name,
+            asset.prompt,
+            asset.created_at,
+        )
+
+
+def find(tx: Transaction, owner: str, id: str) -> Asset | None:
+    row = tx.row(f"select {_COLUMNS} from assets where id = $1 and owner_id = $2 and deleted_at is null", id, owner)
+    return _asset(row) if row else None
+
+
+def find_kept(tx: Transaction, owner: str, id: str) -> Asset | None:
+    """Also one that is marked as deleted."""
+    row = tx.row(f"select {_COLUMNS} from assets where id = $1 and owner_id = $2", id, owner)
+    return _asset(row) if row else None
+
+
+def newest(
+    tx: Transaction, owner: str, *, kind: AssetKind | None, words: list[str], before: str | None, limit: int
+) -> list[Asset]:
+    """At most `limit` assets whose prompt or name holds every word, newest first, older than the id `before`."""
+    where, parameters = _where(owner, kind, words)
+    if before:
+        parameters.append(before)
+        where += f" and id < ${len(parameters)}"
+    parameters.append(limit)
+    sql = f"select {_COLUMNS} from assets where {where} order by id desc limit ${len(parameters)}"
+    return [_asset(row) for row in tx.rows(sql, *parameters)]
+
+
+def count(tx: Transaction, owner: str, *, kind: AssetKind | None, words: list[str]) -> int:
+    where, parameters = _where(owner, kind, words)
+    return int(tx.value(f"select count(*) from assets where {where}", *parameters))
+
+
+def of_jobs(tx: Transaction, owner: str, job_ids: list[str]) -> dict[str, list[Asset]]:
+    """The assets of these jobs by job id, each in its order."""
+    found: dict[str, list[Asset]] = {}
+    sql = (
+        f"select {_COLUMNS} from assets where owner_id = $1 and deleted_at is null"
+        " and job_id in (select unnest($2::text[])) order by position, id"
+    )
+    for row in tx.rows(sql, owner, job_ids):
+        found.setdefault(row["job_id"], []).append(_asset(row))
+    return found
+
+
+def mark_deleted(tx: Transaction, owner: str, id: str, now: datetime) -> bool:
+    sql = "update assets set deleted_at = $3 where id = $1 and owner_id = $2 and deleted_at is null returning id"
+    return tx.value(sql, id, owner, now) is not None
+
+
+def mark_restored(tx: Transaction, owner: str, id: str) -> bool:
+    sql = "update assets set deleted_at = null where id = $1 and owner_id = $2 and deleted_at is not null returning id"
+    return tx.value(sql, id, owner) is not None
+
+
+def mark_deleted_with_job(tx: Transaction, owner: str, job_id: str, now: datetime) -> None:
+    tx.execute(
+        "update assets set deleted_at = $3 where job_id = $1 and owner_id = $2 and deleted_at is null",
+        job_id,
+        owner,
+        now,
+    )
+
+
+def mark_restored_with_job(tx: Transaction, owner: str, job_id: str, deleted_at: datetime) -> None:
+    """Bring back what was deleted together with the job, not what the person had deleted before."""
+    tx.execute(
+        "update assets set deleted_at = null where job_id = $1 and owner_id = $2 and deleted_at = $3",
+        job_id,
+        owner,
+        deleted_at,
+    )
+
+
+def swept_any(tx: Transaction, before: datetime) -> list[str]:
+    """Remove the rows deleted before that moment and return the file keys they named."""
+    rows = tx.rows(
+        "delete from assets where deleted_at is not null and deleted_at < $1 returning file_key, thumbnail_key", before
+    )
+    return [key for row in rows for key in (row["file_key"], row["thumbnail_key"]) if key]
+
+
+def keys_any(tx: Transaction) -> set[str]:
+    """Every file key that some row names, deleted ones included: they may still be restored."""
+    rows = tx.rows("select file_key, thumbnail_key from assets")
+    return {key for row in rows for key in (row["file_key"], row["thumbnail_key"]) if key}
+
+
+def names_any(tx: Transaction, key: str) -> bool:
+    """Whether some row names this file."""
+    return tx.value("select 1 from assets where file_key = $1 or thumbnail_key = $1 limit 1", key) is not None
+
+
+def _where(owner: str, kind: AssetKind | None, words: list[str]) -> tuple[str, list[object]]:
+    where, parameters = "owner_id = $1 and deleted_at is null", [owner]
+    if kind:
+        parameters.append(kind.value)
+        where += f" and kind = ${len(parameters)}"
+    for word in words:
+        parameters.append(word.lower())
+        where += f" and strpos(lower(prompt || ' ' || coalesce(name, '')), ${len(parameters)}) > 0"
+    return where, [*parameters]
+
+
+def _asset(row: Row) -> Asset:
+    return msgspec.convert(row, Asset)

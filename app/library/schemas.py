@@ -1,0 +1,77 @@
+"""The shapes of the library."""
+
+import enum
+from datetime import datetime
+from typing import Self
+
+import msgspec
+
+
+class AssetKind(enum.StrEnum):
+    IMAGE = "image"
+    VIDEO = "video"
+
+
+class Origin(enum.StrEnum):
+    """How it came here."""
+
+    MADE = "made"
+    UPLOADED = "uploaded"
+
+
+class Asset(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored picture or clip. Sizes are pixels and bytes, `duration` is seconds; `key` and `thumbnail_key` name files
+    in `storage.files` and never leave the program."""
+
+    id: str
+    owner_id: str
+    kind: AssetKind
+    origin: Origin
+    mime: str
+    bytes: int
+    width: int
+    height: int
+    duration: float | None = None
+    key: str
+    thumbnail_key: str | None = None
+    job_id: str | None = None
+    position: int = 0
+    name: str | None = None
+    prompt: str = ""
+    created_at: datetime
+
+    @property
+    def url(self) -> str:
+        return f"/media/{self.id}"
+
+    @property
+    def thumbnail_url(self) -> str | None:
+        return f"/media/{self.id}/thumbnail" if self.thumbnail_key else None
+
+
+class AssetOut(msgspec.Struct, frozen=True, kw_only=True):
+    """An asset as programs see it: sizes in pixels and bytes, `duration` in seconds."""
+
+    id: str
+    kind: AssetKind
+    url: str
+    thumbnail_url: str | None
+    mime: str
+    bytes: int
+    width: int
+    height: int
+    duration: float | None
+
+    @classmethod
+    def of(cls, asset: Asset) -> Self:
+        return cls(
+            id=asset.id,
+            kind=asset.kind,
+            url=asset.url,
+            thumbnail_url=asset.thumbnail_url,
+            mime=asset.mime,
+            bytes=asset.bytes,
+            width=asset.width,
+            height=asset.height,
+            duration=asset.duration,
+        )

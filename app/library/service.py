@@ -1,0 +1,243 @@
+"""The rules of the library: what may come in, who may see it, and when a file may go.
+
+Files are named by their content, so one file may serve several rows. It is removed when the last row that names it is
+swept; the shelf lock keeps a file from being removed between its arrival and its row.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from app.base import clock, log
+from app.base.database import Database, Transaction
+from app.base.errors import Invalid, Missing, TooLarge
+from app.base.paging import Part
+from app.base.secret import new_id
+from app.library import repository
+from app.library.schemas import Asset, AssetKind, Origin
+from app.providers.client import Client
+from app.storage.files import Files
+from app.storage.media import Facts, Media
+
+UNDO: Final = timedelta(minutes=10)
+LONGEST_URL: Final = 4_000  # characters
+
+logger = log.get("library")
+
+
+class Library:
+    """Pictures and clips, uploaded or made."""
+
+    def __init__(
+        self,
+        database: Database,
+        files: Files,
+        media: Media,
+        client: Client,
+        *,
+        max_image_bytes: int,
+        max_video_bytes: int,
+    ) -> None:
+        self._database = database
+        self._files = files
+        self._media = media
+        self._client = client
+        self._caps = {AssetKind.IMAGE: max_image_bytes, AssetKind.VIDEO: max_video_bytes}
+        self._shelf = asyncio.Lock()
+        self._pinned: Counter[str] = Counter()
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest file that is taken at all."""
+        return max(self._caps.values())
+
+    async def upload(self, owner: str, chunks: AsyncIterator[bytes], name: str | None = None) -> Asset:
+        """Take a file from a person: it is what its bytes say, decoded and written anew, never what its name says."""
+        async with self._files.folder() as folder:
+            path = folder / "upload"
+            await self._files.write_upload(chunks, path, self.largest)
+            return await self._take(owner, path, folder, name)
+
+    async def fetch(self, owner: str, url: str) -> Asset:
+        """Take a picture from a public address."""
+        if len(url) > LONGEST_URL:
+            raise _wrong_url("This address is too long.")
+        async with self._files.folder() as folder:
+            path = folder / "upload"
+            await self._client.fetch_public(url, path, self._caps[AssetKind.IMAGE])
+            return await self._take(owner, path, folder, None)
+
+    async def find(self, owner: str, id: str) -> Asset:
+        """The person's own asset, or Missing."""
+        asset = await self._database.read(repository.find, owner, id)
+        if asset is None:
+            raise Missing("There is no such file in your library.")
+        return asset
+
+    async def find_kept(self, owner: str, id: str) -> Asset:
+        """Also one that was deleted a moment ago: what a job was asked with stays usable until it is swept."""
+        asset = await self._database.read(repository.find_kept, owner, id)
+        if asset is None:
+            raise Missing("There is no such file in your library.")
+        return asset
+
+    async def newest(
+        self, owner: str, *, kind: AssetKind | None = None, q: str = "", before: str | None = None, limit: int = 24
+    ) -> Part[Asset]:
+        """A stretch of the library, newest first, and how many there are in all."""
+        return await self._database.read(_newest, owner, kind, q.split()[:8], before, limit)
+
+    async def delete(self, owner: str, id: str) -> Asset:
+        """Hide an asset; `restore` brings it back for a while, then it is swept."""
+        asset = await self.find(owner, id)
+        if not await self._database.write(repository.mark_deleted, owner, id, clock.now()):
+            raise Missing("There is no such file in your library.")
+        return asset
+
+    async def restore(self, owner: str, id: str) -> Asset:
+        if not await self._database.write(repository.mark_restored, owner, id):
+            raise Missing("There is no such file to bring back.")
+        return await self.find(owner, id)
+
+    def path(self, asset: Asset, *, thumbnail: bool = False) -> Path:
+        """Where the bytes lie; Missing when there is no thumbnail."""
+        key = asset.thumbnail_key if thumbnail else asset.key
+        if key is None:
+            raise Missing("There is no such picture.")
+        return self._files.path(key)
+
+    @asynccontextmanager
+    async def keeping(self, owner: str, job_id: str, prompt: str, paths: Sequence[Path]) -> AsyncIterator[list[Asset]]:
+        """Store what a job made. The files are in our store on entry; the body writes the rows with `add`. Raises
+        WrongType for what is not a picture or clip, TooLarge above the caps, `storage.files.Full`."""
+        keys: list[str] = []
+        try:
+            assets = []
+            async with self._files.folder() as folder:
+                for position, path in enumerate(paths):
+                    facts = await self._media.inspect(path)
+                    self._check_size(facts)
+                    asset = await self._shelve(owner, path, facts, folder, keys)
+                    assets.append(
+                        msgspec.structs.replace(asset, job_id=job_id, position=position, prompt=prompt[:2000])
+                    )
+            yield assets
+        finally:
+            self._unpin(keys)
+
+    # Verbs that join the transaction of another
+
+    def add(self, tx: Transaction, owner: str, assets: Sequence[Asset]) -> None:
+        repository.add(tx, owner, list(assets))
+
+    def of_jobs(self, tx: Transaction, owner: str, job_ids: Sequence[str]) -> dict[str, list[Asset]]:
+        """The assets that these jobs made, by job id."""
+        return repository.of_jobs(tx, owner, list(job_ids)) if job_ids else {}
+
+    def delete_with_job(self, tx: Transaction, owner: str, job_id: str, now: datetime) -> None:
+        repository.mark_deleted_with_job(tx, owner, job_id, now)
+
+    def restore_with_job(self, tx: Transaction, owner: str, job_id: str, deleted_at: datetime) -> None:
+        repository.mark_restored_with_job(tx, owner, job_id, deleted_at)
+
+    # Housekeeping
+
+    async def sweep(self) -> None:
+        """Forget what was deleted long enough ago, and remove files that no row names any more."""
+        for key in await self._database.write(repository.swept_any, clock.now() - UNDO):
+            await self._drop(key)
+
+    async def sweep_orphans(self) -> int:
+        """Remove stored files without a row, left by a kill between the two; returns how many. At start only."""
+        known = await self._database.read(repository.keys_any)
+        orphans = [key async for key in self._files.keys() if key not in known]  # noqa: SIM118 (it is no dict)
+        for key in orphans:
+            await self._drop(key)
+        return len(orphans)
+
+    async def _drop(self, key: str) -> None:
+        async with self._shelf:
+            if not self._pinned[key] and not await self._database.read(repository.names_any, key):
+                await self._files.remove(key)
+
+    async def _take(self, owner: str, path: Path, folder: Path, name: str | None) -> Asset:
+        facts = await self._media.inspect(path)
+        self._check_size(facts)
+        clean, facts = await self._media.clean(path, folder)
+        keys: list[str] = []
+        try:
+            asset = msgspec.structs.replace(
+                await self._shelve(owner, clean, facts, folder, keys),
+                origin=Origin.UPLOADED,
+                name=_plain(name),
+            )
+            await self._database.write(repository.add, owner, [asset])
+            return asset
+        finally:
+            self._unpin(keys)
+
+    async def _shelve(self, owner: str, path: Path, facts: Facts, folder: Path, keys: list[str]) -> Asset:
+        """Move a file and its thumbnail into the store; their keys are pinned and noted in `keys`."""
+        thumbnail, _, _ = await self._media.thumbnail(path, facts, folder)
+        stored = await self._pin(path, facts.suffix, keys)
+        small = await self._pin(thumbnail, ".webp", keys)
+        return Asset(
+            id=new_id(),
+            owner_id=owner,
+            kind=AssetKind(facts.kind),
+            origin=Origin.MADE,
+            mime=facts.mime,
+            bytes=facts.bytes,
+            width=facts.width,
+            height=facts.height,
+            duration=facts.duration,
+            key=stored,
+            thumbnail_key=small,
+            created_at=clock.now(),
+        )
+
+    async def _pin(self, path: Path, suffix: str, keys: list[str]) -> str:
+        async with self._shelf:
+            stored = await self._files.store(path, suffix)
+            self._pinned[stored.key] += 1
+            keys.append(stored.key)
+            return stored.key
+
+    def _unpin(self, keys: list[str]) -> None:
+        for key in keys:
+            self._pinned[key] -= 1
+            if not self._pinned[key]:
+                del self._pinned[key]
+
+    def _check_size(self, facts: Facts) -> None:
+        cap = self._caps[AssetKind(facts.kind)]
+        if facts.bytes > cap:
+            what = "picture" if facts.kind == "image" else "clip"
+            raise TooLarge(f"This {what} has {facts.bytes / 1e6:.1f} MB; at most {cap / 1e6:.1f} MB are taken.")
+
+
+def _newest(
+    tx: Transaction, owner: str, kind: AssetKind | None, words: list[str], before: str | None, limit: int
+) -> Part[Asset]:
+    found = repository.newest(tx, owner, kind=kind, words=words, before=before, limit=limit + 1)
+    items = found[:limit]
+    total = repository.count(tx, owner, kind=kind, words=words)
+    return Part(items, total, items[-1].id if len(found) > limit else None)
+
+
+def _plain(name: str | None) -> str | None:
+    """A file's name as a label: no path, no control characters."""
+    if not name:
+        return None
+    text = "".join(c for c in name.replace("\\", "/").rpartition("/")[2] if c.isprintable()).strip()
+    return text[:120] or None
+
+
+def _wrong_url(message: str) -> Invalid:
+    return Invalid(message, fields={"image_url": message})

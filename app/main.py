@@ -1,0 +1,298 @@
+"""Builds the program: settings, database, services, doors. The only place that knows all of them."""
+
+import asyncio
+import contextlib
+import secrets
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import uvicorn
+from litestar import Litestar
+from litestar.config.compression import CompressionConfig
+from litestar.config.csrf import CSRFConfig
+from litestar.datastructures import CacheControlHeader, State
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import License
+from litestar.static_files import create_static_files_router
+from litestar.types import ASGIApp
+
+from app.accounts import api as accounts_api
+from app.accounts import pages as accounts_pages
+from app.accounts.guards import Identify
+from app.accounts.service import Accounts
+from app.background import Background, Loop
+from app.base import secret
+from app.base.config import Settings
+from app.base.database import Database
+from app.base.folder import Folder
+from app.base.migrate import migrate
+from app.catalog import api as catalog_api
+from app.catalog.refresher import refresh
+from app.catalog.service import Catalog
+from app.generation import api as generation_api
+from app.generation import pages as generation_pages
+from app.generation.service import Generation
+from app.home import api as home_api
+from app.home import pages as home_pages
+from app.home.service import Home
+from app.jobs import api as jobs_api
+from app.jobs import pages as jobs_pages
+from app.jobs.service import Jobs
+from app.jobs.worker import Worker
+from app.library import api as library_api
+from app.library import pages as library_pages
+from app.library.service import Library
+from app.providers.client import Client
+from app.providers.contract import Provider
+from app.providers.registry import configured_origins, providers
+from app.storage.files import Files
+from app.storage.media import Media
+from app.web.errors import HANDLERS
+from app.web.headers import Headers
+from app.web.openapi import COMPONENTS
+from app.web.render import STATIC
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+MIGRATIONS: Final = ROOT / "migrations"
+FORM_OVERHEAD: Final = 1024 * 1024  # bytes that a form needs around the file it carries
+FIRST_CATALOGUE: Final = 2.0  # seconds that the first start waits for the first list of models
+STOP_GRACE: Final = 5.0  # seconds that work under way gets to come to rest
+
+VERSION: Final = "0.1.0"
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that lives as long as the process does."""
+
+    settings: Settings
+    folder: Folder
+    database: Database
+    files: Files
+    providers: Mapping[str, Provider]
+    accounts: Accounts
+    catalog: Catalog
+    library: Library
+    jobs: Jobs
+    generation: Generation
+    home: Home
+    worker: Worker
+    background: Background
+    directives: Sequence[tuple[str, Sequence[str], str]]
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Program]:
+    """The program with its data folder held and its database open and migrated. Raises FolderError, DatabaseError."""
+    folder = Folder(settings.data_dir)
+    folder.make()
+    folder.hold()
+    try:
+        tempfile.tempdir = str(folder.temporary)  # nothing is written outside the data folder, uploads included
+        key = settings.secret_key or secret.kept_secret(folder.secret)
+        async with contextlib.AsyncExitStack() as stack:
+            database = Database(folder.database)
+            stack.push_async_callback(database.close)
+            await migrate(database, MIGRATIONS)
+            yield await _built(settings, folder, database, key, stack)
+    finally:
+        folder.release()
+
+
+async def _built(
+    settings: Settings, folder: Folder, database: Database, key: str, stack: contextlib.AsyncExitStack
+) -> Program:
+    simulator_url, simulator_key = None, None
+    directives: Sequence[tuple[str, Sequence[str], str]] = ()
+    if settings.simulated:
+        from app.providers.simulator.faults import DIRECTIVES
+
+        directives = [(f"[{name}]", one.kinds, one.sentence) for name, one in DIRECTIVES.items()]
+        simulator_key = secrets.token_urlsafe(24)
+        simulator_url = await stack.enter_async_context(_simulator(folder, settings.simulator_speed, simulator_key))
+    files = Files(folder.media, folder.temporary)
+    stack.callback(files.close)
+    media = Media()
+    stack.callback(media.close)
+    await files.clear_temporary()
+    client = Client(configured_origins(settings, simulator_url))
+    stack.push_async_callback(client.close)
+    upstream = providers(settings, client, simulator_url, simulator_key)
+    accounts = Accounts(database, settings, key)
+    catalog = Catalog(database, upstream)
+    library = Library(
+        database,
+        files,
+        media,
+        client,
+        max_image_bytes=settings.max_image_bytes,
+        max_video_bytes=settings.max_video_bytes,
+    )
+    jobs = Jobs(
+        database, library, upstream, timeout=settings.job_timeout_seconds, pause=settings.worker_seconds
+    )
+    worker = Worker(jobs, catalog, library, files, upstream)
+    await catalog.load()
+    await library.sweep_orphans()
+    await jobs.rescue()
+    background = Background(
+        [
+            Loop("worker", worker.turn, period=0.0, patience=60.0),
+            Loop("catalogue", lambda: refresh(catalog), period=settings.catalog_seconds, patience=300.0),
+            Loop("sweeper", library.sweep, period=60.0, patience=300.0),
+        ]
+    )
+    return Program(
+        settings=settings,
+        folder=folder,
+        database=database,
+        files=files,
+        providers=upstream,
+        accounts=accounts,
+        catalog=catalog,
+        library=library,
+        jobs=jobs,
+        generation=Generation(catalog, library, jobs, directives),
+        home=Home(database, jobs, library),
+        worker=worker,
+        background=background,
+        directives=directives,
+    )
+
+
+def build(program: Program) -> ASGIApp:
+    """The ASGI program: every door, in front of them who is asking, around them what every answer carries."""
+    settings = program.settings
+    services: dict[str, Any] = {
+        "accounts": program.accounts,
+        "catalog": program.catalog,
+        "library": program.library,
+        "jobs": program.jobs,
+        "generation": program.generation,
+        "home": program.home,
+    }
+    app = Litestar(
+        route_handlers=[
+            *accounts_api.routes,
+            *accounts_pages.routes,
+            *catalog_api.routes,
+            *library_api.routes,
+            *library_pages.routes,
+            *jobs_api.routes,
+            *jobs_pages.routes,
+            *generation_api.routes,
+            *generation_pages.routes,
+            *home_api.routes,
+            *home_pages.routes,
+            create_static_files_router(
+                path="/static",
+                directories=[STATIC],
+                include_in_schema=False,
+                cache_control=CacheControlHeader(public=True, max_age=31_536_000, immutable=True),
+            ),
+        ],
+        dependencies={name: Provide(_giving(service), sync_to_thread=False) for name, service in services.items()},
+        middleware=[Identify],
+        exception_handlers=HANDLERS,
+        csrf_config=CSRFConfig(
+            secret=program.accounts.form_secret,
+            cookie_name="__Host-csrf" if settings.https else "csrf",
+            cookie_secure=settings.https,
+            cookie_httponly=True,
+            cookie_samesite="lax",
+            exclude=["^/api/v1/", "^/v1/", "^/health$"],
+        ),
+        compression_config=CompressionConfig(
+            backend="gzip", gzip_compress_level=5, minimum_size=600, exclude=["^/media/", r"\.woff2$"]
+        ),
+        openapi_config=OpenAPIConfig(
+            title="Atelier",
+            version=VERSION,
+            description="Text, pictures and clips with many AI models. All paths of this API begin with `/api/v1`.",
+            license=License(name="MIT", identifier="MIT"),
+            path="/api/v1",
+            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+            components=COMPONENTS,
+            use_handler_docstrings=True,
+        ),
+        request_max_body_size=program.library.largest + FORM_OVERHEAD,
+        lifespan=[lambda _: _living(program)],
+        state=State(
+            {
+                "accounts": program.accounts,
+                "background": program.background,
+                "directives": program.directives,
+                "settings": settings,
+                "simulated": settings.simulated,
+            }
+        ),
+        logging_config=None,
+        debug=False,
+    )
+    return Headers(app, https=settings.https)
+
+
+def _giving(service: Any) -> Any:
+    return lambda: service
+
+
+@asynccontextmanager
+async def _living(program: Program) -> AsyncIterator[None]:
+    """The loops run while the program serves; what is under way at the end gets a moment to come to rest."""
+    async with program.background.running():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_CATALOGUE):
+                await program.catalog.filled.wait()
+        try:
+            yield
+        finally:
+            await program.worker.stop(STOP_GRACE)
+
+
+class Server(uvicorn.Server):
+    """uvicorn that leaves signals to whoever runs it, so that several can run in one loop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        yield
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A bound socket; OSError when the address is taken or not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+@asynccontextmanager
+async def _simulator(folder: Folder, speed: float, key: str) -> AsyncIterator[str]:
+    """The built-in simulator behind a loopback port of its own, spoken to over HTTP like any provider."""
+    from app.providers.simulator.app import build as build_simulator
+
+    listener = listening("127.0.0.1", 0)
+    config = uvicorn.Config(
+        build_simulator(folder.simulator, speed, key),
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=1,
+    )
+    server = Server(config)
+    task = asyncio.create_task(server.serve([listener]), name="simulator")
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/api/v1"
+    finally:
+        server.should_exit = True
+        await task

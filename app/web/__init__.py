@@ -1,0 +1,1 @@
+"""HTTP that knows no feature: rendering, errors, forms, headers."""

@@ -1,0 +1,189 @@
+"""What went wrong, as HTTP: the only place that knows status codes.
+
+Programs get the contract's envelope, people a page, htmx a fragment. Who asks is told by the path: `/api/`, `/v1/`,
+`/health` and `/metrics` are for programs.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import msgspec
+from litestar import Request, Response
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.types import ExceptionHandlersMap
+
+from app.base import errors, log
+from app.web import render
+from app.web.headers import request_id
+
+PROGRAMS = ("/api/", "/v1/", "/health", "/metrics")
+
+# The contract's codes with their statuses; the README's table is compared with this one.
+CODES: dict[str, int] = {
+    "VALIDATION_ERROR": 400,
+    "AUTHENTICATION_ERROR": 401,
+    "FORBIDDEN": 403,
+    "RESOURCE_NOT_FOUND": 404,
+    "METHOD_NOT_ALLOWED": 405,
+    "CONFLICT": 409,
+    "GONE": 410,
+    "FILE_TOO_LARGE": 413,
+    "INVALID_FILE_TYPE": 415,
+    "RATE_LIMITED": 429,
+    "QUOTA_EXCEEDED": 429,
+    "INTERNAL_ERROR": 500,
+    "UPSTREAM_ERROR": 502,
+    "SERVICE_UNAVAILABLE": 503,
+}
+
+TITLES = {
+    400: "That did not work",
+    401: "Sign in first",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Not possible here",
+    409: "That clashes",
+    410: "No longer here",
+    413: "Too large",
+    415: "Wrong kind of file",
+    429: "Too many requests",
+    500: "Something broke",
+    502: "The provider did not answer well",
+    503: "Not ready",
+}
+
+AnyRequest = Request[Any, Any, State]
+logger = log.get("web")
+
+
+class Problem(msgspec.Struct):
+    """The inside of the envelope."""
+
+    code: str
+    message: str
+    details: dict[str, Any] = {}
+
+
+class Envelope(msgspec.Struct):
+    """`{"error": {"code", "message", "details"}}`: every error that a program is told."""
+
+    error: Problem
+
+
+class Told(msgspec.Struct, frozen=True):
+    """One failure, ready to be written as JSON or HTML."""
+
+    status: int
+    problem: Problem
+    headers: dict[str, str] = {}
+
+
+def for_programs(path: str) -> bool:
+    return path.startswith(PROGRAMS) or path in ("/api", "/v1")
+
+
+def told(error: errors.AtelierError) -> Told:
+    """Status and envelope of one of our own errors."""
+    code = error.code
+    headers: dict[str, str] = {}
+    if isinstance(error, errors.Denied) and not error.signed_in:
+        code = "AUTHENTICATION_ERROR"
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, errors.Exhausted):
+        code = "QUOTA_EXCEEDED" if error.quota else code
+        headers["Retry-After"] = str(error.retry_after)
+    return Told(CODES[code], Problem(code, error.message, error.details), headers)
+
+
+def _ours(request: AnyRequest, error: errors.AtelierError) -> Response[Any]:
+    if isinstance(error, errors.Denied) and not error.signed_in and not for_programs(request.url.path):
+        return _to_sign_in(request)
+    return _answer(request, told(error))
+
+
+def _litestars(request: AnyRequest, error: HTTPException) -> Response[Any]:
+    """What Litestar itself refuses: unknown routes, wrong methods, bodies that do not parse, a missing CSRF token."""
+    status = error.status_code
+    if status == 404:
+        return _answer(request, Told(404, Problem("RESOURCE_NOT_FOUND", "There is nothing at this address.")))
+    if status == 405:
+        allow = ", ".join(methods_at(request))
+        problem = Problem("METHOD_NOT_ALLOWED", f"{request.method} is not possible here.")
+        return _answer(request, Told(405, problem, {"Allow": allow}))
+    if status == 413:
+        return _answer(request, Told(413, Problem("FILE_TOO_LARGE", "This is larger than what is taken here.")))
+    if isinstance(error, ValidationException):
+        return _answer(request, Told(400, _invalid(error)))
+    if status == 401:
+        return _ours(request, errors.Denied("Sign in first.", signed_in=False))
+    if status == 403:
+        return _answer(
+            request,
+            Told(403, Problem("FORBIDDEN", "This form is out of date. Go back, reload the page and send it again.")),
+        )
+    if status < 500:
+        return _answer(request, Told(400, Problem("VALIDATION_ERROR", "The request cannot be read.")))
+    return _bug(request, error)
+
+
+def _invalid(error: ValidationException) -> Problem:
+    fields: dict[str, str] = {}
+    for item in error.extra if isinstance(error.extra, list) else []:
+        if isinstance(item, Mapping):
+            fields[str(item.get("key") or "body")] = str(item.get("message", "is not valid"))
+    return Problem("VALIDATION_ERROR", "The request is not valid.", {"fields": fields} if fields else {})
+
+
+def _bug(request: AnyRequest, error: Exception) -> Response[Any]:
+    """Anything unforeseen: logged whole, shown as an id only."""
+    logger.error("bug", method=request.method, path=request.url.path, exc_info=error)
+    message = f"Something broke on our side. If it goes on, tell the admin this number: {request_id(request.scope)}."
+    return _answer(request, Told(500, Problem("INTERNAL_ERROR", message, {"request_id": request_id(request.scope)})))
+
+
+def _answer(request: AnyRequest, told: Told) -> Response[Any]:
+    headers = dict(told.headers)
+    if for_programs(request.url.path):
+        return Response(Envelope(told.problem), status_code=told.status, headers=headers, media_type="application/json")
+    template = "errors/_error.html" if render.partial(request) else "errors/error.html"
+    html = render.render(
+        template,
+        request,
+        status=told.status,
+        title=TITLES.get(told.status, "That did not work"),
+        message=told.problem.message,
+    )
+    return Response(html, status_code=told.status, headers=headers, media_type="text/html; charset=utf-8")
+
+
+def _to_sign_in(request: AnyRequest) -> Response[Any]:
+    """A page sends the person to sign in and back; a fragment tells htmx to do so from the page it stands on."""
+    if render.partial(request):
+        current = urlsplit(request.headers.get("HX-Current-URL", "/"))
+        back = current.path + (f"?{current.query}" if current.query else "")
+        return Response("", status_code=401, headers={"HX-Redirect": f"/login?next={quote(back, safe='')}"})
+    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    target = f"/login?next={quote(back, safe='')}" if request.method == "GET" and back != "/" else "/login"
+    return Response("", status_code=303, headers={"Location": target})
+
+
+def methods_at(request: AnyRequest) -> list[str]:
+    """The methods that the route at this path does take."""
+    found: set[str] = set()
+    wanted = request.url.path.rstrip("/").split("/")
+    for route in request.app.routes:
+        parts = route.path_format.rstrip("/").split("/")
+        if len(parts) == len(wanted) and all(
+            part.startswith("{") or part == given for part, given in zip(parts, wanted, strict=True)
+        ):
+            found |= {str(method) for method in getattr(route, "methods", ())}
+    return sorted(found)
+
+
+HANDLERS: ExceptionHandlersMap = {
+    errors.AtelierError: _ours,
+    HTTPException: _litestars,
+    Exception: _bug,
+}

@@ -1,0 +1,100 @@
+"""What every answer carries, whatever made it: the request id, the security headers, and its line in the log.
+
+One ASGI wrapper around the whole program, because Litestar answers unknown routes before its own middleware.
+"""
+
+import re
+import time
+from typing import Final
+
+import structlog
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from app.base import log
+from app.base.secret import new_id
+
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; "
+    "font-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+HEADERS: Final = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+# What is not said otherwise is somebody's own: no cache, shared or private, may keep it.
+DEFAULTS: Final = {"cache-control": "no-store"}
+ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+logger = log.get("http")
+
+
+def request_id(scope: Scope) -> str:
+    """The id under which this request stands in the log."""
+    return str(scope.get("atelier_request_id", ""))
+
+
+class Headers:
+    """The wrapper. `https` adds Strict-Transport-Security."""
+
+    def __init__(self, app: ASGIApp, *, https: bool) -> None:
+        self._app = app
+        fixed = dict(HEADERS)
+        if https:
+            fixed["strict-transport-security"] = "max-age=31536000; includeSubDomains"
+        self._fixed = [(name.encode(), value.encode()) for name, value in fixed.items()]
+        self._defaults = [(name.encode(), value.encode()) for name, value in DEFAULTS.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP:
+            await self._serve(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _serve(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        identity = _asked_id(scope) or new_id()
+        scope["atelier_request_id"] = identity  # type: ignore[typeddict-unknown-key]
+        structlog.contextvars.bind_contextvars(request=identity)
+        began = time.perf_counter()
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = self._complete(list(message["headers"]), identity)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            if not scope["path"].startswith("/static/"):
+                logger.info(
+                    "request",
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status,
+                    ms=round((time.perf_counter() - began) * 1000, 1),
+                )
+            structlog.contextvars.unbind_contextvars("request")
+
+    def _complete(self, headers: list[tuple[bytes, bytes]], identity: str) -> list[tuple[bytes, bytes]]:
+        given = {name.lower() for name, _ in headers}
+        headers += [(b"x-request-id", identity.encode())]
+        headers += [pair for pair in self._fixed if pair[0] not in given]
+        headers += [pair for pair in self._defaults if pair[0] not in given]
+        return headers
+
+
+def _asked_id(scope: HTTPScope) -> str | None:
+    """An id that the caller chose, so that it can find its request in our log; anything odd is ignored."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text = value.decode("latin-1")
+            return text if ID.fullmatch(text) else None
+    return None

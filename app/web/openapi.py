@@ -1,0 +1,41 @@
+"""What the API's document says again and again: how a call proves itself, and how it can be refused."""
+
+from typing import Final
+
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Components, SecurityRequirement, SecurityScheme
+
+from app.web.errors import Envelope
+
+SCHEME: Final = "bearer"
+# `security=BEARER` on a route or router; `components=COMPONENTS` once, in the program's OpenAPIConfig.
+BEARER: Final[list[SecurityRequirement]] = [{SCHEME: []}]
+COMPONENTS: Final = Components(
+    security_schemes={
+        SCHEME: SecurityScheme(
+            type="http", scheme="bearer", description="An access token from `/auth/login`, or an API key (`atl_…`)."
+        )
+    }
+)
+
+MEANINGS: Final = {
+    400: "The request is not valid; `details.fields` names what is wrong.",
+    401: "Not signed in, or no longer.",
+    403: "Not allowed to this person.",
+    404: "Not there, or not yours.",
+    409: "It clashes with what is.",
+    410: "No longer there.",
+    413: "Larger than what is taken here.",
+    415: "Not the kind of file, or of body, that is taken here.",
+    429: "Too many requests, or too much; come back after `Retry-After` seconds.",
+    502: "The provider did not do its part.",
+    503: "Not ready to serve.",
+}
+
+
+def refusals(*statuses: int) -> dict[int, ResponseSpec]:
+    """`responses=` of a route: the envelope under each status; 429 and 503, which any route can answer, are added."""
+    return {
+        status: ResponseSpec(Envelope, description=MEANINGS[status], generate_examples=False)
+        for status in sorted({*statuses, 429, 503})
+    }

@@ -1,0 +1,90 @@
+"""A stored file as an answer: whole, in part (RFC 9110, section 14), or not again when the browser has it.
+
+What people upload and providers send is never trusted to be harmless, so it goes out in a sandbox.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from litestar import Request, Response
+from litestar.datastructures import State
+from litestar.response import Stream
+
+CHUNK: Final = 256 * 1024
+SANDBOX: Final = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'"
+
+
+async def file_response(
+    request: Request[Any, Any, State], path: Path, *, mime: str, name: str, attachment: bool
+) -> Response[Any] | Stream:
+    """The file at `path`, whose name is the hash of its content; a missing one raises FileNotFoundError."""
+    total = (await asyncio.to_thread(path.stat)).st_size
+    etag = f'"{path.stem[:32]}"'
+    how = "attachment" if attachment else "inline"
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, max-age=31536000, immutable",
+        "Content-Disposition": f"{how}; filename*=UTF-8''{quote(name)}",
+        "Content-Security-Policy": SANDBOX,
+        "ETag": etag,
+        "Vary": "Cookie, Authorization",
+    }
+    if etag in request.headers.get("If-None-Match", ""):
+        return Response(None, status_code=304, headers=headers)
+    asked = request.headers.get("Range")
+    if asked and request.headers.get("If-Range", etag) == etag:
+        part = wanted(asked, total)
+        if part == ():
+            return Response(None, status_code=416, headers={**headers, "Content-Range": f"bytes */{total}"})
+        if part is not None:
+            first, last = part
+            headers["Content-Range"] = f"bytes {first}-{last}/{total}"
+            return _stream(request, path, first, last, 206, headers, mime)
+    return _stream(request, path, 0, total - 1, 200, headers, mime)
+
+
+def wanted(header: str, total: int) -> tuple[int, int] | tuple[()] | None:
+    """First and last byte of a single range; `()` when it lies outside; None when the header asks for something else,
+    which is then answered with the whole file."""
+    found = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", header.strip())
+    if not found or found.group(0) == "bytes=-":
+        return None
+    first, last = found.groups()
+    if not first:
+        length = min(int(last), total)
+        return (total - length, total - 1) if length else ()
+    start, end = int(first), min(int(last or total), total - 1)
+    if start >= total:
+        return ()
+    return (start, end) if start <= end else None
+
+
+def _stream(
+    request: Request[Any, Any, State],
+    path: Path,
+    first: int,
+    last: int,
+    status: int,
+    headers: dict[str, str],
+    mime: str,
+) -> Response[Any] | Stream:
+    headers = {**headers, "Content-Length": str(last - first + 1)}
+    if request.method == "HEAD":
+        return Response(None, status_code=status, headers=headers, media_type=mime)
+    return Stream(_chunks(path, first, last), status_code=status, headers=headers, media_type=mime)
+
+
+async def _chunks(path: Path, first: int, last: int) -> AsyncIterator[bytes]:
+    file = await asyncio.to_thread(path.open, "rb")
+    try:
+        await asyncio.to_thread(file.seek, first)
+        left = last - first + 1
+        while left > 0 and (chunk := await asyncio.to_thread(file.read, min(CHUNK, left))):
+            left -= len(chunk)
+            yield chunk
+    finally:
+        await asyncio.to_thread(file.close)

@@ -1,0 +1,148 @@
+"""Pages and fragments from templates, with the few filters that every template may use."""
+
+import functools
+import hashlib
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import jinja2
+from litestar import Request, Response
+from litestar.datastructures import Cookie, State
+from litestar.utils.scope.state import ScopeState
+
+from app.base.clock import iso, now
+from app.web.headers import request_id
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TEMPLATES = ROOT / "templates"
+STATIC = ROOT / "static"
+
+
+def money(nano: int | None) -> str:
+    """Nano-dollars as people read them: `$3.20`, `$0.0061`, and an en dash for what is unknown."""
+    if nano is None:
+        return "–"
+    usd = Decimal(nano) / 1_000_000_000
+    if usd == 0 or abs(usd) >= Decimal("0.1"):
+        return f"${usd:,.2f}"
+    digits = f"{usd:.6f}".rstrip("0")
+    return f"${digits}" if len(digits.partition(".")[2]) >= 2 else f"${usd:.2f}"
+
+
+def ago(moment: datetime) -> str:
+    """How long ago, in the largest unit that fits."""
+    seconds = max(0, int((now() - moment).total_seconds()))
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return "just now" if seconds < 10 else f"{seconds} s ago"
+
+
+def elapsed(moment: datetime) -> int:
+    """Whole seconds since then; a page counts on from there, so its own clock does not matter."""
+    return max(0, int((now() - moment).total_seconds()))
+
+
+def minutes(seconds: float | None) -> str:
+    """`0:08`, `1:12`, `1:02:03`."""
+    if seconds is None:
+        return "–"
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+def size(count: int) -> str:
+    """Bytes as people read them."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError
+
+
+def environment() -> jinja2.Environment:
+    """Autoescaping, and strict: a name that a template lacks is an error, never an empty place."""
+    jinja = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    filters: dict[str, Any] = {
+        "money": money,
+        "ago": ago,
+        "elapsed": elapsed,
+        "minutes": minutes,
+        "size": size,
+        "iso": iso,
+    }
+    jinja.filters.update(filters)
+    return jinja
+
+
+@functools.cache
+def static(path: str) -> str:
+    """The address of a static file, changing with its content so that browsers may keep it for a year."""
+    digest = hashlib.sha256((STATIC / path).read_bytes()).hexdigest()[:12]
+    return f"/static/{path}?v={digest}"
+
+
+def partial(request: Request[Any, Any, State]) -> bool:
+    """Whether htmx asks for a fragment. A boosted link sends HX-Request too, but wants a whole page."""
+    return request.headers.get("HX-Request-Type") == "partial"
+
+
+def render(template: str, request: Request[Any, Any, State], **context: Any) -> str:
+    """HTML of a template, with what every page has: who asks, where, in which theme, and the form token."""
+    shared = {
+        "person": request.scope.get("user"),
+        "simulated": request.app.state.get("simulated", False),
+        "path": request.url.path,
+        "theme": _theme(request),
+        "notice": _notice(request),
+        "csrf_token": ScopeState.from_scope(request.scope).csrf_token or "",
+        "request_id": request_id(request.scope),
+        "static": static,
+    }
+    return _environment().get_template(template).render({**shared, **context})
+
+
+def page(
+    template: str,
+    request: Request[Any, Any, State],
+    *,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    cookies: list[Cookie] | None = None,
+    **context: Any,
+) -> Response[str]:
+    """A whole page or a fragment as an answer. A notice that was waiting is said now and forgotten."""
+    kept = list(cookies or [])
+    if not partial(request) and _notice(request):
+        kept.append(Cookie("notice", value="", path="/", max_age=0))
+    return Response(
+        render(template, request, **context),
+        status_code=status,
+        headers=headers,
+        cookies=kept,
+        media_type="text/html; charset=utf-8",
+    )
+
+
+def _theme(request: Request[Any, Any, State]) -> str:
+    theme = request.cookies.get("theme", "")
+    return theme if theme in ("dark", "light") else ""
+
+
+def _notice(request: Request[Any, Any, State]) -> str | None:
+    return unquote(request.cookies.get("notice", ""))[:300] or None
+
+
+_environment = functools.cache(environment)

@@ -1,0 +1,21 @@
+-- Every picture and clip, made or uploaded. `file_key` and `thumbnail_key` name files by their content, so two rows may
+-- share one file; it is removed when the last row is. Deleted rows wait a while for an undo before they are swept.
+create table assets (
+    id text primary key,
+    owner_id text not null,
+    kind text not null check (kind in ('image', 'video')),
+    origin text not null check (origin in ('made', 'uploaded')),
+    mime text not null,
+    bytes bigint not null,
+    width integer not null,
+    height integer not null,
+    duration double precision,
+    file_key text not null,
+    thumbnail_key text,
+    job_id text,
+    position integer not null default 0,
+    name text,
+    prompt text not null default '',
+    created_at timestamp not null,
+    deleted_at timestamp
+);

@@ -1,0 +1,47 @@
+-- One row for everything that makes something. The five states are all there are: waiting for a retry is `queued` with
+-- `due` ahead. The provider's ticket is written as soon as it is known, before anything else is done with it.
+create table jobs (
+    id text primary key,
+    owner_id text not null,
+    kind text not null check (kind in ('text', 'image', 'video')),
+    generation_type text not null,
+    provider text not null,
+    model text not null,
+    model_name text not null,
+    upstream_model text not null,
+    route text not null,
+    prompt text not null,
+    system_prompt text,
+    params text not null,
+    status text not null check (status in ('queued', 'processing', 'completed', 'failed', 'cancelled')),
+    progress integer,
+    upstream_state text,
+    attempts integer not null default 0,
+    cancel_requested boolean not null default false,
+    error_code text,
+    error_message text,
+    error_detail text,
+    text text,
+    usage text,
+    cost_nano bigint,
+    input_asset_id text,
+    retry_of text,
+    ticket_id text,
+    ticket_url text,
+    generation_id text,
+    due timestamp,
+    created_at timestamp not null,
+    started_at timestamp,
+    ended_at timestamp,
+    deleted_at timestamp,
+    check ((ended_at is not null) = (status in ('completed', 'failed', 'cancelled')))
+);
+
+-- What happened to a job, in order: queued, submitted, polled, downloaded, stored, failed why.
+create table job_events (
+    job_id text not null,
+    owner_id text not null,
+    happened_at timestamp not null,
+    what text not null,
+    note text not null
+);
