@@ -1,0 +1,663 @@
+"""The one way out: every byte this program sends to another server leaves through here.
+
+Three things are promised that a plain HTTP client does not. A URL leads only where `addresses` lets it, and the connection
+goes to the very address that was checked. A provider's key goes to the provider's own origin and nowhere else. And a failure
+says whether the request may have reached the other side, because a paid request may only be repeated when it did not:
+
+    ClientError
+    ├── NotSent          nothing was sent: doing it again is safe
+    │   └── Refused      ... because the address is not one that may be reached
+    └── Ambiguous        it was sent, at least in part, and no answer came: it may have been carried out
+        ├── TimedOut     ... within the time given, or only part of the answer
+        ├── Broken       the answer broke off, or is not valid HTTP
+        └── TooBig       the answer is larger than the caller takes
+
+Nothing is ever repeated in here. Requests with a body get a connection of their own: on a kept one that the server has
+just closed, 'was it carried out?' would have no answer.
+"""
+
+import asyncio
+import contextlib
+import http.cookiejar
+import logging
+import os
+import re
+import ssl
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar, cast
+
+import httpcore
+import httpx
+import msgspec
+
+from app.providers.addresses import Reach, Resolver, kin, resolve
+from app.providers.events import EventParser, EventTooLong
+
+MB = 1024 * 1024
+CONNECT_SECONDS = 10.0
+REDIRECTS = 5
+_SLICE = 256 * 1024  # of a body: each slice has the write timeout to itself, so a slow line can send a large one
+_CHUNK = MB  # written to disk at once
+_HEAD = 2000  # characters kept of an answer that is not what was expected
+_INLINE = 64 * 1024  # bytes of JSON that are parsed on the event loop; more goes to a thread
+_HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_.])?|[0-9a-f.]*:[0-9a-f:.]*")  # lowered and IDNA-encoded
+_PRINTABLE = re.compile(r"[\x20-\x7e]*")
+
+# At INFO httpx writes whole URLs, and a signed URL is a secret.
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+
+class ClientError(Exception):
+    """The message names the host and never the rest of the URL, which may hold a secret."""
+
+
+class NotSent(ClientError):
+    pass
+
+
+class Refused(NotSent):
+    pass
+
+
+class Ambiguous(ClientError):
+    pass
+
+
+class TimedOut(Ambiguous):
+    pass
+
+
+class Broken(Ambiguous):
+    pass
+
+
+class TooBig(Ambiguous):
+    pass
+
+
+class Home:
+    """A configured provider: its base URL, and the headers (its key among them) that go to that origin only."""
+
+    def __init__(self, base_url: str, headers: Mapping[str, str] | None = None) -> None:
+        """ValueError when a header's value cannot be sent; it does not quote the value."""
+        self.base_url = base_url.rstrip("/")
+        self.url = _parsed(self.base_url)
+        self.origin = _origin(self.url)
+        self.headers = dict(headers or {})
+        for name, value in self.headers.items():
+            if not _PRINTABLE.fullmatch(value):
+                raise ValueError(f"the header {name} must be plain ASCII on one line")
+
+    def owns(self, url: str) -> bool:
+        """Whether the URL has this origin: scheme, host and port."""
+        try:
+            return _origin(_parsed(url)) == self.origin
+        except Refused:
+            return False
+
+    def absolute(self, url: str) -> str:
+        """The URL as seen from the base URL, which matters only when it is relative; Refused when it is none."""
+        try:
+            return str(httpx.URL(self.base_url + "/").join(url))
+        except (httpx.InvalidURL, ValueError):
+            raise Refused("this is not an address") from None
+
+    def __repr__(self) -> str:
+        return f"Home({self.base_url!r})"
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """`headers` have lower-case names. `body` is parsed JSON, or None when it is none: then `text` is its beginning."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any = None
+    text: str = ""
+
+
+class Download(msgspec.Struct, frozen=True, kw_only=True):
+    """`bytes` were written, and only when `status` is 200; else `text` is the beginning of the answer."""
+
+    status: int
+    headers: dict[str, str]
+    mime: str = ""
+    bytes: int = 0
+    text: str = ""
+
+
+class _Passage:
+    """How far one request has come, which decides what its failure means."""
+
+    def __init__(self, url: httpx.URL) -> None:
+        self.host = url.host
+        self.sent = False
+        self.answered = False
+
+    async def trace(self, event: str, _: Any) -> None:
+        if event.endswith("send_request_headers.started"):
+            self.sent = True
+
+    @contextlib.asynccontextmanager
+    async def within(self, deadline: float) -> AsyncIterator[None]:
+        """Until the deadline, on the loop's clock; what goes wrong in the block is raised as one of our errors. The
+        originals are not chained: they can quote headers."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                yield
+        except (httpx.TimeoutException, TimeoutError):
+            if not self.sent:
+                raise NotSent(f"{self.host} could not be reached in time") from None
+            raise TimedOut(f"{self.host} did not answer in time") from None
+        except httpx.LocalProtocolError:
+            raise NotSent(f"the request to {self.host} is not valid HTTP") from None
+        except httpx.RequestError as problem:
+            what = type(problem).__name__
+            if not self.sent:
+                raise NotSent(f"{self.host} could not be reached ({what})") from None
+            if not self.answered:
+                raise Ambiguous(f"{self.host} hung up without an answer ({what})") from None
+            raise Broken(f"the answer of {self.host} broke off ({what})") from None
+
+
+class Events:
+    """A streamed answer. When `is_stream` is false there is an ordinary one instead: read it with `answer()`."""
+
+    def __init__(self, response: httpx.Response, passage: _Passage, deadline: float, max_bytes: int) -> None:
+        self._response = response
+        self._passage = passage
+        self._deadline = deadline
+        self._max_bytes = max_bytes
+        self.status = response.status_code
+        self.headers = _headers(response)
+        self.done = False  # whether the end mark [DONE] was seen
+
+    @property
+    def is_stream(self) -> bool:
+        return self.status == 200 and _mime(self._response) == "text/event-stream"
+
+    async def answer(self) -> Answer:
+        async with self._passage.within(self._deadline):
+            return await _answer(self._response, self._max_bytes)
+
+    async def payloads(self) -> AsyncGenerator[str, None]:
+        """The data of each event, without comments and end mark; TooBig, Broken or TimedOut."""
+        parser = EventParser(self._max_bytes)
+        piece: bytes | None = b""
+        async with contextlib.aclosing(_pieces(self._response)) as pieces:
+            while piece is not None:
+                # Around each read and not around the whole: a generator may be closed by another task.
+                async with self._passage.within(self._deadline):
+                    piece = await anext(pieces, None)
+                for payload in self._payloads(parser, piece):
+                    if payload == "[DONE]":
+                        self.done = True
+                        return
+                    yield payload
+
+    def _payloads(self, parser: EventParser, piece: bytes | None) -> list[str]:
+        try:
+            return parser.end() if piece is None else parser.feed(piece)
+        except EventTooLong:
+            raise TooBig(f"{self._passage.host} sent an event larger than {self._max_bytes} bytes") from None
+
+
+class Client:
+    """Built with the base URLs of the configured providers; these alone may lie anywhere."""
+
+    def __init__(
+        self, base_urls: Iterable[str] = (), *, resolver: Resolver = resolve, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """`resolver` and `tls` (the trusted authorities) stand in for the system's."""
+        self._origins = {_origin(_parsed(url)) for url in base_urls}
+        self._resolver = resolver
+        self._http = httpx.AsyncClient(transport=_Transport(resolver, tls), trust_env=False, follow_redirects=False)
+        self._http.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=()))
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def request_json(
+        self,
+        method: str,
+        url: str,
+        *,
+        home: Home | None = None,
+        content: bytes | None = None,
+        max_bytes: int = 32 * MB,
+        idle: float = 60,
+        total: float = 120,
+    ) -> Answer:
+        """One request, its answer read as JSON. `content` is JSON already; `idle` (between two bytes) and `total` are
+        seconds. Redirects are followed for GET only. Without `home` only public addresses are reached."""
+        deadline = _after(total)
+        exchange = self._exchange(method, url, home, home is not None, content, idle, deadline)
+        async with exchange as (response, passage), passage.within(deadline):
+            return await _answer(response, max_bytes)
+
+    @contextlib.asynccontextmanager
+    async def stream_events(
+        self,
+        url: str,
+        *,
+        home: Home,
+        content: bytes,
+        max_bytes: int = 64 * MB,
+        idle: float = 120,
+        total: float = 1800,
+    ) -> AsyncIterator[Events]:
+        """POST, answered piece by piece; leaving the block hangs up. `max_bytes` is the cap on one event."""
+        deadline = _after(total)
+        async with self._exchange("POST", url, home, True, content, idle, deadline) as (response, passage):
+            yield Events(response, passage, deadline, max_bytes)
+
+    async def download(
+        self,
+        url: str,
+        to: Path,
+        *,
+        max_bytes: int,
+        home: Home | None = None,
+        with_key: bool = False,
+        idle: float = 60,
+        total: float = 600,
+    ) -> Download:
+        """GET into the file `to`, which is gone again when anything fails. `home` is the provider whose answer held the
+        URL; with the key only when asked, and then only on its own origin. OSError when the disk does not take it."""
+        deadline = _after(total)
+        async with self._exchange("GET", url, home, with_key, None, idle, deadline) as (response, passage):
+            headers = _headers(response)
+            async with passage.within(deadline):
+                if response.status_code != 200:
+                    return Download(status=response.status_code, headers=headers, text=await _head(response))
+                size = await _save(response, to, max_bytes)
+                return Download(status=200, headers=headers, mime=_mime(response), bytes=size)
+
+    async def fetch_public(self, url: str, to: Path, *, max_bytes: int, total: float = 60) -> Download:
+        """`download` of a URL that a person gave: public addresses only, not even the configured ones."""
+        return await self.download(url, to, max_bytes=max_bytes, total=total, idle=20)
+
+    @contextlib.asynccontextmanager
+    async def _exchange(
+        self,
+        method: str,
+        url: str,
+        home: Home | None,
+        with_key: bool,
+        content: bytes | None,
+        idle: float,
+        deadline: float,
+    ) -> AsyncIterator[tuple[httpx.Response, _Passage]]:
+        """The answer at the end of the redirects, its body unread, closed when the block is left."""
+        target = _parsed(url)
+        for _ in range(REDIRECTS + 1):
+            # Once a hop has left home the key stays behind, also when a later hop comes back: it was not our URL then.
+            with_key = with_key and home is not None and _origin(target) == home.origin
+            headers = home.headers if home is not None and with_key else {}
+            passage = _Passage(target)
+            async with passage.within(deadline):
+                reach = await self._reach(target, home)
+                request = _request(method, target, headers, content, idle, reach, passage)
+                response = await self._http.send(request, stream=True)
+            passage.answered = True
+            async with contextlib.aclosing(response):
+                following = _redirect(response, target) if method == "GET" else None
+                if following is None:
+                    yield response, passage
+                    return
+            target = following
+        raise Broken(f"{target.host} redirects too often")
+
+    async def _reach(self, target: httpx.URL, home: Home | None) -> Reach:
+        if home is None:
+            return Reach.PUBLIC
+        if home.origin not in self._origins:
+            raise Refused(f"{home.url.host} is not a configured provider")
+        if _origin(target) == home.origin:
+            return Reach.ANYWHERE
+        return await kin(_host(home.url), home.origin[2], self._resolver)
+
+
+class _Transport(httpx.AsyncBaseTransport):
+    """A pool of connections for each reach, so that a connection made under one rule is never used under another."""
+
+    def __init__(self, resolver: Resolver, tls: ssl.SSLContext | None) -> None:
+        self._resolver = resolver
+        self._tls = tls
+        self._pools: dict[tuple[Reach, bool], httpcore.AsyncConnectionPool] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        pool = self._pool(request.extensions["reach"], request.extensions["keep"])
+        body = cast(httpx.AsyncByteStream, request.stream)
+        with _as_httpx():
+            response = await pool.handle_async_request(
+                httpcore.Request(
+                    request.method,
+                    httpcore.URL(
+                        scheme=request.url.raw_scheme,
+                        host=request.url.raw_host,
+                        port=request.url.port,
+                        target=request.url.raw_path,
+                    ),
+                    headers=request.headers.raw,
+                    content=body,
+                    extensions=request.extensions,
+                )
+            )
+        return httpx.Response(
+            response.status, headers=response.headers, stream=_Body(response), extensions=response.extensions
+        )
+
+    def _pool(self, reach: Reach, keep: bool) -> httpcore.AsyncConnectionPool:
+        if (reach, keep) not in self._pools:
+            self._tls = self._tls or httpx.create_ssl_context(trust_env=False)
+            self._pools[reach, keep] = httpcore.AsyncConnectionPool(
+                ssl_context=self._tls,
+                max_connections=None,  # how many at once is decided by whoever asks, not by a queue in here
+                max_keepalive_connections=20 if keep else 0,
+                keepalive_expiry=5,
+                network_backend=_Pinned(self._resolver, reach),
+            )
+        return self._pools[reach, keep]
+
+    async def aclose(self) -> None:
+        for pool in self._pools.values():
+            await pool.aclose()
+
+
+class _Pinned(httpcore.AsyncNetworkBackend):
+    """Resolves a name once, checks every address of it, and connects to an address that was checked.
+
+    TLS is set up on top of this by host name, so certificates are still checked against the name."""
+
+    def __init__(self, resolver: Resolver, reach: Reach) -> None:
+        self._resolver = resolver
+        self._reach = reach
+        self._inner = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        end = time.monotonic() + (CONNECT_SECONDS if timeout is None else timeout)
+        addresses = await self._checked(host, port, end)
+        for left in range(len(addresses), 0, -1):
+            # An address that swallows packets must not use up the time of the next one.
+            share = max(0.1, (end - time.monotonic()) / (1 if left == 1 else 2))
+            try:
+                return _Stream(
+                    await self._inner.connect_tcp(addresses[-left], port, share, local_address, socket_options)
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if left == 1:
+                    raise
+        raise httpcore.ConnectError("no address")
+
+    async def _checked(self, host: str, port: int, end: float) -> list[str]:
+        try:
+            async with asyncio.timeout(max(0.1, end - time.monotonic())):
+                addresses = await self._resolver(host, port)
+        except TimeoutError:
+            raise httpcore.ConnectTimeout("the name was not resolved in time") from None
+        except OSError:
+            raise httpcore.ConnectError("the name was not resolved") from None
+        if not all(self._reach.allows(address) for address in addresses):
+            raise Refused(f"{host} leads to an address that may not be reached")
+        return addresses
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    """A connection that is closed when its TLS handshake is cancelled; httpcore would leave it open."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._inner.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            return await self._inner.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:
+            await self._inner.aclose()
+            raise
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class _Body(httpx.AsyncByteStream):
+    """httpcore's stream of an answer with httpx's exceptions."""
+
+    def __init__(self, response: httpcore.Response) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _as_httpx():
+            async for piece in self._response.aiter_stream():
+                yield piece
+
+    async def aclose(self) -> None:
+        with _as_httpx():
+            await self._response.aclose()
+
+
+class _Slices:
+    """A body in slices."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = memoryview(content)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._content), _SLICE):
+            yield bytes(self._content[start : start + _SLICE])
+
+
+@contextlib.contextmanager
+def _as_httpx() -> Iterator[None]:
+    """httpx names each of its transport errors like the one of httpcore that it stands for."""
+    try:
+        yield
+    except (
+        httpcore.TimeoutException,
+        httpcore.NetworkError,
+        httpcore.ProtocolError,
+        httpcore.UnsupportedProtocol,
+    ) as problem:
+        meaning: type[httpx.TransportError] = getattr(httpx, type(problem).__name__)
+        raise meaning(str(problem)) from problem
+
+
+def _after(seconds: float) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+def _parsed(url: str) -> httpx.URL:
+    """The URL, or Refused when it is not http or https, or names nobody, or names somebody in an odd spelling."""
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError, TypeError):
+        raise Refused("this is not an address") from None
+    if parsed.scheme not in ("http", "https") or parsed.userinfo or not _HOST.fullmatch(_host(parsed)):
+        raise Refused("only plain http and https addresses are reached")
+    if not 0 < _origin(parsed)[2] < 65536:
+        raise Refused("the port is out of range")
+    return parsed
+
+
+def _host(url: httpx.URL) -> str:
+    return url.raw_host.decode("ascii").lower()
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int]:
+    port = url.port
+    return url.scheme, _host(url), (443 if url.scheme == "https" else 80) if port is None else port
+
+
+def _redirect(response: httpx.Response, target: httpx.URL) -> httpx.URL | None:
+    """Where the answer points to; None when it is not a redirect."""
+    if response.status_code not in (301, 302, 303, 307, 308) or "location" not in response.headers:
+        return None
+    try:
+        following = _parsed(str(target.join(response.headers["location"])))
+    except (httpx.InvalidURL, ValueError):
+        raise Refused(f"{target.host} redirects to something that is not an address") from None
+    if target.scheme == "https" and following.scheme != "https":
+        raise Refused(f"{target.host} redirects from https to http")
+    return following
+
+
+def _request(
+    method: str,
+    target: httpx.URL,
+    headers: Mapping[str, str],
+    content: bytes | None,
+    idle: float,
+    reach: Reach,
+    passage: _Passage,
+) -> httpx.Request:
+    own = {
+        "User-Agent": "Atelier",
+        "Accept": "*/*",
+        "Accept-Encoding": "identity",  # a packed answer could be a thousand times as large as the cap
+        **headers,
+    }
+    if content is not None:
+        own |= {"Content-Type": "application/json", "Content-Length": str(len(content))}
+    keep = content is None and reach is Reach.ANYWHERE
+    timeout = httpx.Timeout(idle, connect=CONNECT_SECONDS)
+    return httpx.Request(
+        method,
+        target,
+        headers=own,
+        content=None if content is None else _Slices(content),
+        extensions={"timeout": timeout.as_dict(), "trace": passage.trace, "reach": reach, "keep": keep},
+    )
+
+
+def _headers(response: httpx.Response) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
+def _mime(response: httpx.Response) -> str:
+    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
+
+
+async def _pieces(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
+        raise Broken(f"{response.url.host} answered in an encoding that was not asked for")
+    async for piece in response.aiter_raw():
+        yield piece
+
+
+async def _read(response: httpx.Response, max_bytes: int) -> bytes:
+    _check_declared(response, max_bytes)
+    body = bytearray()
+    async with contextlib.aclosing(_pieces(response)) as pieces:
+        async for piece in pieces:
+            body += piece
+            if len(body) > max_bytes:
+                raise TooBig(f"the answer of {response.url.host} is larger than {max_bytes} bytes")
+    return bytes(body)
+
+
+def _check_declared(response: httpx.Response, max_bytes: int) -> None:
+    declared = response.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise TooBig(f"the answer of {response.url.host} has {declared} bytes, more than {max_bytes}")
+
+
+async def _head(response: httpx.Response) -> str:
+    """The beginning of an answer whose status already says enough: what cannot be read of it does not matter."""
+    body = b""
+    with contextlib.suppress(httpx.RequestError, Broken):
+        async with contextlib.aclosing(_pieces(response)) as pieces:
+            async for piece in pieces:
+                body += piece
+                if len(body) > _HEAD:
+                    break
+    return body[:_HEAD].decode("utf-8", "replace")
+
+
+async def _answer(response: httpx.Response, max_bytes: int) -> Answer:
+    content = await _read(response, max_bytes)
+    read = _json(content) if len(content) <= _INLINE else await asyncio.to_thread(_json, content)
+    is_json, body = read
+    text = "" if is_json else content[:_HEAD].decode("utf-8", "replace")
+    return Answer(status=response.status_code, headers=_headers(response), body=body, text=text)
+
+
+def _json(content: bytes) -> tuple[bool, Any]:
+    try:
+        return True, msgspec.json.decode(content)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return False, None
+
+
+async def _save(response: httpx.Response, to: Path, max_bytes: int) -> int:
+    """The bytes written. That all of a declared length arrived is checked by the HTTP parser below us."""
+    _check_declared(response, max_bytes)
+    file = await _threaded(_opened, to)
+    try:
+        size = 0
+        waiting = bytearray()
+        async with contextlib.aclosing(_pieces(response)) as pieces:
+            async for piece in pieces:
+                size += len(piece)
+                if size > max_bytes:
+                    raise TooBig(f"the answer of {response.url.host} is larger than {max_bytes} bytes")
+                waiting += piece
+                if len(waiting) >= _CHUNK:
+                    await _threaded(file.write, bytes(waiting))
+                    waiting.clear()
+        await _threaded(_finish, file, bytes(waiting))
+    except BaseException:
+        await _threaded(_discard, file, to)
+        raise
+    return size
+
+
+def _opened(path: Path) -> BinaryIO:
+    return path.open("wb")
+
+
+def _finish(file: BinaryIO, rest: bytes) -> None:
+    file.write(rest)
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+
+
+def _discard(file: BinaryIO, path: Path) -> None:
+    with contextlib.suppress(OSError):  # on a full disk closing fails a second time
+        file.close()
+    path.unlink(missing_ok=True)
+
+
+T = TypeVar("T")
+
+
+async def _threaded(work: Callable[..., T], *arguments: Any) -> T:
+    """In a thread, and waited for even when cancelled: a file must not be closed under the thread that writes it."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()
+        raise

@@ -1,0 +1,221 @@
+"""Clips: handed in once, asked about until they end, then fetched.
+
+Whatever goes wrong while asking is no failure of the clip, which goes on being made: only the provider's own final word
+ends it, or its having forgotten the clip.
+"""
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from app.base import log
+from app.providers.client import Answer, ClientError, Refused, TooBig
+from app.providers.contract import Done, ErrorCode, Kind, Later, Media, Never, Outcome, Request, Ticket
+from app.providers.openrouter import failures
+from app.providers.openrouter.api import Api, segment
+from app.providers.openrouter.chat import image_part
+from app.providers.openrouter.media import Unsaved, full
+from app.providers.openrouter.wire import cost_nano, mapping, text, texts, whole
+
+_PATH = "/videos"
+_PLAIN = ("aspect_ratio", "resolution", "size", "duration", "seed", "generate_audio", "creativity", "upscale_factor")
+_FRAMES = ("first_frame", "last_frame")
+_RUNNING = ("pending", "in_progress")
+_MISSING_LIMIT = 5  # polls answered 404 in a row; just after the submit a few are normal
+_MOST_CLIPS = 10
+_ODD_ID = re.compile(r"\.{1,2}|\s*")
+
+_FAILED = "The provider could not make this clip. Change the request, or choose another model."
+_CANCELLED = "The provider cancelled this clip. Start it anew."
+_WITHHELD = "The clip was made, but the provider does not hand it over. Ask an administrator to check the key."
+_NO_CLIP = "The clip was made, but what the provider sent is not a clip. Start it anew, or choose another model."
+
+_log = log.get("providers.openrouter")
+
+
+class Videos:
+    """Clips over one API."""
+
+    def __init__(self, api: Api, max_bytes: int) -> None:
+        self._api = api
+        self._max_bytes = max_bytes
+        self._missing: dict[str, int] = {}  # ticket -> polls answered 404 in a row
+
+    async def submit(self, request: Request) -> Outcome:
+        content = await asyncio.to_thread(_body, request)
+        try:
+            answer = await self._api.post(_PATH, content, total=self._api.patience.video)
+        except ClientError as problem:
+            return failures.unanswered(problem)
+        detail = self._api.detail(f"{answer.status} {failures.message_of(answer)}")
+        if answer.status not in (200, 201, 202):
+            return failures.failed(answer, Kind.VIDEO, detail)
+        body = mapping(answer.body)
+        identifier = _identifier(body.get("id"))
+        if identifier is None:
+            if failures.error_of(body):
+                return _failed(body, None, detail)
+            return Never(code=ErrorCode.OUTCOME_UNKNOWN, message=failures.UNKNOWN, detail=detail)
+        polling_url = text(body.get("polling_url"))
+        ticket = Ticket(id=identifier, polling_url=self._api.own(polling_url) if polling_url else None)
+        return Later(ticket=ticket, state=text(body.get("status")) or "pending")
+
+    async def poll(self, ticket: Ticket, folder: Path) -> Outcome:
+        try:
+            answer = await self._ask(ticket)
+        except ClientError as problem:
+            _log.warning("a poll was not answered", ticket=ticket.id, problem=str(problem))
+            return Later(ticket=ticket, state="unanswered")
+        outcome = await self._outcome(ticket, answer, folder)
+        if not (isinstance(outcome, Later) and outcome.state == "missing"):
+            self._missing.pop(ticket.id, None)
+        return outcome
+
+    async def _ask(self, ticket: Ticket) -> Answer:
+        """The stored address is asked while it is the API's own: the key goes there, and the base URL may have changed
+        since. Behind a proxy that adds a folder to the path it is wrong; then the id alone leads there."""
+        by_id = self._api.url(f"{_PATH}/{segment(ticket.id)}")
+        stored = self._api.own(ticket.polling_url) if ticket.polling_url else None
+        answer = await self._api.get(stored or by_id, self._api.patience.poll)
+        if answer.status == 404 and stored not in (None, by_id):
+            return await self._api.get(by_id, self._api.patience.poll)
+        return answer
+
+    async def _outcome(self, ticket: Ticket, answer: Answer, folder: Path) -> Outcome:
+        if answer.status != 200 or not isinstance(answer.body, dict):
+            return self._unknown(ticket, answer)
+        state = text(answer.body.get("status"))
+        cost = cost_nano(answer.body)
+        detail = self._api.detail(f"{state}: {failures.message_of(answer)}")
+        if state == "completed":
+            return await _Fetch(self._api, ticket, folder, self._max_bytes).run(answer.body, cost)
+        if state == "failed":
+            return _failed(answer.body, cost, detail)
+        if state == "cancelled":
+            return Never(code=ErrorCode.PROVIDER_FAILED, message=_CANCELLED, cost_nano=cost, detail=detail)
+        if state == "expired":
+            return Never(code=ErrorCode.PROVIDER_EXPIRED, message=failures.EXPIRED, cost_nano=cost, detail=detail)
+        if state not in _RUNNING:
+            _log.warning("a clip is in a state that is not known", ticket=ticket.id, state=state)
+        progress = whole(answer.body.get("progress"))
+        return Later(
+            ticket=ticket,
+            state=state or "unknown",
+            progress=progress if progress is not None and 0 <= progress <= 100 else None,
+            wait=failures.retry_after(answer.headers),
+        )
+
+    def _unknown(self, ticket: Ticket, answer: Answer) -> Outcome:
+        """An answer that says nothing about the clip. Also a refused key: it may be the admin who is changing it."""
+        detail = self._api.detail(f"{answer.status} {failures.message_of(answer)}")
+        gone = Never(code=ErrorCode.PROVIDER_EXPIRED, message=failures.EXPIRED, detail=detail)
+        if answer.status == 410:
+            return gone
+        if answer.status == 404:
+            self._missing[ticket.id] = self._missing.get(ticket.id, 0) + 1
+            return gone if self._missing[ticket.id] >= _MISSING_LIMIT else Later(ticket=ticket, state="missing")
+        _log.warning("a poll brought nothing", ticket=ticket.id, answer=detail)
+        return Later(ticket=ticket, state="unanswered", wait=failures.retry_after(answer.headers))
+
+
+class _Fetch:
+    """Brings the clips of one finished job into `folder`, each from the first of its addresses that has it."""
+
+    def __init__(self, api: Api, ticket: Ticket, folder: Path, max_bytes: int) -> None:
+        self._api = api
+        self._ticket = ticket
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._statuses: list[int] = []  # what the addresses answered that did not have it; 0 is no answer
+
+    async def run(self, body: dict[str, Any], cost: int | None) -> Outcome:
+        signed, unsigned = texts(body.get("urls")), texts(body.get("unsigned_urls"))
+        media = []
+        try:
+            for index in range(min(max(len(signed), len(unsigned), 1), _MOST_CLIPS)):
+                clip = await self._one(index, signed, unsigned, text(body.get("video_url")))
+                if clip is None:
+                    return self._not_had(cost)
+                media.append(clip)
+        except Unsaved as problem:
+            return problem.outcome(cost)
+        return Done(media=tuple(media), cost_nano=cost, generation_id=text(body.get("generation_id")) or None)
+
+    async def _one(self, index: int, signed: list[str], unsigned: list[str], legacy: str) -> Media | None:
+        """A signed link needs no key. The others need it when they are the API's own, and must not have it otherwise."""
+        to = self._folder / f"clip-{index}"
+        content = self._api.url(f"{_PATH}/{segment(self._ticket.id)}/content", index=index)
+        addresses = [(link, False) for link in signed[index : index + 1]]
+        for link in [*unsigned[index : index + 1], *([legacy] if legacy and index == 0 else []), content]:
+            addresses.append((link, self._api.own(link) is not None))
+        for link, with_key in dict.fromkeys(addresses):
+            got = await self._from(link, to, with_key=with_key)
+            if got in (401, 403) and not with_key and self._api.own(link):
+                got = await self._from(link, to, with_key=True)
+            if isinstance(got, Media):
+                return got
+            self._statuses.append(got)
+        return None
+
+    async def _from(self, link: str, to: Path, *, with_key: bool) -> Media | int:
+        """The clip, or the status that came in place of it; 0 is no answer."""
+        try:
+            got = await self._api.download(
+                self._api.own(link) or link, to, max_bytes=self._max_bytes, with_key=with_key
+            )
+        except TooBig as problem:
+            raise Unsaved(ErrorCode.RESULT_TOO_LARGE, failures.TOO_BIG, str(problem)) from None
+        except Refused as problem:
+            _log.warning("a clip's address may not be reached", ticket=self._ticket.id, problem=str(problem))
+            return 403
+        except ClientError:
+            return 0
+        except OSError as problem:
+            raise full(problem) from None
+        if got.status == 200 and got.bytes and not got.mime.startswith(("text/", "application/json")):
+            return Media(path=to, said_mime=got.mime or None)
+        return got.status
+
+    def _not_had(self, cost: int | None) -> Outcome:
+        """The clip is there, or was: whether to come back depends on the best word among the addresses."""
+        if any(status in (0, 408, 409, 429) or status >= 500 for status in self._statuses):
+            return Later(ticket=self._ticket, state="completed")
+        detail = f"the addresses of the clip answered {self._statuses}"
+        if any(status in (404, 410) for status in self._statuses):
+            return Never(code=ErrorCode.PROVIDER_EXPIRED, message=failures.EXPIRED, cost_nano=cost, detail=detail)
+        if 200 in self._statuses:
+            return Never(code=ErrorCode.RESULT_INVALID, message=_NO_CLIP, cost_nano=cost, detail=detail)
+        return Never(code=ErrorCode.PROVIDER_FAILED, message=_WITHHELD, cost_nano=cost, detail=detail)
+
+
+def _failed(body: dict[str, Any], cost: int | None, detail: str) -> Never:
+    error = failures.error_of(body)
+    if failures.is_refusal(error, 403):
+        return Never(code=ErrorCode.PROVIDER_REFUSED, message=failures.REFUSED, cost_nano=cost, detail=detail)
+    return Never(code=ErrorCode.PROVIDER_FAILED, message=_FAILED, cost_nano=cost, detail=detail)
+
+
+def _body(request: Request) -> bytes:
+    """The JSON of a submit; reads the pictures, so it belongs in a thread."""
+    body: dict[str, Any] = {"model": request.model}
+    if request.prompt:
+        body["prompt"] = request.prompt
+    body |= {name: request.params[name] for name in _PLAIN if name in request.params}
+    frames = [
+        {**image_part(picture), "frame_type": picture.role} for picture in request.pictures if picture.role in _FRAMES
+    ]
+    references = [image_part(picture) for picture in request.pictures if picture.role not in _FRAMES]
+    if frames:
+        body["frame_images"] = frames
+    if references:
+        body["input_references"] = references
+    return msgspec.json.encode(body)
+
+
+def _identifier(value: Any) -> str | None:
+    """The job's id as text. What could be taken for a folder in a path is no id."""
+    identifier = str(value) if whole(value) is not None else text(value)
+    return None if _ODD_ID.fullmatch(identifier) else identifier

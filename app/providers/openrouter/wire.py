@@ -1,0 +1,55 @@
+"""Reading JSON of which nothing is certain: a wrong type reads as nothing there, and never raises."""
+
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from app.providers.contract import Usage, nano_dollars
+
+_DEAREST = Decimal(1_000_000)  # dollars; more than this for one job is a mistake and not a price
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def rows(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def texts(value: Any) -> list[str]:
+    return [item for item in rows(value) if isinstance(item, str) and item]
+
+
+def whole(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) else None
+
+
+def amount(value: Any) -> Decimal | None:
+    """A number that is 0 or more, written as a number or as text."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() and number >= 0 else None
+
+
+def cost_nano(body: Any) -> int | None:
+    """`usage.cost` in nano-dollars; None when it is not told."""
+    cost = amount(mapping(mapping(body).get("usage")).get("cost"))
+    return nano_dollars(cost) if cost is not None and cost <= _DEAREST else None
+
+
+def usage(body: Any) -> Usage | None:
+    told = mapping(mapping(body).get("usage"))
+    counts = {name: whole(told.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    return Usage(**counts) if any(count is not None for count in counts.values()) else None

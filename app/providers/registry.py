@@ -1,0 +1,38 @@
+"""Which providers are configured, and at which addresses the one outbound client may therefore look."""
+
+from app.base.config import SettingError, Settings
+from app.providers.client import Client
+from app.providers.contract import Provider
+from app.providers.openrouter import OpenRouter
+
+TITLE = "Atelier"  # what the provider's own statistics call us; this studio's address stays its own business
+
+
+def base_urls(settings: Settings, simulator_url: str | None) -> tuple[str, ...]:
+    """The base URLs of what is configured: `Client` must be built with these before there are providers."""
+    if settings.simulated:
+        return (simulator_url,) if simulator_url else ()
+    return (settings.openrouter_base_url,) if settings.openrouter_api_key else ()
+
+
+def providers(
+    settings: Settings, client: Client, simulator_url: str | None = None, simulator_key: str | None = None
+) -> dict[str, Provider]:
+    """Providers by name. `simulator_url` is the base URL of the simulator's OpenRouter; a real key never goes there."""
+    key = simulator_key if settings.simulated else settings.openrouter_api_key
+    configured: dict[str, Provider] = {}
+    for base_url in base_urls(settings, simulator_url):
+        try:
+            provider = OpenRouter(
+                client,
+                base_url,
+                key,
+                max_image_bytes=settings.max_image_bytes,
+                max_video_bytes=settings.max_video_bytes,
+                title=TITLE,
+                is_openrouter=True if settings.simulated else None,
+            )
+        except ValueError:
+            raise SettingError("OPENROUTER_API_KEY must be one line of plain ASCII") from None
+        configured[provider.name] = provider
+    return configured

@@ -1,0 +1,54 @@
+"""Runs the simulator alone: `python -m app.providers.simulator --port N`. Kill tests need a provider that outlives us."""
+
+import argparse
+import signal
+import socket
+from pathlib import Path
+
+import uvicorn
+
+from app.providers.simulator.app import build
+
+
+class Server(uvicorn.Server):
+    """Says where it listens once it does; with port 0 nobody knows before."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if sockets and self.started:
+            host, port = sockets[0].getsockname()[:2]
+            print(f"Simulator listening on http://{host}:{port} (OpenRouter at /api/v1)", flush=True)
+
+
+def main() -> None:
+    """Read the command line and serve until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="python -m app.providers.simulator", description=__doc__)
+    parser.add_argument("--port", type=int, required=True, help="0 takes a free one")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--data", type=Path, default=Path("data/simulator"), help="folder for jobs and the submit log")
+    parser.add_argument("--speed", type=float, default=1.0, help="factor on every delay; 0 is no delay")
+    parser.add_argument("--key", help="accept this bearer key only; any by default")
+    asked = parser.parse_args()
+    if asked.speed < 0:
+        parser.error("--speed must not be negative")
+    # uvicorn raises the signal again when it has stopped; after a clean stop that must not count as a death.
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: None)
+    server = Server(
+        uvicorn.Config(
+            build(asked.data, asked.speed, asked.key),
+            lifespan="on",
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=2,
+        )
+    )
+    try:
+        listening = socket.create_server((asked.host, asked.port))
+    except OSError as error:
+        parser.error(f"cannot listen on {asked.host}:{asked.port}: {error.strerror}")
+    server.run(sockets=[listening])
+
+
+if __name__ == "__main__":
+    main()

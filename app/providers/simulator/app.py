@@ -1,0 +1,55 @@
+"""The simulator as one ASGI program: Atelier serves it inside its own process, `__main__` alone, tests from a thread."""
+
+from pathlib import Path
+from typing import Any
+
+from litestar import Litestar, Router, get
+from litestar.datastructures import State
+from litestar.di import NamedDependency, Provide
+from litestar.types import ASGIApp
+
+from app.providers.simulator import openrouter, wire
+from app.providers.simulator.openrouter.errors import HANDLERS
+from app.providers.simulator.stage import Stage
+
+LARGEST_BODY = 100 * 1024 * 1024
+
+
+@get("/health")
+async def health() -> dict[str, str]:
+    """Whether it is up."""
+    return {"status": "ok"}
+
+
+@get("/submits")
+async def submits(stage: NamedDependency[Stage]) -> ASGIApp:
+    """Every paid request that was ever taken on, oldest first: what promises about money are judged by."""
+    return wire.Streamed(wire.listed(stage, stage.memory.submits()), wire.JSON)
+
+
+@get("/redirects")
+async def redirects(stage: NamedDependency[Stage]) -> ASGIApp:
+    """Every arrival at the addresses that play another origin, and whether it brought a key."""
+    return wire.Streamed(wire.listed(stage, stage.memory.visits()), wire.JSON)
+
+
+def build(folder: Path, speed: float = 1.0, key: str | None = None) -> Litestar:
+    """The program. Jobs and logs are kept in `folder`.
+
+    `speed` is a factor on every delay, 0 is none. With `key` only that bearer is accepted, without it any.
+    """
+    stage = Stage(folder, speed, key)
+
+    def provide() -> Any:
+        return stage
+
+    return Litestar(
+        route_handlers=[*openrouter.routes(), Router("/simulator", route_handlers=[health, submits, redirects])],
+        dependencies={"stage": Provide(provide, sync_to_thread=False)},
+        exception_handlers=HANDLERS,
+        lifespan=[stage.open],
+        state=State({"stage": stage}),
+        request_max_body_size=LARGEST_BODY,
+        openapi_config=None,
+        logging_config=None,
+    )

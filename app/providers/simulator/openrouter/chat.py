@@ -1,0 +1,378 @@
+"""Chat: words, plain or streamed, and pictures from the models that draw in conversation."""
+
+import base64
+import time
+from collections.abc import AsyncIterator
+
+import msgspec
+from litestar import post
+from litestar.di import NamedDependency
+from litestar.types import ASGIApp
+
+from app.providers.simulator import sizes, wire, words
+from app.providers.simulator.faults import without
+from app.providers.simulator.memory import Job, Kind
+from app.providers.simulator.openrouter.catalogue import Model
+from app.providers.simulator.openrouter.errors import Refusal, bad
+from app.providers.simulator.openrouter.gate import (
+    Ask,
+    Body,
+    Plain,
+    admit,
+    billed,
+    model_for,
+    picture_of,
+    read,
+    settle,
+    with_key,
+)
+from app.providers.simulator.stage import Stage
+
+SECONDS = {"text": 0.8, "image": 1.5}
+SECONDS_A_WORD = 0.03
+PICTURE_TOKENS = 1290
+NOT_A_PICTURE = b"This was never a picture. " * 40
+GARBLED = {"code": 502, "message": "Provider returned error", "metadata": {"error_type": "provider_unavailable"}}
+
+
+class Reply(msgspec.Struct, kw_only=True):
+    """What the model says: words, perhaps cut short, and pictures as data URLs."""
+
+    words: list[str]
+    pictures: list[str]
+    finish: str
+    prompt_tokens: int
+
+    @property
+    def text(self) -> str:
+        return "".join(self.words)
+
+
+@post("/chat/completions", guards=[with_key], status_code=200)
+async def chat(request: Plain, stage: NamedDependency[Stage]) -> ASGIApp:
+    """One answer of a model to a conversation."""
+    body, digest = await read(request, stage)
+    model = model_for(body, "chat")
+    messages = _messages(body)
+    kind = _kind(model, body)
+    _check(model, body, messages)
+    prompt = words.said_last(messages)
+    ask = await admit(
+        stage, endpoint="/chat/completions", kind=kind, model=model, prompt=prompt, body=body, digest=digest
+    )
+    if not isinstance(ask, Ask):
+        return ask
+    if "ambiguous" in ask.faults:
+        reply = await _reply(stage, ask)
+        await settle(stage, _job(ask, reply, len(reply.words)))
+        return wire.HungUp()
+    if body.get("stream") is True and not ask.faults & {"error-200", "fail"}:
+        return _streamed(stage, ask)
+    return await _plain(stage, ask)
+
+
+HANDLERS = [chat]
+
+
+# What was asked
+
+
+def _messages(body: Body) -> list[Body]:
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise bad("messages: expected a list of at least one message")
+    for message in messages:
+        if not isinstance(message, dict) or message.get("role") not in (
+            "system",
+            "developer",
+            "user",
+            "assistant",
+            "tool",
+        ):
+            raise bad("messages: every message needs a role of system, developer, user, assistant or tool")
+        if not isinstance(message.get("content"), str | list | None):
+            raise bad("messages: content must be text or a list of parts")
+    return messages
+
+
+def _kind(model: Model, body: Body) -> Kind:
+    """Whether words or pictures are wanted. The wrong set of modalities finds no endpoint, as at the real service."""
+    wanted = body.get("modalities") or ["text"]
+    if not isinstance(wanted, list):
+        raise bad("modalities: expected a list")
+    offered = set(model.outputs) & {"text", "image"}
+    if set(wanted) == offered or (set(wanted) == {"text"} and "text" in offered):
+        return "image" if "image" in wanted else "text"
+    raise Refusal(
+        404,
+        f"No endpoints found that support the requested output modalities: {', '.join(map(str, wanted))}",
+        "not_found",
+        routing_funnel=[{"step": "model", "endpoints": 1}, {"step": "output_modalities", "endpoints": 0}],
+        failed_routing_step="output_modalities",
+    )
+
+
+def _check(model: Model, body: Body, messages: list[Body]) -> None:
+    for name, highest in (("temperature", 2), ("top_p", 1)):
+        value = body.get(name)
+        if value is not None and (not isinstance(value, int | float) or not 0 <= value <= highest):
+            raise bad(f"{name}: expected a number from 0 to {highest}")
+    limit = body.get("max_completion_tokens", body.get("max_tokens"))
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise bad("max_tokens: expected a whole number of at least 1")
+    used = words.tokens_in(messages)
+    if model.context_length and used > model.context_length:
+        raise bad(
+            f"This endpoint's maximum context length is {model.context_length} tokens. You requested about {used}.",
+            "context_length_exceeded",
+        )
+
+
+def _references(body: Body) -> list[str]:
+    """The pictures that came with the last message."""
+    content = body["messages"][-1].get("content")
+    parts = content if isinstance(content, list) else []
+    found = [part.get("image_url") for part in parts if isinstance(part, dict) and part.get("type") == "image_url"]
+    return [url["url"] for url in found if isinstance(url, dict) and isinstance(url.get("url"), str)]
+
+
+def _size(body: Body) -> tuple[int, int]:
+    config = body.get("image_config")
+    wish: Body = config if isinstance(config, dict) else {}
+    ratio, tier = wish.get("aspect_ratio"), wish.get("image_size")
+    try:
+        return sizes.picture_size(ratio, tier)
+    except (ValueError, ZeroDivisionError) as error:
+        raise bad(f"image_config.aspect_ratio: {ratio} is not a shape") from error
+
+
+# What is answered
+
+
+async def _reply(stage: Stage, ask: Ask) -> Reply:
+    references = _references(ask.body)
+    said = words.answer(
+        ask.body["messages"], pictures=len(references), json=_wants_json(ask.body), drawing=ask.kind == "image"
+    )
+    pictures: list[str] = []
+    if ask.kind == "image":
+        if "words-only" in ask.faults:
+            said = "I would rather describe it: " + words.describe(without(ask.prompt))
+        else:
+            pictures = [await stage.draw(_picture, stage, ask, references)]
+            said = said if "text" in ask.model.outputs else ""
+    tokens = words.split(said)
+    limit = ask.body.get("max_completion_tokens", ask.body.get("max_tokens")) or len(tokens)
+    return Reply(
+        words=tokens[:limit],
+        pictures=pictures,
+        finish="length" if limit < len(tokens) else "stop",
+        prompt_tokens=words.tokens_in(ask.body["messages"]),
+    )
+
+
+def _wants_json(body: Body) -> bool:
+    wish = body.get("response_format")
+    return isinstance(wish, dict) and wish.get("type") in ("json_object", "json_schema")
+
+
+def _picture(stage: Stage, ask: Ask, references: list[str]) -> str:
+    from app.providers.simulator import pictures
+
+    if "badmedia" in ask.faults:
+        data = NOT_A_PICTURE
+    else:
+        given = [picture_of(stage.memory, url) for url in references]
+        seed = ask.body.get("seed", ask.id)
+        data = pictures.draw(without(ask.prompt), seed, _size(ask.body), references=given)
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+def _usage(ask: Ask, reply: Reply, said: int) -> Body:
+    drawn = PICTURE_TOKENS * len(reply.pictures)
+    price = ask.model.pricing
+    prompt = reply.prompt_tokens * float(price.get("prompt", 0))
+    completion = said * float(price.get("completion", 0)) + drawn * float(price.get("image_output", 0))
+    return {
+        "prompt_tokens": reply.prompt_tokens,
+        "completion_tokens": said + drawn,
+        "total_tokens": reply.prompt_tokens + said + drawn,
+        "cost": round(prompt + completion, 10),
+        "is_byok": False,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "cost_details": {
+            "upstream_inference_cost": None,
+            "upstream_inference_prompt_cost": round(prompt, 10),
+            "upstream_inference_completions_cost": round(completion, 10),
+        },
+        "completion_tokens_details": {"reasoning_tokens": 0, "image_tokens": drawn},
+    }
+
+
+def _job(ask: Ask, reply: Reply, said: int, *, cancelled: bool = False) -> Job:
+    usage = _usage(ask, reply, said)
+    now = time.time()
+    return Job(
+        id=ask.id,
+        kind=ask.kind,
+        model=ask.model.id,
+        prompt=ask.prompt,
+        created=ask.created,
+        runs=ask.created,
+        ends=now,
+        seed=0,
+        cost=usage["cost"],
+        usage=usage,
+        streamed=ask.body.get("stream") is True,
+        cancelled=cancelled,
+    )
+
+
+# In one piece
+
+
+async def _plain(stage: Stage, ask: Ask) -> ASGIApp:
+    await stage.take(SECONDS[ask.kind], ask.faults)
+    if "stuck" in ask.faults:
+        return wire.Silent()
+    if "fail" in ask.faults:
+        raise Refusal(
+            502,
+            "Provider returned error",
+            "provider_unavailable",
+            provider_name=ask.model.name.partition(":")[0],
+            provider_code="internal",
+            raw="the simulated provider gave up",
+        )
+    if ask.faults & {"error-200", "error-first"}:
+        return wire.json_answer({"id": ask.id, "error": GARBLED})
+    if "huge" in ask.faults:
+        return wire.Streamed(wire.endless(*_around(ask)), wire.JSON, _named(ask))
+    reply = await _reply(stage, ask)
+    if "error-in-stream" in ask.faults:
+        reply = Reply(
+            words=reply.words[: len(reply.words) // 2],
+            pictures=[],
+            finish="error",
+            prompt_tokens=reply.prompt_tokens,
+        )
+    job = _job(ask, reply, len(reply.words))
+    await settle(stage, job)
+    whole = wire.json_answer(_completion(ask, reply, billed(job.usage, ask.faults)), headers=_named(ask))
+    if "cut" in ask.faults:
+        return wire.Cut(whole)
+    if "trickle" in ask.faults:
+        return wire.Streamed(wire.trickle(wire.once(whole.body)), wire.JSON, _named(ask))
+    return whole
+
+
+def _completion(ask: Ask, reply: Reply, usage: Body) -> Body:
+    message: Body = {"role": "assistant", "content": reply.text or None, "refusal": None, "reasoning": None}
+    if ask.kind == "image":
+        message["images"] = [_image(url) for url in reply.pictures]
+    choice: Body = {
+        "index": 0,
+        "logprobs": None,
+        "finish_reason": reply.finish,
+        "native_finish_reason": reply.finish,
+        "message": message,
+    }
+    if reply.finish == "error":
+        choice["error"] = GARBLED
+    return {
+        "id": ask.id,
+        "object": "chat.completion",
+        "created": int(ask.created),
+        "model": ask.model.id,
+        "system_fingerprint": None,
+        "choices": [choice],
+        "usage": usage,
+    }
+
+
+def _image(url: str) -> Body:
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def _around(ask: Ask) -> tuple[bytes, bytes, bytes]:
+    """The beginning, the filling and the end of an answer without measure."""
+    empty = Reply(words=["@"], pictures=["@"] if ask.kind == "image" else [], finish="stop", prompt_tokens=1)
+    if empty.pictures:
+        empty.words = []
+    head, _, tail = msgspec.json.encode(_completion(ask, empty, {})).partition(b"@")
+    if empty.pictures:
+        return head + b"data:image/png;base64,", b"A" * 64, tail
+    return head, b"and on and on ", tail
+
+
+def _named(ask: Ask) -> dict[str, str]:
+    return {"X-Generation-Id": ask.id}
+
+
+# In many pieces
+
+
+def _streamed(stage: Stage, ask: Ask) -> ASGIApp:
+    if "huge" in ask.faults:
+        chunk = _chunk(ask, {"role": "assistant", "content": "and on and on "})
+        return wire.Streamed(wire.endless(wire.PROCESSING, wire.event(chunk)), wire.EVENTS, _named(ask))
+    pieces = _events(stage, ask)
+    if "trickle" in ask.faults:
+        pieces = wire.trickle(pieces)
+    return wire.Streamed(pieces, wire.EVENTS, {"cache-control": "no-cache", **_named(ask)})
+
+
+async def _events(stage: Stage, ask: Ask) -> AsyncIterator[bytes]:
+    yield wire.PROCESSING
+    if "error-first" in ask.faults:
+        yield wire.event(_error_chunk(ask))
+        return
+    while "stuck" in ask.faults:
+        await stage.breathe()
+        yield wire.PROCESSING
+    await stage.take(SECONDS[ask.kind] / 2, ask.faults)
+    reply = await _reply(stage, ask)
+    breaks = bool(ask.faults & {"cut", "error-in-stream"})
+    until = len(reply.words) // 2 if breaks else len(reply.words)
+    said, whole = 0, False
+    try:
+        yield wire.event(_chunk(ask, {"role": "assistant", "content": ""}))
+        for word in reply.words[:until]:
+            await stage.take(SECONDS_A_WORD, ask.faults)
+            said += 1
+            yield wire.event(_chunk(ask, {"role": "assistant", "content": word}))
+            if said % 50 == 0:
+                yield wire.PROCESSING
+        if "error-in-stream" in ask.faults:
+            yield wire.event(_error_chunk(ask))
+        if breaks:
+            return
+        if reply.pictures:
+            yield wire.event(_chunk(ask, {"role": "assistant", "images": [_image(url) for url in reply.pictures]}))
+        yield wire.event(_chunk(ask, {"role": "assistant", "content": ""}, reply.finish))
+        job = _job(ask, reply, said)
+        await settle(stage, job)
+        whole = True
+        # The service says the finish reason a second time beside the usage.
+        yield wire.event(
+            {**_chunk(ask, {"role": "assistant", "content": ""}, reply.finish), "usage": billed(job.usage, ask.faults)}
+        )
+        yield wire.event("[DONE]")
+    finally:
+        if not whole:
+            reply.pictures = []
+            await settle(stage, _job(ask, reply, said, cancelled=True))
+
+
+def _chunk(ask: Ask, delta: Body, finish: str | None = None) -> Body:
+    return {
+        "id": ask.id,
+        "object": "chat.completion.chunk",
+        "created": int(ask.created),
+        "model": ask.model.id,
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish, "native_finish_reason": finish}],
+    }
+
+
+def _error_chunk(ask: Ask) -> Body:
+    return {**_chunk(ask, {"role": "assistant", "content": ""}, "error"), "error": GARBLED}

@@ -1,0 +1,237 @@
+"""A provider that says exactly what a test tells it to, over real HTTP on loopback, and remembers every request.
+
+It is written on bare sockets because most of what must be tested is what a proper server never does: hang up in the middle,
+trickle, promise more than it sends, or stay silent.
+"""
+
+import asyncio
+import contextlib
+import ssl
+import struct
+from collections.abc import AsyncIterator, Callable
+from socket import SO_LINGER, SOL_SOCKET
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """One request as it came in; header names in lower case."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: bytes
+    port: int
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+    @property
+    def key(self) -> str | None:
+        return self.headers.get("authorization")
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What is sent back. `pieces` are sent one by one with `pause` seconds between; `length` is what is declared, when
+    that differs from what is sent; `ending` is what happens after the last piece."""
+
+    status: int = 200
+    headers: dict[str, str] = {}
+    pieces: tuple[bytes, ...] = ()
+    pause: float = 0.0
+    length: int | None = None
+    chunked: bool = False
+    ending: str = "close"  # close | keep | hang | reset
+
+
+class Silence(msgspec.Struct, frozen=True):
+    """No answer at all: the connection hangs, closes or is reset after the request was read."""
+
+    ending: str = "hang"  # hang | close | reset
+
+
+Script = Callable[[Recorded], "Reply | Silence"]
+
+
+def js(body: Any, status: int = 200, **headers: str) -> Reply:
+    """A JSON answer; underscores in header names stand for hyphens."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Reply(
+        status=status, headers={"Content-Type": "application/json", **named}, pieces=(msgspec.json.encode(body),)
+    )
+
+
+def plain(body: bytes, mime: str = "application/octet-stream", status: int = 200, **headers: str) -> Reply:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Reply(status=status, headers={"Content-Type": mime, **named}, pieces=(body,))
+
+
+def error(status: int, message: str = "no", metadata: dict[str, Any] | None = None, **headers: str) -> Reply:
+    """OpenRouter's envelope."""
+    told = {"code": status, "message": message} | ({"metadata": metadata} if metadata else {})
+    return js({"error": told}, status, **headers)
+
+
+def sse(*events: Any, done: bool = True, ending: str = "close", pause: float = 0.0) -> Reply:
+    """A stream of events; text stands for itself (a comment, say), anything else becomes a data line with JSON."""
+    lines = [event if isinstance(event, str) else f"data: {msgspec.json.encode(event).decode()}" for event in events]
+    if done:
+        lines.append("data: [DONE]")
+    return Reply(
+        headers={"Content-Type": "text/event-stream"},
+        pieces=tuple(f"{line}\n\n".encode() for line in lines),
+        chunked=True,
+        ending=ending,
+        pause=pause,
+    )
+
+
+async def until(check: Callable[[], object], seconds: float = 5) -> None:
+    """Wait for something that nobody announces."""
+    for _ in range(int(seconds * 100)):
+        if check():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen")
+
+
+class Upstream:
+    """Scripts by method and path; a list of replies is used up in turn, its last one stays."""
+
+    def __init__(self) -> None:
+        self.requests: list[Recorded] = []
+        self.hung_up = asyncio.Event()  # a client went away while it was being answered
+        self.connections = 0
+        self.port = 0
+        self.scheme = "http"
+        self._scripts: dict[tuple[str, str], list[Reply | Silence | Script]] = {}
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def origin(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+    @property
+    def base_url(self) -> str:
+        return f"{self.origin}/api/v1"
+
+    def on(self, method: str, path: str, *replies: "Reply | Silence | Script") -> None:
+        self._scripts[method, path] = list(replies)
+
+    def asked(self, method: str, path: str) -> list[Recorded]:
+        return [request for request in self.requests if (request.method, request.path) == (method, path)]
+
+    def only(self, method: str, path: str) -> Recorded:
+        found = self.asked(method, path)
+        assert len(found) == 1, [(request.method, request.path) for request in self.requests]
+        return found[0]
+
+    async def start(self, tls: ssl.SSLContext | None = None) -> None:
+        self.scheme = "https" if tls else "http"
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        try:
+            while await self._one(reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError):
+            self.hung_up.set()
+        except asyncio.CancelledError:
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                await writer.wait_closed()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Answer one request; whether the connection is kept."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        request = await self._read(head.decode("latin-1"), reader)
+        self.requests.append(request)
+        reply = self._reply(request)
+        if isinstance(reply, Silence):
+            return await self._end(reply.ending, reader, writer)
+        writer.write(_head(reply))
+        for piece in reply.pieces:
+            await asyncio.sleep(reply.pause)
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if reply.chunked else piece)
+            await writer.drain()
+        if reply.chunked and reply.ending in ("close", "keep"):
+            writer.write(b"0\r\n\r\n")
+            await writer.drain()
+        return await self._end(reply.ending, reader, writer)
+
+    async def _end(self, ending: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        if ending == "hang":
+            await reader.read()  # returns when the client goes away
+            self.hung_up.set()
+        if ending == "reset":
+            writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+        return ending == "keep"
+
+    async def _read(self, head: str, reader: asyncio.StreamReader) -> Recorded:
+        first, *lines = head.rstrip().split("\r\n")
+        method, target, _ = first.split(" ")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        parts = urlsplit(target)
+        return Recorded(
+            method=method,
+            path=parts.path,
+            query=dict(parse_qsl(parts.query, keep_blank_values=True)),
+            headers=headers,
+            body=body,
+            port=self.port,
+        )
+
+    def _reply(self, request: Recorded) -> Reply | Silence:
+        script = self._scripts.get((request.method, request.path)) or self._scripts.get(
+            (request.method, unquote(request.path))
+        )
+        if not script:
+            return error(404, f"nothing is scripted for {request.method} {request.path}")
+        following = script.pop(0) if len(script) > 1 else script[0]
+        return following(request) if callable(following) else following
+
+
+def _head(reply: Reply) -> bytes:
+    headers = dict(reply.headers)
+    if reply.chunked:
+        headers["Transfer-Encoding"] = "chunked"
+    else:
+        length = sum(map(len, reply.pieces)) if reply.length is None else reply.length
+        headers["Content-Length"] = str(length)
+    if reply.ending != "keep":
+        headers.setdefault("Connection", "close")
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {reply.status} Said\r\n{lines}\r\n".encode("latin-1")
+
+
+@contextlib.asynccontextmanager
+async def running(tls: ssl.SSLContext | None = None) -> AsyncIterator[Upstream]:
+    upstream = Upstream()
+    await upstream.start(tls)
+    try:
+        yield upstream
+    finally:
+        await upstream.stop()

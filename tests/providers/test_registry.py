@@ -1,0 +1,78 @@
+"""Which providers are configured by which settings, and where their keys go."""
+
+from pathlib import Path
+
+import pytest
+
+from app.base.config import SettingError, Settings, load
+from app.providers.client import Client
+from app.providers.contract import Provider
+from app.providers.openrouter import OpenRouter
+from app.providers.registry import base_urls, providers
+from tests.providers.asking import a_text
+from tests.providers.fake_upstream import Upstream, js
+
+SIMULATOR = "http://127.0.0.1:9/api/v1"
+REAL_KEY = "sk-or-v1-real"
+
+
+def configured(**environment: str) -> Settings:
+    return load(environment)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, (SIMULATOR,)),
+        ({"OPENROUTER_API_KEY": REAL_KEY}, ("https://openrouter.ai/api/v1",)),
+        ({"OPENROUTER_API_KEY": REAL_KEY, "OPENROUTER_BASE_URL": "http://10.0.0.5/v1/"}, ("http://10.0.0.5/v1",)),
+        ({"OPENROUTER_API_KEY": REAL_KEY, "ATELIER_SIMULATOR": "on"}, (SIMULATOR,)),
+        ({"ATELIER_SIMULATOR": "off"}, ()),
+    ],
+)
+async def test_the_settings_decide_which_provider_there_is(
+    environment: dict[str, str], expected: tuple[str, ...]
+) -> None:
+    settings = configured(**environment)
+    assert base_urls(settings, SIMULATOR) == expected
+    client = Client(base_urls(settings, SIMULATOR))
+    found = providers(settings, client, SIMULATOR, "simulated")
+    assert list(found) == (["openrouter"] if expected else [])
+    await client.aclose()
+
+
+async def test_a_simulator_that_does_not_run_is_not_a_provider() -> None:
+    client = Client()
+    assert providers(configured(), client) == {}
+    await client.aclose()
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+async def test_the_real_key_never_goes_to_the_simulator(simulated: bool, upstream: Upstream, tmp_path: Path) -> None:
+    upstream.on("POST", "/api/v1/chat/completions", js({}))
+    mode = {"ATELIER_SIMULATOR": "on"} if simulated else {}
+    settings = configured(OPENROUTER_API_KEY=REAL_KEY, OPENROUTER_BASE_URL=upstream.base_url, **mode)
+    client = Client(base_urls(settings, upstream.base_url))
+    provider = providers(settings, client, upstream.base_url, "simulated")["openrouter"]
+    await provider.submit(a_text(), tmp_path)
+    request = upstream.only("POST", "/api/v1/chat/completions")
+    assert request.key == ("Bearer simulated" if simulated else f"Bearer {REAL_KEY}")
+    assert request.headers["x-openrouter-title"] == "Atelier"
+    assert "http-referer" not in request.headers
+    await client.aclose()
+
+
+async def test_a_key_that_cannot_be_sent_stops_the_start_and_is_not_shown() -> None:
+    settings = configured(OPENROUTER_API_KEY="sk-or-v1-pasted…")
+    client = Client(base_urls(settings, None))
+    with pytest.raises(SettingError, match="OPENROUTER_API_KEY") as caught:
+        providers(settings, client)
+    assert "pasted" not in str(caught.value)
+    await client.aclose()
+
+
+async def test_what_is_configured_has_the_shape_of_the_contract(upstream: Upstream) -> None:
+    client = Client([upstream.base_url])
+    shaped: Provider = OpenRouter(client, upstream.base_url, "k", max_image_bytes=1, max_video_bytes=1)
+    assert (shaped.name, shaped.can_cancel) == ("openrouter", False)
+    await client.aclose()
