@@ -1,0 +1,352 @@
+"""Accounts for programs: signing in, oneself, one's keys and sessions, and people for admins."""
+
+from typing import Annotated, Final, Self
+
+import msgspec
+from litestar import Router, delete, get, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from app.accounts.guards import AnyRequest, SignedIn, admin, signed_in
+from app.accounts.schemas import ApiKey, NewApiKey, Role, Session, SessionKind, Silent, Tokens, User
+from app.accounts.service import Accounts
+from app.web.moments import Moment, kept, shown
+from app.web.openapi import BEARER, refusals
+from app.web.paging import DEFAULT, Cursor, Limit, Page, after
+
+BODY: Final = 64 * 1024  # bytes; nothing here is longer
+
+Email = Annotated[
+    str,
+    msgspec.Meta(description="Unique without regard to case.", examples=["ada@example.org"]),
+]
+Password = Annotated[
+    str,
+    msgspec.Meta(
+        description="8 to 128 characters.",
+        examples=["correct horse battery"],
+        extra_json_schema={"extra": {"minLength": 8, "maxLength": 128, "format": "password"}},
+    ),
+]
+Name = Annotated[
+    str,
+    msgspec.Meta(
+        description="What the person is called here.",
+        examples=["Ada Lovelace"],
+        extra_json_schema={"extra": {"maxLength": 100}},
+    ),
+]
+KeyName = Annotated[
+    str,
+    msgspec.Meta(
+        description="What the key is for.",
+        examples=["laptop"],
+        extra_json_schema={"extra": {"minLength": 1, "maxLength": 100}},
+    ),
+]
+Search = Annotated[str, QueryParameter(description="A part of the email or the name.", max_length=100)]
+
+
+class UserOut(msgspec.Struct, kw_only=True):
+    """A person."""
+
+    id: str
+    email: Email
+    name: Name
+    role: Role
+    is_active: bool
+    created_at: Moment
+    last_login_at: Moment | None
+
+    @classmethod
+    def of(cls, user: User) -> Self:
+        return cls(
+            id=user.id,
+            email=user.email,
+            name=user.name,
+            role=user.role,
+            is_active=user.is_active,
+            created_at=shown(user.created_at),
+            last_login_at=shown(user.last_login_at),
+        )
+
+
+class Users(Page[UserOut]):
+    """People, newest first."""
+
+
+class KeyOut(msgspec.Struct, kw_only=True):
+    """An API key, without the key itself; `prefix` is how it begins, `last_used_at` is kept to the minute."""
+
+    id: str
+    name: KeyName
+    prefix: str
+    created_at: Moment
+    expires_at: Moment | None
+    last_used_at: Moment | None
+
+    @classmethod
+    def of(cls, key: ApiKey) -> Self:
+        return cls(
+            id=key.id,
+            name=key.name,
+            prefix=key.prefix,
+            created_at=shown(key.created_at),
+            expires_at=shown(key.expires_at),
+            last_used_at=shown(key.last_used_at),
+        )
+
+
+class Keys(Page[KeyOut]):
+    """API keys, newest first."""
+
+
+class NewKeyOut(Silent, frozen=True, kw_only=True):
+    """A key just made. `key` is shown this once only."""
+
+    id: str
+    name: KeyName
+    key: Annotated[str, msgspec.Meta(description="The bearer itself; it is not shown again.")]
+    prefix: str
+    created_at: Moment
+    expires_at: Moment | None
+
+    @classmethod
+    def of(cls, made: NewApiKey) -> Self:
+        key = made.key
+        return cls(
+            id=key.id,
+            name=key.name,
+            key=made.secret,
+            prefix=key.prefix,
+            created_at=shown(key.created_at),
+            expires_at=shown(key.expires_at),
+        )
+
+
+class SessionOut(msgspec.Struct, kw_only=True):
+    """A place where the person is signed in: a browser (`page`) or a program (`token`). `current` is the one that asks."""
+
+    id: str
+    kind: SessionKind
+    agent: Annotated[str, msgspec.Meta(description="What the browser or program calls itself.")]
+    created_at: Moment
+    last_used_at: Moment
+    expires_at: Moment
+    current: bool
+
+
+class Sessions(Page[SessionOut]):
+    """Sessions, newest first."""
+
+
+class TokensOut(Silent, frozen=True, kw_only=True):
+    """`access_token` is the bearer for `expires_in` seconds; `refresh_token` is good for one new pair within 30 days."""
+
+    access_token: str
+    refresh_token: str
+    token_type: str = "bearer"  # noqa: S105
+    expires_in: int
+
+    @classmethod
+    def of(cls, tokens: Tokens) -> Self:
+        return cls(access_token=tokens.access_token, refresh_token=tokens.refresh_token, expires_in=tokens.expires_in)
+
+
+class Registration(Silent, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    email: Email
+    password: Password
+    name: Name = ""
+
+
+class Login(Silent, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    email: str
+    password: str
+
+
+class RefreshToken(Silent, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    refresh_token: str
+
+
+class Profile(Silent, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is left out stays. A changed email or password needs `current_password`."""
+
+    name: Name | msgspec.UnsetType = msgspec.UNSET
+    email: Email | msgspec.UnsetType = msgspec.UNSET
+    password: Password | msgspec.UnsetType = msgspec.UNSET
+    current_password: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class RoleIn(msgspec.Struct, forbid_unknown_fields=True):
+    role: Role
+
+
+class ActiveIn(msgspec.Struct, forbid_unknown_fields=True):
+    is_active: bool
+
+
+class KeyIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    name: KeyName
+    expires_at: Moment | None = None
+
+
+# Signing in
+
+
+@post("/register", summary="Make an account", responses=refusals(400, 403, 409, 413))
+async def register(data: JSONBody[Registration], accounts: NamedDependency[Accounts]) -> UserOut:
+    """The first account of all becomes admin. 403 when registration is closed to this email, 409 when it is taken."""
+    return UserOut.of(await accounts.register(data.email, data.password, data.name))
+
+
+@post("/login", status_code=200, summary="Sign in", responses=refusals(400, 401, 403, 413))
+async def login(data: JSONBody[Login], request: AnyRequest, accounts: NamedDependency[Accounts]) -> TokensOut:
+    """A wrong password and an unknown email have one answer, 401; a deactivated account is told 403."""
+    return TokensOut.of(await accounts.login(data.email, data.password, agent(request)))
+
+
+@post("/refresh", status_code=200, summary="Renew the tokens", responses=refusals(400, 401, 413))
+async def refresh(data: JSONBody[RefreshToken], accounts: NamedDependency[Accounts]) -> TokensOut:
+    """The refresh token is dead from then on, and using it again ends the whole sign-in; but within 10 seconds, while its
+    successor is unused, it is given another pair instead and the successor dies."""
+    return TokensOut.of(await accounts.refresh(data.refresh_token))
+
+
+@post("/logout", status_code=204, summary="Sign out", responses=refusals(400, 413))
+async def logout(data: JSONBody[RefreshToken], accounts: NamedDependency[Accounts]) -> None:
+    """Ends the sign-in of this refresh token, its access tokens too."""
+    await accounts.logout(data.refresh_token)
+
+
+# Oneself
+
+
+@get("/me", guards=[signed_in], summary="Yourself", responses=refusals(401))
+async def me(request: SignedIn) -> UserOut:
+    return UserOut.of(request.user)
+
+
+@put("/me", guards=[signed_in], summary="Change yourself", responses=refusals(400, 401, 409, 413))
+async def update_me(data: JSONBody[Profile], request: SignedIn, accounts: NamedDependency[Accounts]) -> UserOut:
+    """A changed email or password needs `current_password` and ends every other sign-in; API keys stay."""
+    user = await accounts.update(
+        request.user.id,
+        request.auth,
+        name=given(data.name),
+        email=given(data.email),
+        password=given(data.password),
+        current_password=given(data.current_password),
+    )
+    return UserOut.of(user)
+
+
+@get("/me/keys", guards=[signed_in], summary="Your API keys", responses=refusals(400, 401))
+async def keys(
+    request: SignedIn, accounts: NamedDependency[Accounts], limit: Limit = DEFAULT, cursor: Cursor = None
+) -> Keys:
+    return Keys.of(await accounts.keys(request.user.id, after=after(cursor), limit=limit), KeyOut.of)
+
+
+@post("/me/keys", guards=[signed_in], summary="Make an API key", responses=refusals(400, 401, 413))
+async def add_key(data: JSONBody[KeyIn], request: SignedIn, accounts: NamedDependency[Accounts]) -> NewKeyOut:
+    """The key is in this answer and never again."""
+    return NewKeyOut.of(await accounts.add_key(request.user.id, data.name, kept(data.expires_at)))
+
+
+@delete("/me/keys/{key_id:str}", guards=[signed_in], summary="Remove an API key", responses=refusals(401, 404))
+async def remove_key(key_id: FromPath[str], request: SignedIn, accounts: NamedDependency[Accounts]) -> None:
+    await accounts.remove_key(request.user.id, key_id)
+
+
+@get("/me/sessions", guards=[signed_in], summary="Where you are signed in", responses=refusals(400, 401))
+async def sessions(
+    request: SignedIn, accounts: NamedDependency[Accounts], limit: Limit = DEFAULT, cursor: Cursor = None
+) -> Sessions:
+    def show(session: Session) -> SessionOut:
+        return SessionOut(
+            id=session.id,
+            kind=session.kind,
+            agent=session.agent,
+            created_at=shown(session.created_at),
+            last_used_at=shown(session.seen_at),
+            expires_at=shown(session.expires_at),
+            current=session.id == request.auth.session,
+        )
+
+    return Sessions.of(await accounts.sessions(request.user.id, after=after(cursor), limit=limit), show)
+
+
+@delete("/me/sessions", guards=[signed_in], summary="Sign out everywhere else", responses=refusals(401))
+async def end_other_sessions(request: SignedIn, accounts: NamedDependency[Accounts]) -> None:
+    """Ends every page session and every token but those of the sign-in that asks; an API key belongs to none."""
+    await accounts.end_other_sessions(request.user.id, request.auth)
+
+
+@delete("/me/sessions/{session_id:str}", guards=[signed_in], summary="Sign out there", responses=refusals(401, 404))
+async def end_session(session_id: FromPath[str], request: SignedIn, accounts: NamedDependency[Accounts]) -> None:
+    await accounts.end_session(request.user.id, session_id)
+
+
+# People, for admins
+
+
+@get("/", guards=[admin], summary="People", responses=refusals(400, 401, 403))
+async def users(
+    accounts: NamedDependency[Accounts], q: Search = "", limit: Limit = DEFAULT, cursor: Cursor = None
+) -> Users:
+    return Users.of(await accounts.people(q=q, after=after(cursor), limit=limit), UserOut.of)
+
+
+@put("/{user_id:str}/role", guards=[admin], summary="Set a role", responses=refusals(400, 401, 403, 404, 409, 413))
+async def set_role(user_id: FromPath[str], data: JSONBody[RoleIn], accounts: NamedDependency[Accounts]) -> UserOut:
+    """Holds on the person's very next request. 409 for the last admin."""
+    return UserOut.of(await accounts.set_role(user_id, data.role))
+
+
+@put(
+    "/{user_id:str}/active",
+    guards=[admin],
+    summary="Activate or deactivate",
+    responses=refusals(400, 401, 403, 404, 409, 413),
+)
+async def set_active(user_id: FromPath[str], data: JSONBody[ActiveIn], accounts: NamedDependency[Accounts]) -> UserOut:
+    """Deactivating signs the person out everywhere at once; keys rest until they are active again. 409 for the last
+    admin."""
+    return UserOut.of(await accounts.set_active(user_id, data.is_active))
+
+
+def agent(request: AnyRequest) -> str:
+    return request.headers.get("user-agent", "")
+
+
+def given(value: str | msgspec.UnsetType) -> str | None:
+    return None if value is msgspec.UNSET else value
+
+
+routes: Final = [
+    Router(
+        "/api/v1/auth",
+        route_handlers=[register, login, refresh, logout],
+        tags=["Signing in"],
+        request_max_body_size=BODY,
+    ),
+    Router(
+        "/api/v1/users",
+        route_handlers=[
+            me,
+            update_me,
+            keys,
+            add_key,
+            remove_key,
+            sessions,
+            end_other_sessions,
+            end_session,
+            users,
+            set_role,
+            set_active,
+        ],
+        tags=["People"],
+        security=BEARER,
+        request_max_body_size=BODY,
+    ),
+]

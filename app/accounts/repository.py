@@ -1,0 +1,351 @@
+"""SQL of people, sessions, refresh tokens and API keys.
+
+Functions take the transaction, then the owner; those ending in `_any` are for admins and for the program itself. Without
+an owner, because they find out who the owner is: `person_signing_in` (by email), `known_by_session`, `known_by_family`,
+`known_by_key`, `refresh_token` (by the hash of a secret that only the owner holds), and `add_person`, which makes one.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from app.accounts.schemas import ApiKey, Credential, How, Known, Role, Session, User
+from app.base.database import Row, Transaction
+
+PERSON = "id, email, name, role, is_active, created_at, last_login_at"
+SESSION = "id, user_id, kind, agent, created_at, seen_at, expires_at"
+KEY = "id, user_id, name, prefix, created_at, expires_at, last_used_at"
+
+
+class PersonSigningIn(msgspec.Struct, frozen=True):
+    """A person as the sign-in needs them; `revision` changes with email and password."""
+
+    user: User
+    password_hash: str | None
+    revision: int
+
+    def __repr__(self) -> str:
+        return f"PersonSigningIn({self.user.id})"
+
+
+class RefreshToken(msgspec.Struct, frozen=True, kw_only=True):
+    token_hash: str
+    family_id: str
+    user_id: str
+    created_at: datetime
+    expires_at: datetime
+    used_at: datetime | None = None
+    successor_hash: str | None = None
+    revoked_at: datetime | None = None
+
+
+# People
+
+
+def add_person(tx: Transaction, user: User, password_hash: str) -> None:
+    """Duplicate when the email is taken."""
+    tx.execute(
+        "insert into users (id, email, name, password_hash, role, is_active, created_at, revision)"
+        " values ($1, $2, $3, $4, $5, $6, $7, 1)",
+        user.id,
+        user.email,
+        user.name,
+        password_hash,
+        user.role.value,
+        user.is_active,
+        user.created_at,
+    )
+
+
+def person_signing_in(tx: Transaction, email: str) -> PersonSigningIn | None:
+    row = tx.row(f"select {PERSON}, password_hash, revision from users where email = $1", email)
+    return None if row is None else _signing_in(row)
+
+
+def person_securing(tx: Transaction, owner: str) -> PersonSigningIn | None:
+    """The same, for a person who is signed in and wants to change email or password."""
+    row = tx.row(f"select {PERSON}, password_hash, revision from users where id = $1", owner)
+    return None if row is None else _signing_in(row)
+
+
+def rename_person(tx: Transaction, owner: str, name: str) -> None:
+    tx.execute("update users set name = $2 where id = $1", owner, name)
+
+
+def secure_person(tx: Transaction, owner: str, name: str, email: str, password_hash: str | None) -> None:
+    """Set what a person signs in with, and the name; Duplicate when the email is taken."""
+    tx.execute(
+        "update users set name = $2, email = $3, password_hash = $4, revision = revision + 1 where id = $1",
+        owner,
+        name,
+        email,
+        password_hash,
+    )
+
+
+def note_login(tx: Transaction, owner: str, password_hash: str | None, now: datetime) -> None:
+    """`password_hash` is the same password hashed anew, or as it was."""
+    tx.execute("update users set last_login_at = $2, password_hash = $3 where id = $1", owner, now, password_hash)
+
+
+def exists_any(tx: Transaction) -> bool:
+    """Whether anybody has an account yet."""
+    return tx.row("select 1 as one from users limit 1") is not None
+
+
+def person_any(tx: Transaction, user_id: str) -> User | None:
+    row = tx.row(f"select {PERSON} from users where id = $1", user_id)
+    return None if row is None else msgspec.convert(row, User)
+
+
+def person_by_email_any(tx: Transaction, email: str) -> User | None:
+    row = tx.row(f"select {PERSON} from users where email = $1", email)
+    return None if row is None else msgspec.convert(row, User)
+
+
+def people_by_id_any(tx: Transaction, ids: Sequence[str]) -> list[User]:
+    return msgspec.convert(tx.rows(f"select {PERSON} from users where id = any($1)", list(ids)), list[User])
+
+
+def people_any(tx: Transaction, q: str, after: str | None, limit: int) -> list[User]:
+    """Newest first; `q` is a part of the email or the name, in lower case, or empty."""
+    rows = tx.rows(
+        f"select {PERSON} from users where (strpos(email, $1) > 0 or strpos(lower(name), $1) > 0)"
+        " and (cast($2 as text) is null or id < $2) order by id desc limit $3",
+        q,
+        after,
+        limit,
+    )
+    return msgspec.convert(rows, list[User])
+
+
+def count_any(tx: Transaction, q: str) -> int:
+    count: int = tx.value("select count(*) from users where strpos(email, $1) > 0 or strpos(lower(name), $1) > 0", q)
+    return count
+
+
+def roles_any(tx: Transaction) -> dict[str, int]:
+    rows = tx.rows("select role, count(*) as count from users group by role")
+    return {row["role"]: row["count"] for row in rows}
+
+
+def active_admins_any(tx: Transaction) -> int:
+    count: int = tx.value("select count(*) from users where role = 'admin' and is_active")
+    return count
+
+
+def set_role_any(tx: Transaction, user_id: str, role: Role) -> None:
+    tx.execute("update users set role = $2 where id = $1", user_id, role.value)
+
+
+def set_active_any(tx: Transaction, user_id: str, is_active: bool) -> None:
+    tx.execute("update users set is_active = $2 where id = $1", user_id, is_active)
+
+
+def remove_person(tx: Transaction, owner: str) -> None:
+    """The person and all that proves them."""
+    tx.execute("delete from refresh_tokens where user_id = $1", owner)
+    tx.execute("delete from sessions where user_id = $1", owner)
+    tx.execute("delete from api_keys where user_id = $1", owner)
+    tx.execute("delete from users where id = $1", owner)
+
+
+# Sessions: pages by their cookie, programs by their family of refresh tokens
+
+
+def add_session(tx: Transaction, session: Session, token_hash: str | None) -> None:
+    tx.execute(
+        f"insert into sessions ({SESSION}, token_hash) values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        session.id,
+        session.user_id,
+        session.kind.value,
+        session.agent,
+        session.created_at,
+        session.seen_at,
+        session.expires_at,
+        token_hash,
+    )
+
+
+def known_by_session(tx: Transaction, token_hash: str) -> Known | None:
+    return _known(tx, How.SESSION, "sessions", "seen_at", "token_hash = $1", token_hash)
+
+
+def known_by_family(tx: Transaction, family_id: str) -> Known | None:
+    return _known(tx, How.TOKEN, "sessions", "seen_at", "c.id = $1 and c.kind = 'token'", family_id)
+
+
+def sessions(tx: Transaction, owner: str, now: datetime, after: str | None, limit: int) -> list[Session]:
+    """Newest first, without the expired ones."""
+    rows = tx.rows(
+        f"select {SESSION} from sessions where user_id = $1 and expires_at > $2 and (cast($3 as text) is null or id < $3)"
+        " order by id desc limit $4",
+        owner,
+        now,
+        after,
+        limit,
+    )
+    return msgspec.convert(rows, list[Session])
+
+
+def count_sessions(tx: Transaction, owner: str, now: datetime) -> int:
+    count: int = tx.value("select count(*) from sessions where user_id = $1 and expires_at > $2", owner, now)
+    return count
+
+
+def prolong_session(tx: Transaction, owner: str, session_id: str, now: datetime, expires_at: datetime) -> None:
+    tx.execute(
+        "update sessions set seen_at = $3, expires_at = $4 where user_id = $1 and id = $2",
+        owner,
+        session_id,
+        now,
+        expires_at,
+    )
+
+
+def note_session_use(tx: Transaction, owner: str, session_id: str, now: datetime) -> None:
+    tx.execute("update sessions set seen_at = $3 where user_id = $1 and id = $2", owner, session_id, now)
+
+
+def end_session(tx: Transaction, owner: str, session_id: str, now: datetime) -> bool:
+    """End one, with its tokens; whether there was one."""
+    ended = tx.rows("delete from sessions where user_id = $1 and id = $2 returning id", owner, session_id)
+    tx.execute(
+        "update refresh_tokens set revoked_at = $3 where user_id = $1 and family_id = $2 and revoked_at is null",
+        owner,
+        session_id,
+        now,
+    )
+    return bool(ended)
+
+
+def end_sessions(tx: Transaction, owner: str, now: datetime, *, but: str) -> None:
+    """End all of a person's but one, with their tokens."""
+    tx.execute("delete from sessions where user_id = $1 and id <> $2", owner, but)
+    tx.execute(
+        "update refresh_tokens set revoked_at = $3 where user_id = $1 and family_id <> $2 and revoked_at is null",
+        owner,
+        but,
+        now,
+    )
+
+
+# Refresh tokens
+
+
+def add_refresh_token(tx: Transaction, token: RefreshToken) -> None:
+    tx.execute(
+        "insert into refresh_tokens (token_hash, family_id, user_id, created_at, expires_at)"
+        " values ($1, $2, $3, $4, $5)",
+        token.token_hash,
+        token.family_id,
+        token.user_id,
+        token.created_at,
+        token.expires_at,
+    )
+
+
+def refresh_token(tx: Transaction, token_hash: str) -> RefreshToken | None:
+    row = tx.row("select * from refresh_tokens where token_hash = $1", token_hash)
+    return None if row is None else msgspec.convert(row, RefreshToken)
+
+
+def use_refresh_token(tx: Transaction, owner: str, token_hash: str, used_at: datetime, successor: str) -> None:
+    tx.execute(
+        "update refresh_tokens set used_at = $3, successor_hash = $4 where user_id = $1 and token_hash = $2",
+        owner,
+        token_hash,
+        used_at,
+        successor,
+    )
+
+
+def revoke_refresh_token(tx: Transaction, owner: str, token_hash: str, now: datetime) -> None:
+    tx.execute(
+        "update refresh_tokens set revoked_at = $3 where user_id = $1 and token_hash = $2", owner, token_hash, now
+    )
+
+
+def purge_any(tx: Transaction, now: datetime) -> int:
+    """Delete the expired and the revoked; a used one of a living family stays, because its reuse must be noticed."""
+    tx.execute("delete from sessions where expires_at <= $1", now)
+    old = "from refresh_tokens where expires_at <= $1 or revoked_at is not null"
+    deleted: int = tx.value(f"select count(*) {old}", now)
+    tx.execute(f"delete {old}", now)
+    return deleted
+
+
+def tokens_any(tx: Transaction, now: datetime) -> dict[str, int]:
+    """How many are active, expired and revoked; used ones are no longer tokens, only remembered."""
+    row = tx.row(
+        "select count(case when revoked_at is null and used_at is null and expires_at > $1 then 1 end) as active,"
+        " count(case when revoked_at is null and expires_at <= $1 then 1 end) as expired,"
+        " count(revoked_at) as revoked from refresh_tokens",
+        now,
+    )
+    return dict(row or {})
+
+
+# API keys
+
+
+def add_key(tx: Transaction, key: ApiKey, key_hash: str) -> None:
+    tx.execute(
+        f"insert into api_keys ({KEY}, key_hash) values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        key.id,
+        key.user_id,
+        key.name,
+        key.prefix,
+        key.created_at,
+        key.expires_at,
+        key.last_used_at,
+        key_hash,
+    )
+
+
+def known_by_key(tx: Transaction, key_hash: str) -> Known | None:
+    return _known(tx, How.KEY, "api_keys", "last_used_at", "c.key_hash = $1", key_hash)
+
+
+def keys(tx: Transaction, owner: str, after: str | None, limit: int) -> list[ApiKey]:
+    """Newest first, expired ones too."""
+    rows = tx.rows(
+        f"select {KEY} from api_keys where user_id = $1 and (cast($2 as text) is null or id < $2) order by id desc limit $3",
+        owner,
+        after,
+        limit,
+    )
+    return msgspec.convert(rows, list[ApiKey])
+
+
+def count_keys(tx: Transaction, owner: str) -> int:
+    count: int = tx.value("select count(*) from api_keys where user_id = $1", owner)
+    return count
+
+
+def note_key_use(tx: Transaction, owner: str, key_id: str, now: datetime) -> None:
+    tx.execute("update api_keys set last_used_at = $3 where user_id = $1 and id = $2", owner, key_id, now)
+
+
+def remove_key(tx: Transaction, owner: str, key_id: str) -> bool:
+    """Whether there was one."""
+    return bool(tx.rows("delete from api_keys where user_id = $1 and id = $2 returning id", owner, key_id))
+
+
+def _signing_in(row: Row) -> PersonSigningIn:
+    return PersonSigningIn(msgspec.convert(row, User), row["password_hash"], row["revision"])
+
+
+def _known(tx: Transaction, how: How, table: str, seen: str, condition: str, proof: str) -> Known | None:
+    """Credential and person at one moment, in one query."""
+    person = ", ".join(f"u.{column}" for column in PERSON.split(", "))
+    row = tx.row(
+        f"select {person}, c.id as credential_id, c.expires_at, c.{seen} as seen_at"
+        f" from {table} c join users u on u.id = c.user_id where {condition}",
+        proof,
+    )
+    if row is None:
+        return None
+    credential = Credential(id=row["credential_id"], how=how, expires_at=row["expires_at"], seen_at=row["seen_at"])
+    return Known(msgspec.convert(row, User), credential)

@@ -1,0 +1,204 @@
+"""The pages for signing in, registering and signing out."""
+
+import re
+
+import httpx
+import pytest
+
+from .studio import PASSWORD, Start, Studio
+
+
+async def send(browser: httpx.AsyncClient, path: str, **form: str) -> httpx.Response:
+    return await browser.post(path, data=form)
+
+
+def cookie(answer: httpx.Response, name: str) -> str:
+    """The whole Set-Cookie line of that name."""
+    (line,) = [line for line in answer.headers.get_list("set-cookie") if line.startswith(f"{name}=")]
+    return str(line)
+
+
+async def test_whoever_signs_in_is_sent_where_they_wanted_to_go(studio: Studio) -> None:
+    await studio.register()
+    browser = studio.browser()
+    answer = await browser.get("/desk")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/login?next=%2Fdesk")
+    assert 'name="next" value="/desk"' in (await browser.get(answer.headers["Location"])).text
+    answer = await send(browser, "/login", email="Ada@example.org", password=PASSWORD, next="/desk")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/desk")
+    assert (await browser.get("/desk")).text == "ada@example.org"
+
+
+async def test_the_cookie_of_a_session_is_out_of_reach_of_scripts_and_other_sites(studio: Studio) -> None:
+    await studio.register()
+    line = cookie(await send(studio.browser(), "/login", email="ada@example.org", password=PASSWORD), "session")
+    assert set(re.split("; ", line.lower())[1:]) == {"httponly", "samesite=lax", "path=/", "max-age=2592000"}
+
+
+async def test_under_https_the_cookie_is_secure_and_bound_to_the_host(start: Start) -> None:
+    studio = await start(ATELIER_PUBLIC_URL="https://studio.test")
+    await studio.register()
+    browser = studio.browser()
+    answer = await send(browser, "/login", email="ada@example.org", password=PASSWORD)
+    line = cookie(answer, "__Host-session").lower()
+    assert "secure" in line
+    assert "domain" not in line
+    assert (await browser.get("/desk")).status_code == 200
+    gone = cookie(await browser.post("/logout"), "__Host-session").lower()
+    assert "secure" in gone
+    assert "max-age=0" in gone
+
+
+@pytest.mark.parametrize(("email", "password"), [("ada@example.org", "wrong password"), ("eve@example.org", PASSWORD)])
+async def test_a_wrong_sign_in_keeps_what_was_typed_but_never_the_password(
+    studio: Studio, email: str, password: str
+) -> None:
+    await studio.register()
+    answer = await send(studio.browser(), "/login", email=email, password=password, next="/library?kind=video")
+    assert answer.status_code == 401
+    assert "Email or password is wrong." in answer.text
+    assert f'value="{email}"' in answer.text
+    assert 'value="/library?kind=video"' in answer.text
+    assert password not in answer.text
+    assert "set-cookie" not in answer.headers
+
+
+async def test_a_wrong_sign_in_is_no_challenge_to_the_browser(studio: Studio) -> None:
+    assert "www-authenticate" not in (await send(studio.browser(), "/login", email="x", password="y")).headers
+
+
+@pytest.mark.parametrize(
+    "target", ["https://evil.test/", "//evil.test", "/\\evil.test", "%2F%2Fevil.test", "javascript:alert(1)", "/login"]
+)
+async def test_nobody_is_sent_to_another_site_after_signing_in(studio: Studio, target: str) -> None:
+    await studio.register()
+    answer = await send(studio.browser(), "/login", email="ada@example.org", password=PASSWORD, next=target)
+    assert answer.headers["Location"] == "/"
+
+
+async def test_every_sign_in_makes_a_new_session_and_a_planted_one_is_worth_nothing(studio: Studio) -> None:
+    await studio.register()
+    browser = studio.browser()
+    browser.cookies.set("session", "planted", domain="studio.test")
+    await send(browser, "/login", email="ada@example.org", password=PASSWORD)
+    planted = studio.browser()
+    planted.cookies.set("session", "planted")
+    assert (await planted.get("/desk")).status_code == 303
+
+
+async def test_signing_in_as_somebody_else_ends_the_session_before(studio: Studio) -> None:
+    await studio.register()
+    await studio.register("bob@example.org")
+    browser = await studio.sign_in_browser()
+    before = browser.cookies["session"]
+    answer = await send(browser, "/login", email="bob@example.org", password=PASSWORD)
+    assert answer.status_code == 303
+    assert await studio.accounts.by_session(before) is None
+
+
+async def test_whoever_is_signed_in_is_sent_on_from_the_forms(studio: Studio) -> None:
+    await studio.register()
+    browser = await studio.sign_in_browser()
+    for path in ("/login", "/register"):
+        answer = await browser.get(f"{path}?next=/chat")
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/chat")
+
+
+async def test_registering_signs_in_at_once_and_says_so(studio: Studio) -> None:
+    browser = studio.browser()
+    assert (await browser.get("/register")).status_code == 200
+    answer = await send(browser, "/register", email="ada@example.org", password=PASSWORD, name="Ada", next="/chat")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/chat")
+    assert "you%20are%20the%20admin" in cookie(answer, "notice")
+    assert (await browser.get("/desk")).text == "ada@example.org"
+
+
+async def test_a_registration_that_is_wrong_keeps_what_was_typed_but_never_the_password(studio: Studio) -> None:
+    answer = await send(studio.browser(), "/register", email="ada@example", password="short", name="Ada L")
+    assert answer.status_code == 400
+    assert "must be an email address" in answer.text
+    assert 'value="ada@example"' in answer.text
+    assert 'value="Ada L"' in answer.text
+    assert "short" not in re.sub(r"<(link|script)[^>]*>", "", answer.text)
+
+
+async def test_a_taken_email_is_said_beside_the_field(studio: Studio) -> None:
+    await studio.register()
+    answer = await send(studio.browser(), "/register", email="ADA@example.org", password=PASSWORD)
+    assert answer.status_code == 409
+    assert "is taken already" in answer.text
+
+
+async def test_where_registration_is_closed_the_forms_say_so_once_somebody_is_there(start: Start) -> None:
+    studio = await start(ATELIER_REGISTRATION="closed")
+    browser = studio.browser()
+    assert 'action="/register"' in (await browser.get("/register")).text
+    await studio.register()
+    assert 'action="/register"' not in (await browser.get("/register")).text
+    assert "/register" not in (await browser.get("/login")).text
+    answer = await send(browser, "/register", email="bob@example.org", password=PASSWORD)
+    assert answer.status_code == 403
+    assert "Registration is closed" in answer.text
+
+
+async def test_too_many_tries_are_said_on_the_form(start: Start) -> None:
+    studio = await start(ATELIER_RATE_LIMITS="on")
+    browser = studio.browser()
+    for _ in range(10):
+        await send(browser, "/login", email="ada@example.org", password="wrong password")
+    answer = await send(browser, "/login", email="ada@example.org", password="wrong password")
+    assert answer.status_code == 429
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "Too many tries" in answer.text
+
+
+async def test_signing_out_ends_the_session_at_once_for_every_copy_of_the_cookie(studio: Studio) -> None:
+    await studio.register()
+    browser, copy = await studio.sign_in_browser(), studio.browser()
+    copy.cookies.set("session", browser.cookies["session"])
+    assert (await copy.get("/desk")).status_code == 200
+    answer = await browser.post("/logout")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/login")
+    assert "max-age=0" in cookie(answer, "session").lower()
+    assert (await copy.get("/desk")).status_code == 303
+
+
+async def test_signing_out_when_signed_out_is_no_error(studio: Studio) -> None:
+    assert (await studio.browser().post("/logout")).status_code == 303
+
+
+async def test_signing_out_by_a_link_is_not_possible(studio: Studio) -> None:
+    assert (await studio.browser().get("/logout")).status_code == 405
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+async def test_a_chosen_theme_is_kept_for_a_year_and_shown(studio: Studio, theme: str) -> None:
+    browser = studio.browser()
+    answer = await send(browser, "/theme", theme=theme, next="/library")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/library")
+    assert "max-age=31536000" in cookie(answer, "theme").lower()
+    assert f'data-theme="{theme}"' in (await browser.get("/login")).text
+
+
+async def test_the_theme_of_the_system_is_to_have_no_cookie(studio: Studio) -> None:
+    browser = studio.browser()
+    await send(browser, "/theme", theme="dark")
+    await send(browser, "/theme", theme="system")
+    assert "theme" not in browser.cookies
+    assert "data-theme" not in (await browser.get("/login")).text
+
+
+async def test_there_is_no_other_theme_and_no_other_site_to_go_to(studio: Studio) -> None:
+    assert (await send(studio.browser(), "/theme", theme="neon")).status_code == 400
+    answer = await send(studio.browser(), "/theme", theme="dark", next="//evil.test")
+    assert answer.headers["Location"] == "/"
+
+
+async def test_a_form_that_is_far_too_long_is_refused(studio: Studio) -> None:
+    answer = await send(studio.browser(), "/login", email="x" * 70_000, password=PASSWORD)
+    assert answer.status_code == 413
+
+
+async def test_empty_forms_are_answered_as_forms(studio: Studio) -> None:
+    assert (await studio.browser().post("/login")).status_code == 401
+    assert (await studio.browser().post("/register")).status_code == 400

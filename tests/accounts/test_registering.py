@@ -1,0 +1,146 @@
+"""Having an account."""
+
+import asyncio
+
+import pytest
+
+from .studio import PASSWORD, Start, Studio, fields, why
+
+
+async def register(studio: Studio, email: str, password: str = PASSWORD) -> int:
+    return (await studio.call("POST", "/auth/register", {"email": email, "password": password})).status_code
+
+
+async def test_a_new_account_is_answered_as_the_contract_says(studio: Studio) -> None:
+    user = await studio.register("ada@example.org", name="  Ada   Lovelace ")
+    assert user == {
+        "id": user["id"],
+        "email": "ada@example.org",
+        "name": "Ada Lovelace",
+        "role": "admin",
+        "is_active": True,
+        "created_at": "2026-11-20T09:30:00Z",
+        "last_login_at": None,
+    }
+
+
+async def test_the_first_account_is_the_admins_and_the_next_is_not(studio: Studio) -> None:
+    assert (await studio.register("ada@example.org"))["role"] == "admin"
+    assert (await studio.register("bob@example.org"))["role"] == "user"
+
+
+async def test_twenty_people_who_register_first_at_once_make_one_admin(studio: Studio) -> None:
+    users = await asyncio.gather(*(studio.register(f"person{n}@example.org") for n in range(20)))
+    assert sorted(user["role"] for user in users) == ["admin"] + ["user"] * 19
+
+
+async def test_twenty_people_who_register_first_where_registration_is_closed_make_one_account(start: Start) -> None:
+    studio = await start(ATELIER_REGISTRATION="closed")
+    statuses = await asyncio.gather(*(register(studio, f"person{n}@example.org") for n in range(20)))
+    assert sorted(statuses) == [201] + [403] * 19
+    assert (await studio.accounts.stats()).users == {"admin": 1, "user": 0}
+
+
+async def test_twenty_registrations_of_one_email_at_once_make_one_account(studio: Studio) -> None:
+    statuses = await asyncio.gather(*(register(studio, "ada@example.org") for _ in range(20)))
+    assert sorted(statuses) == [201] + [409] * 19
+
+
+async def test_an_email_is_taken_without_regard_to_case_and_spaces(studio: Studio) -> None:
+    assert (await studio.register(" Ada@Example.ORG "))["email"] == "ada@example.org"
+    answer = await studio.call("POST", "/auth/register", {"email": "ADA@example.org", "password": PASSWORD})
+    assert (answer.status_code, why(answer), fields(answer)) == (409, "CONFLICT", {"email": "is taken already"})
+
+
+async def test_where_registration_is_closed_only_the_first_account_is_made(start: Start) -> None:
+    studio = await start(ATELIER_REGISTRATION="closed")
+    assert (await studio.register())["role"] == "admin"
+    answer = await studio.call("POST", "/auth/register", {"email": "bob@example.org", "password": PASSWORD})
+    assert (answer.status_code, why(answer)) == (403, "FORBIDDEN")
+
+
+async def test_registration_may_be_open_to_one_domain(start: Start) -> None:
+    studio = await start(ATELIER_REGISTRATION="domain:example.org")
+    assert await register(studio, "eve@elsewhere.org") == 403
+    assert await register(studio, "eve@sub.example.org") == 403
+    assert await register(studio, "eve@notexample.org") == 403
+    assert await register(studio, "Ada@EXAMPLE.org") == 201
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "",
+        "ada",
+        "ada@",
+        "@example.org",
+        "ada@example",
+        "ada@@example.org",
+        "ada@example..org",
+        "ada@-example.org",
+        ".ada@example.org",
+        "ada..l@example.org",
+        "ada l@example.org",
+        "ada@example.org\nbcc@example.org",
+        "ada@exam\u212aple.org",
+        "Ada <ada@example.org>",
+        "a" * 65 + "@example.org",
+        "ada@" + "a." * 126 + "org",
+        "ada@example.org\x00",
+    ],
+)
+async def test_what_is_no_email_address_is_refused_by_name(studio: Studio, email: str) -> None:
+    answer = await studio.call("POST", "/auth/register", {"email": email, "password": PASSWORD})
+    assert (answer.status_code, list(fields(answer))) == (400, ["email"])
+
+
+@pytest.mark.parametrize("email", ["a@b.co", "ada+tag@example.org", "o'neil@my-host.example.org", "1@2.museum"])
+async def test_unusual_but_right_email_addresses_are_taken(studio: Studio, email: str) -> None:
+    assert await register(studio, email) == 201
+
+
+@pytest.mark.parametrize(("length", "status"), [(0, 400), (7, 400), (8, 201), (128, 201), (129, 400), (5_000, 400)])
+async def test_a_password_has_8_to_128_characters(studio: Studio, length: int, status: int) -> None:
+    answer = await studio.call("POST", "/auth/register", {"email": "ada@example.org", "password": "ü" * length})
+    assert answer.status_code == status
+    if status == 400:
+        assert fields(answer) == {"password": "must have 8 to 128 characters"}
+
+
+async def test_a_password_that_is_too_long_is_refused_before_it_is_hashed(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object) -> str:
+        raise AssertionError("hashed")
+
+    monkeypatch.setattr(studio.accounts._passwords, "hash", never)
+    assert await register(studio, "ada@example.org", "x" * 129) == 400
+
+
+@pytest.mark.parametrize("name", ["x" * 101, "a\x07b"])
+async def test_a_name_that_cannot_be_shown_is_refused(studio: Studio, name: str) -> None:
+    body = {"email": "ada@example.org", "password": PASSWORD, "name": name}
+    answer = await studio.call("POST", "/auth/register", body)
+    assert (answer.status_code, list(fields(answer))) == (400, ["name"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        [],
+        None,
+        {"email": "ada@example.org"},
+        {"email": 1, "password": PASSWORD},
+        {"email": "ada@example.org", "password": PASSWORD, "role": "admin"},
+        {"email": "ada@example.org", "password": PASSWORD, "is_active": True},
+    ],
+)
+async def test_a_body_of_another_shape_is_refused(studio: Studio, body: object) -> None:
+    answer = await studio.call("POST", "/auth/register", body)
+    assert (answer.status_code, why(answer)) == (400, "VALIDATION_ERROR")
+
+
+async def test_a_body_that_is_far_too_long_is_refused(studio: Studio) -> None:
+    body = {"email": "ada@example.org", "password": PASSWORD, "name": "x" * 70_000}
+    assert (await studio.call("POST", "/auth/register", body)).status_code == 413
