@@ -1,0 +1,25 @@
+// Copy buttons: [data-copy] holds the text, [data-copy-from] names the element that does.
+async function write(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const field = document.createElement("textarea"); // pages without https have no clipboard object
+  field.value = text;
+  document.body.append(field);
+  field.select();
+  document.execCommand("copy");
+  field.remove();
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy], [data-copy-from]");
+  if (!button) return;
+  const from = button.dataset.copyFrom && document.querySelector(button.dataset.copyFrom);
+  await write(from ? from.textContent.trim() : button.dataset.copy);
+  const word = [...button.childNodes].findLast((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
+  const before = word?.data;
+  if (word) word.data = "Copied";
+  document.getElementById("said").textContent = "Copied";
+  setTimeout(() => {
+    if (word) word.data = before;
+    button.closest("[popover]")?.hidePopover();
+  }, 900);
+});

@@ -1,0 +1,46 @@
+// The prompt bar: a new key for each sending, a draft that survives, examples at a click, the settings in short.
+const form = () => document.getElementById("create");
+
+function renew() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  form().elements.idempotency_key.value = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function draft() {
+  const prompt = document.getElementById("prompt");
+  const fresh = !/[?&](from|prompt)=/.test(location.search);
+  if (prompt && fresh && !prompt.value) prompt.value = sessionStorage.getItem("draft") ?? "";
+}
+
+function summary() {
+  const place = document.getElementById("settings-summary");
+  if (!place) return;
+  const values = [...document.querySelectorAll("#settings select")].map((select) => select.value).filter(Boolean);
+  place.textContent = values.slice(0, 3).join(" · ");
+}
+
+document.addEventListener("input", ({ target }) => {
+  if (target.id === "prompt") sessionStorage.setItem("draft", target.value);
+  if (target.closest?.("#settings")) summary();
+});
+
+document.addEventListener("click", (event) => {
+  const example = event.target.closest("[data-fill]");
+  if (!example || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const prompt = document.getElementById("prompt");
+  prompt.value = example.dataset.fill;
+  prompt.dispatchEvent(new Event("input", { bubbles: true }));
+  prompt.focus();
+});
+
+// The same key again means the same order, so only an order that was taken gets a new one.
+document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
+  if (ctx.sourceElement.id !== "create" || ctx.response.status >= 400) return;
+  renew();
+  for (const error of form().querySelectorAll(".error, .message")) error.remove();
+  for (const field of form().querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
+});
+
+window.addEventListener("pageshow", ({ persisted }) => persisted && form() && renew());
+draft();

@@ -1,0 +1,30 @@
+// A card whose polls fail for a minute says so and goes on; the first answer clears the line.
+const PATIENCE = 60_000;
+const failing = new Map(); // id of the element -> when its polls began to fail
+
+function polls(ctx) {
+  return ctx?.request?.method === "GET" && ctx.sourceElement?.id && ctx.sourceElement.getAttribute("hx-trigger")?.includes("every");
+}
+
+function failed(ctx) {
+  const { id } = ctx.sourceElement;
+  if (!failing.has(id)) failing.set(id, Date.now());
+  if (Date.now() - failing.get(id) < PATIENCE || document.querySelector(`[data-lost="${id}"]`)) return;
+  const line = document.createElement("p");
+  line.className = "error";
+  line.dataset.lost = id;
+  line.setAttribute("role", "status");
+  line.textContent = "The server does not answer. Trying again…";
+  (ctx.sourceElement.querySelector(".about") ?? ctx.sourceElement).append(line);
+}
+
+document.addEventListener("htmx:error", ({ detail: { ctx } }) => {
+  if (polls(ctx)) failed(ctx);
+});
+
+document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
+  if (!polls(ctx)) return;
+  if (ctx.response.status >= 400) return failed(ctx);
+  failing.delete(ctx.sourceElement.id);
+  document.querySelector(`[data-lost="${ctx.sourceElement.id}"]`)?.remove();
+});

@@ -1,0 +1,69 @@
+// What changed is said politely, what failed is shown, and focus is never lost to a swap.
+const said = document.getElementById("said");
+const notice = document.getElementById("notice");
+const states = new Map();
+let held = null; // the id of what held the focus before a swap
+
+function scan(loud) {
+  for (const it of document.querySelectorAll("[data-said][id]")) {
+    const state = it.dataset.said;
+    const before = states.get(it.id);
+    if (before === state) continue;
+    states.set(it.id, state);
+    if (loud || before) say(`${state}: ${it.querySelector(".prompt")?.textContent.trim().slice(0, 80) ?? ""}`);
+  }
+}
+
+function say(text) {
+  said.textContent = "";
+  setTimeout(() => (said.textContent = text), 50);
+}
+
+function show(text) {
+  const line = document.getElementById("notice-line").content.cloneNode(true);
+  line.querySelector("span").textContent = text;
+  notice.replaceChildren(line);
+}
+
+function polling(ctx) {
+  return ctx?.sourceElement?.getAttribute?.("hx-trigger")?.includes("every");
+}
+
+function message(html) {
+  const found = new DOMParser().parseFromString(html ?? "", "text/html").querySelector("[data-message]");
+  return found?.textContent.trim() || "The server could not do that. Try again in a moment.";
+}
+
+document.addEventListener("htmx:before:swap", () => {
+  held = document.activeElement?.closest('[id][tabindex="-1"]')?.id ?? null;
+});
+
+document.addEventListener("htmx:after:swap", (event) => {
+  const { ctx } = event.detail;
+  const changed = ctx.request.method !== "GET";
+  scan(changed);
+  if (ctx.response?.status === 400) {
+    const wrong = document.querySelector('#create [aria-invalid="true"], #create [role="alert"]');
+    for (let it = wrong?.closest("details"); it; it = it.parentElement.closest("details")) it.open = true;
+    wrong?.focus();
+    say(document.querySelector("#create .error")?.textContent.trim() ?? "");
+  } else if (document.activeElement === document.body) {
+    const place = changed ? ctx.sourceElement.closest?.('[id][tabindex="-1"]') : null;
+    (document.getElementById(held) ?? place)?.focus({ preventScroll: true });
+  }
+});
+
+document.addEventListener("htmx:response:error", ({ detail: { ctx } }) => {
+  const own = ctx.sourceElement.hasAttribute?.(`hx-status:${ctx.response.status}`);
+  if (!own && !polling(ctx)) show(message(ctx.text));
+});
+
+document.addEventListener("htmx:error", ({ detail: { ctx } }) => {
+  if (ctx && !ctx.response && !polling(ctx)) show("The server did not answer. Try again in a moment.");
+});
+
+document.addEventListener("click", (event) => {
+  event.target.closest("[data-dismiss]")?.parentElement.remove();
+});
+
+scan(false);

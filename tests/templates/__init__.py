@@ -1,0 +1,1 @@
+"""The templates, each in every state it can be in."""

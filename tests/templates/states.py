@@ -1,0 +1,641 @@
+"""Every template with the states it can be in: contexts built from the real structs, for law 6 and for looking at pages.
+
+`STATES[template][state]` is a whole context, the globals of a page included. `static` stands here for the global that
+the program adds to the environment (there it appends a content hash).
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import jinja2
+from app.accounts.schemas import Role, User
+from app.base.clock import now
+from app.catalog.schemas import Field, Model
+from app.jobs.schemas import GenerationType, Job, JobError, Status
+from app.library.schemas import Asset, AssetKind, Origin
+from app.providers.contract import ErrorCode, Kind, Usage
+from app.web.render import environment as real_environment
+
+NANO = 1_000_000_000
+NOW = now()
+LONG = "An endless corridor of mirrors, each one holding another weather. " * 1600
+UNBROKEN = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft" * 6
+HOSTILE = "\"><script>alert(1)</script> {{ 7 * 7 }} ' & </textarea><img src=x onerror=alert(2)>"
+
+
+def static(path: str) -> str:
+    """Stands for the program's global of this name."""
+    return f"/static/{path}"
+
+
+def environment() -> jinja2.Environment:
+    jinja = real_environment()
+    jinja.globals["static"] = static
+    return jinja
+
+
+class Record:
+    """An object with attributes, as the pages of events and of the API take them."""
+
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
+
+
+ADMIN = User(
+    id="u-1", email="ann.keller@studio.example", name="Ann Keller", role=Role.ADMIN, is_active=True, created_at=NOW
+)
+PERSON = User(
+    id="u-2",
+    email="a.very.long.address.of.somebody@department.studio.example",
+    name="",
+    role=Role.USER,
+    is_active=True,
+    created_at=NOW,
+)
+
+
+def page(**values: Any) -> dict[str, Any]:
+    """The globals of every page, and what the page itself needs."""
+    return {
+        "person": ADMIN,
+        "simulated": True,
+        "path": "/",
+        "theme": "",
+        "notice": None,
+        "csrf_token": "token'\"<&",
+        "request_id": "01HZX3K9",
+        **values,
+    }
+
+
+SIZES = [(1536, 1024), (1024, 1024), (1920, 1080), (1024, 1536), (2048, 858), (1080, 1920), (1280, 960)]
+
+
+def picture(number: int, **values: Any) -> Asset:
+    width, height = SIZES[number % len(SIZES)]
+    return Asset(
+        **{
+            "id": f"picture-{number}",
+            "owner_id": "u-1",
+            "kind": AssetKind.IMAGE,
+            "origin": Origin.MADE,
+            "mime": "image/png",
+            "bytes": 1_480_000,
+            "width": width,
+            "height": height,
+            "key": f"k{number}",
+            "thumbnail_key": f"t{number}",
+            "job_id": f"job-{number}",
+            "created_at": NOW - timedelta(hours=5 * number),
+            **values,
+        }
+    )
+
+
+def clip(number: int, **values: Any) -> Asset:
+    return Asset(
+        **{
+            "id": f"clip-{number}",
+            "owner_id": "u-1",
+            "kind": AssetKind.VIDEO,
+            "origin": Origin.MADE,
+            "mime": "video/mp4",
+            "bytes": 6_200_000,
+            "width": 1280 if number % 3 else 720,
+            "height": 720 if number % 3 else 1280,
+            "duration": 5.0 + number % 4,
+            "key": f"k{number}",
+            "thumbnail_key": f"t{number}",
+            "job_id": f"job-{number}",
+            "created_at": NOW - timedelta(hours=4 * number),
+            **values,
+        }
+    )
+
+
+def job(name: str, prompt: str, kind: Kind = Kind.IMAGE, minutes: float = 12, **values: Any) -> Job:
+    model, model_name = {
+        Kind.TEXT: ("anthropic/claude-sonnet-4.5", "Claude Sonnet 4.5"),
+        Kind.IMAGE: ("black-forest-labs/flux.2", "FLUX.2"),
+        Kind.VIDEO: ("google/veo-3.1", "Veo 3.1"),
+    }[kind]
+    created = NOW - timedelta(minutes=minutes)
+    defaults: dict[str, Any] = {
+        "id": name,
+        "owner_id": "u-1",
+        "kind": kind,
+        "generation_type": {
+            Kind.TEXT: GenerationType.TEXT_TO_TEXT,
+            Kind.IMAGE: GenerationType.TEXT_TO_IMAGE,
+            Kind.VIDEO: GenerationType.TEXT_TO_VIDEO,
+        }[kind],
+        "provider": "openrouter",
+        "model": model,
+        "model_name": model_name,
+        "prompt": prompt,
+        "created_at": created,
+    }
+    status = values.get("status", Status.QUEUED)
+    if status != Status.QUEUED:
+        defaults["started_at"] = created + timedelta(seconds=1)
+    if status in (Status.COMPLETED, Status.FAILED, Status.CANCELLED):
+        defaults["ended_at"] = created + timedelta(seconds=72)
+    return Job(**{**defaults, **values})
+
+
+TEXT = """Five shots, from far to near:
+
+1. Wide: fog lifts off the harbour, boats as silhouettes.
+2. Medium: a keeper coils rope, breath visible.
+3. Close: wet hands, a knot pulled tight.
+4. Insert: a paper boat in the gutter, neon in the water.
+5. Wide: the first engine starts, gulls rise.
+
+Cut on the gulls. <b>Not bold</b>, and {{ not a template }}."""
+
+QUEUED = job("queued", "Portrait of a lighthouse keeper, window light, 85 mm", minutes=0.1)
+PROCESSING = job(
+    "processing",
+    "The same boat, seen from below the waterline, light breaking through",
+    Kind.VIDEO,
+    0.6,
+    status=Status.PROCESSING,
+    progress=48,
+    upstream_state="in_progress",
+    params={"aspect_ratio": "16:9", "resolution": "1080p", "duration": 8},
+)
+UNMEASURED = job("unmeasured", "Foggy harbour at dawn", minutes=0.2, status=Status.PROCESSING)
+WRITING = job("writing", "Five shots for the harbour scene", Kind.TEXT, 0.1, status=Status.PROCESSING)
+CANCELLING = job(
+    "cancelling", "A carousel in the snow", Kind.VIDEO, 3, status=Status.PROCESSING, progress=70, cancel_requested=True
+)
+RETRYING = job("retrying", "A tram crossing a flooded square", minutes=2, attempts=1, due=NOW + timedelta(seconds=20))
+CLIP = job(
+    "clip",
+    "Desert highway at golden hour, dust hanging in the air, wide lens",
+    Kind.VIDEO,
+    status=Status.COMPLETED,
+    cost_nano=3_200_000_000,
+    assets=(clip(1),),
+    params={"aspect_ratio": "16:9", "resolution": "1080p", "duration": 8, "generate_audio": True},
+)
+PICTURE = job(
+    "picture",
+    "Foggy harbour, fishing boats, cold morning light",
+    minutes=18,
+    status=Status.COMPLETED,
+    cost_nano=40_000_000,
+    assets=(picture(2),),
+    params={"aspect_ratio": "16:9", "seed": 4711},
+)
+FOUR = job(
+    "four",
+    "Moss-covered stones in a mountain stream, macro, shallow focus",
+    minutes=44,
+    status=Status.COMPLETED,
+    cost_nano=132_000_000,
+    assets=tuple(picture(n) for n in (3, 4, 5, 6)),
+    params={"n": 4},
+)
+SIX = job("six", "A chess set of fruit", minutes=90, status=Status.COMPLETED, assets=tuple(map(picture, range(7, 13))))
+TEXTS = job(
+    "text",
+    "Give me five shots for the harbour scene, each one sentence",
+    Kind.TEXT,
+    25,
+    status=Status.COMPLETED,
+    text=TEXT,
+    system_prompt="You are a careful editor. Answer in British English.",
+    cost_nano=6_100_000,
+    usage=Usage(prompt_tokens=61, completion_tokens=351, total_tokens=412),
+)
+REFUSED = job(
+    "refused",
+    "A famous actor walking through a market in Marrakesh",
+    Kind.VIDEO,
+    31,
+    status=Status.FAILED,
+    attempts=1,
+    cost_nano=0,
+    error=JobError(
+        ErrorCode.PROVIDER_REFUSED, "The provider's filter refused the prompt; change the prompt and try again."
+    ),
+)
+UNKNOWN = job(
+    "unknown",
+    "City skyline at night from a rooftop garden, paper lanterns",
+    Kind.VIDEO,
+    200,
+    status=Status.FAILED,
+    error=JobError(
+        ErrorCode.OUTCOME_UNKNOWN,
+        "Atelier stopped while this was being sent, so it may have been made and billed; look at your provider's "
+        "activity before you retry.",
+    ),
+)
+BARE_FAILURE = job("bare-failure", "A kite", minutes=300, status=Status.FAILED)
+CANCELLED = job("cancelled", "Ballet dancer in coloured smoke, slow motion", Kind.VIDEO, 60, status=Status.CANCELLED)
+CANCELLED_PAID = job("cancelled-paid", "A glass orchard", minutes=61, status=Status.CANCELLED, cost_nano=700_000_000)
+GONE = job("gone", "A picture that is no more", minutes=5000, status=Status.COMPLETED)
+ANIMATED = job(
+    "animated",
+    "",
+    Kind.VIDEO,
+    70,
+    status=Status.COMPLETED,
+    generation_type=GenerationType.IMAGE_TO_VIDEO,
+    input_asset_id="picture-2",
+    retry_of="refused",
+    cost_nano=700_000_000,
+    assets=(clip(3),),
+)
+ENDLESS = job("endless", LONG, Kind.TEXT, 80, status=Status.COMPLETED, text=LONG)
+SOLID = job("solid", UNBROKEN, minutes=81, status=Status.FAILED, error=JobError(ErrorCode.TIMED_OUT, UNBROKEN))
+SLY = job("sly", HOSTILE, Kind.TEXT, 85, status=Status.COMPLETED, text=HOSTILE, model_name=HOSTILE)
+
+CARDS = {
+    "queued": QUEUED,
+    "processing": PROCESSING,
+    "unmeasured": UNMEASURED,
+    "writing": WRITING,
+    "cancelling": CANCELLING,
+    "retrying": RETRYING,
+    "clip": CLIP,
+    "picture": PICTURE,
+    "four pictures": FOUR,
+    "six pictures": SIX,
+    "text": TEXTS,
+    "refused": REFUSED,
+    "unknown": UNKNOWN,
+    "bare failure": BARE_FAILURE,
+    "cancelled": CANCELLED,
+    "cancelled and paid": CANCELLED_PAID,
+    "gone": GONE,
+    "animated": ANIMATED,
+    "endless": ENDLESS,
+    "solid": SOLID,
+    "sly": SLY,
+}
+JOBS = list(CARDS.values())
+FEED = [PROCESSING, QUEUED, CLIP, PICTURE, REFUSED, FOUR, TEXTS, ANIMATED, CANCELLED, UNKNOWN]
+
+
+def model(name: str, title: str, outputs: tuple[str, ...], **values: Any) -> Model:
+    return Model(
+        **{
+            "id": name,
+            "upstream_id": name,
+            "name": title,
+            "provider": "openrouter",
+            "description": "Cinematic clips with sound, from words or from a first frame.",
+            "input_modalities": ("text", "image"),
+            "output_modalities": outputs,
+            "context_length": None,
+            "pricing": {},
+            "parameters": {},
+            "route": "",
+            **values,
+        }
+    )
+
+
+MODELS = {
+    "text": [
+        model("anthropic/claude-sonnet-4.5", "Claude Sonnet 4.5", ("text",), description="Careful prose and code."),
+        model("openai/gpt-5", "GPT-5", ("text",)),
+    ],
+    "image": [
+        model("black-forest-labs/flux.2", "FLUX.2", ("image",), description="Sharp pictures, good at hands and type."),
+        model("openai/gpt-5-image", "GPT-5 Image", ("image", "text")),
+        model("fal:flux/dev", "FLUX.1 dev", ("image",), provider="fal"),
+    ],
+    "video": [
+        model("google/veo-3.1", "Veo 3.1", ("video",)),
+        model("kuaishou/kling-2.6", "Kling 2.6", ("video",)),
+        model(
+            "very/long", "A model with a name so long that it can hardly fit anywhere, preview 2026-11-20", ("video",)
+        ),
+    ],
+}
+FIELDS = {
+    "text": [
+        Field(
+            name="max_tokens",
+            title="Longest answer",
+            control="number",
+            minimum=1,
+            maximum=64000,
+            step="1",
+            help="In tokens.",
+        ),
+        Field(name="temperature", title="Temperature", control="number", minimum=0, maximum=2, value="1"),
+    ],
+    "image": [
+        Field(name="aspect_ratio", title="Aspect ratio", control="select", options=("1:1", "3:2", "16:9"), value="3:2"),
+        Field(name="image_size", title="Size", control="select", options=("1K", "2K", "4K"), value="2K"),
+        Field(name="n", title="How many", control="number", minimum=1, maximum=4, step="1", value="1"),
+        Field(name="seed", title="Seed", control="number", step="1", help="The same seed gives a similar picture."),
+        Field(name="negative_prompt", title="Without", control="text", help="What must not be seen."),
+    ],
+    "video": [
+        Field(name="aspect_ratio", title="Aspect ratio", control="select", options=("16:9", "9:16"), value="16:9"),
+        Field(name="resolution", title="Resolution", control="select", options=("720p", "1080p"), value="1080p"),
+        Field(name="duration", title="Seconds", control="select", options=("4", "6", "8"), value="8"),
+        Field(name="seed", title="Seed", control="number", step="1", help="The same seed gives a similar clip."),
+        Field(name="generate_audio", title="With sound", control="checkbox", value="true"),
+        Field(name="style", title="Style", control="select", options=("natural", "vivid")),
+    ],
+}
+WRONG = [
+    Field(name="seed", title="Seed", control="number", value="1e99", step="1", help="Whole.", error="Must be whole."),
+    Field(name="style", title="Style", control="select", options=("natural",), value="odd", error="Not on offer."),
+    Field(name="audio", title="With sound", control="checkbox", help="Costs more.", error="Not with this model."),
+    Field(name="words", title="Words", control="text", value=HOSTILE, error="Too many."),
+]
+EXAMPLES = {
+    "text": [
+        "Write five shots for a film about a harbour at dawn.",
+        "Explain the difference between a dolly and a truck to a beginner.",
+        "Name a small studio that makes paper boats. Ten names.",
+    ],
+    "image": [
+        "Portrait of a lighthouse keeper, window light, 85 mm",
+        "Moss-covered stones in a mountain stream, macro, shallow focus",
+        "A poster for a night train, flat colours, one word: ABFAHRT",
+    ],
+    "video": [
+        "A paper boat drifts down a rain gutter at night, neon reflections, slow dolly in",
+        "Fog lifts off a harbour, boats as silhouettes, locked camera",
+        "A kettle comes to the boil, steam in morning light, macro",
+    ],
+}
+DIRECTIVES = [
+    ("sim:refuse", "The provider's filter refuses the prompt."),
+    ("sim:fail", "The provider fails while it works."),
+    ("sim:slow", "It takes a minute."),
+]
+EMPTY = {"prompt": "", "system_prompt": "", "image_url": "", "image_asset_id": ""}
+
+
+def create(kind: str, mode: str = "words", **values: Any) -> dict[str, Any]:
+    return page(
+        **{
+            "path": f"/generate/{kind}",
+            "kind": kind,
+            "mode": mode,
+            "models": MODELS[kind],
+            "model": MODELS[kind][0],
+            "fields": FIELDS[kind],
+            "values": EMPTY,
+            "errors": {},
+            "message": None,
+            "jobs": FEED,
+            "pictures": [picture(n) for n in range(14)],
+            "examples": EXAMPLES[kind],
+            "directives": DIRECTIVES,
+            "key": "3f1c",
+            "price": {"text": None, "image": "about $0.04", "video": "about $3.20"}[kind],
+            **values,
+        }
+    )
+
+
+BOAT = {**EMPTY, "prompt": EXAMPLES["video"][0]}
+FORMS = {
+    "text": create("text", values={**EMPTY, "prompt": "Five shots", "system_prompt": "Be brief."}),
+    "image": create("image", values={**EMPTY, "prompt": "A harbour"}),
+    "video": create("video", values=BOAT),
+    "from a picture": create("video", "picture", values={**BOAT, "image_asset_id": "picture-2"}),
+    "from a picture not listed": create("video", "picture", values={**BOAT, "image_asset_id": "other"}, pictures=[]),
+    "from an address": create("image", "picture", values={**BOAT, "image_url": "https://example.org/a.jpg"}),
+    "from nothing yet": create("video", "picture", pictures=[]),
+    "no settings": create("image", fields=[], price=None),
+    "wrong": create(
+        "video",
+        "picture",
+        values={**BOAT, "prompt": HOSTILE, "image_url": HOSTILE},
+        message="The request cannot be made like this.",
+        fields=WRONG,
+        errors={
+            "prompt": "Say what happens in the clip.",
+            "picture": "This is no picture. Choose a PNG, JPEG or WebP.",
+            "model": "This model is no longer on offer.",
+            "seed": "Must be whole.",
+        },
+    ),
+    "wrong text": create("text", errors={"system_prompt": "At most 16,000 characters.", "prompt": "Write something."}),
+}
+
+SIGN_IN = {"email": "", "name": "", "next": ""}
+TYPED = {"email": "ann@studio.example", "name": HOSTILE, "next": "/jobs?status=failed&kind=image"}
+
+
+def sign(**values: Any) -> dict[str, Any]:
+    return {
+        "values": SIGN_IN,
+        "errors": {},
+        "message": None,
+        "open": True,
+        "csrf_token": "token'\"<&",
+        "theme": "",
+        **values,
+    }
+
+
+EVENTS = [
+    Record(at=NOW - timedelta(seconds=72), what="Asked", text=""),
+    Record(at=NOW - timedelta(seconds=71), what="Sent", text="to openrouter"),
+    Record(at=NOW - timedelta(seconds=40), what="Progress", text="48 %"),
+    Record(at=NOW, what="Completed", text="one clip of 6.2 MB"),
+]
+ASSETS = [it for n in range(18) for it in ((clip(n), picture(n)) if n % 4 == 1 else (picture(n),))]
+UPLOADED = picture(
+    30, origin=Origin.UPLOADED, job_id=None, name="harbour_at_dawn_" + UNBROKEN + ".jpg", thumbnail_key=None
+)
+BARE_CLIP = clip(2, duration=None, thumbnail_key=None, job_id=None)
+MISSING = {
+    "status": 404,
+    "title": "There is nothing here",
+    "message": "This page does not exist, or it is not yours.",
+    "request_id": "01HZX3K9W2",
+}
+BROKEN = {
+    "status": 500,
+    "title": "Something broke",
+    "message": "This is a mistake of the program, and it has been written down.",
+    "request_id": "",
+}
+JOB_BODY = """{
+  "model": "google/veo-3.1",
+  "prompt": "A paper boat drifts down a rain gutter at night",
+  "aspect_ratio": "16:9",
+  "duration": 8
+}"""
+VIDEO_CALL = Record(
+    method="post",
+    path="/api/v1/generate/video",
+    summary="Make a clip from words",
+    description="Answers at once with the queued job.\nPoll its status, or look at it in the library.",
+    anchor="generate-video",
+    parameters=[
+        Record(
+            name="Idempotency-Key",
+            where="header",
+            type="string",
+            required=False,
+            description="Kept for 24 hours; a repeat answers with the first result.",
+        )
+    ],
+    body=JOB_BODY,
+    responses=[
+        Record(status=202, description="The job, queued."),
+        Record(status=400, description="The request cannot be made like this; `details.fields` says why."),
+        Record(status=429, description="Too many requests; `Retry-After` says when to come back."),
+    ],
+)
+STATUS_CALL = Record(
+    method="get",
+    path="/api/v1/generate/video/{id}/status",
+    summary="",
+    description=None,
+    anchor="generate-video-status",
+    parameters=[Record(name="id", where="path", type="string", required=True, description=None)],
+    body=None,
+    responses=[Record(status=200, description="How far it is.")],
+)
+DELETE_CALL = Record(
+    method="delete",
+    path="/api/v1/assets/{asset_id}/with/a/very/long/path/that/does/not/fit/on/a/phone/{at}/{all}",
+    summary="Delete a file",
+    description="",
+    anchor="assets-delete",
+    parameters=[],
+    body=None,
+    responses=[],
+)
+DOCS = {
+    "info": {
+        "title": "Atelier API",
+        "version": "0.1.0",
+        "description": "Everything that the pages can do, for programs. Sign in for a token, or make a key.",
+    },
+    "groups": [("Pictures and clips", [VIDEO_CALL, STATUS_CALL]), ("Files", [DELETE_CALL])],
+    "curl": "curl -H 'Authorization: Bearer atl_…' \\\n  http://127.0.0.1:8000/api/v1/jobs",
+}
+
+STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
+    "base.html": {
+        "admin": page(notice="Saved.", path="/jobs/1"),
+        "person": page(person=PERSON, theme="light"),
+        "signed out": page(person=None, simulated=False, theme="dark"),
+    },
+    "base_plain.html": {"plain": {}, "themed": {"theme": "light"}},
+    "shared/macros.html": {"nothing": {}},
+    "shared/head.html": {"nothing": {}},
+    "jobs/_card.html": {name: {"job": it, "csrf_token": "token"} for name, it in CARDS.items()},
+    "jobs/_deleted.html": {name: {"job": it, "csrf_token": "token"} for name, it in CARDS.items() if it.final},
+    "generation/_form.html": FORMS,
+    "generation/_fields.html": {
+        name: {key: context[key] for key in ("model", "fields", "price")} for name, context in FORMS.items()
+    },
+    "generation/create.html": {
+        **FORMS,
+        "first time": create("image", jobs=[]),
+        "first time, person": create("video", person=PERSON, jobs=[], simulated=False, directives=[]),
+        "all cards": create("text", jobs=JOBS),
+        "no model": create("video", models=[], model=None, fields=[], price=None, jobs=[]),
+        "no model, person": create("image", person=PERSON, models=[], model=None, fields=[], price=None, jobs=[]),
+        "endless": create("text", values={**EMPTY, "prompt": LONG}, jobs=[ENDLESS, SOLID, SLY]),
+    },
+    "accounts/login.html": {
+        "first": sign(),
+        "wrong": sign(values=TYPED, message="The email or the password is wrong."),
+        "missing": sign(values=TYPED, errors={"email": "Say who you are.", "password": "Needed."}, theme="light"),
+        "closed": sign(open=False),
+    },
+    "accounts/register.html": {
+        "first": sign(),
+        "wrong": sign(
+            values=TYPED,
+            message="The account cannot be made like this.",
+            errors={"email": "There is an account with this email.", "name": "Too long.", "password": "Too short."},
+        ),
+        "closed": sign(open=False),
+        "closed to this address": sign(open=False, message="Registration is open to example.org only."),
+    },
+    "errors/error.html": {"missing": MISSING, "broken": BROKEN, "themed": {**MISSING, "theme": "light"}},
+    "errors/_error.html": {"missing": MISSING, "broken": BROKEN},
+    "jobs/_job.html": {
+        **{name: {"job": it, "events": [], "csrf_token": "token"} for name, it in CARDS.items()},
+        "with events": {"job": CLIP, "events": EVENTS, "csrf_token": "token"},
+    },
+    "jobs/job.html": {
+        **{name: page(job=it, events=[], path=f"/jobs/{it.id}") for name, it in CARDS.items()},
+        "with events": page(job=CLIP, events=EVENTS, path="/jobs/clip"),
+    },
+    "jobs/jobs.html": {
+        "all": page(jobs=JOBS, next="cursor=&", status="", kind="", path="/jobs"),
+        "failed": page(jobs=[REFUSED, UNKNOWN, SOLID], next=None, status="failed", kind="video", path="/jobs"),
+        "none match": page(jobs=[], next=None, status="cancelled", kind="text", path="/jobs"),
+        "none": page(jobs=[], next=None, status="", kind="", path="/jobs", simulated=False, notice="Deleted."),
+    },
+    "library/_asset.html": {
+        name: {"asset": it, "csrf_token": "token"}
+        for name, it in {"picture": picture(1), "clip": clip(1), "uploaded": UPLOADED, "bare clip": BARE_CLIP}.items()
+    },
+    "library/_deleted.html": {
+        "picture": {"asset": picture(1), "csrf_token": "token"},
+        "clip": {"asset": BARE_CLIP, "csrf_token": "token"},
+    },
+    "library/_assets.html": {
+        "first": {"assets": ASSETS, "next": "c=&", "kind": "", "q": HOSTILE, "csrf_token": "token"},
+        "last": {"assets": [UPLOADED, BARE_CLIP], "next": None, "kind": "image", "q": "", "csrf_token": "token"},
+        "none": {"assets": [], "next": None, "kind": "", "q": "", "csrf_token": "token"},
+    },
+    "library/library.html": {
+        "full": page(jobs=[], assets=ASSETS, total=12480, next="c=&", kind="", q="", path="/library"),
+        "with jobs": page(
+            jobs=[PROCESSING, QUEUED], assets=ASSETS[:9], total=9, next=None, kind="", q="", path="/library"
+        ),
+        "only jobs": page(jobs=[PROCESSING], assets=[], total=0, next=None, kind="", q="", path="/library"),
+        "clips": page(
+            jobs=[],
+            assets=[clip(n) for n in range(7)] + [BARE_CLIP],
+            total=8,
+            next=None,
+            kind="video",
+            q="",
+            path="/library",
+        ),
+        "one": page(jobs=[], assets=[UPLOADED], total=1, next=None, kind="image", q="dawn", path="/library"),
+        "not found": page(jobs=[], assets=[], total=0, next=None, kind="video", q=HOSTILE, path="/library"),
+        "none of a kind": page(jobs=[], assets=[], total=0, next=None, kind="image", q="", path="/library"),
+        "empty": page(jobs=[], assets=[], total=0, next=None, kind="", q="", path="/library", person=PERSON),
+    },
+    "library/asset.html": {
+        "picture": page(asset=picture(2), job=PICTURE, path="/library/picture-2"),
+        "portrait": page(asset=picture(5), job=FOUR, path="/library/picture-5"),
+        "clip": page(asset=clip(1), job=CLIP, path="/library/clip-1"),
+        "without words": page(asset=clip(3), job=ANIMATED, path="/library/clip-3"),
+        "uploaded": page(asset=UPLOADED, job=None, path="/library/picture-30"),
+        "bare clip": page(asset=BARE_CLIP, job=None, path="/library/clip-2"),
+        "endless": page(asset=picture(1), job=ENDLESS, path="/library/picture-1"),
+    },
+    "home/dashboard.html": {
+        "busy": page(
+            jobs=FEED[:8], counts={"images": 1204, "videos": 87, "texts": 311, "running": 2}, spent_nano=418_200_000_000
+        ),
+        "first time": page(
+            jobs=[], counts={"images": 0, "videos": 0, "texts": 0, "running": 0}, spent_nano=None, person=PERSON
+        ),
+    },
+    "home/providers.html": {
+        "simulated": page(directives=DIRECTIVES, path="/help/providers"),
+        "connected": page(directives=[], simulated=False, path="/help/providers"),
+    },
+    "home/docs.html": {
+        "some": page(**DOCS, path="/api/docs"),
+        "signed out": page(**DOCS, path="/api/docs", person=None, simulated=False),
+    },
+}

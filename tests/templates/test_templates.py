@@ -1,0 +1,254 @@
+"""The templates keep their promises: strict, whole, quiet, of this origin only, and in words that htmx 4 knows."""
+
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from app.web.render import ROOT, TEMPLATES
+from tests.templates.states import HOSTILE, STATES, environment
+
+STATIC = ROOT / "static"
+NAMES = sorted(path.relative_to(TEMPLATES).as_posix() for path in TEMPLATES.rglob("*.html"))
+CASES = [(template, state) for template, states in STATES.items() for state in states]
+FRAGMENTS = [name for name in NAMES if Path(name).name.startswith("_")]
+MAX_CSS = 40_000
+VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+
+# The attributes of htmx 4.0.1 (its guide `htmx-guidance.md`); `hx-on` is one of them and is not for us.
+HTMX = set(
+    """hx-get hx-post hx-put hx-patch hx-delete hx-query hx-action hx-method hx-trigger hx-target hx-swap hx-swap-oob
+    hx-select hx-select-oob hx-include hx-vals hx-headers hx-indicator hx-confirm hx-sync hx-boost hx-config hx-preserve
+    hx-ignore hx-disable hx-push-url hx-replace-url hx-encoding hx-validate hx-history-elt hx-morph-skip
+    hx-morph-skip-children""".split()
+)
+SWAPS = {"innerHTML", "outerHTML", "innerMorph", "outerMorph", "beforebegin", "afterbegin", "beforeend", "afterend"}
+
+
+class Node:
+    """An element: its tag, attributes, children, and the text inside."""
+
+    def __init__(self, tag: str, attributes: dict[str, str]) -> None:
+        self.tag = tag
+        self.attributes = attributes
+        self.children: list[Node] = []
+        self.text = ""
+
+    def walk(self) -> Iterator["Node"]:
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+
+class Tree(HTMLParser):
+    """Reads strictly: an element left open or closed twice is an error."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.root = Node("", {})
+        self.open = [self.root]
+        self.feed(html)
+        self.close()
+        assert len(self.open) == 1, f"left open: {[node.tag for node in self.open[1:]]}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), f"an attribute twice on <{tag}>: {names}"
+        node = Node(tag, {name: value or "" for name, value in attrs})
+        self.open[-1].children.append(node)
+        if tag not in VOID:
+            self.open.append(node)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open[-1].tag == tag, f"</{tag}> closes <{self.open[-1].tag}>"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self.open[-1].text += data
+
+
+def rendered(template: str, state: str) -> str:
+    return environment().get_template(template).render(**STATES[template][state])
+
+
+def tree(template: str, state: str) -> Node:
+    return Tree(rendered(template, state)).root
+
+
+def test_every_template_has_states() -> None:
+    assert sorted(STATES) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_first_line_says_what_it_needs(name: str) -> None:
+    first = (TEMPLATES / name).read_text().partition("\n")[0]
+    assert re.fullmatch(r"\{# Needs: .{3,} #\}", first)
+
+
+@pytest.mark.parametrize(("template", "state"), CASES)
+def test_it_renders_whole_and_quiet(template: str, state: str) -> None:
+    html = rendered(template, state)
+    root = Tree(html).root
+    ids = [node.attributes["id"] for node in root.walk() if "id" in node.attributes]
+    assert len(ids) == len(set(ids)), "an id twice"
+    for node in root.walk():
+        assert node.tag != "style"
+        assert node.tag != "script" or (node.attributes["src"].startswith("/static/") and not node.text.strip())
+        for name, value in node.attributes.items():
+            assert name != "style", f"<{node.tag} style>"
+            assert not name.startswith("on"), f"<{node.tag} {name}>"
+            assert "javascript:" not in value
+            if name in ("src", "href", "action", "formaction", "poster", "srcset"):
+                assert re.match(r"(/(?!/)|#)", value), f'<{node.tag} {name}="{value}"> leaves this origin'
+    assert HOSTILE not in html, "something is not escaped"
+
+
+@pytest.mark.parametrize(("template", "state"), [case for case in CASES if case[0] in FRAGMENTS])
+def test_a_fragment_is_one_element_with_a_stable_id(template: str, state: str) -> None:
+    top = tree(template, state)
+    assert not top.text.strip(), "text outside its root"
+    (only,) = top.children
+    assert only.attributes.get("id")
+
+
+@pytest.mark.parametrize(("template", "state"), CASES)
+def test_it_speaks_htmx_4(template: str, state: str) -> None:
+    for node in tree(template, state).walk():
+        for name, value in node.attributes.items():
+            if not name.startswith("hx-"):
+                continue
+            base, _, modifier = name.partition(":")
+            if base == "hx-status":
+                assert re.fullmatch(r"[1-5][0-9x]{2}", modifier)
+                continue
+            assert base in HTMX, f"{name} is no attribute of htmx 4"
+            assert modifier in ("", "inherited", "append", "inherited:append")
+            assert not value.startswith(("js:", "javascript:")), "needs eval"
+            if base == "hx-trigger":
+                assert "[" not in value, "a filter needs eval"
+            if base == "hx-swap":
+                assert value.split()[0] in SWAPS
+            if base in ("hx-get", "hx-post"):
+                assert re.match(r"/(?!/)", value)
+
+
+@pytest.mark.parametrize(("template", "state"), CASES)
+def test_every_form_that_posts_carries_the_token(template: str, state: str) -> None:
+    for form in tree(template, state).walk():
+        if form.tag == "form" and form.attributes.get("method") == "post":
+            tokens = [node for node in form.walk() if node.attributes.get("name") == "_csrf_token"]
+            assert len(tokens) == 1
+            assert tokens[0].attributes["value"] == STATES[template][state]["csrf_token"]
+
+
+@pytest.mark.parametrize(("template", "state"), CASES)
+def test_every_control_has_a_name(template: str, state: str) -> None:
+    root = tree(template, state)
+    labelled = {node.attributes["for"] for node in root.walk() if "for" in node.attributes}
+    inside = {id(node) for label in root.walk() if label.tag == "label" for node in label.walk()}
+    ids = {node.attributes["id"] for node in root.walk() if "id" in node.attributes}
+    for node in root.walk():
+        if node.tag in ("select", "textarea") or (node.tag == "input" and node.attributes.get("type") != "hidden"):
+            assert node.attributes.get("id") in labelled or id(node) in inside, f"<{node.tag}> without a label"
+        for name in ("aria-describedby", "aria-labelledby", "for", "popovertarget"):
+            for target in node.attributes.get(name, "").split():
+                assert target in ids or node.tag == "output", f"{name} names {target}, which is not there"
+        if node.tag == "img":
+            assert "alt" in node.attributes
+            assert node.attributes["width"].isdigit()
+            assert node.attributes["height"].isdigit()
+
+
+def test_every_icon_is_in_the_sprite_and_every_symbol_is_used() -> None:
+    symbols = set(re.findall(r'<symbol id="([^"]+)"', (STATIC / "icons.svg").read_text()))
+    used = {
+        node.attributes["href"].partition("#")[2]
+        for template, state in CASES
+        for node in tree(template, state).walk()
+        if node.tag == "use"
+    }
+    assert used == symbols
+
+
+def test_every_static_file_named_exists_and_every_file_is_named() -> None:
+    named = {
+        value
+        for template, state in CASES
+        for node in tree(template, state).walk()
+        for name, value in node.attributes.items()
+        if name in ("src", "href") and value.startswith("/static/")
+    }
+    files = {f"/static/{path.relative_to(STATIC).as_posix()}" for path in STATIC.rglob("*") if path.is_file()}
+    about = {name for name in files if name.endswith((".md", ".txt"))}
+    assert {name.partition("#")[0] for name in named} == files - about
+
+
+def test_the_css_is_small_layered_and_keeps_its_values_in_one_file() -> None:
+    sheets = {path.name: path.read_text() for path in (STATIC / "css").glob("*.css")}
+    assert sum(len(text.encode()) for text in sheets.values()) < MAX_CSS
+    known = set(re.findall(r"(--[a-z0-9-]+):", "".join(sheets.values())))
+    for name, text in sheets.items():
+        assert "@layer" in text
+        assert not re.search(r"url\((?!\"\.\./)", text), "loads from elsewhere"
+        assert set(re.findall(r"var\((--[a-z0-9-]+)", text)) <= known
+        if name != "tokens.css":
+            bare = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+            assert set(re.findall(r"#[0-9a-f]{3,8}\b(?=[;, )])", bare)) <= {"#000"}, (
+                f"a colour outside tokens in {name}"
+            )
+
+
+def test_the_scripts_need_no_eval_and_no_other_origin() -> None:
+    for path in (STATIC / "js").glob("*.js"):
+        text = path.read_text()
+        assert not re.search(r"\beval\(|new Function|innerHTML|\.style\b|https?://", text), path.name
+        assert text.startswith("// "), f"{path.name} does not say why it exists"
+
+
+def test_vendored_files_are_what_the_list_says() -> None:
+    import hashlib
+
+    listed = dict(re.findall(r"`([^`]+)` \| .* \| `([0-9a-f]{64})`", (STATIC / "vendor.md").read_text()))
+    assert set(listed) == {"htmx.min.js", "fonts/inter-latin-wght.woff2"}
+    for name, digest in listed.items():
+        assert hashlib.sha256((STATIC / name).read_bytes()).hexdigest() == digest
+
+
+def test_the_configuration_of_htmx_keeps_error_pages_out_of_the_page() -> None:
+    (meta,) = (node for node in tree("base.html", "admin").walk() if node.attributes.get("name") == "htmx-config")
+    assert {"4xx", "5xx"} <= set(json.loads(meta.attributes["content"])["noSwap"])
+
+
+def test_the_token_of_htmx_requests_survives_its_attribute() -> None:
+    (body,) = (node for node in tree("base.html", "admin").walk() if node.tag == "body")
+    headers = json.loads(body.attributes["hx-headers:inherited"])
+    assert headers == {"X-CSRFToken": STATES["base.html"]["admin"]["csrf_token"]}
+
+
+@pytest.mark.parametrize("state", STATES["jobs/_card.html"])
+def test_a_card_polls_until_its_job_ends(state: str) -> None:
+    (card,) = tree("jobs/_card.html", state).children
+    job = STATES["jobs/_card.html"][state]["job"]
+    assert ("hx-trigger" in card.attributes) is not job.final
+    assert ("hx-get" in card.attributes) is not job.final
+
+
+@pytest.mark.parametrize("state", STATES["jobs/_card.html"])
+def test_a_page_holds_the_card_that_is_fetched(state: str) -> None:
+    values = STATES["jobs/_card.html"][state]
+    page = environment().get_template("jobs/jobs.html")
+    whole = page.render(**{**STATES["jobs/jobs.html"]["all"], "jobs": [values["job"]], "csrf_token": "token"})
+    assert rendered("jobs/_card.html", state).strip() in whole
+
+
+def test_a_card_stays_small_whatever_was_asked() -> None:
+    assert len(rendered("jobs/_card.html", "endless")) < 6000
+
+
+def test_without_javascript_only_an_unfinished_job_refreshes_its_page() -> None:
+    for state in STATES["jobs/job.html"]:
+        job = STATES["jobs/job.html"][state]["job"]
+        assert ('http-equiv="refresh"' in rendered("jobs/job.html", state)) is not job.final
