@@ -1,0 +1,1 @@
+"""Atelier, a self-hosted AI studio: one async process, one folder a noun (see the README for the two paths through it)."""

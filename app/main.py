@@ -51,12 +51,12 @@ from app.library import pages as library_pages
 from app.library.service import Library
 from app.providers.client import Client
 from app.providers.contract import Provider
-from app.providers.registry import configured_origins, providers
+from app.providers.registry import base_urls, providers
 from app.storage.files import Files
 from app.storage.media import Media
 from app.web.errors import HANDLERS
 from app.web.headers import Headers
-from app.web.openapi import COMPONENTS
+from app.web.openapi import COMPONENTS, DocumentRouter
 from app.web.render import STATIC
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -69,7 +69,7 @@ VERSION: Final = "0.1.0"
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that lives as long as the process does."""
+    """Everything that lives as long as the process does; `key` signs."""
 
     settings: Settings
     folder: Folder
@@ -85,6 +85,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     worker: Worker
     background: Background
     directives: Sequence[tuple[str, Sequence[str], str]]
+    key: str
 
 
 @asynccontextmanager
@@ -121,10 +122,11 @@ async def _built(
     media = Media()
     stack.callback(media.close)
     await files.clear_temporary()
-    client = Client(configured_origins(settings, simulator_url))
-    stack.push_async_callback(client.close)
+    client = Client(base_urls(settings, simulator_url))
+    stack.push_async_callback(client.aclose)
     upstream = providers(settings, client, simulator_url, simulator_key)
-    accounts = Accounts(database, settings, key)
+    accounts = Accounts(database, settings, secret.derived(key, "access tokens"))
+    stack.callback(accounts.close)
     catalog = Catalog(database, upstream)
     library = Library(
         database,
@@ -163,6 +165,7 @@ async def _built(
         worker=worker,
         background=background,
         directives=directives,
+        key=key,
     )
 
 
@@ -198,10 +201,10 @@ def build(program: Program) -> ASGIApp:
             ),
         ],
         dependencies={name: Provide(_giving(service), sync_to_thread=False) for name, service in services.items()},
-        middleware=[Identify],
+        middleware=[Identify()],
         exception_handlers=HANDLERS,
         csrf_config=CSRFConfig(
-            secret=program.accounts.form_secret,
+            secret=secret.derived(program.key, "forms"),
             cookie_name="__Host-csrf" if settings.https else "csrf",
             cookie_secure=settings.https,
             cookie_httponly=True,
@@ -216,7 +219,7 @@ def build(program: Program) -> ASGIApp:
             version=VERSION,
             description="Text, pictures and clips with many AI models. All paths of this API begin with `/api/v1`.",
             license=License(name="MIT", identifier="MIT"),
-            path="/api/v1",
+            openapi_router=DocumentRouter("/api/v1", route_handlers=[], include_in_schema=False),
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
             components=COMPONENTS,
             use_handler_docstrings=True,

@@ -237,7 +237,7 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
         )
     except duckdb.Error as problem:
         text = str(problem)
-        if "lock" in text:
+        if "Could not set lock" in text:
             raise DatabaseError(f"another process has the database {path.name} open: stop it first") from None
         if "version" in text and ("newer" in text or "storage" in text):
             raise DatabaseError(f"the database {path.name} was written by a newer version: use that version") from None

@@ -9,7 +9,7 @@ import structlog
 
 # What a key, token or password looks like in a URL, a header or a message.
 _SECRET = re.compile(
-    r"(?i)(bearer\s+|key\s+(?=[\w-]{8})|sk-or-|atl_|(?:token|key|password|secret|signature)=)[^\s\"'&,;]+"
+    r"(?i)(bearer\s+|key\s+(?=[\w:-]{12})|sk-or-|atl_|(?:token|key|password|secret|signature)=)[^\s\"'&,;]+"
 )
 
 

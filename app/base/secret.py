@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import hmac
 import os
 import secrets
 import time
@@ -24,6 +25,11 @@ def new_token(prefix: str = "") -> str:
 def fingerprint(token: str) -> str:
     """SHA-256 in hex. Enough for random tokens, which cannot be guessed; passwords go through argon2."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def derived(secret: str, purpose: str) -> str:
+    """A secret of its own for one purpose, so that what signs forms cannot sign tokens."""
+    return hmac.new(secret.encode(), purpose.encode(), hashlib.sha256).hexdigest()
 
 
 def kept_secret(path: Path) -> str:

@@ -116,18 +116,18 @@ async def _refused(
 ) -> Response[str]:
     errors = problem.fields if isinstance(problem, Invalid) else {}
     told_as = told(problem)
-    context = {"errors": errors, "message": None if errors else problem.message}
+    context: dict[str, Any] = {"errors": errors, "message": None if errors else problem.message}
     if partial(request):
         # htmx swaps the form for a 400 and leaves the page alone for anything else.
         pictures = await generation.pictures(request.user.id)
         return page(
             "generation/_form.html",
             request,
-            status=400,
+            status_code=400,
             headers=told_as.headers,
             **{**_form_context(generation, kind, form, errors), **context, "pictures": pictures},
         )
-    return await _page(request, generation, kind, form, status=told_as.status, headers=told_as.headers, **context)
+    return await _page(request, generation, kind, form, status_code=told_as.status, headers=told_as.headers, **context)
 
 
 async def _page(
@@ -136,7 +136,7 @@ async def _page(
     kind: Kind,
     form: dict[str, str],
     *,
-    status: int = 200,
+    status_code: int = 200,
     headers: dict[str, str] | None = None,
     **context: Any,
 ) -> Response[str]:
@@ -144,7 +144,7 @@ async def _page(
     return page(
         "generation/create.html",
         request,
-        status=status,
+        status_code=status_code,
         headers=headers,
         **{
             **_form_context(generation, kind, form, context.get("errors") or {}),

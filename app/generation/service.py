@@ -72,11 +72,13 @@ class Generation:
         return await self._jobs.wait(job.owner_id, job.id, seconds)
 
     def models(self, kind: Kind, *, with_picture: bool = False) -> Sequence[Model]:
-        """The models that make this, by name; of clips those that start from a picture, or those that need none."""
+        """The models that a form for this offers, by name: those that start from a picture, or those that need none.
+        For texts only models that make nothing else; the others can be asked for words by the API."""
         return [
             model
             for model in self._catalog.search(output=kind.value)
             if (model.takes_picture if with_picture else not model.needs_picture)
+            and (kind is not Kind.TEXT or model.output_modalities == ("text",))
         ]
 
     def fields(self, model: Model, values: dict[str, Any], errors: dict[str, str] | None = None) -> list[Field]:

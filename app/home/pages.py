@@ -30,7 +30,7 @@ async def library(
     cursor: FromQuery[str | None] = None,
 ) -> Response[str]:
     shelf = await home.shelf(request.user.id, kind=kind, q=q, before=cursor)
-    context = {"assets": shelf.assets.items, "next": shelf.assets.next, "kind": kind, "q": q}
+    context: dict[str, Any] = {"assets": shelf.assets.items, "next": shelf.assets.next, "kind": kind, "q": q}
     if partial(request) and cursor:
         return page("library/_assets.html", request, **context)
     return page("library/library.html", request, jobs=shelf.jobs, total=shelf.assets.total, **context)
@@ -45,7 +45,8 @@ async def asset(request: Person, id: FromPath[str], home: NamedDependency[Home])
 @get("/help/providers", guards=[signed_in], include_in_schema=False)
 async def providers(request: Person) -> Response[str]:
     """How to connect a provider, and what the simulator can be asked for."""
-    return page("home/providers.html", request, directives=request.app.state.directives)
+    directives = [(name, sentence) for name, _, sentence in request.app.state.directives]
+    return page("home/providers.html", request, directives=directives)
 
 
 @get("/api/docs", include_in_schema=False)

@@ -87,7 +87,7 @@ def _body(document: dict[str, Any], body: dict[str, Any] | None) -> str | None:
     """The fields of a body, one a line: name, type, whether it must be there, and what it is."""
     if not body:
         return None
-    content = next(iter(body.get("content", {}).values()), {})
+    content: dict[str, Any] = next(iter(body.get("content", {}).values()), {})
     schema = _resolved(document, content.get("schema", {}))
     required = schema.get("required", [])
     lines = []

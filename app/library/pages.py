@@ -40,7 +40,7 @@ async def delete(request: Person, id: FromPath[str], library: NamedDependency[Li
 async def restore(request: Person, id: FromPath[str], library: NamedDependency[Library]) -> Response[str]:
     restored = await library.restore(request.user.id, id)
     if partial(request):
-        return page("library/_tile.html", request, asset=restored)
+        return page("library/_asset.html", request, asset=restored)
     return forms.go(f"/library/{restored.id}", "The file is back.")
 
 

@@ -21,8 +21,8 @@ from app.base.paging import Part
 from app.base.secret import new_id
 from app.library import repository
 from app.library.schemas import Asset, AssetKind, Origin
-from app.providers.client import Client
-from app.storage.files import Files
+from app.providers.client import Client, ClientError, Refused, TooBig
+from app.storage.files import Files, writing
 from app.storage.media import Facts, Media
 
 UNDO: Final = timedelta(minutes=10)
@@ -70,7 +70,7 @@ class Library:
             raise _wrong_url("This address is too long.")
         async with self._files.folder() as folder:
             path = folder / "upload"
-            await self._client.fetch_public(url, path, self._caps[AssetKind.IMAGE])
+            await self._download(url, path)
             return await self._take(owner, path, folder, None)
 
     async def find(self, owner: str, id: str) -> Asset:
@@ -165,6 +165,20 @@ class Library:
         async with self._shelf:
             if not self._pinned[key] and not await self._database.read(repository.names_any, key):
                 await self._files.remove(key)
+
+    async def _download(self, url: str, path: Path) -> None:
+        cap = self._caps[AssetKind.IMAGE]
+        try:
+            with writing():
+                answer = await self._client.fetch_public(url, path, max_bytes=cap)
+        except Refused:
+            raise _wrong_url("This address cannot be used: it must be a public http or https address.") from None
+        except TooBig:
+            raise TooLarge(f"The picture at this address is larger than the {cap / 1e6:.1f} MB that are taken.") from None
+        except ClientError:
+            raise _wrong_url("The picture could not be fetched from this address.") from None
+        if answer.status != 200:
+            raise _wrong_url(f"The server at this address answered {answer.status} instead of a picture.")
 
     async def _take(self, owner: str, path: Path, folder: Path, name: str | None) -> Asset:
         facts = await self._media.inspect(path)

@@ -32,9 +32,14 @@ async def chunks(file: UploadFile) -> AsyncIterator[bytes]:
 def safe_next(target: str | None) -> str:
     """A path inside this site, or `/`: never another origin, however it is spelled."""
     text = target or "/"
-    plain = unquote(text)
-    wrong = not plain.startswith("/") or plain.startswith("//") or "\\" in plain or any(ord(c) < 33 for c in plain)
-    return "/" if wrong or plain.startswith(("/login", "/register", "/logout")) else text
+    path = unquote(text.partition("?")[0])
+    wrong = (
+        not text.startswith("/")
+        or path.startswith("//")
+        or "\\" in path
+        or any(ord(c) < 33 for c in text + path.replace(" ", ""))
+    )
+    return "/" if wrong or path.startswith(("/login", "/register", "/logout")) else text
 
 
 def go(target: str, notice: str | None = None, *, cookies: list[Cookie] | None = None) -> Response[str]:

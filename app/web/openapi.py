@@ -1,7 +1,8 @@
 """What the API's document says again and again: how a call proves itself, and how it can be refused."""
 
-from typing import Final
+from typing import Any, Final
 
+from litestar import Router
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Components, SecurityRequirement, SecurityScheme
 
@@ -39,3 +40,12 @@ def refusals(*statuses: int) -> dict[int, ResponseSpec]:
         status: ResponseSpec(Envelope, description=MEANINGS[status], generate_examples=False)
         for status in sorted({*statuses, 429, 503})
     }
+
+
+class DocumentRouter(Router):
+    """Serves the document and nothing else. Litestar would add a page of its own for every other path beneath; without
+    it they are unknown like all others, and answered in the envelope."""
+
+    def register(self, value: Any) -> Any:
+        known_only = "not_found" not in getattr(getattr(value, "fn", None), "__name__", "")
+        return super().register(value) if known_only else []

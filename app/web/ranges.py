@@ -7,7 +7,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from litestar import Request, Response
@@ -38,7 +38,7 @@ async def file_response(
     asked = request.headers.get("Range")
     if asked and request.headers.get("If-Range", etag) == etag:
         part = wanted(asked, total)
-        if part == ():
+        if part == "outside":
             return Response(None, status_code=416, headers={**headers, "Content-Range": f"bytes */{total}"})
         if part is not None:
             first, last = part
@@ -47,8 +47,8 @@ async def file_response(
     return _stream(request, path, 0, total - 1, 200, headers, mime)
 
 
-def wanted(header: str, total: int) -> tuple[int, int] | tuple[()] | None:
-    """First and last byte of a single range; `()` when it lies outside; None when the header asks for something else,
+def wanted(header: str, total: int) -> tuple[int, int] | Literal["outside"] | None:
+    """First and last byte of a single range; "outside" when it lies there; None when the header asks for something else,
     which is then answered with the whole file."""
     found = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", header.strip())
     if not found or found.group(0) == "bytes=-":
@@ -56,10 +56,10 @@ def wanted(header: str, total: int) -> tuple[int, int] | tuple[()] | None:
     first, last = found.groups()
     if not first:
         length = min(int(last), total)
-        return (total - length, total - 1) if length else ()
+        return (total - length, total - 1) if length else "outside"
     start, end = int(first), min(int(last or total), total - 1)
     if start >= total:
-        return ()
+        return "outside"
     return (start, end) if start <= end else None
 
 

@@ -84,6 +84,7 @@ def environment() -> jinja2.Environment:
         "iso": iso,
     }
     jinja.filters.update(filters)
+    jinja.globals["static"] = static
     return jinja
 
 
@@ -109,7 +110,6 @@ def render(template: str, request: Request[Any, Any, State], **context: Any) -> 
         "notice": _notice(request),
         "csrf_token": ScopeState.from_scope(request.scope).csrf_token or "",
         "request_id": request_id(request.scope),
-        "static": static,
     }
     return _environment().get_template(template).render({**shared, **context})
 
@@ -118,7 +118,7 @@ def page(
     template: str,
     request: Request[Any, Any, State],
     *,
-    status: int = 200,
+    status_code: int = 200,
     headers: dict[str, str] | None = None,
     cookies: list[Cookie] | None = None,
     **context: Any,
@@ -129,7 +129,7 @@ def page(
         kept.append(Cookie("notice", value="", path="/", max_age=0))
     return Response(
         render(template, request, **context),
-        status_code=status,
+        status_code=status_code,
         headers=headers,
         cookies=kept,
         media_type="text/html; charset=utf-8",

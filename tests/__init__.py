@@ -1,0 +1,1 @@
+"""The tests mirror app/; beside them stand the laws, the journeys and the benchmarks."""

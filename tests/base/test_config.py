@@ -1,0 +1,84 @@
+"""A wrong setting stops the start with one clear line that names the variable."""
+
+import pytest
+
+from app.base import config
+from app.base.config import SettingError
+
+
+def test_without_anything_set_the_defaults_of_the_contract_hold() -> None:
+    settings = config.load({})
+    assert (settings.host, settings.port, str(settings.data_dir)) == ("127.0.0.1", 8000, "data")
+    assert settings.public_url == "http://127.0.0.1:8000"
+    assert (settings.worker_seconds, settings.catalog_seconds, settings.job_timeout_seconds) == (15, 3600, 1800)
+    assert (settings.max_image_bytes, settings.max_video_bytes) == (10 * 1024**2, 200 * 1024**2)
+    assert settings.registration == "open"
+    assert settings.rate_limits
+    assert settings.simulated
+    assert not settings.https
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ATELIER_PORT", "eighty"),
+        ("ATELIER_PORT", "70000"),
+        ("ATELIER_PUBLIC_URL", "studio.example.org"),
+        ("ATELIER_PUBLIC_URL", "https://studio.example.org/path"),
+        ("ATELIER_PUBLIC_URL", "https://user@studio.example.org"),
+        ("ATELIER_PUBLIC_URL", "https://studio.example.org:99999"),
+        ("ATELIER_TRUSTED_PROXIES", "10.0.0.1, nonsense"),
+        ("ATELIER_REGISTRATION", "sometimes"),
+        ("ATELIER_REGISTRATION", "domain:"),
+        ("ATELIER_SIMULATOR", "yes"),
+        ("ATELIER_SIMULATOR_SPEED", "-1"),
+        ("ATELIER_SIMULATOR_SPEED", "nan"),
+        ("ATELIER_WORKER_SECONDS", "0"),
+        ("ATELIER_CATALOG_SECONDS", "soon"),
+        ("ATELIER_JOB_TIMEOUT_SECONDS", ""),
+        ("ATELIER_RATE_LIMITS", "1"),
+        ("ATELIER_MAX_IMAGE_MB", "0"),
+        ("ATELIER_SECRET_KEY", "short"),
+        ("OPENROUTER_BASE_URL", "ftp://example.org"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(name: str, value: str) -> None:
+    if value == "":
+        assert config.load({name: value}) == config.load({}), "an empty variable counts as not set"
+        return
+    with pytest.raises(SettingError, match=f"^{name} must be ") as refused:
+        config.load({name: value})
+    assert "\n" not in str(refused.value)
+
+
+def test_a_wrong_secret_is_not_repeated() -> None:
+    with pytest.raises(SettingError) as refused:
+        config.load({"ATELIER_SECRET_KEY": "hunter2"})
+    assert "hunter2" not in str(refused.value)
+
+
+def test_no_secret_shows_in_the_settings_own_words() -> None:
+    settings = config.load({"OPENROUTER_API_KEY": "sk-or-v1-secret", "ATELIER_SECRET_KEY": "s" * 40})
+    assert "sk-or-v1-secret" not in repr(settings)
+    assert "ssss" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("environ", "simulated"),
+    [
+        ({}, True),
+        ({"OPENROUTER_API_KEY": "k"}, False),
+        ({"OPENROUTER_API_KEY": "k", "ATELIER_SIMULATOR": "on"}, True),
+        ({"ATELIER_SIMULATOR": "off"}, False),
+    ],
+)
+def test_the_simulator_plays_while_no_key_is_set_or_when_asked_for(environ: dict[str, str], simulated: bool) -> None:
+    assert config.load(environ).simulated is simulated
+
+
+def test_https_is_told_by_the_public_address() -> None:
+    assert config.load({"ATELIER_PUBLIC_URL": "https://studio.example.org/"}).https
+
+
+def test_an_ipv6_host_makes_a_valid_address() -> None:
+    assert config.load({"ATELIER_HOST": "::1"}).public_url == "http://[::1]:8000"

@@ -1,0 +1,1 @@
+"""The product from end to end: a browser, a program, a kill."""
