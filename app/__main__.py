@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _serve(settings: Settings) -> int:
-    from app.main import Server, build, listening, opened
+    from app.main import Server, build, listening, opened, serving
 
     try:
         listener = listening(settings.host, settings.port)
@@ -49,13 +49,12 @@ async def _serve(settings: Settings) -> int:
         async with opened(settings) as program:
             server = Server(_uvicorn(settings, build(program)))
             _stop_on_signals(server)
-            serving = asyncio.create_task(server.serve([listener]))
-            while not server.started and not serving.done():
-                await asyncio.sleep(0.01)
-            if server.started:
+            task = asyncio.create_task(server.serve([listener]))
+            started = await serving(server, task)
+            if started:
                 print(f"Atelier is running at {settings.public_url} (Ctrl+C stops it)", flush=True)
-            await serving
-            return 0 if server.started else 1
+            await task
+            return 0 if started else 1
 
 
 def _with_port(settings: Settings, port: int) -> Settings:

@@ -266,6 +266,13 @@ class Server(uvicorn.Server):
         yield
 
 
+async def serving(server: uvicorn.Server, task: asyncio.Task[None]) -> bool:
+    """Wait until the server takes requests; False when it ended instead."""
+    while not server.started and not task.done():  # noqa: ASYNC110 (uvicorn has no event for it)
+        await asyncio.sleep(0.005)
+    return server.started
+
+
 def listening(host: str, port: int) -> socket.socket:
     """A bound socket; OSError when the address is taken or not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -294,6 +301,7 @@ async def _simulator(folder: Folder, speed: float, key: str) -> AsyncIterator[st
     )
     server = Server(config)
     task = asyncio.create_task(server.serve([listener]), name="simulator")
+    await serving(server, task)
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/api/v1"
     finally:

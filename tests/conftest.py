@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from app.base import log
 from tests.studio import Studio, running
+
+log.start(human=True)
 
 
 @pytest.fixture

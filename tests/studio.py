@@ -11,7 +11,7 @@ import httpx
 import uvicorn
 
 from app.base import config
-from app.main import Program, Server, build, listening, opened
+from app.main import Program, Server, build, listening, opened, serving
 
 PASSWORD = "correct horse battery"
 
@@ -108,9 +108,7 @@ async def running(folder: Path, **environ: str) -> AsyncIterator[Studio]:
             )
         )
         task = asyncio.create_task(server.serve([listener]))
-        while not server.started:
-            assert not task.done(), "the server did not start"
-            await asyncio.sleep(0.005)
+        assert await serving(server, task), "the server did not start"
         studio = Studio(program, f"http://127.0.0.1:{listener.getsockname()[1]}")
         try:
             yield studio

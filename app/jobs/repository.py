@@ -57,7 +57,7 @@ def events(tx: Transaction, owner: str, job_id: str) -> list[Event]:
         job_id,
         owner,
     )
-    return [msgspec.convert(row, Event) for row in rows]
+    return [Event(at=row["happened_at"], what=row["what"], text=row["note"]) for row in rows]
 
 
 def find(tx: Transaction, owner: str, id: str) -> Job | None:

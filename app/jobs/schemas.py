@@ -94,9 +94,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a job's timeline."""
 
-    happened_at: datetime
+    at: datetime
     what: str
-    note: str
+    text: str
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):

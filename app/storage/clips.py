@@ -72,13 +72,13 @@ def clean(path: Path, form: Format, folder: Path) -> tuple[Path, Facts]:
         return target, inspect(target, form)
 
 
-def poster(path: Path, form: Format, longest: int) -> "Image":
+def poster(path: Path, form: Format, duration: float, longest: int) -> "Image":
     """A frame from a tenth into the clip, or the first after it that is not black, its longest side at most `longest`
-    pixels. Raises WrongType and TooLarge."""
+    pixels. `duration` in seconds. Raises WrongType and TooLarge."""
     with _reading(form):
-        for part in (0.1, 0.0):  # a clip that is shorter than it says has nothing at its tenth
+        for moment in (duration / 10, 0.0):  # a clip with pictures only at its beginning has none there
             with _opened(path, form) as (container, stream):
-                frame = _best_frame(container, stream, part)
+                frame = _best_frame(container, stream, moment)
                 if frame is not None:
                     return _shrunk(frame, longest)
     raise form.damaged()
@@ -176,14 +176,15 @@ def _remux(container: "InputContainer", stream: "VideoStream", form: Format, tar
                 output.mux_one(packet)
 
 
-def _best_frame(container: "InputContainer", stream: "VideoStream", part: float) -> "VideoFrame | None":
-    """The first bright frame from `part` of the clip on, else the brightest of those looked at."""
-    target = _seek(container, stream, part)
+def _best_frame(container: "InputContainer", stream: "VideoStream", moment: float) -> "VideoFrame | None":
+    """The first bright frame from `moment` (in seconds) on, else the brightest of those looked at."""
+    moment += max(0, container.start_time or 0) / 1_000_000
+    _seek(container, stream, moment)
     best: VideoFrame | None = None
     brightest = -1.0
     for number, frame in enumerate(_frames(container, stream)):
         last = number >= _POSTER_FRAMES
-        if not last and frame.time is not None and frame.time < target:
+        if not last and frame.time is not None and frame.time < moment:
             continue
         brightness = _brightness(frame)
         if brightness > brightest:
@@ -193,17 +194,13 @@ def _best_frame(container: "InputContainer", stream: "VideoStream", part: float)
     return best
 
 
-def _seek(container: "InputContainer", stream: "VideoStream", part: float) -> float:
-    """Go to the last key frame before `part` of the clip, or stay; say the time of that part in seconds."""
+def _seek(container: "InputContainer", stream: "VideoStream", moment: float) -> None:
+    """Go to the last key frame before `moment`, or, in a clip without an index, stay at the beginning."""
     import av
 
-    if not part or not container.duration or not stream.time_base:
-        return 0.0
-    start = max(0, container.start_time or 0)
-    target = (start + part * container.duration) / 1_000_000
-    with contextlib.suppress(av.FFmpegError):  # no index: then from the beginning
-        container.seek(int(target / stream.time_base), stream=stream)
-    return target
+    if moment and stream.time_base:
+        with contextlib.suppress(av.FFmpegError):
+            container.seek(int(moment / stream.time_base), stream=stream)
 
 
 def _frames(container: "InputContainer", stream: "VideoStream") -> Iterator["VideoFrame"]:

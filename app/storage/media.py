@@ -43,7 +43,7 @@ def thumbnail(path: Path, facts: Facts, to_folder: Path, max_pixels: int = MAX_P
     """
     form = sniff(path)
     if facts.kind == "video":
-        return pictures.save_thumbnail(clips.poster(path, form, pictures.THUMBNAIL), to_folder)
+        return pictures.save_thumbnail(clips.poster(path, form, facts.duration or 0.0, pictures.THUMBNAIL), to_folder)
     return pictures.thumbnail(path, form, max_pixels, to_folder)
 
 

@@ -9,6 +9,7 @@ import contextlib
 import io
 import itertools
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 THUMBNAIL = 640  # pixels, the longest side
 MAX_FRAMES = 1000
-_FRAME_BUDGET = 10  # an animation may have so many times the pixels of the largest still, over all its frames
+_FRAME_BUDGET = 5  # an animation may have so many times the pixels of the largest still, over all its frames
 _MAX_SCANS = 100  # a progressive JPEG has about ten; each one costs the decoder the whole picture
 _ORIENTATION = 0x0112
 _PIECE = 256 * 1024
@@ -126,11 +127,13 @@ def _decoding(form: Format) -> Iterator[None]:
     """Say in our words what a decoder says in its own."""
     from PIL import Image
 
+    # Pillow warns of every oddity in a stranger's file; what matters is raised, or checked here.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         yield
     except errors.AtelierError:
         raise
-    except (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except (MemoryError, Image.DecompressionBombError):
         raise errors.TooLarge("This picture has too many pixels.") from None
     except OSError as problem:
         if problem.errno is not None and type(problem).__module__ == "builtins":

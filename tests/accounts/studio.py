@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 from litestar import Litestar, get
@@ -57,7 +57,7 @@ class Studio:
     def browser(self) -> httpx.AsyncClient:
         """Another client, with cookies of its own."""
         return httpx.AsyncClient(
-            transport=httpx.ASGITransport(Headers(self.app, https=self._https)),
+            transport=httpx.ASGITransport(cast(Any, Headers(self.app, https=self._https))),
             base_url="https://studio.test" if self._https else "http://studio.test",
         )
 

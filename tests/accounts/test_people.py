@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.accounts.schemas import Role
+from app.base.database import Transaction
 from app.base.errors import Conflict, Missing
 
 from .studio import Answer, Studio, fields, why
@@ -237,12 +238,15 @@ async def test_a_removed_person_and_all_that_proves_them_are_gone_at_once(studio
     assert (await browser.get("/desk")).status_code == 303
     answer = await studio.call("POST", "/auth/refresh", {"refresh_token": tokens["refresh_token"]})
     assert answer.status_code == 401
-    for query in (
-        "select count(*) from sessions where user_id = $1",
-        "select count(*) from refresh_tokens where user_id = $1",
-        "select count(*) from api_keys where user_id = $1",
-    ):
-        assert await studio.database.read(lambda tx, query=query: tx.value(query, bob["id"])) == 0
+
+    def left(tx: Transaction) -> list[Any]:
+        return [
+            tx.value("select count(*) from sessions where user_id = $1", bob["id"]),
+            tx.value("select count(*) from refresh_tokens where user_id = $1", bob["id"]),
+            tx.value("select count(*) from api_keys where user_id = $1", bob["id"]),
+        ]
+
+    assert await studio.database.read(left) == [0, 0, 0]
     assert (await studio.register("bob@example.org"))["id"] != bob["id"]
 
 

@@ -106,7 +106,7 @@ async def test_parallel_sign_ins_that_renew_the_hash_all_succeed(start: Start) -
     assert len(await asyncio.gather(*(studio.login() for _ in range(8)))) == 8
 
 
-async def test_hashing_happens_in_two_threads_and_never_in_the_loop() -> None:
+async def test_hashing_happens_in_two_threads_and_never_in_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     passwords = Passwords(memory_kib=1024)
     threads: set[str] = set()
     matches = passwords._matches
@@ -115,7 +115,7 @@ async def test_hashing_happens_in_two_threads_and_never_in_the_loop() -> None:
         threads.add(threading.current_thread().name)
         return matches(known, given)
 
-    passwords._matches = seen  # type: ignore[method-assign]
+    monkeypatch.setattr(passwords, "_matches", seen)
     await asyncio.gather(*(passwords.verify(None, "x") for _ in range(50)))
     assert {name.partition("_")[0] for name in threads} == {"password"}
     assert len(threads) <= 2

@@ -24,9 +24,7 @@ async def test_registering_answers_201_with_the_user_and_never_the_password(atel
 
 async def test_the_first_person_is_admin_and_the_second_is_not(atelier: Studio) -> None:
     anonymous = atelier.client()
-    tokens = await anonymous.post(
-        "/api/v1/auth/login", json={"email": "admin@studio.example", "password": PASSWORD}
-    )
+    tokens = await anonymous.post("/api/v1/auth/login", json={"email": "admin@studio.example", "password": PASSWORD})
     admin = atelier.client(tokens.json()["access_token"])
     assert (await admin.get("/api/v1/users/me")).json()["role"] == "admin"
     other = await atelier.person(email())

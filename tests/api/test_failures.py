@@ -166,9 +166,7 @@ async def test_a_provider_that_stumbles_first_is_no_failure(
 
 
 @pytest.mark.parametrize("kind", ["text", "image", "video"])
-async def test_a_price_that_is_never_told_is_null(
-    endings: dict[tuple[str, str], Awaitable[Ending]], kind: str
-) -> None:
+async def test_a_price_that_is_never_told_is_null(endings: dict[tuple[str, str], Awaitable[Ending]], kind: str) -> None:
     assert (await endings[kind, "no-cost"]).job["cost_usd"] is None
 
 

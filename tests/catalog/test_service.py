@@ -77,7 +77,9 @@ async def catalog(database: Database, shelf: Shelf) -> Catalog:
     return catalog
 
 
-async def test_a_restart_without_a_network_still_has_the_models(database: Database, catalog: Catalog, shelf: Shelf) -> None:
+async def test_a_restart_without_a_network_still_has_the_models(
+    database: Database, catalog: Catalog, shelf: Shelf
+) -> None:
     shelf.on_offer = None
     again = _catalog(database, shelf)
     await again.load()
@@ -174,7 +176,14 @@ async def test_a_form_offers_exactly_what_the_model_accepts_in_its_order(catalog
 
 async def test_a_forms_text_becomes_the_types_that_the_schema_wants(catalog: Catalog) -> None:
     model = catalog.find("google/veo-3.1")
-    form = {"duration": "8", "seed": " 7 ", "strength": "0.5", "generate_audio": "true", "aspect_ratio": "", "prompt": "x"}
+    form = {
+        "duration": "8",
+        "seed": " 7 ",
+        "strength": "0.5",
+        "generate_audio": "true",
+        "aspect_ratio": "",
+        "prompt": "x",
+    }
     params = catalog.read_form(model, form)
     assert params == {"duration": 8, "seed": 7, "strength": 0.5, "generate_audio": True}
     assert catalog.check(model, params) == params

@@ -48,7 +48,7 @@ async def form(upstream: Upstream, **catalogues: Sequence[Any]) -> dict[str, Any
     return offer.parameters
 
 
-def image_row(model: str = "a/painter", **descriptors: Any) -> dict[str, Any]:
+def image_row(model: str = "a/painter", /, **descriptors: Any) -> dict[str, Any]:
     return {
         "id": model,
         "name": "Painter",

@@ -330,6 +330,12 @@ class TestStreamed:
         async with provider(upstream) as openrouter:
             assert len((await streamed(openrouter))[0].delta) == 3_000_000
 
+    async def test_a_stream_that_never_stops_is_given_up(self, upstream: Upstream) -> None:
+        upstream.on("POST", CHAT, sse(*[chunk("x" * 1_500_000)] * 4, done=False, ending="hang"))
+        async with provider(upstream) as openrouter:
+            told, outcome = await broken(openrouter)
+        assert (len(told), outcome.code) == (3_000_000, ErrorCode.RESULT_TOO_LARGE)
+
     async def test_a_missing_end_mark_does_not_matter_after_the_finish_reason(self, upstream: Upstream) -> None:
         upstream.on("POST", CHAT, sse(chunk("Hi"), chunk(None, "stop", usage=USAGE), done=False))
         async with provider(upstream) as openrouter:
@@ -360,6 +366,7 @@ class TestStreamed:
         assert told == "Half"
         never = the(Never, outcome)
         assert (never.code, never.cost_nano, never.detail) == (ErrorCode.PROVIDER_FAILED, 120_000, "boom")
+        assert "What arrived is kept" in never.message
 
     async def test_a_stream_without_finish_reason_and_end_mark_is_truncated(self, upstream: Upstream) -> None:
         upstream.on("POST", CHAT, sse(chunk("Half"), done=False))

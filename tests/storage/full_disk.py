@@ -1,8 +1,10 @@
-"""What happens on a disk that is full, played out in the folder given; also as a program, under a limit of its own:
+"""What happens when there is room for two hundred kilobytes and no more, played out in the folder given. It can be run as
+a program of its own, under a limit instead of on a small disk:
 
-    python -m tests.storage.full_disk FOLDER BYTES
+    python -m tests.storage.full_disk FOLDER SOURCES BYTES
 
-The answer is a JSON object. BYTES is the largest file that the system lets the program write (RLIMIT_FSIZE).
+SOURCES holds the files that `write_sources` made; BYTES is the largest file that the system lets it write. The answer is
+a JSON object.
 """
 
 import asyncio
@@ -17,41 +19,42 @@ from app.storage.files import Files, Full
 from app.storage.media import Media
 from tests.storage import samples
 
-TOO_MUCH = 2 * 1024 * 1024  # bytes; more than the disk or the limit allows
+ROOM = 200 * 1024  # bytes
 
 
-async def play(root: Path) -> dict[str, object]:
+def write_sources(folder: Path) -> None:
+    """Files smaller than the room there is, or read from elsewhere, that become larger than it when they are cleaned."""
+    (folder / "becomes.png").write_bytes(samples.encoded(samples.noise((640, 640)), "AVIF", quality=30, speed=10))
+    (folder / "becomes.jpg").write_bytes(samples.encoded(samples.noise((640, 640)), "JPEG", quality=30))
+    (folder / "becomes.webp").write_bytes(samples.encoded(samples.noise((640, 640)), "WEBP", quality=30))
+    (folder / "becomes.mp4").write_bytes(samples.clip(size=(640, 480), options=(("qp", "0"),)))
+
+
+async def play(root: Path, sources: list[Path]) -> dict[str, object]:
     place = Folder(root)
     place.make()
     files, media = Files(place.media, place.temporary), Media()
     try:
-        return await _play(place, files, media)
+        async with files.folder() as folder:
+            await files.write_upload(_chunks(samples.png()), folder / "early", 10**6)
+            early = await files.store(folder / "early", ".png")
+        async with files.folder() as folder:
+            outcomes = {
+                "upload": await _outcome(files.write_upload(_chunks(bytes(10 * ROOM)), folder / "upload", 10**9))
+            }
+            for source in sources:
+                outcomes[source.name] = await _outcome(media.clean(source, folder))
+            half_written = [path.name for path in folder.iterdir()]
+        return {
+            "outcomes": outcomes,
+            "half written": half_written,
+            "left in progress": [path.name for path in place.temporary.iterdir()],
+            "the early file is sound": await files.verify(early.key),
+            "only the early file is kept": [key async for key in files.keys()] == [early.key],  # noqa: SIM118
+        }
     finally:
         files.close()
         media.close()
-
-
-async def _play(place: Folder, files: Files, media: Media) -> dict[str, object]:
-    async with files.folder() as folder:
-        await files.write_upload(_chunks(samples.png()), folder / "early", 10**6)
-        early = await files.store(folder / "early", ".png")
-    async with files.folder() as folder:
-        uploading = await _outcome(files.write_upload(_chunks(bytes(TOO_MUCH)), folder / "upload", 10**9))
-        left_by_upload = len(list(folder.iterdir()))
-        noisy = folder / "noisy.webp"
-        noisy.write_bytes(_noisy_picture())
-        # A lossless picture of noise is too large for the disk as a PNG, but not as what it came as.
-        cleaning = await _outcome(media.clean(noisy, folder))
-        left_by_cleaning = len(list(folder.iterdir())) - 1
-    return {
-        "uploading": uploading,
-        "left by the upload": left_by_upload,
-        "cleaning": cleaning,
-        "left by cleaning": left_by_cleaning,
-        "in progress afterwards": len(list(place.temporary.iterdir())),
-        "early file is sound": await files.verify(early.key),
-        "keys": [key async for key in files.keys()] == [early.key],
-    }
 
 
 async def _chunks(data: bytes) -> AsyncIterator[bytes]:
@@ -69,11 +72,7 @@ async def _outcome(work: Awaitable[object]) -> str:
     return "done"
 
 
-def _noisy_picture() -> bytes:
-    """A GIF of 50 kB that is a PNG of some MB when drawn anew."""
-    return samples.gif()
-
-
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
-    print(json.dumps(asyncio.run(play(Path(sys.argv[1])))))
+    limit = int(sys.argv[3])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    print(json.dumps(asyncio.run(play(Path(sys.argv[1]), sorted(Path(sys.argv[2]).iterdir())))))

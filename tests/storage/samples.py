@@ -31,6 +31,11 @@ def drawing(size: tuple[int, int] = SIZE, mode: str = "RGB", shift: int = 0) -> 
     return picture.convert(mode)
 
 
+def noise(size: tuple[int, int]) -> Image.Image:
+    """What no format packs well without loss."""
+    return Image.merge("RGB", [Image.effect_noise(size, 80) for _ in range(3)])
+
+
 def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, form, **options)
@@ -54,7 +59,7 @@ def webp(size: tuple[int, int] = SIZE, mode: str = "RGB") -> bytes:
 
 @functools.cache
 def gif(size: tuple[int, int] = SIZE) -> bytes:
-    return encoded(drawing(size, "P"), "GIF")
+    return encoded(drawing(size).quantize(), "GIF")
 
 
 @functools.cache
@@ -69,7 +74,7 @@ def animated(form: str, frames: int = 3, size: tuple[int, int] = SIZE) -> bytes:
 
 
 @functools.cache
-def wide_gamut_profile() -> bytes:
+def swapped_profile() -> bytes:
     """A profile whose red and green are swapped with respect to sRGB's, so that ignoring it cannot go unseen."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     red, green = profile.index(b"rXYZ"), profile.index(b"gXYZ")
@@ -124,7 +129,7 @@ def clip(
     turned: int = 0,
     options: tuple[tuple[str, str], ...] = (),
 ) -> bytes:
-    """A clip of 24 frames a second whose first `black` frames are black. `codec` and `sound` are ffmpeg's names."""
+    """A clip of 24 frames a second whose first `black` frames are black. `codec`, `sound` and `options` are ffmpeg's names."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip"  # a real file, because ffmpeg reopens it to move the index of an MP4 to the front
         _write_clip(path, form, size, frames, black, codec, sound, title, turned, dict(options))
@@ -146,7 +151,7 @@ def _write_clip(
     with av.open(path, "w", format=form, options=options) as container:
         if title:
             container.metadata["title"] = title
-        pictures = container.add_stream(codec or {"webm": "libvpx-vp9"}.get(form, "libx264"), rate=24)
+        pictures = container.add_stream(codec or {"webm": "libvpx-vp9"}.get(form, "libx264"), rate=24, options=options)
         assert isinstance(pictures, VideoStream)
         pictures.width, pictures.height = size
         pictures.pix_fmt = "yuv420p"

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from app.providers.client import Ambiguous, Answer, ClientError, Events
+from app.providers.client import MB, Ambiguous, Answer, ClientError, Events
 from app.providers.contract import (
     Again,
     Chunk,
@@ -27,10 +27,12 @@ from app.providers.openrouter.api import Api
 from app.providers.openrouter.wire import cost_nano, mapping, rows, text, texts, usage
 
 PATH = "/chat/completions"
+_LARGEST = 8 * MB  # of an answer in text, whole
+_LONGEST_TEXT = 4_000_000  # characters of a streamed one; no model writes so much
 _INLINE = 256 * 1024  # characters of one event that are parsed on the event loop; more goes to a thread
 _IN_WORDS = "The model answered in words and made no picture. Read its answer, or choose another model."
 _SILENT = "The model answered without any text. Raise the limit of tokens or ask differently."
-_WORDS = "The provider began to answer and then failed. What arrived is kept; try again."
+_BEGAN = "The provider began to answer and then failed. What arrived is kept; try again."
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +55,9 @@ class Chat:
         content = await asyncio.to_thread(text_body, request, stream=False)
         patience = self._api.patience
         try:
-            answer = await self._api.post(PATH, content, total=patience.text, idle=patience.text_idle)
+            answer = await self._api.post(
+                PATH, content, total=patience.text, idle=patience.text_idle, max_bytes=_LARGEST
+            )
         except ClientError as problem:
             return failures.unanswered(problem)
         detail = self._api.detail(f"{answer.status} {failures.message_of(answer)}")
@@ -97,6 +101,12 @@ class Chat:
                     delta = reading.take(await _event(payload))
                     if reading.error:
                         raise Failure(self._broken(reading))
+                    if reading.length > _LONGEST_TEXT:
+                        raise Failure(
+                            Never(
+                                code=ErrorCode.RESULT_TOO_LARGE, message=failures.TOO_BIG, cost_nano=reading.cost_nano
+                            )
+                        )
                     if delta:
                         yield Chunk(delta=delta, generation_id=reading.generation_id)
         except Ambiguous as problem:
@@ -117,7 +127,8 @@ class Chat:
         )
 
     def _broken(self, reading: "_Reading") -> Never:
-        return _errored(reading.error, reading.cost_nano, None, self._api.detail(str(reading.error.get("message"))))
+        detail = self._api.detail(text(reading.error.get("message")))
+        return _errored(reading.error, reading.cost_nano, None, detail, began=reading.length > 0)
 
 
 class _Reading:
@@ -128,6 +139,7 @@ class _Reading:
         self.finish: str | None = None
         self.usage: Usage | None = None
         self.cost_nano: int | None = None
+        self.length = 0  # characters of text so far
         self.refusal = ""
         self.error: dict[str, Any] = {}
 
@@ -144,7 +156,9 @@ class _Reading:
             self.error = {"message": "finish_reason is error"}
         delta = mapping(choice.get("delta"))
         self.refusal += text(delta.get("refusal"))
-        return _said(delta.get("content"))
+        said = _said(delta.get("content"))
+        self.length += len(said)
+        return said
 
 
 def text_body(request: Request, *, stream: bool) -> bytes:
@@ -203,7 +217,7 @@ def finished(answer: Answer, detail: str) -> Done | Again | Never:
 def unusable(reply: Reply, cost: int | None, detail: str) -> Never | None:
     """An error or a refusal inside an answer that is a success on its face; None when there is neither."""
     if reply.error or reply.finish == "error":
-        return _errored(reply.error, cost, reply.text or None, detail)
+        return _errored(reply.error, cost, reply.text or None, detail, began=bool(reply.text))
     if reply.refusal or reply.finish == "content_filter":
         return _refused(cost, reply.refusal or reply.text, detail)
     return None
@@ -216,13 +230,13 @@ def no_picture(reply: Reply, cost: int | None, detail: str) -> Never:
     )
 
 
-def _errored(error: dict[str, Any], cost: int | None, said: str | None, detail: str) -> Never:
+def _errored(error: dict[str, Any], cost: int | None, said: str | None, detail: str, *, began: bool) -> Never:
     """The provider was at work when it failed, so nothing is repeated without being asked."""
     if failures.is_refusal(error, 403 if error.get("code") in (403, "403") else 200):
         return Never(
             code=ErrorCode.PROVIDER_REFUSED, message=failures.REFUSED, cost_nano=cost, text=said, detail=detail
         )
-    message = _WORDS if said else failures.FAILED
+    message = _BEGAN if began else failures.FAILED
     return Never(code=ErrorCode.PROVIDER_FAILED, message=message, cost_nano=cost, text=said, detail=detail)
 
 

@@ -1,6 +1,7 @@
 """Runs the simulator alone: `python -m app.providers.simulator --port N`. Kill tests need a provider that outlives us."""
 
 import argparse
+import asyncio
 import signal
 import socket
 from pathlib import Path
@@ -8,16 +9,29 @@ from pathlib import Path
 import uvicorn
 
 from app.providers.simulator.app import build
+from app.providers.simulator.stage import Stage
+
+PATIENCE = 1.0
+"""Seconds that a request in progress is given when the program is told to stop."""
 
 
 class Server(uvicorn.Server):
-    """Says where it listens once it does; with port 0 nobody knows before."""
+    """Says where it listens once it does, as with port 0 nobody knows before; does not wait for endless answers."""
+
+    def __init__(self, config: uvicorn.Config, stage: Stage) -> None:
+        super().__init__(config)
+        self.stage = stage
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if sockets and self.started:
             host, port = sockets[0].getsockname()[:2]
             print(f"Simulator listening on http://{host}:{port} (OpenRouter at /api/v1)", flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        giving_up = asyncio.get_running_loop().call_later(PATIENCE, self.stage.hang_up)
+        await super().shutdown(sockets)
+        giving_up.cancel()
 
 
 def main() -> None:
@@ -34,15 +48,9 @@ def main() -> None:
     # uvicorn raises the signal again when it has stopped; after a clean stop that must not count as a death.
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: None)
-    server = Server(
-        uvicorn.Config(
-            build(asked.data, asked.speed, asked.key),
-            lifespan="on",
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=2,
-        )
-    )
+    program = build(asked.data, asked.speed, asked.key)
+    config = uvicorn.Config(program, lifespan="on", log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+    server = Server(config, program.state.stage)
     try:
         listening = socket.create_server((asked.host, asked.port))
     except OSError as error:

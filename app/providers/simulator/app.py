@@ -47,6 +47,7 @@ def build(folder: Path, speed: float = 1.0, key: str | None = None) -> Litestar:
         route_handlers=[*openrouter.routes(), Router("/simulator", route_handlers=[health, submits, redirects])],
         dependencies={"stage": Provide(provide, sync_to_thread=False)},
         exception_handlers=HANDLERS,
+        middleware=[wire.Interruptible(stage)],
         lifespan=[stage.open],
         state=State({"stage": stage}),
         request_max_body_size=LARGEST_BODY,

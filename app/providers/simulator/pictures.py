@@ -7,6 +7,14 @@ from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter, ImageFo
 
 from app.providers.simulator import scenery
 
+UNREADABLE = (
+    UnidentifiedImageError,
+    OSError,
+    ValueError,
+    SyntaxError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
 LARGEST_GIVEN = 40_000_000
 ORIENTATION = 0x0112
 DRAWN_SIDE = 1152
@@ -74,7 +82,7 @@ def opened(given: bytes | str, size: tuple[int, int]) -> Image.Image:
         picture.draft("RGB", size)
         upright = ImageOps.exif_transpose(picture)
         return ImageOps.fit(upright.convert("RGB"), size, Image.Resampling.BICUBIC)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+    except UNREADABLE:
         return _stand_in("an unreadable picture", size)
 
 
@@ -83,7 +91,7 @@ def readable(given: bytes) -> bool:
     try:
         with Image.open(io.BytesIO(given)) as picture:
             return picture.width > 0
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except UNREADABLE:
         return False
 
 

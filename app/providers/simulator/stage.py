@@ -1,9 +1,9 @@
 """What every persona stands on: one memory, one sense of time, and threads for everything that would block the loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -27,6 +27,7 @@ class Stage:
         self._drawing = ThreadPoolExecutor(2, thread_name_prefix="simulator-draw")
         self._disk = ThreadPoolExecutor(4, thread_name_prefix="simulator-disk")
         self._making: dict[str, asyncio.Task[Any]] = {}
+        self._answering: set[asyncio.Task[Any]] = set()
 
     @asynccontextmanager
     async def open(self, _app: object = None) -> AsyncIterator[None]:
@@ -35,8 +36,25 @@ class Stage:
         try:
             yield
         finally:
+            self.hang_up()
             for threads in (self._drawing, self._disk):
                 await asyncio.to_thread(threads.shutdown, wait=True, cancel_futures=True)
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Around one request, so that `hang_up` finds it."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  (only tasks answer requests)
+        self._answering.add(task)
+        try:
+            yield
+        finally:
+            self._answering.discard(task)
+
+    def hang_up(self) -> None:
+        """Give up every request that is still being answered; some are made to last for ever."""
+        for task in self._answering:
+            task.cancel()
 
     async def disk(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do what touches files in a thread."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from litestar.types import Receive, Scope, Send
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.providers.simulator.stage import Stage
 
@@ -164,6 +165,20 @@ def comment(text: str) -> bytes:
 
 
 PROCESSING = comment("OPENROUTER PROCESSING")
+
+
+class Interruptible(ASGIMiddleware):
+    """Lets the server stop while it answers: a request that is given up ends without an answer and without a word."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        try:
+            with self.stage.answering():
+                await next_app(scope, receive, send)
+        except asyncio.CancelledError:
+            await hang_up(receive)
 
 
 async def hang_up(receive: Receive) -> None:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.providers.simulator.caller import Caller
+from tests.providers.simulator.caller import Caller, conversation
 
 READY = re.compile(r"^Simulator listening on (http://127\.0\.0\.1:\d+) \(OpenRouter at /api/v1\)$")
 
@@ -54,6 +55,18 @@ def test_it_stops_cleanly_and_without_a_word(tmp_path: Path, name: signal.Signal
     with running(tmp_path, "--speed", "0") as (program, sim):
         assert sim.get("/key").status_code == 200
         program.send_signal(name)
+        out, err = program.communicate(timeout=5)
+        assert (program.returncode, out, err) == (0, "", "")
+
+
+def test_it_stops_also_while_an_answer_without_an_end_is_under_way(tmp_path: Path) -> None:
+    with running(tmp_path, "--speed", "0") as (program, sim):
+        with sim.http.stream("POST", "/chat/completions", json=conversation("[stuck]", stream=True)) as answer:
+            pieces = answer.iter_raw()
+            next(pieces)
+            program.send_signal(signal.SIGTERM)
+            with pytest.raises(httpx.RemoteProtocolError):
+                list(pieces)
         out, err = program.communicate(timeout=5)
         assert (program.returncode, out, err) == (0, "", "")
 

@@ -98,8 +98,8 @@ def test_image_models_describe_each_parameter_they_take(sim: Caller) -> None:
         for descriptor in row["supported_parameters"].values():
             kinds.add(descriptor["type"])
             assert descriptor["type"] != "enum" or descriptor["values"]
-            assert descriptor["type"] != "range" or descriptor["min"] < descriptor["max"]
-    assert {"enum", "range"} <= kinds
+            assert descriptor["type"] != "range" or descriptor["min"] <= descriptor["max"]
+    assert kinds == {"enum", "range", "boolean"}
     assert {row["supports_streaming"] for row in listed} == {True, False}
     assert any("input_references" in row["supported_parameters"] for row in listed)
 

@@ -164,6 +164,8 @@ def test_a_conversation_that_does_not_fit_is_refused(sim: Caller) -> None:
         {"temperature": 3},
         {"max_tokens": 0},
         {"modalities": "image"},
+        {"image_config": {"image_size": "8K"}},
+        {"image_config": {"aspect_ratio": "round"}},
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused_in_the_envelope(sim: Caller, wrong: dict[str, object]) -> None:

@@ -107,6 +107,7 @@ def test_a_reference_that_is_only_an_address_is_drawn_and_never_fetched(sim: Cal
         ({"aspect_ratio": "7:3"}, "aspect_ratio"),
         ({"resolution": "8K"}, "resolution"),
         ({"seed": "lucky"}, "seed"),
+        ({"seed": True}, "seed"),
         ({"input_references": ["https://example.org/a.png"]}, "input_references"),
         ({"input_references": [{"type": "image_url"}]}, "input_references"),
         ({"model": STREAMING_PAINTER, "size": "100x100"}, "size"),

@@ -61,7 +61,8 @@ def span(lowest: int, highest: int) -> Descriptor:
     return {"type": "range", "min": lowest, "max": highest}
 
 
-BOOLEAN: Descriptor = {"type": "boolean"}
+FLAG: Descriptor = {"type": "boolean"}
+"""Says that the parameter may be sent, not that its value is true or false: a seed is described by it, too."""
 
 SAMPLING = ["max_tokens", "temperature", "top_p", "stop", "seed", "frequency_penalty", "presence_penalty"]
 TOOLS = ["tools", "tool_choice", "response_format", "structured_outputs"]
@@ -244,7 +245,7 @@ PAINTERS = [
                 "n": span(1, 4),
                 "aspect_ratio": choice(*SHAPES),
                 "resolution": choice("1K", "2K", "4K"),
-                "seed": span(0, 2_147_483_647),
+                "seed": FLAG,
                 "input_references": span(0, 10),
             },
             per_picture=0.03,
@@ -260,7 +261,11 @@ PAINTERS = [
         routes=("images",),
         pricing={"prompt": "0", "completion": "0", "image_output": "0.00000976"},
         image=ImageAbility(
-            parameters={"aspect_ratio": choice(*SHAPES), "output_format": choice("png", "webp")},
+            parameters={
+                "n": span(1, 1),
+                "aspect_ratio": choice(*SHAPES, "auto"),
+                "output_format": choice("png", "webp"),
+            },
             per_picture=0.04,
             names_media_type=False,
         ),

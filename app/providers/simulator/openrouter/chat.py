@@ -120,6 +120,7 @@ def _check(model: Model, body: Body, messages: list[Body]) -> None:
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise bad("max_tokens: expected a whole number of at least 1")
+    _size(body)
     used = words.tokens_in(messages)
     if model.context_length and used > model.context_length:
         raise bad(
@@ -129,8 +130,9 @@ def _check(model: Model, body: Body, messages: list[Body]) -> None:
 
 
 def _references(body: Body) -> list[str]:
-    """The pictures that came with the last message."""
-    content = body["messages"][-1].get("content")
+    """The pictures that came with the person's last message."""
+    asking = [message for message in body["messages"] if message["role"] == "user"]
+    content = asking[-1].get("content") if asking else None
     parts = content if isinstance(content, list) else []
     found = [part.get("image_url") for part in parts if isinstance(part, dict) and part.get("type") == "image_url"]
     return [url["url"] for url in found if isinstance(url, dict) and isinstance(url.get("url"), str)]
@@ -140,6 +142,10 @@ def _size(body: Body) -> tuple[int, int]:
     config = body.get("image_config")
     wish: Body = config if isinstance(config, dict) else {}
     ratio, tier = wish.get("aspect_ratio"), wish.get("image_size")
+    if not isinstance(ratio, str | None) or not isinstance(tier, str | None):
+        raise bad("image_config: aspect_ratio and image_size are text")
+    if tier is not None and tier not in sizes.TIERS:
+        raise bad(f"image_config.image_size: expected one of {', '.join(sizes.TIERS)}")
     try:
         return sizes.picture_size(ratio, tier)
     except (ValueError, ZeroDivisionError) as error:
@@ -183,8 +189,10 @@ def _picture(stage: Stage, ask: Ask, references: list[str]) -> str:
         data = NOT_A_PICTURE
     else:
         given = [picture_of(stage.memory, url) for url in references]
-        seed = ask.body.get("seed", ask.id)
-        data = pictures.draw(without(ask.prompt), seed, _size(ask.body), references=given)
+        seed = ask.body.get("seed")
+        data = pictures.draw(
+            without(ask.prompt), ask.id if seed is None else str(seed), _size(ask.body), references=given
+        )
     return "data:image/png;base64," + base64.b64encode(data).decode()
 
 

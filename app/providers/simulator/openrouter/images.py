@@ -13,7 +13,7 @@ from litestar.types import ASGIApp
 from app.providers.simulator import sizes, wire, words
 from app.providers.simulator.faults import asked, without
 from app.providers.simulator.memory import Job
-from app.providers.simulator.openrouter.catalogue import Descriptor, ImageAbility, Model
+from app.providers.simulator.openrouter.catalogue import Descriptor, ImageAbility, Model, span
 from app.providers.simulator.openrouter.chat import GARBLED, NOT_A_PICTURE, PICTURE_TOKENS
 from app.providers.simulator.openrouter.errors import Refusal, bad, missing
 from app.providers.simulator.openrouter.gate import (
@@ -31,6 +31,7 @@ from app.providers.simulator.openrouter.gate import (
 from app.providers.simulator.stage import Stage
 
 SECONDS = 1.5
+QUALITY_OF_FILE = 90
 ALWAYS = {"model", "prompt", "stream", "provider", "user", "session_id", "trace"}
 QUALITY = {"low": 0.3, "medium": 1.0, "high": 4.0, "auto": 1.0}
 
@@ -67,6 +68,9 @@ async def generations(request: Plain, stage: NamedDependency[Stage]) -> ASGIApp:
     if "generations" not in asked(prompt, "image"):
         raise missing("Not Found")
     model = model_for(body, "images")
+    if body.get("n") is not None:
+        _check(model, "n", body["n"], span(1, 10))
+    _size(body)
     ask = await admit(
         stage, endpoint="/images/generations", kind="image", model=model, prompt=prompt, body=body, digest=digest
     )
@@ -102,8 +106,8 @@ def _check(model: Model, name: str, value: Any, descriptor: Descriptor | None) -
         return _check_references(value, descriptor)
     if descriptor["type"] == "enum" and value not in descriptor["values"]:
         raise bad(f"{name}: expected one of {', '.join(descriptor['values'])}")
-    if descriptor["type"] == "boolean" and not isinstance(value, bool):
-        raise bad(f"{name}: expected true or false")
+    if name == "seed" and (not isinstance(value, int) or isinstance(value, bool)):
+        raise bad("seed: expected a whole number")
     if descriptor["type"] == "range":
         whole = isinstance(value, int) and not isinstance(value, bool)
         if not whole or not descriptor["min"] <= value <= descriptor["max"]:
@@ -125,10 +129,12 @@ def _check_references(value: Any, descriptor: Descriptor) -> None:
 def _size(body: Body) -> tuple[int, int]:
     """The pixels asked for. Words about the size that contradict each other are refused."""
     size, ratio, tier = body.get("size"), body.get("aspect_ratio"), body.get("resolution")
+    if not all(isinstance(word, str | None) for word in (size, ratio, tier)):
+        raise bad("size, aspect_ratio and resolution are text")
     try:
         if size is None or size in sizes.TIERS:
             return sizes.picture_size(ratio, size or tier)
-        exact = sizes.pixels(str(size))
+        exact = sizes.pixels(size)
         if exact is None:
             raise bad(f"size: {size} is not a size")
         if ratio not in (None, "auto") and not sizes.same_shape(exact, ratio):
@@ -249,16 +255,23 @@ def _draw(stage: Stage, ask: Ask, place: int, *, small: bool = False) -> Drawn:
     if "badmedia" in ask.faults:
         return Drawn(base64.b64encode(NOT_A_PICTURE).decode(), f"image/{format}")
     width, height = _size(ask.body)
+    packed = ask.body.get("output_compression")
     data = pictures.draw(
         without(ask.prompt),
-        f"{ask.body.get('seed', ask.id)}/{place}" if place else ask.body.get("seed", ask.id),
+        f"{_seed(ask)}/{place}" if place else _seed(ask),
         (width // 4, height // 4) if small else (width, height),
         references=[picture_of(stage.memory, url) for url in _reference_urls(ask.body)],
         format=format,
-        quality=ask.body.get("output_compression", 90),
+        quality=QUALITY_OF_FILE if packed is None else packed,
         transparent=ask.body.get("background") == "transparent" and format != "jpeg",
     )
     return Drawn(base64.b64encode(data).decode(), f"image/{format}")
+
+
+def _seed(ask: Ask) -> int | str:
+    """Without a seed every request is a throw of its own."""
+    seed = ask.body.get("seed")
+    return ask.id if seed is None else int(seed)
 
 
 def _reference_urls(body: Body) -> list[str]:

@@ -37,6 +37,8 @@ WAITING = 2.0
 RUNNING = 6.0
 RUNNING_A_SECOND = 0.5
 LINK_LIVES = 3600
+LARGEST = 2560 * 1080
+"""Pixels of a frame: more would keep a small machine busy for minutes."""
 MP4 = "video/mp4"
 NOT_A_CLIP = b"This was never a clip. " * 200
 MP4_HEAD = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom"
@@ -106,6 +108,10 @@ def _check(body: Body, video: VideoAbility) -> None:
         value = body.get(name)
         if value is not None and values is not None and value not in values:
             raise bad(f"{name}: expected one of {', '.join(map(str, values))}")
+    if not all(isinstance(body.get(name), str | None) for name in ("resolution", "aspect_ratio", "size")):
+        raise bad("resolution, aspect_ratio and size are text")
+    if body.get("resolution") is not None and body["resolution"] not in sizes.LINES:
+        raise bad(f"resolution: expected one of {', '.join(sizes.LINES)}")
     duration = body.get("duration")
     if duration is not None and (
         not isinstance(duration, int) or isinstance(duration, bool) or not 1 <= duration <= 20
@@ -166,6 +172,8 @@ def _shot(body: Body, video: VideoAbility) -> Shot:
         exact = exact or sizes.clip_size(body.get("aspect_ratio"), body.get("resolution") or _usual(video))
     except (ValueError, ZeroDivisionError) as error:
         raise bad(f"aspect_ratio: {body.get('aspect_ratio')} is not a shape") from error
+    if exact[0] * exact[1] > LARGEST:
+        raise bad("size: no clip is that large")
     audio = body.get("generate_audio")
     return Shot(
         size=(exact[0] // 2 * 2, exact[1] // 2 * 2),

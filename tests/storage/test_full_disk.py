@@ -1,0 +1,118 @@
+"""A disk that is full: nothing half-written stays, nothing earlier is harmed, and the caller is told."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.storage import media
+from app.storage.files import Files, Full
+from tests.storage import full_disk, samples
+
+EXPECTED = {
+    "outcomes": dict.fromkeys(("upload", "becomes.jpg", "becomes.mp4", "becomes.png", "becomes.webp"), "full"),
+    "half written": [],
+    "left in progress": [],
+    "the early file is sound": True,
+    "only the early file is kept": True,
+}
+
+
+def mounted(path: Path, options: str) -> Iterator[Path]:
+    path.mkdir()
+    mounting = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], capture_output=True, text=True)
+    if mounting.returncode:
+        pytest.skip(f"cannot mount a small disk here: {mounting.stderr.strip() or 'not permitted'}")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own of 1 MiB, with room for so much more only as `full_disk` asks for."""
+    for path in mounted(tmp_path / "disk", "size=1m"):
+        (path / "ballast").write_bytes(bytes(1024 * 1024 - full_disk.ROOM))
+        yield path
+
+
+@pytest.fixture
+def disk_of_few_names(tmp_path: Path) -> Iterator[Path]:
+    """A disk with room for bytes, but only for ten files and folders."""
+    yield from mounted(tmp_path / "disk", "size=1m,nr_inodes=10")
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("sources")
+    full_disk.write_sources(folder)
+    return sorted(folder.iterdir())
+
+
+async def test_on_a_full_disk_everything_is_refused_or_whole(small_disk: Path, sources: list[Path]) -> None:
+    assert await full_disk.play(small_disk / "data", sources) == EXPECTED
+
+
+def test_at_the_limit_of_what_the_system_grants_everything_is_refused_or_whole(
+    tmp_path: Path, sources: list[Path]
+) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.storage.full_disk", tmp_path / "data", sources[0].parent, str(full_disk.ROOM)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(run.stdout) == EXPECTED
+
+
+async def test_a_file_that_cannot_be_given_a_name_stays_where_it_was(disk_of_few_names: Path) -> None:
+    kept, temporary = disk_of_few_names / "media", disk_of_few_names / "tmp"
+    kept.mkdir()
+    temporary.mkdir()
+    files = Files(kept, temporary)
+    async with files.folder() as folder:
+        (folder / "a").write_bytes(samples.png())
+        with pytest.raises(FileNotFoundError):
+            await files.store(folder / "b", ".png")
+        for number in range(10):
+            try:
+                (folder / f"filler{number}").touch()
+            except OSError:
+                break
+        with pytest.raises(Full, match="disk is full"):
+            await files.store(folder / "a", ".png")
+        assert (folder / "a").read_bytes() == samples.png()
+    assert [key async for key in files.keys()] == []  # noqa: SIM118
+    files.close()
+
+
+async def test_a_folder_for_new_work_on_a_full_disk_says_so(disk_of_few_names: Path) -> None:
+    files = Files(disk_of_few_names, disk_of_few_names)
+    for number in range(10):
+        try:
+            (disk_of_few_names / f"filler{number}").touch()
+        except OSError:
+            break
+    with pytest.raises(Full):
+        async with files.folder():
+            pytest.fail("there was room for a folder")
+    files.close()
+
+
+def test_a_jpeg_whose_last_piece_does_not_fit_is_not_taken_for_whole(small_disk: Path, tmp_path: Path) -> None:
+    """Pillow, left to itself, writes through the bare descriptor and does not look how much was taken."""
+    (tmp_path / "a.jpg").write_bytes(samples.encoded(samples.noise((500, 300)), "JPEG", quality=90))
+    path, facts = media.clean(tmp_path / "a.jpg", tmp_path)
+    whole = path.read_bytes()
+    free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize
+    room = (len(whole) - 1) // 4096 * 4096
+    assert 0 < room < facts.bytes < free
+    (small_disk / "more ballast").write_bytes(bytes(free - room))
+    with pytest.raises(Full):
+        media.clean(tmp_path / "a.jpg", small_disk)
+    assert sorted(path.name for path in small_disk.iterdir()) == ["ballast", "more ballast"]

@@ -1,0 +1,61 @@
+"""Cursors and times at the API's door."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.base.errors import Invalid
+from app.base.paging import Part
+from app.web.moments import Moment, kept, shown
+from app.web.paging import Page, after, cursor
+
+
+@given(st.text(min_size=1).filter(lambda text: text.isprintable()))
+def test_a_cursor_leads_back_to_its_key(key: str) -> None:
+    assert after(cursor(key)) == key
+
+
+@given(st.text())
+def test_an_invented_cursor_is_refused_or_means_one_key_only(text: str) -> None:
+    try:
+        key = after(text)
+    except Invalid:
+        return
+    assert key
+    assert cursor(key) == text
+
+
+@pytest.mark.parametrize("text", ["", "*", "AA=", "_____w", "\u00e9"])
+def test_a_cursor_that_is_not_ours_is_named(text: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        after(text)
+    assert list(refused.value.fields) == ["cursor"]
+
+
+def test_a_list_shows_each_item_and_where_to_go_on() -> None:
+    page = Page[str].of(Part([1, 2], 5, "2"), str)
+    assert msgspec.to_builtins(page) == {"items": ["1", "2"], "total": 5, "next": cursor("2")}
+    assert Page[str].of(Part([1], 1, None), str).next is None
+
+
+@given(st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30)))
+def test_a_time_is_shown_in_utc_with_a_z_in_whole_milliseconds(moment: datetime) -> None:
+    text = msgspec.json.encode(shown(moment)).decode().strip('"')
+    assert text.endswith("Z")
+    assert timedelta(0) <= moment - kept(msgspec.convert(text, Moment)) < timedelta(milliseconds=1)
+
+
+def test_a_time_of_any_zone_is_kept_in_utc() -> None:
+    moment = datetime(2026, 11, 20, 12, 0, tzinfo=timezone(timedelta(hours=2)))
+    assert kept(moment) == datetime(2026, 11, 20, 10, 0)
+    assert kept(None) is None
+    assert shown(None) is None
+
+
+def test_a_time_outside_the_calendar_is_refused() -> None:
+    with pytest.raises(Invalid):
+        kept(datetime.min.replace(tzinfo=timezone(timedelta(hours=1))))
+    assert kept(datetime.max.replace(tzinfo=UTC)) == datetime.max
