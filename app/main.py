@@ -136,9 +136,7 @@ async def _built(
         max_image_bytes=settings.max_image_bytes,
         max_video_bytes=settings.max_video_bytes,
     )
-    jobs = Jobs(
-        database, library, upstream, timeout=settings.job_timeout_seconds, pause=settings.worker_seconds
-    )
+    jobs = Jobs(database, library, upstream, timeout=settings.job_timeout_seconds, pause=settings.worker_seconds)
     worker = Worker(jobs, catalog, library, files, upstream)
     await catalog.load()
     await library.sweep_orphans()
@@ -212,7 +210,11 @@ def build(program: Program) -> ASGIApp:
             exclude=["^/api/v1/", "^/v1/", "^/health$"],
         ),
         compression_config=CompressionConfig(
-            backend="gzip", gzip_compress_level=5, minimum_size=600, exclude=["^/media/", r"\.woff2$"]
+            backend="gzip",
+            gzip_compress_level=5,
+            minimum_size=600,
+            exclude=["^/media/", r"\.woff2$"],
+            exclude_opt_key="exclude_from_compression",
         ),
         openapi_config=OpenAPIConfig(
             title="Atelier",
@@ -276,7 +278,8 @@ async def serving(server: uvicorn.Server, task: asyncio.Task[None]) -> bool:
 def listening(host: str, port: int) -> socket.socket:
     """A bound socket; OSError when the address is taken or not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named asyncio sends small answers at once; without it each would wait 40 ms for an acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
@@ -292,8 +295,9 @@ async def _simulator(folder: Folder, speed: float, key: str) -> AsyncIterator[st
     from app.providers.simulator.app import build as build_simulator
 
     listener = listening("127.0.0.1", 0)
+    simulator = build_simulator(folder.simulator, speed, key)
     config = uvicorn.Config(
-        build_simulator(folder.simulator, speed, key),
+        simulator,
         log_config=None,
         access_log=False,
         lifespan="on",
@@ -305,5 +309,6 @@ async def _simulator(folder: Folder, speed: float, key: str) -> AsyncIterator[st
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/api/v1"
     finally:
+        simulator.state.stage.hang_up()
         server.should_exit = True
         await task

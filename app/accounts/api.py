@@ -18,7 +18,11 @@ BODY: Final = 64 * 1024  # bytes; nothing here is longer
 
 Email = Annotated[
     str,
-    msgspec.Meta(description="Unique without regard to case.", examples=["ada@example.org"]),
+    msgspec.Meta(
+        description="Unique without regard to case.",
+        examples=["ada@example.org"],
+        extra_json_schema={"extra": {"format": "email", "maxLength": 254}},
+    ),
 ]
 Password = Annotated[
     str,
@@ -253,7 +257,7 @@ async def add_key(data: JSONBody[KeyIn], request: SignedIn, accounts: NamedDepen
     return NewKeyOut.of(await accounts.add_key(request.user.id, data.name, kept(data.expires_at)))
 
 
-@delete("/me/keys/{key_id:str}", guards=[signed_in], summary="Remove an API key", responses=refusals(401, 404))
+@delete("/me/keys/{key_id:str}", guards=[signed_in], summary="Remove an API key", responses=refusals(400, 401, 404))
 async def remove_key(key_id: FromPath[str], request: SignedIn, accounts: NamedDependency[Accounts]) -> None:
     await accounts.remove_key(request.user.id, key_id)
 
@@ -282,7 +286,9 @@ async def end_other_sessions(request: SignedIn, accounts: NamedDependency[Accoun
     await accounts.end_other_sessions(request.user.id, request.auth)
 
 
-@delete("/me/sessions/{session_id:str}", guards=[signed_in], summary="Sign out there", responses=refusals(401, 404))
+@delete(
+    "/me/sessions/{session_id:str}", guards=[signed_in], summary="Sign out there", responses=refusals(400, 401, 404)
+)
 async def end_session(session_id: FromPath[str], request: SignedIn, accounts: NamedDependency[Accounts]) -> None:
     await accounts.end_session(request.user.id, session_id)
 

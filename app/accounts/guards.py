@@ -16,7 +16,7 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.accounts.schemas import Auth, Known, User
-from app.accounts.service import SIGNED_IN, Accounts
+from app.accounts.service import SESSION_LIFE, Accounts
 from app.base.errors import Denied
 
 SignedIn = Request[User, Auth, State]  # the request of a handler behind a guard
@@ -95,7 +95,7 @@ def session_cookie(accounts: Accounts, token: str | None) -> Cookie:
     return Cookie(
         key=cookie_name(accounts),
         value=token or "",
-        max_age=int(SIGNED_IN.total_seconds()) if token else 0,
+        max_age=int(SESSION_LIFE.total_seconds()) if token else 0,
         path="/",
         secure=accounts.settings.https,
         httponly=True,

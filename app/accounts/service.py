@@ -37,7 +37,7 @@ from app.base.limits import Limit
 from app.base.paging import Part
 from app.base.secret import fingerprint, new_id, new_token
 
-SIGNED_IN: Final = timedelta(days=30)
+SESSION_LIFE: Final = timedelta(days=30)
 GRACE: Final = timedelta(seconds=10)  # a used refresh token may come once more: its answer may have been lost
 USE_NOTED: Final = timedelta(minutes=1)
 KEY_PREFIX: Final = "atl_"
@@ -254,7 +254,7 @@ class Accounts:
             created_at=now,
             expires_at=expires_at,
         )
-        await self._database.write(repository.add_key, key, fingerprint(secret))
+        await self._database.write(self._add_key, key, fingerprint(secret))
         return NewApiKey(key, secret)
 
     async def remove_key(self, owner: str, key_id: str) -> None:
@@ -364,7 +364,7 @@ class Accounts:
             agent=agent[:200],
             created_at=now,
             seen_at=now,
-            expires_at=now + SIGNED_IN,
+            expires_at=now + SESSION_LIFE,
         )
         await self._database.write(self._start, person, password_hash, session, fingerprint(token))
         return session
@@ -419,7 +419,7 @@ class Accounts:
             family_id=token.family_id,
             user_id=token.user_id,
             created_at=now,
-            expires_at=now + SIGNED_IN,
+            expires_at=now + SESSION_LIFE,
         )
         repository.use_refresh_token(tx, token.user_id, token_hash, token.used_at or now, fresh_hash)
         repository.add_refresh_token(tx, fresh)
@@ -467,6 +467,10 @@ class Accounts:
     def _end_all(self, tx: Transaction, owner: str, now: datetime, but: str) -> None:
         tx.then(self._memory.forget, owner)
         repository.end_sessions(tx, owner, now, but=but)
+
+    def _add_key(self, tx: Transaction, key: ApiKey, key_hash: str) -> None:
+        _somebody(repository.person_any(tx, key.user_id))
+        repository.add_key(tx, key, key_hash)
 
     def _remove_key(self, tx: Transaction, owner: str, key_id: str) -> bool:
         tx.then(self._memory.forget, owner)

@@ -5,8 +5,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from app.accounts.guards import signed_in
-from app.base.paging import Part
-from app.catalog.schemas import Model, ModelOut
+from app.catalog.schemas import ModelOut
 from app.catalog.service import Catalog
 from app.web import paging
 from app.web.openapi import BEARER, refusals
@@ -28,13 +27,7 @@ async def models(
 ) -> ModelList:
     """Filters by what a model makes (`output`) and takes (`input`), where it comes from, and words in its name."""
     found = catalog.search(output=output, input=input, provider=provider, q=q)
-    return ModelList.of(_part(found, paging.after(cursor), limit), ModelOut.of)
-
-
-def _part(models: list[Model], after: str | None, limit: int) -> Part[Model]:
-    start = next((place for place, model in enumerate(models, 1) if model.id == after), 0) if after else 0
-    items = models[start : start + limit]
-    return Part(items, len(models), items[-1].id if start + limit < len(models) else None)
+    return ModelList.of(paging.part_of(found, lambda model: model.id, paging.after(cursor), limit), ModelOut.of)
 
 
 routes = [Router("/api/v1", route_handlers=[models], guards=[signed_in], security=BEARER, tags=["Models"])]

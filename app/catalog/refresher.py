@@ -10,4 +10,4 @@ async def refresh(catalog: Catalog) -> None:
     """One turn: ask the providers and say what has changed."""
     changes = await catalog.refresh()
     if changes.added or changes.removed or changes.changed:
-        logger.info("catalogue", added=changes.added, removed=changes.removed, changed=changes.changed)
+        logger.info("catalogue", added=len(changes.added), removed=len(changes.removed), changed=len(changes.changed))

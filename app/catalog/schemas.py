@@ -1,5 +1,6 @@
 """The shapes of the catalogue."""
 
+from datetime import datetime
 from typing import Any, Self
 
 import msgspec
@@ -54,11 +55,12 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
-    """How many models the last refresh added, removed and changed."""
+    """The names of the models that a refresh added, removed and changed."""
 
-    added: int = 0
-    removed: int = 0
-    changed: int = 0
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    at: datetime | None = None
 
 
 class ModelOut(msgspec.Struct, frozen=True, kw_only=True):

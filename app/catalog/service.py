@@ -12,7 +12,7 @@ import jsonschema_rs
 import msgspec
 
 from app.base import clock, log
-from app.base.database import Database
+from app.base.database import Database, Transaction
 from app.base.errors import Invalid, Missing, Unready, Upstream
 from app.catalog import repository
 from app.catalog.schemas import Changes, Field, Model
@@ -32,6 +32,7 @@ class Catalog:
         self._providers = providers
         self._models: dict[str, Model] = {}
         self.filled = asyncio.Event()
+        self.last = Changes()
 
     async def load(self) -> None:
         """Take the written-down models into memory; done once at start."""
@@ -39,7 +40,7 @@ class Catalog:
 
     async def refresh(self) -> Changes:
         """Ask every provider what it offers. One that cannot be asked keeps the models it had, and is reported."""
-        changes = Changes()
+        changes = Changes(at=clock.now())
         failed: list[str] = []
         for name, provider in self._providers.items():
             try:
@@ -53,11 +54,26 @@ class Catalog:
                 added=changes.added + part.added,
                 removed=changes.removed + part.removed,
                 changed=changes.changed + part.changed,
+                at=changes.at,
             )
         self._keep(await self._database.read(repository.all_any))
         if failed and len(failed) == len(self._providers):
             raise Upstream("The provider's list of models could not be fetched. The last known one stays in use.")
+        self.last = changes
         return changes
+
+    def switch(self, tx: Transaction, id: str, enabled: bool) -> None:
+        """Inside the caller's transaction: offer a model to people, or no longer; Missing when there is none."""
+        if not repository.switch_any(tx, id, enabled):
+            raise Missing(f"There is no model {id[:100]!r}.")
+        tx.then(self._switched, id, enabled)
+
+    def known(self, id: str) -> Model:
+        """A model that is on offer, also one that is switched off, or Missing."""
+        model = self._models.get(id)
+        if model is None:
+            raise Missing(f"There is no model {id[:100]!r}.")
+        return model
 
     def find(self, id: str) -> Model:
         """A model that is on offer and switched on, or Missing."""
@@ -93,14 +109,15 @@ class Catalog:
         input: str | None = None,
         provider: str | None = None,
         q: str | None = None,
+        disabled: bool = False,
     ) -> list[Model]:
         """The models on offer that make `output`, take `input`, come from `provider`, and whose id, name or description
-        holds every word of `q`; by name."""
+        holds every word of `q`; by name. With `disabled` also those that are switched off."""
         words = (q or "").lower().split()
         return [
             model
             for model in self._models.values()
-            if model.enabled
+            if (model.enabled or disabled)
             and (output is None or output in model.output_modalities)
             and (input is None or input in model.input_modalities)
             and (provider is None or provider == model.provider)
@@ -147,7 +164,16 @@ class Catalog:
             await self._database.write(repository.put_any, added + changed, clock.now())
         if gone:
             await self._database.write(repository.mark_gone_any, gone, clock.now())
-        return Changes(added=len(added), removed=len(gone), changed=len(changed))
+        return Changes(
+            added=tuple(model.name for model in added),
+            removed=tuple(known[id].name for id in gone),
+            changed=tuple(model.name for model in changed),
+        )
+
+    def _switched(self, id: str, enabled: bool) -> None:
+        model = self._models.get(id)
+        if model is not None:
+            self._models[id] = msgspec.structs.replace(model, enabled=enabled)
 
     def _keep(self, models: list[Model]) -> None:
         self._models = {model.id: model for model in models if model.provider in self._providers}

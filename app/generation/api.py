@@ -1,7 +1,7 @@
 """Requests to make something, for programs."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -10,6 +10,7 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Body
+from litestar.response import Stream
 
 from app.accounts.guards import signed_in
 from app.base.errors import Invalid, Upstream
@@ -18,6 +19,8 @@ from app.generation.schemas import Wish
 from app.generation.service import Generation
 from app.jobs.schemas import Job, JobOut, Status
 from app.providers.contract import ErrorCode, Kind, Usage
+from app.web import events
+from app.web.events import UNCOMPRESSED
 from app.web.openapi import BEARER, refusals
 
 Program = Request[Any, Any, State]
@@ -55,7 +58,11 @@ TextBody = Annotated[
     dict[str, Any],
     _body(
         ["model", "prompt"],
-        {**_PROPERTIES, "system_prompt": {"type": "string", "description": "How the model should behave."}},
+        {
+            **_PROPERTIES,
+            "system_prompt": {"type": "string", "description": "How the model should behave."},
+            "stream": {"type": "boolean", "description": "Whether the words shall come as they are written."},
+        },
         {"model": "anthropic/claude-sonnet-4.5", "prompt": "Three names for a paper boat"},
         open=True,
     ),
@@ -99,15 +106,15 @@ class TextOut(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: str | None
 
 
-@post("/text", status_code=200, responses=refusals(400, 401, 502), summary="Write a text")
-async def text(request: Program, data: TextBody, generation: NamedDependency[Generation]) -> TextOut:
-    """Answers with the text itself."""
+@post("/text", status_code=200, responses=refusals(400, 401, 502), opt=UNCOMPRESSED, summary="Write a text")
+async def text(request: Program, data: TextBody, generation: NamedDependency[Generation]) -> Response[TextOut] | Stream:
+    """Answers with the text itself; with `stream: true` with server-sent events `data: {"delta": "…"}`, last the whole
+    answer and `data: [DONE]`."""
+    if data.pop("stream", None):
+        job, words = await generation.write(request.user.id, _wish(data))
+        return events.stream(_said(generation, job, words))
     job = await generation.make(request.user.id, Kind.TEXT, _wish(data), from_picture=False)
-    job = await generation.wait(job, TEXT_WAIT)
-    _check(job)
-    if job.status is not Status.COMPLETED:
-        raise Upstream("The provider has not answered yet; look at the job later.", details={"job_id": job.id})
-    return TextOut(id=job.id, model=job.model, text=job.text or "", usage=job.usage, cost_usd=usd(job.cost_nano))
+    return Response(await _written(generation, job))
 
 
 @post(
@@ -119,9 +126,7 @@ async def text(request: Program, data: TextBody, generation: NamedDependency[Gen
     },
     summary="Make pictures",
 )
-async def image(
-    request: Program, data: ImageBody, generation: NamedDependency[Generation]
-) -> Response[JobOut]:
+async def image(request: Program, data: ImageBody, generation: NamedDependency[Generation]) -> Response[JobOut]:
     """Waits for the pictures as long as `Prefer: wait=N` says (55 s by itself, at most 120), not at all with
     `Prefer: respond-async`."""
     job = await generation.make(request.user.id, Kind.IMAGE, _wish(data))
@@ -131,9 +136,7 @@ async def image(
 
 
 @post("/video", status_code=202, responses=refusals(400, 401), summary="Make a clip from words")
-async def video(
-    request: Program, data: VideoBody, generation: NamedDependency[Generation]
-) -> JobOut:
+async def video(request: Program, data: VideoBody, generation: NamedDependency[Generation]) -> JobOut:
     return JobOut.of(await generation.make(request.user.id, Kind.VIDEO, _wish(data), from_picture=False))
 
 
@@ -143,10 +146,28 @@ async def video(
     responses=refusals(400, 401, 404, 413, 415, 502),
     summary="Make a clip that starts from a picture",
 )
-async def video_from_image(
-    request: Program, data: PictureVideoBody, generation: NamedDependency[Generation]
-) -> JobOut:
+async def video_from_image(request: Program, data: PictureVideoBody, generation: NamedDependency[Generation]) -> JobOut:
     return JobOut.of(await generation.make(request.user.id, Kind.VIDEO, _wish(data), from_picture=True))
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """A piece of a text that is being written."""
+
+    delta: str
+
+
+async def _said(generation: Generation, job: Job, words: AsyncIterator[str]) -> AsyncIterator[Delta | TextOut]:
+    async for word in words:
+        yield Delta(word)
+    yield await _written(generation, job)
+
+
+async def _written(generation: Generation, job: Job) -> TextOut:
+    job = await generation.wait(job, TEXT_WAIT)
+    _check(job)
+    if job.status is not Status.COMPLETED:
+        raise Upstream("The provider has not answered yet; look at the job later.", details={"job_id": job.id})
+    return TextOut(id=job.id, model=job.model, text=job.text or "", usage=job.usage, cost_usd=usd(job.cost_nano))
 
 
 def wait_of(prefer: str) -> float:

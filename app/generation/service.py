@@ -44,12 +44,20 @@ class Generation:
     async def make(self, owner: str, kind: Kind, wish: Wish, *, from_picture: bool | None = None) -> Job:
         """Check the wish and accept it as a job. `from_picture` True asks for a picture, False takes none, None takes
         one when the model does. Invalid names every wrong field."""
+        return await self._jobs.enqueue(await self._job(owner, kind, wish, from_picture))
+
+    async def write(self, owner: str, wish: Wish) -> tuple[Job, AsyncIterator[str]]:
+        """The same for a text whose words are wanted as they come; it is accepted when the first one is asked for."""
+        job = await self._job(owner, Kind.TEXT, wish, from_picture=False)
+        return job, self._jobs.listen(job)
+
+    async def _job(self, owner: str, kind: Kind, wish: Wish, from_picture: bool | None) -> Job:
         model = self._catalog.choose(wish.model.strip(), kind)
         _check_prompt(wish, model, from_picture=bool(from_picture))
         _check_picture(wish, model, from_picture)
         params = self._catalog.check(model, wish.params)
         picture = await self._picture(owner, wish)
-        job = Job(
+        return Job(
             id=new_id(),
             owner_id=owner,
             kind=kind,
@@ -65,7 +73,6 @@ class Generation:
             input_asset_id=picture.id if picture else None,
             created_at=clock.now(),
         )
-        return await self._jobs.enqueue(job)
 
     async def wait(self, job: Job, seconds: float) -> Job:
         """The job once it has ended, or as it stands after that time."""

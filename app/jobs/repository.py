@@ -246,6 +246,95 @@ def mark_restored(tx: Transaction, owner: str, id: str) -> bool:
     return tx.value(sql, id, owner) is not None
 
 
+def find_any(tx: Transaction, id: str) -> Job | None:
+    row = tx.row(f"select {_COLUMNS} from jobs where id = $1 and deleted_at is null", id)
+    return _job(row) if row else None
+
+
+def newest_any(
+    tx: Transaction,
+    *,
+    kinds: Sequence[Kind],
+    statuses: Sequence[Status],
+    owners: Sequence[str] | None,
+    words: Sequence[str],
+    before: str | None,
+    limit: int,
+) -> list[Job]:
+    """Everybody's jobs, newest first; `owners` None means all people."""
+    where, parameters = _everybody(kinds, statuses, owners, words)
+    if before:
+        parameters.append(before)
+        where += f" and id < ${len(parameters)}"
+    parameters.append(limit)
+    sql = f"select {_COLUMNS} from jobs where {where} order by id desc limit ${len(parameters)}"
+    return [_job(row) for row in tx.rows(sql, *parameters)]
+
+
+def count_any(
+    tx: Transaction,
+    *,
+    kinds: Sequence[Kind],
+    statuses: Sequence[Status],
+    owners: Sequence[str] | None,
+    words: Sequence[str],
+) -> int:
+    where, parameters = _everybody(kinds, statuses, owners, words)
+    return int(tx.value(f"select count(*) from jobs where {where}", *parameters))
+
+
+def tally_any(tx: Transaction) -> list[Row]:
+    """Rows of status, how many there are, and the sum of the known costs, deleted jobs' costs too."""
+    return tx.rows(
+        "select status, cast(sum(case when deleted_at is null then 1 else 0 end) as bigint) as jobs,"
+        " cast(sum(cost_nano) as bigint) as cost from jobs group by status"
+    )
+
+
+def ended_before_any(
+    tx: Transaction, before: datetime, *, kinds: Sequence[Kind], statuses: Sequence[Status]
+) -> list[str]:
+    where, parameters = _everybody(kinds, statuses, None, ())
+    parameters.append(before)
+    rows = tx.rows(f"select id from jobs where {where} and ended_at < ${len(parameters)} order by id", *parameters)
+    return [row["id"] for row in rows]
+
+
+def erase_any(tx: Transaction, ids: Sequence[str], now: datetime) -> None:
+    """Of ended jobs nothing stays but that they were, how they ended, and what they cost."""
+    tx.execute("delete from job_events where job_id in (select unnest($1::text[]))", list(ids))
+    tx.execute(
+        "update jobs set prompt = '', system_prompt = null, params = '{}', text = null, error_detail = null,"
+        " deleted_at = coalesce(deleted_at, $2) where id in (select unnest($1::text[])) and ended_at is not null",
+        list(ids),
+        now,
+    )
+
+
+def unfinished(tx: Transaction, owner: str) -> list[Job]:
+    sql = f"select {_COLUMNS} from jobs where owner_id = $1 and status in ('queued', 'processing') order by id"
+    return [_job(row) for row in tx.rows(sql, owner)]
+
+
+def ids(tx: Transaction, owner: str) -> list[str]:
+    """Of all jobs, deleted ones too."""
+    return [row["id"] for row in tx.rows("select id from jobs where owner_id = $1", owner)]
+
+
+def _everybody(
+    kinds: Sequence[Kind], statuses: Sequence[Status], owners: Sequence[str] | None, words: Sequence[str]
+) -> tuple[str, list[Any]]:
+    where, parameters = "deleted_at is null", list[Any]()
+    if owners is not None:
+        parameters.append(list(owners))
+        where += " and owner_id in (select unnest($1::text[]))"
+    where += _among(kinds, statuses, parameters)
+    for word in words:
+        parameters.append(word.lower())
+        where += f" and strpos(lower(prompt), ${len(parameters)}) > 0"
+    return where, parameters
+
+
 def _changed(tx: Transaction, changes: str, state: str, owner: str, id: str, *parameters: Any) -> Job | None:
     row = tx.row(
         f"update jobs set {changes} where id = $1 and owner_id = $2 and status = '{state}' returning {_COLUMNS}",
@@ -257,13 +346,18 @@ def _changed(tx: Transaction, changes: str, state: str, owner: str, id: str, *pa
 
 
 def _where(owner: str, kinds: Sequence[Kind], statuses: Sequence[Status]) -> tuple[str, list[Any]]:
-    where, parameters = "owner_id = $1 and deleted_at is null", [owner]
-    named: list[Any] = [*parameters]
+    parameters: list[Any] = [owner]
+    return "owner_id = $1 and deleted_at is null" + _among(kinds, statuses, parameters), parameters
+
+
+def _among(kinds: Sequence[Kind], statuses: Sequence[Status], parameters: list[Any]) -> str:
+    """Further conditions; their values are added to `parameters`."""
+    where = ""
     for column, values in (("kind", kinds), ("status", statuses)):
         if values:
-            named.append([value.value for value in values])
-            where += f" and {column} in (select unnest(${len(named)}::text[]))"
-    return where, named
+            parameters.append([value.value for value in values])
+            where += f" and {column} in (select unnest(${len(parameters)}::text[]))"
+    return where
 
 
 def _json(value: object) -> str:

@@ -109,6 +109,13 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     spent_nano: int | None = None
 
 
+class Tally(msgspec.Struct, frozen=True):
+    """Everybody's jobs by state, and the sum of what is known of their costs."""
+
+    jobs: dict[str, int]
+    cost_nano: int | None
+
+
 class JobOut(msgspec.Struct, frozen=True, kw_only=True):
     """A job as programs see it: `progress` 0 to 100 or null, `cost_usd` a decimal string or null when unknown."""
 

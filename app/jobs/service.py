@@ -6,7 +6,7 @@ not cost a database read. This service is the only writer of the table, so the c
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -18,7 +18,7 @@ from app.base.errors import Conflict, Missing
 from app.base.paging import Part
 from app.base.secret import new_id
 from app.jobs import repository
-from app.jobs.schemas import Counts, Event, Job, Status
+from app.jobs.schemas import Counts, Event, Job, Status, Tally
 from app.library.schemas import Asset
 from app.library.service import Library
 from app.providers.contract import Again, Done, ErrorCode, Kind, Later, Never, Provider
@@ -45,15 +45,14 @@ class Jobs:
         self._pause = pause
         self._live: dict[str, Job] = {}
         self._ended: dict[str, asyncio.Event] = {}
+        self._heard: dict[str, asyncio.Queue[str | None]] = {}
         self.wake = asyncio.Event()
 
     # What people ask for
 
     async def enqueue(self, job: Job) -> Job:
         """Accept work: it is on disk when this returns, and starts at once."""
-        await self._database.write(_enqueue, job)
-        self._keep(job)
-        self.wake.set()
+        await self._database.write(self._enqueue, job)
         return job
 
     async def find(self, owner: str, id: str) -> Job:
@@ -117,6 +116,16 @@ class Jobs:
             job = await self.find(owner, id)
         return job
 
+    async def listen(self, job: Job) -> AsyncIterator[str]:
+        """Accept a text job and give its words as they come; ends with the job. Whoever stops listening stops nothing."""
+        words = self._heard[job.id] = asyncio.Queue()
+        try:
+            await self.enqueue(job)
+            while (word := await words.get()) is not None:
+                yield word
+        finally:
+            self._heard.pop(job.id, None)
+
     async def cancel(self, owner: str, id: str) -> Job:
         """Stop a job: at once when it waits or its provider cannot be told, otherwise as a wish the worker settles."""
         job = await self.find(owner, id)
@@ -124,13 +133,11 @@ class Jobs:
             raise Conflict(f"This job has already {_ENDED[job.status]}.")
         provider = self._providers.get(job.provider)
         if job.status is Status.PROCESSING and provider is not None and provider.can_cancel:
-            changed = await self._database.write(_wish_cancel, job)
+            changed = await self._database.write(self._wish_cancel, job)
         else:
-            changed = await self._database.write(_cancel, job)
+            changed = await self._database.write(self._cancel, job)
         if changed is None:  # it ended while we were asking
             return await self.cancel(owner, id)
-        self._keep(changed)
-        self.wake.set()
         return await self.find(owner, id)
 
     async def retry(self, owner: str, id: str) -> Job:
@@ -174,6 +181,73 @@ class Jobs:
             raise Missing("There is no such job to bring back.")
         return await self.find(owner, id)
 
+    # What an admin asks for
+
+    async def find_any(self, id: str, kinds: Sequence[Kind] = ()) -> Job:
+        """Anybody's job of one of these kinds (none named: of any), with its assets, or Missing."""
+        job = self._live.get(id) or await self._database.read(repository.find_any, id)
+        if job is None or (kinds and job.kind not in kinds):
+            raise Missing("There is no such job.")
+        return await self.find(job.owner_id, id)
+
+    async def newest_any(
+        self,
+        *,
+        kinds: Sequence[Kind] = (),
+        statuses: Sequence[Status] = (),
+        owners: Sequence[str] | None = None,
+        q: str = "",
+        before: str | None = None,
+        limit: int = 24,
+    ) -> Part[Job]:
+        """Everybody's jobs, newest first, without their assets; `owners` None means all people."""
+
+        def find(tx: Transaction) -> Part[Job]:
+            words = q.split()[:8]
+            found = repository.newest_any(
+                tx, kinds=kinds, statuses=statuses, owners=owners, words=words, before=before, limit=limit + 1
+            )
+            items = found[:limit]
+            total = repository.count_any(tx, kinds=kinds, statuses=statuses, owners=owners, words=words)
+            return Part(items, total, items[-1].id if len(found) > limit else None)
+
+        return await self._database.read(find)
+
+    async def tally_any(self) -> Tally:
+        rows = await self._database.read(repository.tally_any)
+        found = {row["status"]: row["jobs"] for row in rows}
+        costs = [row["cost"] for row in rows if row["cost"] is not None]
+        return Tally({status.value: found.get(status, 0) for status in Status}, sum(costs) if costs else None)
+
+    async def ended_before_any(
+        self, before: datetime, *, kinds: Sequence[Kind] = (), statuses: Sequence[Status] = ()
+    ) -> Sequence[str]:
+        """The ids of jobs that ended before that moment."""
+        return await self._database.read(repository.ended_before_any, before, kinds=kinds, statuses=statuses)
+
+    def overdue(self, kinds: Sequence[Kind] = ()) -> Sequence[Job]:
+        """Processing jobs that are past their deadline."""
+        return [
+            job
+            for job in self._live.values()
+            if job.status is Status.PROCESSING and self._overdue(job) and (not kinds or job.kind in kinds)
+        ]
+
+    async def time_out(self, job: Job) -> None:
+        """Give up on a job that is past its deadline."""
+        await self.fail(job, _TIMED_OUT)
+
+    def erase(self, tx: Transaction, ids: Sequence[str]) -> None:
+        """Inside the caller's transaction: ended jobs and what they made, for good; only what they cost stays."""
+        repository.erase_any(tx, ids, clock.now())
+        self._library.erase_of_jobs(tx, ids)
+
+    def forget_person(self, tx: Transaction, owner: str) -> None:
+        """Inside the caller's transaction: cancel what is unfinished, then erase it all."""
+        for job in repository.unfinished(tx, owner):
+            self._cancel(tx, job)
+        self.erase(tx, repository.ids(tx, owner))
+
     # What the worker asks for
 
     async def rescue(self) -> None:
@@ -187,10 +261,7 @@ class Jobs:
 
     async def claim(self, limit: int) -> Sequence[Job]:
         """Take due jobs into work, oldest first."""
-        jobs = await self._database.write(_claim, clock.now(), limit)
-        for job in jobs:
-            self._keep(job)
-        return jobs
+        return await self._database.write(self._claim, clock.now(), limit)
 
     def to_poll(self) -> Sequence[Job]:
         """Processing jobs with a ticket whose next look is due."""
@@ -214,6 +285,15 @@ class Jobs:
         """The unfinished job as it stands, None once it has ended."""
         return self._live.get(id)
 
+    def heard(self, job: Job) -> bool:
+        """Whether somebody listens to this job's words."""
+        return job.id in self._heard
+
+    def say(self, job: Job, word: str) -> None:
+        """Pass a piece of text on to whoever listens."""
+        if words := self._heard.get(job.id):
+            words.put_nowait(word)
+
     async def go_on(self, job: Job, later: Later) -> None:
         """It goes on upstream: the ticket is written down before anything else is done with it."""
         if self._overdue(job):
@@ -223,14 +303,11 @@ class Jobs:
         if (job.upstream_state, job.progress, job.ticket) == (later.state, later.progress, later.ticket):
             self._keep(msgspec.structs.replace(job, due=clock.after(pause)))  # nothing new: no write
             return
-        self._settle(job, await self._database.write(_go_on, job, later, clock.after(pause)))
+        await self._database.write(self._go_on, job, later, clock.after(pause))
 
     async def complete(self, job: Job, done: Done, assets: Sequence[Asset]) -> None:
         """It is done and its files are stored: job and assets are written together."""
-        changed = await self._database.write(self._complete, job, done, assets)
-        if changed is None and done.cost_nano is not None:
-            await self._database.write(repository.settle_late, job.owner_id, job.id, done.cost_nano)
-        self._settle(job, changed)
+        await self._database.write(self._complete, job, done, assets)
 
     async def again(self, job: Job, again: Again) -> None:
         """It did not happen: try anew after a while, or give up after the last attempt."""
@@ -239,35 +316,42 @@ class Jobs:
             return
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (job.attempts - 1)) * random.uniform(0.8, 1.2)
         due = clock.after(max(wait, again.wait or 0))
-        self._settle(job, await self._database.write(_again, job, again, due))
-        self.wake.set()
+        await self._database.write(self._again, job, again, due)
 
     async def fail(self, job: Job, never: Never) -> None:
-        changed = await self._database.write(_fail, job, never)
+        await self._database.write(self._fail, job, never)
         logger.info("job failed", job=job.id, code=never.code.value, detail=never.detail[:500])
-        self._settle(job, changed)
 
     def _overdue(self, job: Job) -> bool:
         return job.started_at is not None and clock.now() > job.started_at + timedelta(seconds=self._timeout)
 
-    def _settle(self, old: Job, changed: Job | None) -> None:
-        """Keep what was written; None means that somebody else had ended the job before."""
+    def _settle(self, tx: Transaction, job: Job, changed: Job | None) -> Job | None:
+        """Keep what is being written once it is; None means that somebody else had ended the job before."""
         if changed is not None:
-            self._keep(changed)
-        elif (live := self._live.get(old.id)) is not None and live.status is old.status:
-            self._forget(old.id)
+            tx.then(self._keep, changed)
+        else:
+            tx.then(self._let_go, job)
+        return changed
+
+    def _let_go(self, job: Job) -> None:
+        live = self._live.get(job.id)
+        if live is not None and live.status is job.status:
+            self._forget(job.id)
 
     def _keep(self, job: Job) -> None:
         if job.final:
             self._forget(job.id)
         else:
             self._live[job.id] = job
+        self.wake.set()
 
     def _forget(self, id: str) -> None:
         self._live.pop(id, None)
         ended = self._ended.pop(id, None)
         if ended is not None:
             ended.set()
+        if words := self._heard.get(id):
+            words.put_nowait(None)
 
     def _find(self, tx: Transaction, owner: str, id: str) -> Job | None:
         job = repository.find(tx, owner, id)
@@ -291,6 +375,47 @@ class Jobs:
         assets = self._library.of_jobs(tx, owner, [job.id for job in jobs])
         return [msgspec.structs.replace(job, assets=tuple(assets[job.id])) if job.id in assets else job for job in jobs]
 
+    def _delete(self, tx: Transaction, owner: str, id: str) -> Job | None:
+        now = clock.now()
+        job = repository.mark_deleted(tx, owner, id, now)
+        if job is not None:
+            self._library.delete_with_job(tx, owner, id, now)
+        return job
+
+    def _restore(self, tx: Transaction, owner: str, id: str) -> bool:
+        job = repository.find_deleted(tx, owner, id)
+        if job is None or job.deleted_at is None or job.deleted_at < clock.now() - UNDO:
+            return False
+        self._library.restore_with_job(tx, owner, id, job.deleted_at)
+        return repository.mark_restored(tx, owner, id)
+
+    def _enqueue(self, tx: Transaction, job: Job) -> None:
+        repository.add(tx, job.owner_id, job)
+        repository.note(tx, job.owner_id, job.id, job.created_at, "queued")
+        tx.then(self._keep, job)
+
+    def _claim(self, tx: Transaction, now: datetime, limit: int) -> Sequence[Job]:
+        jobs = repository.claim_any(tx, now, limit)
+        for job in jobs:
+            repository.note(tx, job.owner_id, job.id, now, "started", f"attempt {job.attempts}")
+            tx.then(self._keep, job)
+        return jobs
+
+    def _go_on(self, tx: Transaction, job: Job, later: Later, due: datetime) -> Job | None:
+        changed = repository.put_ticket(
+            tx, job.owner_id, job.id, later.ticket, state=later.state, progress=later.progress, due=due
+        )
+        if changed is not None and (job.ticket is None or job.upstream_state != later.state):
+            what = "submitted" if job.ticket is None else "polled"
+            repository.note(tx, job.owner_id, job.id, clock.now(), what, later.state)
+        return self._settle(tx, job, changed)
+
+    def _again(self, tx: Transaction, job: Job, again: Again, due: datetime) -> Job | None:
+        changed = repository.put_back(tx, job.owner_id, job.id, due)
+        if changed is not None:
+            repository.note(tx, job.owner_id, job.id, clock.now(), "put off", again.message)
+        return self._settle(tx, job, changed)
+
     def _complete(self, tx: Transaction, job: Job, done: Done, assets: Sequence[Asset]) -> Job | None:
         now = clock.now()
         changed = repository.complete(
@@ -306,21 +431,41 @@ class Jobs:
         if changed is not None:
             self._library.add(tx, job.owner_id, assets)
             repository.note(tx, job.owner_id, job.id, now, "completed")
-        return changed
+        elif done.cost_nano is not None:
+            repository.settle_late(tx, job.owner_id, job.id, done.cost_nano)
+        return self._settle(tx, job, changed)
 
-    def _delete(self, tx: Transaction, owner: str, id: str) -> Job | None:
+    def _fail(self, tx: Transaction, job: Job, never: Never) -> Job | None:
         now = clock.now()
-        job = repository.mark_deleted(tx, owner, id, now)
-        if job is not None:
-            self._library.delete_with_job(tx, owner, id, now)
-        return job
+        changed = repository.fail(
+            tx,
+            job.owner_id,
+            job.id,
+            now,
+            code=never.code,
+            message=never.message,
+            detail=never.detail,
+            text=never.text,
+            cost_nano=never.cost_nano,
+        )
+        if changed is not None:
+            repository.note(tx, job.owner_id, job.id, now, "failed", never.message)
+        elif never.cost_nano is not None:
+            repository.settle_late(tx, job.owner_id, job.id, never.cost_nano)
+        return self._settle(tx, job, changed)
 
-    def _restore(self, tx: Transaction, owner: str, id: str) -> bool:
-        job = repository.find_deleted(tx, owner, id)
-        if job is None or job.deleted_at is None or job.deleted_at < clock.now() - UNDO:
-            return False
-        self._library.restore_with_job(tx, owner, id, job.deleted_at)
-        return repository.mark_restored(tx, owner, id)
+    def _cancel(self, tx: Transaction, job: Job) -> Job | None:
+        now = clock.now()
+        changed = repository.cancel(tx, job.owner_id, job.id, now)
+        if changed is not None:
+            repository.note(tx, job.owner_id, job.id, now, "cancelled")
+        return self._settle(tx, job, changed)
+
+    def _wish_cancel(self, tx: Transaction, job: Job) -> Job | None:
+        changed = repository.wish_cancel(tx, job.owner_id, job.id)
+        if changed is not None:
+            repository.note(tx, job.owner_id, job.id, clock.now(), "cancel asked")
+        return self._settle(tx, job, changed)
 
 
 _RESUMED = (ErrorCode.STORAGE_FULL, ErrorCode.TIMED_OUT)
@@ -333,65 +478,3 @@ _UNKNOWN = Never(
 _TIMED_OUT = Never(
     code=ErrorCode.TIMED_OUT, message="The provider did not finish in time. Try again, or choose another model."
 )
-
-
-def _enqueue(tx: Transaction, job: Job) -> None:
-    repository.add(tx, job.owner_id, job)
-    repository.note(tx, job.owner_id, job.id, job.created_at, "queued")
-
-
-def _claim(tx: Transaction, now: datetime, limit: int) -> list[Job]:
-    jobs = repository.claim_any(tx, now, limit)
-    for job in jobs:
-        repository.note(tx, job.owner_id, job.id, now, "started", f"attempt {job.attempts}")
-    return jobs
-
-
-def _go_on(tx: Transaction, job: Job, later: Later, due: datetime) -> Job | None:
-    changed = repository.put_ticket(
-        tx, job.owner_id, job.id, later.ticket, state=later.state, progress=later.progress, due=due
-    )
-    if changed is not None and (job.ticket is None or job.upstream_state != later.state):
-        what = "submitted" if job.ticket is None else "polled"
-        repository.note(tx, job.owner_id, job.id, clock.now(), what, later.state)
-    return changed
-
-
-def _again(tx: Transaction, job: Job, again: Again, due: datetime) -> Job | None:
-    changed = repository.put_back(tx, job.owner_id, job.id, due)
-    if changed is not None:
-        repository.note(tx, job.owner_id, job.id, clock.now(), "put off", again.message)
-    return changed
-
-
-def _fail(tx: Transaction, job: Job, never: Never) -> Job | None:
-    now = clock.now()
-    changed = repository.fail(
-        tx,
-        job.owner_id,
-        job.id,
-        now,
-        code=never.code,
-        message=never.message,
-        detail=never.detail,
-        text=never.text,
-        cost_nano=never.cost_nano,
-    )
-    if changed is not None:
-        repository.note(tx, job.owner_id, job.id, now, "failed", never.message)
-    return changed
-
-
-def _cancel(tx: Transaction, job: Job) -> Job | None:
-    now = clock.now()
-    changed = repository.cancel(tx, job.owner_id, job.id, now)
-    if changed is not None:
-        repository.note(tx, job.owner_id, job.id, now, "cancelled")
-    return changed
-
-
-def _wish_cancel(tx: Transaction, job: Job) -> Job | None:
-    changed = repository.wish_cancel(tx, job.owner_id, job.id)
-    if changed is not None:
-        repository.note(tx, job.owner_id, job.id, clock.now(), "cancel asked")
-    return changed

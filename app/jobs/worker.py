@@ -15,8 +15,10 @@ from app.jobs.service import Jobs
 from app.library.service import Library
 from app.providers.contract import (
     Again,
+    Chunk,
     Done,
     ErrorCode,
+    Failure,
     Kind,
     Later,
     Message,
@@ -115,10 +117,37 @@ class Worker:
         async with self._files.folder() as folder:
             try:
                 with writing():
-                    outcome = await provider.submit(request, folder)
+                    if self._jobs.heard(job):
+                        outcome = await self._write(job, provider, request)
+                    else:
+                        outcome = await provider.submit(request, folder)
             except Full:
                 outcome = _full(job, None)
             await self._settle(job, outcome)
+
+    async def _write(self, job: Job, provider: Provider, request: Request) -> Outcome:
+        """A text that somebody listens to, passed on piece by piece."""
+        pieces: list[str] = []
+        closing = Chunk()
+        try:
+            async for chunk in provider.stream(request):
+                if chunk.delta:
+                    pieces.append(chunk.delta)
+                    self._jobs.say(job, chunk.delta)
+                if chunk.finish_reason or chunk.usage or chunk.cost_nano is not None:
+                    closing = chunk
+        except Failure as failure:
+            ending = failure.outcome
+            if not pieces:
+                return ending
+            # What was said cannot be unsaid, so there is no second attempt; it stays with the job.
+            return Never(code=ending.code, message=ending.message, text="".join(pieces), detail=ending.detail)
+        return Done(
+            text="".join(pieces),
+            usage=closing.usage,
+            cost_nano=closing.cost_nano,
+            generation_id=closing.generation_id,
+        )
 
     async def _poll(self, job: Job) -> None:
         provider = self._providers.get(job.provider)

@@ -84,9 +84,10 @@ def mark_deleted(tx: Transaction, owner: str, id: str, now: datetime) -> bool:
     return tx.value(sql, id, owner, now) is not None
 
 
-def mark_restored(tx: Transaction, owner: str, id: str) -> bool:
-    sql = "update assets set deleted_at = null where id = $1 and owner_id = $2 and deleted_at is not null returning id"
-    return tx.value(sql, id, owner) is not None
+def mark_restored(tx: Transaction, owner: str, id: str, since: datetime) -> bool:
+    """Undo a deletion that is not older than `since`."""
+    sql = "update assets set deleted_at = null where id = $1 and owner_id = $2 and deleted_at >= $3 returning id"
+    return tx.value(sql, id, owner, since) is not None
 
 
 def mark_deleted_with_job(tx: Transaction, owner: str, job_id: str, now: datetime) -> None:
@@ -106,6 +107,16 @@ def mark_restored_with_job(tx: Transaction, owner: str, job_id: str, deleted_at:
         owner,
         deleted_at,
     )
+
+
+def erase_of_jobs_any(tx: Transaction, job_ids: list[str], long_ago: datetime) -> None:
+    """Mark what these jobs made as deleted so long ago that no undo reaches it."""
+    tx.execute("update assets set deleted_at = $2 where job_id in (select unnest($1::text[]))", job_ids, long_ago)
+
+
+def erase_all(tx: Transaction, owner: str, long_ago: datetime) -> None:
+    """Mark everything of the person as deleted so long ago that no undo reaches it."""
+    tx.execute("update assets set deleted_at = $2, prompt = '', name = null where owner_id = $1", owner, long_ago)
 
 
 def swept_any(tx: Transaction, before: datetime) -> list[str]:

@@ -101,7 +101,7 @@ class Library:
         return asset
 
     async def restore(self, owner: str, id: str) -> Asset:
-        if not await self._database.write(repository.mark_restored, owner, id):
+        if not await self._database.write(repository.mark_restored, owner, id, clock.now() - UNDO):
             raise Missing("There is no such file to bring back.")
         return await self.find(owner, id)
 
@@ -146,6 +146,14 @@ class Library:
     def restore_with_job(self, tx: Transaction, owner: str, job_id: str, deleted_at: datetime) -> None:
         repository.mark_restored_with_job(tx, owner, job_id, deleted_at)
 
+    def erase_of_jobs(self, tx: Transaction, job_ids: Sequence[str]) -> None:
+        """What these jobs made goes with the next sweep; there is no undo."""
+        repository.erase_of_jobs_any(tx, list(job_ids), clock.now() - 2 * UNDO)
+
+    def forget_person(self, tx: Transaction, owner: str) -> None:
+        """Everything of the person goes with the next sweep; there is no undo."""
+        repository.erase_all(tx, owner, clock.now() - 2 * UNDO)
+
     # Housekeeping
 
     async def sweep(self) -> None:
@@ -174,7 +182,9 @@ class Library:
         except Refused:
             raise _wrong_url("This address cannot be used: it must be a public http or https address.") from None
         except TooBig:
-            raise TooLarge(f"The picture at this address is larger than the {cap / 1e6:.1f} MB that are taken.") from None
+            raise TooLarge(
+                f"The picture at this address is larger than the {cap / 1e6:.1f} MB that are taken."
+            ) from None
         except ClientError:
             raise _wrong_url("The picture could not be fetched from this address.") from None
         if answer.status != 200:

@@ -27,6 +27,7 @@ THUMBNAIL = 640  # pixels, the longest side
 MAX_FRAMES = 1000
 _FRAME_BUDGET = 5  # an animation may have so many times the pixels of the largest still, over all its frames
 _MAX_SCANS = 100  # a progressive JPEG has about ten; each one costs the decoder the whole picture
+_LONGEST = {Format.JPEG: 65_500, Format.WEBP: 16_383}  # pixels a side that can be written; some that are read have more
 _ORIENTATION = 0x0112
 _PIECE = 256 * 1024
 _MEGA = 1_000_000
@@ -42,12 +43,12 @@ def inspect(path: Path, form: Format, max_pixels: int) -> Facts:
 
 
 def clean(path: Path, form: Format, max_pixels: int, folder: Path) -> tuple[Path, Facts]:
-    """The (first) picture drawn anew, with nothing else from the file: upright, in sRGB. JPEG stays JPEG, WebP stays WebP,
-    everything else becomes PNG. Raises WrongType, TooLarge and Full."""
+    """The (first) picture drawn anew, with nothing else from the file: upright, in sRGB. JPEG stays JPEG, WebP stays WebP
+    (where it can be so large), everything else becomes PNG. Raises WrongType, TooLarge and Full."""
     with _opened(path, form, max_pixels) as image, _decoding(form):
         drawn = _bare(_upright(_first_frame(image, form, max_pixels)))
-    becomes = form if form in (Format.JPEG, Format.WEBP) else Format.PNG
-    return _save(drawn, becomes, folder)
+    stays = max(drawn.size) <= _LONGEST.get(form, 0)
+    return _save(drawn, form if stays else Format.PNG, folder)
 
 
 def thumbnail(path: Path, form: Format, max_pixels: int, folder: Path) -> tuple[Path, int, int]:

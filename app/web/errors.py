@@ -4,6 +4,7 @@ Programs get the contract's envelope, people a page, htmx a fragment. Who asks i
 `/health` and `/metrics` are for programs.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -53,6 +54,8 @@ TITLES = {
     502: "The provider did not answer well",
     503: "Not ready",
 }
+
+_KEYED = re.compile(r"Object (missing required|contains unknown) field `([^`]+)`")
 
 AnyRequest = Request[Any, Any, State]
 logger = log.get("web")
@@ -132,8 +135,18 @@ def _invalid(error: ValidationException) -> Problem:
     fields: dict[str, str] = {}
     for item in error.extra if isinstance(error.extra, list) else []:
         if isinstance(item, Mapping):
-            fields[str(item.get("key") or "body")] = str(item.get("message", "is not valid"))
+            field, message = _field(str(item.get("key") or "data"), str(item.get("message", "is not valid")))
+            fields[field] = message
     return Problem("VALIDATION_ERROR", "The request is not valid.", {"fields": fields} if fields else {})
+
+
+def _field(key: str, message: str) -> tuple[str, str]:
+    """The field that a message of msgspec is about. Litestar calls the whole body `data`."""
+    if found := _KEYED.match(message):
+        return found[2], "is needed" if found[1].startswith("missing") else "is not known here"
+    if key != "data":
+        return key, message
+    return "body", "is needed" if message == "'data'" else message
 
 
 def _bug(request: AnyRequest, error: Exception) -> Response[Any]:

@@ -2,8 +2,10 @@
 
 import base64
 import binascii
+import inspect
 from collections.abc import Callable
-from typing import Annotated, Generic, Self, TypeVar
+from types import GenericAlias
+from typing import Annotated, Generic, Self, TypeVar, get_args, get_origin
 
 import msgspec
 from litestar.params import QueryParameter
@@ -25,6 +27,13 @@ class Page(msgspec.Struct, Generic[T], kw_only=True):
     items: list[T]
     total: Annotated[int, msgspec.Meta(description="How many there are in all.")]
     next: Annotated[str | None, msgspec.Meta(description="The `cursor` of the next page; null on the last one.")]
+
+    def __init_subclass__(cls) -> None:
+        """Repeat in the subclass what its items are: the API's document does not look for it in the base."""
+        super().__init_subclass__()
+        for base in getattr(cls, "__orig_bases__", ()):
+            if get_origin(base) is Page:
+                cls.__annotations__ = {**inspect.get_annotations(cls), "items": GenericAlias(list, get_args(base))}
 
     @classmethod
     def of(cls, part: Part[S], show: Callable[[S], T]) -> Self:
@@ -53,3 +62,10 @@ def after(given: str | None) -> str | None:
 def _odd() -> Invalid:
     message = "is not a cursor of this list"
     return Invalid(f"The cursor {message}.", fields={"cursor": message})
+
+
+def part_of(found: list[T], key: Callable[[T], str], after: str | None, limit: int) -> Part[T]:
+    """A stretch of a list that stands in memory whole, after the item with that key; from the start when it has gone."""
+    start = next((place for place, item in enumerate(found, 1) if key(item) == after), 0) if after else 0
+    items = found[start : start + limit]
+    return Part(items, len(found), key(items[-1]) if start + limit < len(found) else None)

@@ -24,7 +24,7 @@ document.addEventListener("htmx:error", ({ detail: { ctx } }) => {
 
 document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
   if (!polls(ctx)) return;
-  if (ctx.response.status >= 400) return failed(ctx);
+  if (ctx.response.status >= 500 || ctx.response.status === 429) return failed(ctx);
   failing.delete(ctx.sourceElement.id);
   document.querySelector(`[data-lost="${ctx.sourceElement.id}"]`)?.remove();
 });

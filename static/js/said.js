@@ -43,9 +43,9 @@ document.addEventListener("htmx:after:swap", (event) => {
   const changed = ctx.request.method !== "GET";
   scan(changed);
   if (ctx.response?.status === 400) {
-    const wrong = document.querySelector('#create [aria-invalid="true"], #create [role="alert"]');
-    for (let it = wrong?.closest("details"); it; it = it.parentElement.closest("details")) it.open = true;
-    wrong?.focus();
+    const wrong = document.querySelectorAll('#create [aria-invalid="true"]');
+    for (const it of wrong) for (let box = it.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
+    wrong[0]?.focus();
     say(document.querySelector("#create .error")?.textContent.trim() ?? "");
   } else if (document.activeElement === document.body) {
     const place = changed ? ctx.sourceElement.closest?.('[id][tabindex="-1"]') : null;
@@ -66,4 +66,6 @@ document.addEventListener("click", (event) => {
   event.target.closest("[data-dismiss]")?.parentElement.remove();
 });
 
+const told = notice.querySelector("p"); // what the page says once after a change
+if (told) setTimeout(() => told.remove(), 8000);
 scan(false);

@@ -1,5 +1,6 @@
 """A small studio with accounts and nothing else: the real database, the real routes, a clock that tests move."""
 
+import functools
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -148,16 +149,16 @@ async def accounts_over(folder: Path, clock: Clock, passwords: Passwords | None 
     )
 
 
-@asynccontextmanager
-async def studio_in(folder: Path, *, passwords: Passwords | None = None, **settings: str) -> AsyncIterator[Studio]:
-    clock = Clock()
-    accounts = await accounts_over(folder, clock, passwords, **settings)
-    app = Litestar(
+@functools.cache
+def program() -> Litestar:
+    """Built once, because that takes longer than most tests; `state.accounts` is the studio's of the running test."""
+    state = State({"accounts": None})
+    return Litestar(
         [*api.routes, *pages.routes, who, desk, picture, metrics],
         middleware=[Identify()],
         exception_handlers=HANDLERS,
-        dependencies={"accounts": Provide(lambda: accounts, sync_to_thread=False)},
-        state=State({"accounts": accounts}),
+        dependencies={"accounts": Provide(lambda state: state.accounts, sync_to_thread=False)},
+        state=state,
         openapi_config=OpenAPIConfig(
             "Atelier",
             "1",
@@ -167,6 +168,14 @@ async def studio_in(folder: Path, *, passwords: Passwords | None = None, **setti
         ),
         logging_config=None,
     )
+
+
+@asynccontextmanager
+async def studio_in(folder: Path, *, passwords: Passwords | None = None, **settings: str) -> AsyncIterator[Studio]:
+    clock = Clock()
+    accounts = await accounts_over(folder, clock, passwords, **settings)
+    app = program()
+    app.state.accounts = accounts
     studio = Studio(accounts._database, accounts, app, clock, accounts.settings.https)
     try:
         yield studio

@@ -15,10 +15,10 @@ ROUTES = {
     ("put", "/api/v1/users/me"): {200, 400, 401, 409, 413},
     ("get", "/api/v1/users/me/keys"): {200, 400, 401},
     ("post", "/api/v1/users/me/keys"): {201, 400, 401, 413},
-    ("delete", "/api/v1/users/me/keys/{key_id}"): {204, 401, 404},
+    ("delete", "/api/v1/users/me/keys/{key_id}"): {204, 400, 401, 404},
     ("get", "/api/v1/users/me/sessions"): {200, 400, 401},
     ("delete", "/api/v1/users/me/sessions"): {204, 401},
-    ("delete", "/api/v1/users/me/sessions/{session_id}"): {204, 401, 404},
+    ("delete", "/api/v1/users/me/sessions/{session_id}"): {204, 400, 401, 404},
     ("get", "/api/v1/users"): {200, 400, 401, 403},
     ("put", "/api/v1/users/{user_id}/role"): {200, 400, 401, 403, 404, 409, 413},
     ("put", "/api/v1/users/{user_id}/active"): {200, 400, 401, 403, 404, 409, 413},
@@ -62,6 +62,10 @@ async def test_the_shapes_have_names_of_their_own_and_say_what_is_taken(document
     schemas = document["components"]["schemas"]
     assert {"Users", "Keys", "Sessions", "UserOut", "Envelope"} <= set(schemas)
     assert all("." not in name for name in schemas)
+    assert schemas["Users"]["properties"]["items"] == {
+        "type": "array",
+        "items": {"$ref": "#/components/schemas/UserOut"},
+    }
     password = schemas["Registration"]["properties"]["password"]
     assert (password["minLength"], password["maxLength"]) == (8, 128)
     assert password["examples"]

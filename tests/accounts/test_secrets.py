@@ -1,7 +1,9 @@
 """No password, token or key is ever shown: not in a log, not in a repr, not in an error."""
 
 import inspect
+import io
 import json
+import sys
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -16,11 +18,13 @@ from .studio import PASSWORD, Studio
 
 
 @pytest.fixture
-def written(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
+def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
     """What the program logs, as it logs when nobody watches."""
+    lines, before = io.StringIO(), structlog.get_config()
+    monkeypatch.setattr(sys, "stderr", lines)
     log.start(human=False)
-    yield lambda: capsys.readouterr().err
-    structlog.reset_defaults()
+    yield lines.getvalue
+    structlog.configure(**before)
 
 
 async def test_no_log_line_of_a_whole_visit_holds_a_secret(studio: Studio, written: Callable[[], str]) -> None:

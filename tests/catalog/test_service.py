@@ -93,11 +93,12 @@ async def test_a_refresh_says_what_came_went_and_changed(catalog: Catalog, shelf
     cheaper = msgspec.structs.replace(VEO, pricing={"per_second": "0.20"})
     shelf.on_offer = [cheaper, Offer(id="acme/new", name="New")]
     changes = await catalog.refresh()
-    assert (changes.added, changes.removed, changes.changed) == (1, 1, 1)
+    assert (changes.added, changes.removed, changes.changed) == (("New",), ("Words",), ("Veo 3.1",))
     assert catalog.find("google/veo-3.1").pricing == {"per_second": "0.20"}
     with pytest.raises(Missing):
         catalog.find("acme/words")
-    assert (await catalog.refresh()) == type(changes)()
+    again = await catalog.refresh()
+    assert (again.added, again.removed, again.changed) == ((), (), ())
 
 
 async def test_a_model_that_comes_back_is_there_again(catalog: Catalog, shelf: Shelf) -> None:
@@ -207,3 +208,21 @@ async def test_a_model_that_does_not_make_it_is_told_so(catalog: Catalog) -> Non
 async def test_before_the_first_list_has_come_it_says_so(database: Database) -> None:
     with pytest.raises(Unready, match="still being fetched"):
         _catalog(database, Shelf()).choose("google/veo-3.1", Kind.VIDEO)
+
+
+async def test_a_model_that_is_switched_off_is_not_on_offer_and_stays_off_over_a_refresh_and_a_restart(
+    database: Database, catalog: Catalog, shelf: Shelf
+) -> None:
+    await database.write(catalog.switch, "acme/words", False)
+    again = _catalog(database, shelf)
+    await again.load()
+    for one in (catalog, again):
+        await one.refresh()
+        with pytest.raises(Missing):
+            one.find("acme/words")
+        assert [model.id for model in one.search()] == ["google/veo-3.1"]
+        assert len(one.search(disabled=True)) == 2
+    await database.write(catalog.switch, "acme/words", True)
+    assert catalog.find("acme/words").enabled
+    with pytest.raises(Missing):
+        await database.write(catalog.switch, "acme/nothing", False)

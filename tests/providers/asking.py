@@ -15,17 +15,11 @@ from app.providers.openrouter import OpenRouter, Patience
 from tests.providers.fake_upstream import Upstream
 
 KEY = "sk-or-v1-very-secret-0123456789abcdef"
-QUICK = Patience(
-    text_idle=0.4,
-    text=0.8,
-    stream=3,
-    image=0.6,
-    video=0.6,
-    poll=0.6,
-    catalogue=0.6,
-    download=2,
-    between_downloads=0.01,
+CALM = Patience(
+    text_idle=20, text=20, stream=20, image=20, video=20, poll=20, catalogue=20, download=20, between_downloads=0.01
 )
+# For an upstream that stays silent: short, and so never for one that should answer.
+HASTY = Patience(text_idle=0.3, text=20, stream=20, image=1, video=1, poll=1, catalogue=1, download=1)
 
 
 def png(colour: str = "teal") -> bytes:
@@ -41,16 +35,16 @@ MP4 = b"\x00\x00\x00\x18ftypmp42" + b"clip" * 100
 
 
 @asynccontextmanager
-async def provider(upstream: Upstream, **settings: Any) -> AsyncIterator[OpenRouter]:
+async def provider(upstream: Upstream, key: str = KEY, **settings: Any) -> AsyncIterator[OpenRouter]:
     client = Client([upstream.base_url])
     named: dict[str, Any] = {
         "max_image_bytes": 1_000_000,
         "max_video_bytes": 1_000_000,
         "is_openrouter": True,
-        "patience": QUICK,
+        "patience": CALM,
         **settings,
     }
-    yield OpenRouter(client, upstream.base_url, KEY, **named)
+    yield OpenRouter(client, upstream.base_url, key, **named)
     await client.aclose()
 
 

@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import jsonschema_rs
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.base.errors import Upstream as UpstreamError
 from app.providers.contract import Offer
-from tests.providers.asking import KEY, provider
+from app.providers.openrouter import catalogue
+from tests.providers.asking import HASTY, KEY, provider
 from tests.providers.fake_upstream import Reply, Silence, Upstream, error, js, plain
 
 MODELS = "/api/v1/models"
@@ -191,7 +195,7 @@ class TestTheThreeCatalogues:
         for one in (MODELS, IMAGE_MODELS, VIDEO_MODELS):
             upstream.on("GET", one, listed(row()))
         upstream.on("GET", path, reply)
-        async with provider(upstream) as openrouter:
+        async with provider(upstream, patience=HASTY) as openrouter:
             with pytest.raises(UpstreamError, match="kept"):
                 await openrouter.offers()
 
@@ -265,6 +269,54 @@ class TestOddRows:
         }
         found = await offered(upstream, models=[row(pricing=told)])
         assert found["a/writer"].pricing == {"completion": "0.000002", "audio": "0.0000001"}
+
+
+NAMES = st.sampled_from(
+    [
+        "id",
+        "name",
+        "description",
+        "created",
+        "context_length",
+        "architecture",
+        "input_modalities",
+        "output_modalities",
+        "pricing",
+        "prompt",
+        "supported_parameters",
+        "type",
+        "values",
+        "min",
+        "max",
+        "n",
+        "size",
+        "seed",
+        "resolution",
+        "default_parameters",
+        "temperature",
+        "top_provider",
+        "max_completion_tokens",
+        "supported_durations",
+        "supported_frame_images",
+        "generate_audio",
+        "creativity",
+        "pricing_skus",
+    ]
+)
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5) | NAMES
+JSON = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=6))
+ROWS = st.dictionaries(NAMES, JSON, max_size=12)
+
+
+@given(row=ROWS, image=st.none() | ROWS, video=st.none() | ROWS)
+@settings(max_examples=300, deadline=None)
+def test_no_row_whatever_it_holds_breaks_the_list(
+    row: dict[str, Any], image: dict[str, Any] | None, video: dict[str, Any] | None
+) -> None:
+    offer = catalogue.offer("a/model", row, image, video)
+    if offer is not None:
+        jsonschema_rs.meta.validate(offer.parameters)
+        msgspec.json.encode(offer)
 
 
 class TestTheFormForText:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.providers.contract import Again, Done, ErrorCode, Media, Never, Picture, Usage
-from tests.providers.asking import B64, DATA_URL, KEY, PNG, a_text, an_image, contents, png, provider, the
+from tests.providers.asking import B64, DATA_URL, HASTY, KEY, PNG, a_text, an_image, contents, png, provider, the
 from tests.providers.fake_upstream import Recorded, Reply, Silence, Upstream, error, js, plain
 
 CHAT = "/api/v1/chat/completions"
@@ -420,7 +420,7 @@ class TestErrors:
         self, reply: Reply | Silence, route: str, path: str, upstream: Upstream, tmp_path: Path
     ) -> None:
         upstream.on("POST", path, reply)
-        async with provider(upstream) as openrouter:
+        async with provider(upstream, patience=HASTY) as openrouter:
             never = the(Never, await openrouter.submit(an_image(route=route), tmp_path))
         assert never.code is ErrorCode.OUTCOME_UNKNOWN
         assert len(upstream.requests) == 1

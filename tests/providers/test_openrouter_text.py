@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from app.providers.client import Client
+from app.providers.client import Answer, Client
 from app.providers.contract import Again, Chunk, Done, ErrorCode, Failure, Message, Never, Picture, Request, Usage
 from app.providers.openrouter import OpenRouter
-from tests.providers.asking import B64, KEY, PNG, QUICK, a_text, provider, the
+from app.providers.openrouter.chat import finished
+from tests.providers.asking import B64, CALM, HASTY, KEY, PNG, a_text, provider, the
 from tests.providers.fake_upstream import Reply, Silence, Upstream, error, js, plain, sse
 
 CHAT = "/api/v1/chat/completions"
@@ -138,6 +141,42 @@ class TestWhole:
         assert "Welcome" not in never.message
 
 
+NAMES = st.sampled_from(
+    [
+        "choices",
+        "message",
+        "content",
+        "refusal",
+        "images",
+        "image_url",
+        "url",
+        "type",
+        "text",
+        "finish_reason",
+        "error",
+        "code",
+        "metadata",
+        "delta",
+        "usage",
+        "cost",
+        "prompt_tokens",
+        "id",
+        "data",
+        "b64_json",
+        "reasons",
+        "status",
+    ]
+)
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5) | NAMES
+JSON = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=6))
+
+
+@given(body=JSON, status=st.sampled_from([200, 200, 200, 400, 402, 403, 429, 502]))
+@settings(max_examples=300, deadline=None)
+def test_no_answer_whatever_it_holds_breaks_the_program(body: Any, status: int) -> None:
+    assert isinstance(finished(Answer(status=status, headers={}, body=body), ""), (Done, Again, Never))
+
+
 class TestErrors:
     """The table of the fact sheet, as far as it concerns text."""
 
@@ -245,7 +284,7 @@ class TestErrors:
     async def test_an_unreachable_provider_was_sent_nothing(self, tmp_path: Path) -> None:
         base = "http://127.0.0.1:9/api/v1"
         client = Client([base])
-        openrouter = OpenRouter(client, base, KEY, max_image_bytes=1, max_video_bytes=1, patience=QUICK)
+        openrouter = OpenRouter(client, base, KEY, max_image_bytes=1, max_video_bytes=1, patience=CALM)
         again = the(Again, await openrouter.submit(a_text(), tmp_path))
         assert again.code is ErrorCode.PROVIDER_UNREACHABLE
         await client.aclose()
@@ -255,7 +294,7 @@ class TestErrors:
         self, reply: Reply | Silence, upstream: Upstream, tmp_path: Path
     ) -> None:
         upstream.on("POST", CHAT, reply)
-        async with provider(upstream) as openrouter:
+        async with provider(upstream, patience=HASTY) as openrouter:
             never = the(Never, await openrouter.submit(a_text(), tmp_path))
         assert never.code is ErrorCode.OUTCOME_UNKNOWN
         upstream.only("POST", CHAT)
@@ -263,10 +302,11 @@ class TestErrors:
     async def test_a_provider_that_quotes_the_key_does_not_get_it_into_our_records(
         self, upstream: Upstream, tmp_path: Path
     ) -> None:
-        upstream.on("POST", CHAT, error(401, f"Incorrect API key provided: {KEY}"))
-        async with provider(upstream) as openrouter:
+        key = "a-key-without-any-known-beginning"
+        upstream.on("POST", CHAT, error(401, f"Incorrect API key provided: '{key}'."))
+        async with provider(upstream, key) as openrouter:
             never = the(Never, await openrouter.submit(a_text(), tmp_path))
-            assert KEY not in repr(never) + repr(openrouter)
+            assert key not in repr(never) + repr(openrouter)
         assert "Incorrect API key" in never.detail
 
     async def test_what_is_kept_of_a_long_error_is_short(self, upstream: Upstream, tmp_path: Path) -> None:
@@ -325,6 +365,12 @@ class TestStreamed:
                 usage=Usage(3, 5, 8), cost_nano=120_000, finish_reason="length", generation_id="gen-1"
             )
 
+    async def test_figures_that_come_before_the_last_chunk_are_kept(self, upstream: Upstream) -> None:
+        upstream.on("POST", CHAT, sse(chunk("Hi", usage=USAGE), chunk(None, "stop")))
+        async with provider(upstream) as openrouter:
+            last = (await streamed(openrouter))[-1]
+        assert (last.cost_nano, last.usage) == (120_000, Usage(3, 5, 8))
+
     async def test_a_chunk_of_megabytes_is_read(self, upstream: Upstream) -> None:
         upstream.on("POST", CHAT, sse(chunk("x" * 3_000_000), chunk(None, "stop")))
         async with provider(upstream) as openrouter:
@@ -382,7 +428,7 @@ class TestStreamed:
 
     async def test_a_stream_that_falls_silent_is_timed_out(self, upstream: Upstream) -> None:
         upstream.on("POST", CHAT, sse(chunk("Half"), done=False, ending="hang"))
-        async with provider(upstream) as openrouter:
+        async with provider(upstream, patience=HASTY) as openrouter:
             told, outcome = await broken(openrouter)
         assert (told, outcome.code) == ("Half", ErrorCode.TIMED_OUT)
 
@@ -425,7 +471,7 @@ class TestStreamed:
         self, reply: Reply | Silence, kind: type[Again] | type[Never], code: ErrorCode, upstream: Upstream
     ) -> None:
         upstream.on("POST", CHAT, reply)
-        async with provider(upstream) as openrouter:
+        async with provider(upstream, patience=HASTY) as openrouter:
             told, outcome = await broken(openrouter)
         assert (told, type(outcome), outcome.code) == ("", kind, code)
         upstream.only("POST", CHAT)
@@ -447,7 +493,7 @@ class TestStreamed:
 
     async def test_cancelling_the_reader_hangs_up_at_once(self, upstream: Upstream) -> None:
         upstream.on("POST", CHAT, sse(chunk("Hi"), done=False, ending="hang"))
-        async with provider(upstream, patience=None) as openrouter:
+        async with provider(upstream) as openrouter:
             reading = asyncio.create_task(streamed(openrouter))
             await asyncio.sleep(0.2)
             reading.cancel()

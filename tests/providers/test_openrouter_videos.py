@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.providers.client import Client
 from app.providers.contract import Again, Done, ErrorCode, Later, Media, Never, Outcome, Picture, Ticket
 from app.providers.openrouter import OpenRouter
-from tests.providers.asking import DATA_URL, KEY, MP4, PNG, QUICK, a_video, contents, provider, the
+from tests.providers.asking import CALM, DATA_URL, HASTY, KEY, MP4, PNG, a_video, contents, provider, the
 from tests.providers.fake_upstream import Recorded, Reply, Silence, Upstream, error, js, plain
 
 VIDEOS = "/api/v1/videos"
@@ -93,7 +94,7 @@ class TestSubmit:
             later = the(Later, await openrouter.submit(a_video(), tmp_path))
         assert later.ticket == Ticket(ID, None)
 
-    @pytest.mark.parametrize("identifier", [None, "", "  ", ".", "..", [], {}, True])
+    @pytest.mark.parametrize("identifier", [None, "", "  ", ".", "..", [], {}, True, "x" * 501])
     async def test_a_clip_without_an_id_may_have_been_taken_on(
         self, identifier: Any, upstream: Upstream, tmp_path: Path
     ) -> None:
@@ -135,14 +136,14 @@ class TestSubmit:
         self, reply: Reply | Silence, upstream: Upstream, tmp_path: Path
     ) -> None:
         upstream.on("POST", VIDEOS, reply)
-        async with provider(upstream) as openrouter:
+        async with provider(upstream, patience=HASTY) as openrouter:
             assert the(Never, await openrouter.submit(a_video(), tmp_path)).code is ErrorCode.OUTCOME_UNKNOWN
         upstream.only("POST", VIDEOS)
 
     async def test_an_unreachable_provider_was_handed_nothing(self, tmp_path: Path) -> None:
         base = "http://127.0.0.1:9/api/v1"
         client = Client([base])
-        openrouter = OpenRouter(client, base, KEY, max_image_bytes=1, max_video_bytes=1, patience=QUICK)
+        openrouter = OpenRouter(client, base, KEY, max_image_bytes=1, max_video_bytes=1, patience=CALM)
         assert the(Again, await openrouter.submit(a_video(), tmp_path)).code is ErrorCode.PROVIDER_UNREACHABLE
         await client.aclose()
 
@@ -181,7 +182,7 @@ class TestPoll:
         upstream.on("GET", "/proxy/api/v1/videos/x", state("in_progress"))
         base = f"{upstream.origin}/proxy/api/v1"
         client = Client([base])
-        openrouter = OpenRouter(client, base, KEY, max_image_bytes=1, max_video_bytes=1, patience=QUICK)
+        openrouter = OpenRouter(client, base, KEY, max_image_bytes=1, max_video_bytes=1, patience=CALM)
         later = the(Later, await openrouter.poll(Ticket("x", f"{upstream.origin}/api/v1/videos/x"), tmp_path))
         assert later.state == "in_progress"
         await client.aclose()
@@ -211,7 +212,7 @@ class TestPoll:
         self, reply: Reply | Silence, upstream: Upstream, tmp_path: Path
     ) -> None:
         upstream.on("GET", POLL, reply)
-        assert the(Later, await polled(upstream, tmp_path)).ticket == TICKET
+        assert the(Later, await polled(upstream, tmp_path, patience=HASTY)).ticket == TICKET
 
     @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"7", b"null", b'"completed"', b"{}", b'{"status":7}'])
     async def test_a_poll_that_makes_no_sense_does_not_fail_the_clip(
@@ -231,6 +232,28 @@ class TestPoll:
             for _ in range(4):
                 assert the(Later, await openrouter.poll(TICKET, tmp_path)).state == "missing"
             assert the(Never, await openrouter.poll(TICKET, tmp_path)).code is ErrorCode.PROVIDER_EXPIRED
+
+    async def test_a_provider_in_trouble_is_logged_once_and_once_when_it_has_healed(
+        self, upstream: Upstream, tmp_path: Path
+    ) -> None:
+        upstream.on("GET", POLL, *[error(503)] * 3, Silence("reset"), *[state("pending")] * 3, error(401))
+        async with provider(upstream) as openrouter:
+            with capture_logs() as lines:
+                for _ in range(8):
+                    the(Later, await openrouter.poll(TICKET, tmp_path))
+        assert [line["event"] for line in lines] == [
+            "polls are not answered",
+            "polls are answered again",
+            "polls are not answered",
+        ]
+
+    async def test_a_state_that_is_not_known_is_logged_once(self, upstream: Upstream, tmp_path: Path) -> None:
+        upstream.on("GET", POLL, state("dreaming"))
+        async with provider(upstream) as openrouter:
+            with capture_logs() as lines:
+                for _ in range(3):
+                    the(Later, await openrouter.poll(TICKET, tmp_path))
+        assert [line["state"] for line in lines] == ["dreaming"]
 
     async def test_polls_of_one_clip_do_not_count_for_another(self, upstream: Upstream, tmp_path: Path) -> None:
         async with provider(upstream) as openrouter:

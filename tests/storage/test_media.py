@@ -255,6 +255,13 @@ def test_a_clip_of_another_size_has_a_thumbnail_of_640_pixels(tmp_path: Path, fo
     assert difference(opened(made), drawing((640, 360))) < 12
 
 
+def test_an_animation_too_wide_for_a_webp_still_becomes_a_png(tmp_path: Path, folder: Path) -> None:
+    data = bytearray(samples.animated("WEBP"))
+    data[24:27] = (16_384 - 1).to_bytes(3, "little")
+    path, facts = media.clean(at(tmp_path, bytes(data)), folder)
+    assert (facts.mime, opened(path).size) == ("image/png", (16_384, 64))
+
+
 @pytest.mark.parametrize("form", ["mp4", "webm"])
 def test_a_clip_that_begins_in_black_is_shown_by_a_later_frame(tmp_path: Path, folder: Path, form: str) -> None:
     path = at(tmp_path, clip(form, black=12))

@@ -4,11 +4,13 @@
 the program adds to the environment (there it appends a content hash).
 """
 
+import functools
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import jinja2
+
 from app.accounts.schemas import Role, User
 from app.base.clock import now
 from app.catalog.schemas import Field, Model
@@ -29,6 +31,7 @@ def static(path: str) -> str:
     return f"/static/{path}"
 
 
+@functools.cache
 def environment() -> jinja2.Environment:
     jinja = real_environment()
     jinja.globals["static"] = static
@@ -453,7 +456,7 @@ ASSETS = [it for n in range(18) for it in ((clip(n), picture(n)) if n % 4 == 1 e
 UPLOADED = picture(
     30, origin=Origin.UPLOADED, job_id=None, name="harbour_at_dawn_" + UNBROKEN + ".jpg", thumbnail_key=None
 )
-BARE_CLIP = clip(2, duration=None, thumbnail_key=None, job_id=None)
+BARE_CLIP = clip(31, duration=None, thumbnail_key=None, job_id=None)
 MISSING = {
     "status": 404,
     "title": "There is nothing here",
@@ -619,7 +622,7 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "clip": page(asset=clip(1), job=CLIP, path="/library/clip-1"),
         "without words": page(asset=clip(3), job=ANIMATED, path="/library/clip-3"),
         "uploaded": page(asset=UPLOADED, job=None, path="/library/picture-30"),
-        "bare clip": page(asset=BARE_CLIP, job=None, path="/library/clip-2"),
+        "bare clip": page(asset=BARE_CLIP, job=None, path="/library/clip-31"),
         "endless": page(asset=picture(1), job=ENDLESS, path="/library/picture-1"),
     },
     "home/dashboard.html": {

@@ -36,8 +36,8 @@ async def offers(api: Api) -> Sequence[Offer]:
         _log.warning("the catalogue cannot be had", problem=str(problem))
         raise Upstream(_NOT_HAD) from problem
     every = dict.fromkeys([*models, *images, *videos])
-    found = (_offer(model, models.get(model, {}), images.get(model), videos.get(model)) for model in every)
-    made = [offer for offer in found if offer is not None]
+    found = (offer(model, models.get(model, {}), images.get(model), videos.get(model)) for model in every)
+    made = [one for one in found if one is not None]
     if not made:  # a list without any model is a fault upstream, and believing it would empty the studio
         raise Upstream(_NOT_HAD)
     return made
@@ -76,7 +76,7 @@ def _rows(api: Api, answer: Answer, url: str) -> dict[str, Row]:
     return found
 
 
-def _offer(model: str, row: Row, image: Row | None, video: Row | None) -> Offer | None:
+def offer(model: str, row: Row, image: Row | None, video: Row | None) -> Offer | None:
     """One model as offered; None when it makes nothing that is made here, or when its rows make no sense."""
     try:
         return _joined(model, row, image, video)

@@ -26,6 +26,8 @@ _FRAMES = ("first_frame", "last_frame")
 _RUNNING = ("pending", "in_progress")
 _MISSING_LIMIT = 5  # polls answered 404 in a row; just after the submit a few are normal
 _MOST_CLIPS = 10
+_LONGEST_ID = 500
+_LONGEST_STATE = 100
 _ODD_ID = re.compile(r"\.{1,2}|\s*")
 
 _FAILED = "The provider could not make this clip. Change the request, or choose another model."
@@ -43,6 +45,8 @@ class Videos:
         self._api = api
         self._max_bytes = max_bytes
         self._missing: dict[str, int] = {}  # ticket -> polls answered 404 in a row
+        self._troubled = False  # polls bring nothing at present: said once, not at every poll of every clip
+        self._odd: set[str] = set()  # states that were met and are not known, each said once
 
     async def submit(self, request: Request) -> Outcome:
         content = await asyncio.to_thread(_body, request)
@@ -61,13 +65,13 @@ class Videos:
             return Never(code=ErrorCode.OUTCOME_UNKNOWN, message=failures.UNKNOWN, detail=detail)
         polling_url = text(body.get("polling_url"))
         ticket = Ticket(id=identifier, polling_url=self._api.own(polling_url) if polling_url else None)
-        return Later(ticket=ticket, state=text(body.get("status")) or "pending")
+        return Later(ticket=ticket, state=text(body.get("status"))[:_LONGEST_STATE] or "pending")
 
     async def poll(self, ticket: Ticket, folder: Path) -> Outcome:
         try:
             answer = await self._ask(ticket)
         except ClientError as problem:
-            _log.warning("a poll was not answered", ticket=ticket.id, problem=str(problem))
+            self._trouble(ticket, str(problem))
             return Later(ticket=ticket, state="unanswered")
         outcome = await self._outcome(ticket, answer, folder)
         if not (isinstance(outcome, Later) and outcome.state == "missing"):
@@ -87,7 +91,8 @@ class Videos:
     async def _outcome(self, ticket: Ticket, answer: Answer, folder: Path) -> Outcome:
         if answer.status != 200 or not isinstance(answer.body, dict):
             return self._unknown(ticket, answer)
-        state = text(answer.body.get("status"))
+        self._healed()
+        state = text(answer.body.get("status"))[:_LONGEST_STATE]
         cost = cost_nano(answer.body)
         detail = self._api.detail(f"{state}: {failures.message_of(answer)}")
         if state == "completed":
@@ -98,7 +103,8 @@ class Videos:
             return Never(code=ErrorCode.PROVIDER_FAILED, message=_CANCELLED, cost_nano=cost, detail=detail)
         if state == "expired":
             return Never(code=ErrorCode.PROVIDER_EXPIRED, message=failures.EXPIRED, cost_nano=cost, detail=detail)
-        if state not in _RUNNING:
+        if state not in _RUNNING and state not in self._odd:
+            self._odd.add(state)
             _log.warning("a clip is in a state that is not known", ticket=ticket.id, state=state)
         progress = whole(answer.body.get("progress"))
         return Later(
@@ -117,8 +123,18 @@ class Videos:
         if answer.status == 404:
             self._missing[ticket.id] = self._missing.get(ticket.id, 0) + 1
             return gone if self._missing[ticket.id] >= _MISSING_LIMIT else Later(ticket=ticket, state="missing")
-        _log.warning("a poll brought nothing", ticket=ticket.id, answer=detail)
+        self._trouble(ticket, detail)
         return Later(ticket=ticket, state="unanswered", wait=failures.retry_after(answer.headers))
+
+    def _trouble(self, ticket: Ticket, problem: str) -> None:
+        if not self._troubled:
+            _log.warning("polls are not answered", ticket=ticket.id, problem=problem)
+        self._troubled = True
+
+    def _healed(self) -> None:
+        if self._troubled:
+            _log.info("polls are answered again")
+        self._troubled = False
 
 
 class _Fetch:
@@ -218,4 +234,4 @@ def _body(request: Request) -> bytes:
 def _identifier(value: Any) -> str | None:
     """The job's id as text. What could be taken for a folder in a path is no id."""
     identifier = str(value) if whole(value) is not None else text(value)
-    return None if _ODD_ID.fullmatch(identifier) else identifier
+    return None if _ODD_ID.fullmatch(identifier) or len(identifier) > _LONGEST_ID else identifier

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from tests.providers.simulator.caller import FILMMAKER, PAINTER, STREAMING_PAINTER, WRITER, Caller
+from tests.providers.simulator.caller import PAINTER, STREAMING_PAINTER, WRITER, Caller
 
 NONSENSE: tuple[Any, ...] = (
-    *(None, 0, -1, 1.5, 10**30, True, "", "x", "1:0", "nan:1", "9" * 400, [], {}, [[]], [{}], {"a": {}}),
-    *([None], {"url": 3}, [{"type": "image_url"}], [{"type": "image_url", "image_url": "x"}]),
+    *(None, -1, 1.5, 10**18, True, "x", "1:0", [], {"a": {}}, [[]], [None]),
+    *({"url": 3}, [{"type": "image_url", "image_url": "x", "frame_type": "first_frame"}]),
     [{"type": "image_url", "image_url": {"url": {}}, "frame_type": "first_frame"}],
 )
 
@@ -16,8 +16,8 @@ CHAT = {"model": WRITER, "messages": [{"role": "user", "content": "hello"}]}
 # A model that answers in words draws nothing, and a clip is not filmed until it is fetched: nonsense costs no time here.
 IMAGE = {"model": PAINTER, "prompt": "[words-only]"}
 OLD = {"model": STREAMING_PAINTER, "prompt": "[words-only] [generations]"}
-VIDEO = {"model": FILMMAKER, "prompt": "hello"}
-FREE_VIDEO = {"model": "alibaba/wan-2.6", "prompt": "hello"}
+# This model constrains next to nothing.
+VIDEO = {"model": "alibaba/wan-2.6", "prompt": "hello"}
 
 FIELDS = {
     "/chat/completions": (
@@ -41,10 +41,8 @@ FIELDS = {
     [
         ("/chat/completions", CHAT),
         ("/images", IMAGE),
-        ("/images", {**IMAGE, "model": STREAMING_PAINTER}),
         ("/images/generations", OLD),
         ("/videos", VIDEO),
-        ("/videos", FREE_VIDEO),
     ],
 )
 def test_no_value_of_any_field_breaks_it(sim: Caller, path: str, body: dict[str, Any]) -> None:

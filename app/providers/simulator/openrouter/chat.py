@@ -98,8 +98,8 @@ def _messages(body: Body) -> list[Body]:
 def _kind(model: Model, body: Body) -> Kind:
     """Whether words or pictures are wanted. The wrong set of modalities finds no endpoint, as at the real service."""
     wanted = body.get("modalities") or ["text"]
-    if not isinstance(wanted, list):
-        raise bad("modalities: expected a list")
+    if not isinstance(wanted, list) or not all(isinstance(one, str) for one in wanted):
+        raise bad("modalities: expected a list of words")
     offered = set(model.outputs) & {"text", "image"}
     if set(wanted) == offered or (set(wanted) == {"text"} and "text" in offered):
         return "image" if "image" in wanted else "text"

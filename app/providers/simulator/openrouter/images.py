@@ -13,7 +13,7 @@ from litestar.types import ASGIApp
 from app.providers.simulator import sizes, wire, words
 from app.providers.simulator.faults import asked, without
 from app.providers.simulator.memory import Job
-from app.providers.simulator.openrouter.catalogue import Descriptor, ImageAbility, Model, span
+from app.providers.simulator.openrouter.catalogue import Descriptor, ImageAbility, Model
 from app.providers.simulator.openrouter.chat import GARBLED, NOT_A_PICTURE, PICTURE_TOKENS
 from app.providers.simulator.openrouter.errors import Refusal, bad, missing
 from app.providers.simulator.openrouter.gate import (
@@ -68,15 +68,17 @@ async def generations(request: Plain, stage: NamedDependency[Stage]) -> ASGIApp:
     if "generations" not in asked(prompt, "image"):
         raise missing("Not Found")
     model = model_for(body, "images")
-    if body.get("n") is not None:
-        _check(model, "n", body["n"], span(1, 10))
+    ability = _ability(model)
+    for name in ability.parameters:
+        if body.get(name) is not None:
+            _check(model, name, body[name], ability.parameters[name])
     _size(body)
     ask = await admit(
         stage, endpoint="/images/generations", kind="image", model=model, prompt=prompt, body=body, digest=digest
     )
     if not isinstance(ask, Ask):
         return ask
-    return await _answer(stage, ask, _ability(model))
+    return await _answer(stage, ask, ability)
 
 
 HANDLERS = [images, generations]
@@ -145,7 +147,7 @@ def _size(body: Body) -> tuple[int, int]:
 
 
 def _count(ask: Ask) -> int:
-    return int(ask.body.get("n") or 1)
+    return 0 if "words-only" in ask.faults else int(ask.body.get("n") or 1)
 
 
 # What is answered
@@ -176,8 +178,6 @@ async def _answer(stage: Stage, ask: Ask, ability: ImageAbility) -> ASGIApp:
         head = f'{{"created":{int(ask.created)},"data":[{{"b64_json":"'.encode()
         return wire.Streamed(wire.endless(head, b"A" * 64, b'"}]}'), wire.JSON)
     drawn = [await stage.draw(_draw, stage, ask, place) for place in range(_count(ask))]
-    if "words-only" in ask.faults:
-        drawn = []
     job = _job(ask, ability, len(drawn))
     await settle(stage, job)
     whole = wire.json_answer(
@@ -211,7 +211,7 @@ async def _events(stage: Stage, ask: Ask, ability: ImageAbility) -> AsyncIterato
         return
     if "cut" in ask.faults:
         return
-    count = 0 if "words-only" in ask.faults else _count(ask)
+    count = _count(ask)
     if not count:
         yield wire.event(
             {"type": "image_generation.text_chunk", "phase": "content", "text": words.describe(without(ask.prompt))}
@@ -280,7 +280,7 @@ def _reference_urls(body: Body) -> list[str]:
 
 def _job(ask: Ask, ability: ImageAbility, count: int) -> Job:
     width, height = _size(ask.body)
-    cost = ability.per_picture * count * QUALITY.get(ask.body.get("quality") or "auto", 1.0)
+    cost = ability.per_picture * count * QUALITY.get(str(ask.body.get("quality") or "auto"), 1.0)
     cost = round(cost * max(1.0, width * height / 1024**2 / 2), 6)
     prompt_tokens, drawn = words.tokens_of(ask.prompt), PICTURE_TOKENS * count
     usage = {

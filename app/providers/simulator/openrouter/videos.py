@@ -70,7 +70,7 @@ async def submit(request: Plain, stage: NamedDependency[Stage]) -> ASGIApp:
     video = _ability(model)
     prompt = _prompt(body, video)
     _check(body, video)
-    await stage.draw(_check_pictures, stage, body)
+    await stage.disk(_check_pictures, stage, body)
     ask = await admit(stage, endpoint="/videos", kind="video", model=model, prompt=prompt, body=body, digest=digest)
     if not isinstance(ask, Ask):
         return ask
@@ -148,7 +148,8 @@ def _parts(body: Body, name: str) -> list[Body]:
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         raise bad(f"{name}: expected a list of typed parts, not bare text")
     for part in parts:
-        if part.get("type") == "image_url" and not isinstance((part.get("image_url") or {}).get("url"), str):
+        image = part.get("image_url")
+        if part.get("type") == "image_url" and not (isinstance(image, dict) and isinstance(image.get("url"), str)):
             raise bad(f"{name}: image_url needs a url")
     return parts
 

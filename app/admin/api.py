@@ -1,0 +1,354 @@
+"""Administration, for programs. Deleting a person stands here too, because it reaches into every feature."""
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Request, Router, delete, get, post, put
+from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+
+from app.accounts.guards import SignedIn
+from app.accounts.guards import admin as admins
+from app.accounts.schemas import Role
+from app.admin.schemas import DatabaseHealth, OwnedJob
+from app.admin.service import Admin
+from app.audit.schemas import Action, Actor, Entry
+from app.base.errors import Invalid
+from app.base.money import usd
+from app.catalog.schemas import Model, ModelOut
+from app.jobs.schemas import JobOut, Status
+from app.providers.contract import Kind
+from app.web import paging
+from app.web.moments import Moment, shown
+from app.web.openapi import BEARER, refusals
+
+Words = Annotated[str, QueryParameter(description="Words of the prompt, name or email.", max_length=200)]
+VIDEOS: Final = (Kind.VIDEO,)
+
+
+class StatsOut(msgspec.Struct, kw_only=True):
+    """People by role, refresh tokens by state, jobs by state, and what everything cost as far as it is known."""
+
+    users: dict[str, int]
+    tokens: dict[str, int]
+    jobs: dict[str, int]
+    cost_usd: str | None
+
+
+class LoopOut(msgspec.Struct, kw_only=True):
+    """A loop of the background; `broken` names what broke it since its last beat."""
+
+    name: str
+    last_beat: Moment
+    alive: bool
+    broken: str | None
+
+
+class DiskOut(msgspec.Struct, kw_only=True):
+    stored_bytes: int
+    free_bytes: int
+
+
+class HealthOut(msgspec.Struct, kw_only=True):
+    loops: list[LoopOut]
+    disk: DiskOut
+    versions: dict[str, str]
+
+
+class Deleted(msgspec.Struct):
+    """How many were deleted, or would be."""
+
+    deleted: int
+
+
+class Failed(msgspec.Struct):
+    """How many were marked as failed."""
+
+    failed: int
+
+
+class Refreshed(msgspec.Struct):
+    """How many models came, went and changed."""
+
+    added: int
+    removed: int
+    changed: int
+
+
+class OwnedJobOut(JobOut, frozen=True, kw_only=True):
+    """A job and whose it is; `user_email` is null once the person is gone."""
+
+    user_email: str | None
+
+
+class OwnedJobs(paging.Page[OwnedJobOut]):
+    """Everybody's jobs, newest first."""
+
+
+class AdminModelOut(ModelOut, frozen=True, kw_only=True):
+    """A cached model; `enabled` tells whether people may use it."""
+
+    enabled: bool
+
+
+class AdminModels(paging.Page[AdminModelOut]):
+    """All cached models, by name."""
+
+
+class EntryOut(msgspec.Struct, kw_only=True):
+    """One line of the audit log."""
+
+    id: str
+    happened_at: Moment
+    actor_id: str | None
+    actor_email: str
+    action: Action
+    subject: str
+    note: str
+
+
+class Entries(paging.Page[EntryOut]):
+    """The audit log, newest first."""
+
+
+class RoleIn(msgspec.Struct, forbid_unknown_fields=True):
+    role: Role
+
+
+class ActiveIn(msgspec.Struct, forbid_unknown_fields=True):
+    is_active: bool
+
+
+class EnabledIn(msgspec.Struct, forbid_unknown_fields=True):
+    enabled: bool
+
+
+class PurgeIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Ended jobs that ended longer ago than that. A dry run only counts."""
+
+    older_than_days: int
+    statuses: list[Status] = []
+    dry_run: bool = False
+
+
+@get("/stats", responses=refusals(401, 403), summary="Everything in figures")
+async def stats(admin: NamedDependency[Admin]) -> StatsOut:
+    found = await admin.stats()
+    return StatsOut(users=found.users, tokens=found.tokens, jobs=found.jobs, cost_usd=usd(found.cost_nano))
+
+
+@get("/health", responses=refusals(401, 403), summary="Loops, disk and versions")
+async def health(request: Request[Any, Any, State], admin: NamedDependency[Admin]) -> HealthOut:
+    beats = request.app.state.background.beats()
+    disk = await admin.disk()
+    return HealthOut(
+        loops=[
+            LoopOut(name=beat.name, last_beat=shown(beat.last), alive=beat.alive, broken=beat.broken) for beat in beats
+        ],
+        disk=DiskOut(stored_bytes=disk.stored, free_bytes=disk.free),
+        versions=dict(admin.versions()),
+    )
+
+
+@get("/health/db", responses=refusals(401, 403), summary="Whether the database answers")
+async def database_health(admin: NamedDependency[Admin]) -> DatabaseHealth:
+    return await admin.database_health()
+
+
+@post("/tokens/purge", status_code=200, responses=refusals(401, 403), summary="Delete dead refresh tokens")
+async def purge_tokens(request: SignedIn, admin: NamedDependency[Admin]) -> Deleted:
+    return Deleted(await admin.purge_tokens(actor(request)))
+
+
+@get("/jobs", responses=refusals(400, 401, 403), summary="Everybody's jobs")
+async def jobs(
+    admin: NamedDependency[Admin],
+    kind: FromQuery[Kind | None] = None,
+    status: FromQuery[str | None] = None,
+    user: Words = "",
+    q: Words = "",
+    limit: paging.Limit = paging.DEFAULT,
+    cursor: paging.Cursor = None,
+) -> OwnedJobs:
+    part = await admin.jobs(
+        kinds=[kind] if kind else (),
+        statuses=statuses(status),
+        user=user,
+        q=q,
+        before=paging.after(cursor),
+        limit=limit,
+    )
+    return OwnedJobs.of(part, owned)
+
+
+@get("/videos", responses=refusals(400, 401, 403), summary="Everybody's clip jobs")
+async def videos(
+    admin: NamedDependency[Admin],
+    status: FromQuery[str | None] = None,
+    user: Words = "",
+    q: Words = "",
+    limit: paging.Limit = paging.DEFAULT,
+    cursor: paging.Cursor = None,
+) -> OwnedJobs:
+    part = await admin.jobs(
+        kinds=VIDEOS, statuses=statuses(status), user=user, q=q, before=paging.after(cursor), limit=limit
+    )
+    return OwnedJobs.of(part, owned)
+
+
+@post(
+    ["/videos/{id:str}/cancel", "/jobs/{id:str}/cancel"],
+    status_code=200,
+    responses=refusals(401, 403, 404, 409),
+    summary="Cancel anybody's job",
+)
+async def cancel(request: SignedIn, id: FromPath[str], admin: NamedDependency[Admin]) -> OwnedJobOut:
+    return owned(await admin.cancel(actor(request), id, named(request)))
+
+
+@post(
+    ["/videos/{id:str}/retry", "/jobs/{id:str}/retry"],
+    responses=refusals(401, 403, 404, 409),
+    summary="Try anybody's failed or cancelled job again",
+)
+async def retry(request: SignedIn, id: FromPath[str], admin: NamedDependency[Admin]) -> OwnedJobOut:
+    """The new job belongs to the same person."""
+    return owned(await admin.retry(actor(request), id, named(request)))
+
+
+@delete(
+    ["/videos/{id:str}", "/jobs/{id:str}"],
+    responses=refusals(401, 403, 404),
+    summary="Delete anybody's job for good",
+)
+async def remove(request: SignedIn, id: FromPath[str], admin: NamedDependency[Admin]) -> None:
+    """What it made goes too; what it cost stays counted."""
+    await admin.delete(actor(request), id, named(request))
+
+
+@post(
+    ["/videos/purge", "/jobs/purge"],
+    status_code=200,
+    responses=refusals(400, 401, 403),
+    summary="Delete old ended jobs for good",
+)
+async def purge(request: SignedIn, data: JSONBody[PurgeIn], admin: NamedDependency[Admin]) -> Deleted:
+    deleted = await admin.purge(
+        actor(request), data.older_than_days, statuses=data.statuses, kinds=named(request), dry_run=data.dry_run
+    )
+    return Deleted(deleted)
+
+
+@post(
+    ["/videos/timed-out", "/jobs/timed-out"],
+    status_code=200,
+    responses=refusals(401, 403),
+    summary="Fail processing jobs that are past their deadline",
+)
+async def time_out(request: SignedIn, admin: NamedDependency[Admin]) -> Failed:
+    return Failed(await admin.time_out(actor(request), named(request)))
+
+
+@get("/models", responses=refusals(400, 401, 403), summary="All cached models")
+async def models(
+    admin: NamedDependency[Admin],
+    q: Words = "",
+    limit: paging.Limit = paging.DEFAULT,
+    cursor: paging.Cursor = None,
+) -> AdminModels:
+    found = list(admin.models(q))
+    return AdminModels.of(paging.part_of(found, lambda model: model.id, paging.after(cursor), limit), of_model)
+
+
+@put("/models/{id:path}", responses=refusals(400, 401, 403, 404), summary="Offer a model to people, or no longer")
+async def switch_model(
+    request: SignedIn, id: FromPath[str], data: JSONBody[EnabledIn], admin: NamedDependency[Admin]
+) -> AdminModelOut:
+    """Ids hold slashes: `/admin/models/google/veo-3.1`, or with the slash as `%2F`."""
+    return of_model(await admin.switch_model(actor(request), id.removeprefix("/"), data.enabled))
+
+
+@post("/models/refresh", status_code=200, responses=refusals(401, 403, 502), summary="Ask the providers now")
+async def refresh_models(request: SignedIn, admin: NamedDependency[Admin]) -> Refreshed:
+    changes = await admin.refresh_models(actor(request))
+    return Refreshed(len(changes.added), len(changes.removed), len(changes.changed))
+
+
+@get("/audit", responses=refusals(400, 401, 403), summary="Who changed what")
+async def log(
+    admin: NamedDependency[Admin], limit: paging.Limit = paging.DEFAULT, cursor: paging.Cursor = None
+) -> Entries:
+    return Entries.of(await admin.log(before=paging.after(cursor), limit=limit), entry)
+
+
+@delete("/{user_id:str}", responses=refusals(401, 403, 404, 409), summary="Delete a person")
+async def delete_person(request: SignedIn, user_id: FromPath[str], admin: NamedDependency[Admin]) -> None:
+    """With their sign-ins, keys, conversations and media; their jobs are cancelled. 409 for oneself and the last admin."""
+    await admin.delete_person(actor(request), user_id)
+
+
+def actor(request: SignedIn) -> Actor:
+    return Actor(request.user.id, request.user.email)
+
+
+def named(request: SignedIn) -> tuple[Kind, ...]:
+    """Under `/videos` only clips are to be found."""
+    return VIDEOS if "/admin/videos" in request.url.path else ()
+
+
+def statuses(text: str | None) -> list[Status]:
+    """`pending` is taken as an older name of `queued`."""
+    try:
+        return [Status.QUEUED if text == "pending" else Status(text)] if text else []
+    except ValueError:
+        message = f"must be one of {', '.join(Status)}"
+        raise Invalid(f"The status {message}.", fields={"status": message}) from None
+
+
+def owned(found: OwnedJob) -> OwnedJobOut:
+    return OwnedJobOut(**msgspec.structs.asdict(JobOut.of(found.job)), user_email=found.user_email)
+
+
+def of_model(model: Model) -> AdminModelOut:
+    return AdminModelOut(**msgspec.structs.asdict(ModelOut.of(model)), enabled=model.enabled)
+
+
+def entry(one: Entry) -> EntryOut:
+    return EntryOut(
+        id=one.id,
+        happened_at=shown(one.happened_at),
+        actor_id=one.actor_id,
+        actor_email=one.actor_email,
+        action=one.action,
+        subject=one.subject,
+        note=one.note,
+    )
+
+
+routes: Final = [
+    Router(
+        "/api/v1/admin",
+        route_handlers=[
+            stats,
+            health,
+            database_health,
+            purge_tokens,
+            jobs,
+            videos,
+            cancel,
+            retry,
+            remove,
+            purge,
+            time_out,
+            models,
+            switch_model,
+            refresh_models,
+            log,
+        ],
+        guards=[admins],
+        security=BEARER,
+        tags=["Administration"],
+    ),
+    Router("/api/v1/users", route_handlers=[delete_person], guards=[admins], security=BEARER, tags=["Administration"]),
+]

@@ -1,0 +1,284 @@
+"""What an admin may see and do: everybody's jobs, people, models, and how the program is.
+
+Each change and its line in the audit log are one transaction. Deleting a person reaches into every feature, which is why
+it is a verb of this one and not of accounts.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from importlib.metadata import version
+from typing import Final
+
+from app.accounts.schemas import Role, User
+from app.accounts.service import Accounts
+from app.admin.schemas import DatabaseHealth, Disk, Leaving, OwnedJob, Stats
+from app.audit.schemas import Action, Actor, Entry
+from app.audit.service import Audit
+from app.base import clock
+from app.base.database import Database, Transaction
+from app.base.errors import AtelierError, Invalid, Missing
+from app.base.paging import Part
+from app.catalog.schemas import Changes, Model
+from app.catalog.service import Catalog
+from app.jobs.schemas import Event, Job, Status
+from app.jobs.service import Jobs
+from app.library.service import Library
+from app.providers.contract import Kind
+from app.storage.files import Files
+
+VERSIONS: Final = ("litestar", "duckdb", "httpx", "av", "pillow")
+LONGEST_AGE: Final = 36_500  # days
+
+# A feature of whose rows a deleted person must not leave any: called inside the deleting transaction with the person's id.
+Forget = Callable[[Transaction, str], None]
+
+
+class Admin:
+    """The same data, seen by an admin."""
+
+    def __init__(
+        self,
+        database: Database,
+        audit: Audit,
+        accounts: Accounts,
+        catalog: Catalog,
+        library: Library,
+        jobs: Jobs,
+        files: Files,
+        *,
+        forget: Sequence[Forget] = (),
+        program_version: str,
+    ) -> None:
+        self._database = database
+        self._audit = audit
+        self._accounts = accounts
+        self._catalog = catalog
+        self._library = library
+        self._jobs = jobs
+        self._files = files
+        self._forget = forget
+        self._program_version = program_version
+
+    # Looking
+
+    async def stats(self) -> Stats:
+        people = await self._accounts.stats()
+        tally = await self._jobs.tally_any()
+        return Stats(users=people.users, tokens=people.tokens, jobs=tally.jobs, cost_nano=tally.cost_nano)
+
+    async def database_health(self) -> DatabaseHealth:
+        """Asks the writer, because that is what everything waits for."""
+        began = time.perf_counter()
+        try:
+            ok = await self._database.write(_answers)
+        except AtelierError:
+            ok = False
+        return DatabaseHealth(ok, round((time.perf_counter() - began) * 1000, 2))
+
+    async def disk(self) -> Disk:
+        usage = await self._files.usage()
+        return Disk(usage.stored, usage.free)
+
+    def versions(self) -> Mapping[str, str]:
+        return {"atelier": self._program_version, **{name: version(name) for name in VERSIONS}}
+
+    async def log(self, *, before: str | None = None, limit: int = 24) -> Part[Entry]:
+        """The audit log, newest first."""
+        return await self._audit.newest(before=before, limit=limit)
+
+    # People
+
+    async def people(self, *, q: str = "", after: str | None = None, limit: int = 24) -> Part[User]:
+        return await self._accounts.people(q=q, after=after, limit=limit)
+
+    async def set_role(self, actor: Actor, user_id: str, role: Role) -> User:
+        def change(tx: Transaction) -> User:
+            user = self._accounts.change_role(tx, user_id, role)
+            self._audit.note(tx, actor, Action.ROLE, user.email, role.value)
+            return user
+
+        return await self._database.write(change)
+
+    async def set_active(self, actor: Actor, user_id: str, is_active: bool) -> User:
+        def change(tx: Transaction) -> User:
+            user = self._accounts.change_active(tx, user_id, is_active)
+            self._audit.note(tx, actor, Action.ACTIVATED if is_active else Action.DEACTIVATED, user.email)
+            return user
+
+        return await self._database.write(change)
+
+    async def promote(self, actor: Actor, email: str) -> User:
+        """Make the person with this email an admin."""
+
+        def change(tx: Transaction) -> User:
+            user = self._accounts.change_role_of(tx, email, Role.ADMIN)
+            self._audit.note(tx, actor, Action.ROLE, user.email, Role.ADMIN.value)
+            return user
+
+        return await self._database.write(change)
+
+    async def delete_person(self, actor: Actor, user_id: str) -> User:
+        """The person with their sign-ins, keys, conversations and media; their jobs are cancelled and leave only what they
+        cost."""
+
+        def change(tx: Transaction) -> User:
+            user = self._accounts.remove(tx, actor.id or "", user_id)
+            self._jobs.forget_person(tx, user_id)
+            self._library.forget_person(tx, user_id)
+            for forget in self._forget:
+                forget(tx, user_id)
+            self._audit.note(tx, actor, Action.PERSON_DELETED, user.email)
+            return user
+
+        user = await self._database.write(change)
+        await self._library.sweep()
+        return user
+
+    async def leaving(self, user_id: str) -> Leaving:
+        """Who would be deleted, and what would go along."""
+        people = await self._accounts.people_by_id([user_id])
+        if user_id not in people:
+            raise Missing("There is no such person.")
+        jobs = await self._jobs.newest(user_id, limit=1)
+        running = await self._jobs.newest(user_id, statuses=(Status.QUEUED, Status.PROCESSING), limit=1)
+        assets = await self._library.newest(user_id, limit=1)
+        return Leaving(people[user_id], jobs.total, running.total, assets.total)
+
+    async def purge_tokens(self, actor: Actor) -> int:
+        """Delete expired and revoked refresh tokens; how many there were."""
+
+        def change(tx: Transaction) -> int:
+            deleted = self._accounts.purge(tx)
+            self._audit.note(tx, actor, Action.TOKENS_PURGED, f"{deleted} tokens")
+            return deleted
+
+        return await self._database.write(change)
+
+    # Jobs of everybody
+
+    async def jobs(
+        self,
+        *,
+        kinds: Sequence[Kind] = (),
+        statuses: Sequence[Status] = (),
+        user: str = "",
+        q: str = "",
+        before: str | None = None,
+        limit: int = 24,
+    ) -> Part[OwnedJob]:
+        """Newest first; `user` is a part of an email or name, or an id; `q` words of the prompt."""
+        owners: list[str] | None = None
+        if user:
+            owners = [person.id for person in (await self._accounts.people(q=user, limit=100)).items] + [user]
+        part = await self._jobs.newest_any(
+            kinds=kinds, statuses=statuses, owners=owners, q=q, before=before, limit=limit
+        )
+        return Part(await self._owned(part.items), part.total, part.next)
+
+    async def job(self, id: str, kinds: Sequence[Kind] = ()) -> OwnedJob:
+        job = await self._jobs.find_any(id, kinds)
+        return (await self._owned([job]))[0]
+
+    async def events(self, job: Job) -> Sequence[Event]:
+        """The job's timeline."""
+        return await self._jobs.events(job.owner_id, job.id)
+
+    async def cancel(self, actor: Actor, id: str, kinds: Sequence[Kind] = ()) -> OwnedJob:
+        job = await self._jobs.find_any(id, kinds)
+        cancelled = await self._jobs.cancel(job.owner_id, id)
+        await self._database.write(self._audit.note, actor, Action.JOB_CANCELLED, id)
+        return (await self._owned([cancelled]))[0]
+
+    async def retry(self, actor: Actor, id: str, kinds: Sequence[Kind] = ()) -> OwnedJob:
+        job = await self._jobs.find_any(id, kinds)
+        retried = await self._jobs.retry(job.owner_id, id)
+        await self._database.write(self._audit.note, actor, Action.JOB_RETRIED, id, f"as {retried.id}")
+        return (await self._owned([retried]))[0]
+
+    async def delete(self, actor: Actor, id: str, kinds: Sequence[Kind] = ()) -> None:
+        """For good: what it made goes too, only its cost stays. A job that is still being made is cancelled first."""
+        job = await self._jobs.find_any(id, kinds)
+        if not job.final:
+            await self._jobs.cancel(job.owner_id, id)
+
+        def change(tx: Transaction) -> None:
+            self._jobs.erase(tx, [id])
+            self._audit.note(tx, actor, Action.JOB_DELETED, id)
+
+        await self._database.write(change)
+        await self._library.sweep()
+
+    async def purge(
+        self,
+        actor: Actor,
+        older_than_days: int,
+        *,
+        statuses: Sequence[Status] = (),
+        kinds: Sequence[Kind] = (),
+        dry_run: bool = False,
+    ) -> int:
+        """Erase ended jobs that ended longer ago than that; how many. A dry run only counts."""
+        if not 0 <= older_than_days <= LONGEST_AGE:
+            message = f"must be from 0 to {LONGEST_AGE}"
+            raise Invalid(f"The age {message} days.", fields={"older_than_days": message})
+        if any(not status.final for status in statuses):
+            message = "must be final states: completed, failed, cancelled"
+            raise Invalid(f"The states {message}.", fields={"statuses": message})
+        before = clock.now() - timedelta(days=older_than_days)
+        found = await self._jobs.ended_before_any(before, kinds=kinds, statuses=statuses)
+        if dry_run or not found:
+            return len(found)
+
+        def change(tx: Transaction) -> None:
+            self._jobs.erase(tx, found)
+            note = f"older than {older_than_days} days, {' '.join(statuses) or 'any state'}"
+            self._audit.note(tx, actor, Action.JOBS_PURGED, f"{len(found)} jobs", note)
+
+        await self._database.write(change)
+        await self._library.sweep()
+        return len(found)
+
+    def overdue(self, kinds: Sequence[Kind] = ()) -> Sequence[Job]:
+        """Processing jobs that are past their deadline."""
+        return self._jobs.overdue(kinds)
+
+    async def time_out(self, actor: Actor, kinds: Sequence[Kind] = ()) -> int:
+        """Mark processing jobs that are past their deadline as failed; how many."""
+        overdue = self._jobs.overdue(kinds)
+        for job in overdue:
+            await self._jobs.time_out(job)
+        await self._database.write(self._audit.note, actor, Action.JOBS_TIMED_OUT, f"{len(overdue)} jobs")
+        return len(overdue)
+
+    # Models
+
+    def models(self, q: str = "") -> Sequence[Model]:
+        """All that are cached, those that are switched off too."""
+        return self._catalog.search(q=q, disabled=True)
+
+    def last_changes(self) -> Changes:
+        """What came, went and changed at the last refresh."""
+        return self._catalog.last
+
+    async def refresh_models(self, actor: Actor) -> Changes:
+        changes = await self._catalog.refresh()
+        note = f"{len(changes.added)} added, {len(changes.removed)} removed, {len(changes.changed)} changed"
+        await self._database.write(self._audit.note, actor, Action.MODELS_REFRESHED, note)
+        return changes
+
+    async def switch_model(self, actor: Actor, id: str, enabled: bool) -> Model:
+        def change(tx: Transaction) -> None:
+            self._catalog.switch(tx, id, enabled)
+            self._audit.note(tx, actor, Action.MODEL_ON if enabled else Action.MODEL_OFF, id)
+
+        await self._database.write(change)
+        return self._catalog.known(id)
+
+    async def _owned(self, jobs: Sequence[Job]) -> list[OwnedJob]:
+        people = await self._accounts.people_by_id(list({job.owner_id for job in jobs}))
+        return [OwnedJob(job, people[job.owner_id].email if job.owner_id in people else None) for job in jobs]
+
+
+def _answers(tx: Transaction) -> bool:
+    return bool(tx.value("select 1") == 1)

@@ -1,0 +1,34 @@
+"""SQL of the audit log. It belongs to the admins, not to the people named in it."""
+
+import msgspec
+
+from app.audit.schemas import Entry
+from app.base.database import Transaction
+
+
+def add_any(tx: Transaction, entry: Entry) -> None:
+    tx.execute(
+        "insert into audit (id, happened_at, actor_id, actor_email, action, subject, note)"
+        " values ($1, $2, $3, $4, $5, $6, $7)",
+        entry.id,
+        entry.happened_at,
+        entry.actor_id,
+        entry.actor_email,
+        entry.action.value,
+        entry.subject,
+        entry.note,
+    )
+
+
+def newest_any(tx: Transaction, before: str | None, limit: int) -> list[Entry]:
+    rows = tx.rows(
+        "select id, happened_at, actor_id, actor_email, action, subject, note from audit"
+        " where $1 is null or id < $1 order by id desc limit $2",
+        before,
+        limit,
+    )
+    return [msgspec.convert(row, Entry) for row in rows]
+
+
+def count_any(tx: Transaction) -> int:
+    return int(tx.value("select count(*) from audit"))

@@ -1,0 +1,37 @@
+"""The rules of the audit log: it is written in the transaction of the change itself, and only read afterwards."""
+
+from app.audit import repository
+from app.audit.schemas import Action, Actor, Entry
+from app.base import clock
+from app.base.database import Database, Transaction
+from app.base.paging import Part
+from app.base.secret import new_id
+
+
+class Audit:
+    """Who changed what."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def note(self, tx: Transaction, actor: Actor, action: Action, subject: str, note: str = "") -> None:
+        """Inside the transaction of the change: both are there, or neither is."""
+        entry = Entry(
+            id=new_id(),
+            happened_at=clock.now(),
+            actor_id=actor.id,
+            actor_email=actor.email,
+            action=action,
+            subject=subject,
+            note=note,
+        )
+        repository.add_any(tx, entry)
+
+    async def newest(self, *, before: str | None = None, limit: int = 24) -> Part[Entry]:
+        return await self._database.read(_newest, before, limit)
+
+
+def _newest(tx: Transaction, before: str | None, limit: int) -> Part[Entry]:
+    found = repository.newest_any(tx, before, limit + 1)
+    items = found[:limit]
+    return Part(items, repository.count_any(tx), items[-1].id if len(found) > limit else None)

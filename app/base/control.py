@@ -1,0 +1,105 @@
+"""A way into the running server for commands on the same machine, because nothing but the server may open the database.
+
+One line of JSON each way over a Unix socket in the data folder, which only the owner may open.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from app.base import log
+from app.base.errors import AtelierError
+
+LONGEST_LINE: Final = 64 * 1024
+LONGEST_PATH: Final = 100  # bytes; the system takes 107
+PATIENCE: Final = 3600.0  # seconds: a backup may take long
+
+# A command takes one word and answers with what the person is told.
+Command = Callable[[str], Awaitable[str]]
+logger = log.get("control")
+
+
+class Call(msgspec.Struct):
+    command: str
+    word: str = ""
+
+
+class Reply(msgspec.Struct):
+    """`ok` tells whether it worked, `text` is for the person."""
+
+    ok: bool
+    text: str
+
+
+@asynccontextmanager
+async def listening(path: Path, commands: Mapping[str, Command]) -> AsyncIterator[None]:
+    """Take commands while the body runs."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            reply = await _carried_out(commands, await reader.readline())
+            writer.write(msgspec.json.encode(reply) + b"\n")
+            await writer.drain()
+        writer.close()
+
+    with _short(path) as name:
+        path.unlink(missing_ok=True)  # noqa: ASYNC240 (one name, at start and stop)
+        before = os.umask(0o177)
+        try:
+            server = await asyncio.start_unix_server(answer, name, limit=LONGEST_LINE)
+        finally:
+            os.umask(before)
+        try:
+            yield
+        finally:
+            server.close()
+            path.unlink(missing_ok=True)  # noqa: ASYNC240
+
+
+async def ask(path: Path, command: str, word: str = "") -> Reply:
+    """Have the running server carry out a command; ConnectionError when none listens."""
+    with _short(path) as name:
+        try:
+            reader, writer = await asyncio.open_unix_connection(name, limit=LONGEST_LINE)
+        except FileNotFoundError:
+            raise ConnectionRefusedError("no server listens there") from None
+    writer.write(msgspec.json.encode(Call(command, word)) + b"\n")
+    await writer.drain()
+    async with asyncio.timeout(PATIENCE):
+        line = await reader.readline()
+    writer.close()
+    if not line:
+        raise ConnectionResetError("the server went away")
+    return msgspec.json.decode(line, type=Reply)
+
+
+async def _carried_out(commands: Mapping[str, Command], line: bytes) -> Reply:
+    try:
+        call = msgspec.json.decode(line, type=Call)
+        return Reply(True, await commands[call.command](call.word))
+    except (msgspec.DecodeError, KeyError):
+        return Reply(False, "the server does not know this command: is it of another version?")
+    except AtelierError as problem:
+        return Reply(False, problem.message)
+    except Exception as problem:
+        logger.error("bug", exc_info=problem)
+        return Reply(False, "something broke in the server: see its log")
+
+
+@contextlib.contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """A name for the socket that the system takes, however deep the data folder lies."""
+    if len(os.fsencode(path)) <= LONGEST_PATH:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
