@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import msgspec
 import uvicorn
 
-from app.base import config, log
+from app.base import config, control, log
 from app.base.config import SettingError, Settings
 from app.base.database import Database, DatabaseError
+from app.base.errors import AtelierError
 from app.base.folder import Folder, FolderError
 from app.base.migrate import migrate
 
@@ -22,14 +23,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="run the studio (the default)")
     commands.add_parser("migrate", help="bring the database up to this program, without serving")
+    promote = commands.add_parser("promote", help="make the person with this email an admin")
+    promote.add_argument("word", metavar="EMAIL")
     asked = parser.parse_args(arguments)
     log.start(human=sys.stderr.isatty())
     try:
         settings = config.load(os.environ)
         if asked.command == "migrate":
             return asyncio.run(_migrate(settings))
-        return asyncio.run(_serve(settings))
-    except (SettingError, FolderError, DatabaseError, ValueError) as problem:
+        if asked.command in (None, "serve"):
+            return asyncio.run(_serve(settings))
+        return asyncio.run(_command(settings, asked.command, asked.word))
+    except (SettingError, FolderError, DatabaseError, AtelierError, ValueError) as problem:
         print(f"atelier: {problem}", file=sys.stderr)
         return 2
 
@@ -85,6 +90,19 @@ def _stop_on_signals(server: uvicorn.Server) -> None:
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop)
+
+
+async def _command(settings: Settings, command: str, word: str) -> int:
+    """Through the running server when there is one, because only it may open the database; else by itself."""
+    from app.main import commands, opened
+
+    try:
+        reply = await control.ask(Folder(settings.data_dir).socket, command, word)
+    except ConnectionError:
+        async with opened(settings) as program:
+            reply = control.Reply(True, await commands(program)[command](word))
+    print(reply.text if reply.ok else f"atelier: {reply.text}", file=sys.stdout if reply.ok else sys.stderr)
+    return 0 if reply.ok else 1
 
 
 async def _migrate(settings: Settings) -> int:

@@ -27,8 +27,12 @@ from app.accounts import api as accounts_api
 from app.accounts import pages as accounts_pages
 from app.accounts.guards import Identify
 from app.accounts.service import Accounts
+from app.admin import api as admin_api
+from app.admin import pages as admin_pages
+from app.admin.service import Admin
+from app.audit.service import Audit
 from app.background import Background, Loop
-from app.base import secret
+from app.base import control, secret
 from app.base.config import Settings
 from app.base.database import Database
 from app.base.folder import Folder
@@ -82,6 +86,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     jobs: Jobs
     generation: Generation
     home: Home
+    admin: Admin
     worker: Worker
     background: Background
     directives: Sequence[tuple[str, Sequence[str], str]]
@@ -160,6 +165,9 @@ async def _built(
         jobs=jobs,
         generation=Generation(catalog, library, jobs, directives),
         home=Home(database, jobs, library),
+        admin=Admin(
+            database, Audit(database), accounts, catalog, library, jobs, files, forget=[], program_version=VERSION
+        ),
         worker=worker,
         background=background,
         directives=directives,
@@ -177,6 +185,7 @@ def build(program: Program) -> ASGIApp:
         "jobs": program.jobs,
         "generation": program.generation,
         "home": program.home,
+        "admin": program.admin,
     }
     app = Litestar(
         route_handlers=[
@@ -191,6 +200,8 @@ def build(program: Program) -> ASGIApp:
             *generation_pages.routes,
             *home_api.routes,
             *home_pages.routes,
+            *admin_api.routes,
+            *admin_pages.routes,
             create_static_files_router(
                 path="/static",
                 directories=[STATIC],
@@ -243,6 +254,16 @@ def build(program: Program) -> ASGIApp:
     return Headers(app, https=settings.https)
 
 
+def commands(program: Program) -> dict[str, control.Command]:
+    """What an admin can do on the machine itself, by the name of the command."""
+
+    async def promote(email: str) -> str:
+        user = await program.accounts.promote(email)
+        return f"{user.email} is an admin now"
+
+    return {"promote": promote}
+
+
 def _giving(service: Any) -> Any:
     return lambda: service
 
@@ -250,7 +271,7 @@ def _giving(service: Any) -> Any:
 @asynccontextmanager
 async def _living(program: Program) -> AsyncIterator[None]:
     """The loops run while the program serves; what is under way at the end gets a moment to come to rest."""
-    async with program.background.running():
+    async with program.background.running(), control.listening(program.folder.socket, commands(program)):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIRST_CATALOGUE):
                 await program.catalog.filled.wait()

@@ -10,6 +10,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from app.accounts.guards import AnyRequest, SignedIn, admin, signed_in
 from app.accounts.schemas import ApiKey, NewApiKey, Role, Session, SessionKind, Silent, Tokens, User
 from app.accounts.service import Accounts
+from app.audit.schemas import Actor
 from app.web.moments import Moment, kept, shown
 from app.web.openapi import BEARER, refusals
 from app.web.paging import DEFAULT, Cursor, Limit, Page, after
@@ -304,9 +305,11 @@ async def users(
 
 
 @put("/{user_id:str}/role", guards=[admin], summary="Set a role", responses=refusals(400, 401, 403, 404, 409, 413))
-async def set_role(user_id: FromPath[str], data: JSONBody[RoleIn], accounts: NamedDependency[Accounts]) -> UserOut:
+async def set_role(
+    user_id: FromPath[str], data: JSONBody[RoleIn], request: SignedIn, accounts: NamedDependency[Accounts]
+) -> UserOut:
     """Holds on the person's very next request. 409 for the last admin."""
-    return UserOut.of(await accounts.set_role(user_id, data.role))
+    return UserOut.of(await accounts.set_role(user_id, data.role, Actor(request.user.id, request.user.email)))
 
 
 @put(
@@ -315,10 +318,12 @@ async def set_role(user_id: FromPath[str], data: JSONBody[RoleIn], accounts: Nam
     summary="Activate or deactivate",
     responses=refusals(400, 401, 403, 404, 409, 413),
 )
-async def set_active(user_id: FromPath[str], data: JSONBody[ActiveIn], accounts: NamedDependency[Accounts]) -> UserOut:
+async def set_active(
+    user_id: FromPath[str], data: JSONBody[ActiveIn], request: SignedIn, accounts: NamedDependency[Accounts]
+) -> UserOut:
     """Deactivating signs the person out everywhere at once; keys rest until they are active again. 409 for the last
     admin."""
-    return UserOut.of(await accounts.set_active(user_id, data.is_active))
+    return UserOut.of(await accounts.set_active(user_id, data.is_active, Actor(request.user.id, request.user.email)))
 
 
 def agent(request: AnyRequest) -> str:

@@ -29,6 +29,8 @@ from app.accounts.schemas import (
 )
 from app.accounts.tokens import LIFE as LIFE_ACCESS
 from app.accounts.tokens import AccessTokens
+from app.audit.schemas import COMMAND_LINE, Action, Actor
+from app.audit.service import Audit
 from app.base import clock as clocks
 from app.base.config import Settings
 from app.base.database import Database, Duplicate, Transaction
@@ -70,6 +72,7 @@ class Accounts:
         clock: Callable[[], datetime] = clocks.now,
         passwords: Passwords | None = None,
     ) -> None:
+        self._audit = Audit(database)
         self.settings = settings
         self._database = database
         self._clock = clock
@@ -278,12 +281,14 @@ class Accounts:
         found = await self._database.read(repository.people_by_id_any, ids) if ids else []
         return {user.id: user for user in found}
 
-    async def set_role(self, user_id: str, role: Role) -> User:
-        return await self._database.write(self._set_role, user_id, role)
+    async def set_role(self, user_id: str, role: Role, by: Actor = COMMAND_LINE) -> User:
+        """Conflict for the last admin."""
+        return await self._database.write(self._set_role, user_id, role, by)
 
-    async def set_active(self, user_id: str, is_active: bool) -> User:
-        """Deactivating ends every sign-in at once; the keys rest until the person is active again."""
-        return await self._database.write(self._set_active, user_id, is_active, self._clock())
+    async def set_active(self, user_id: str, is_active: bool, by: Actor = COMMAND_LINE) -> User:
+        """Deactivating ends every sign-in at once; the keys rest until the person is active again. Conflict for the last
+        admin."""
+        return await self._database.write(self._set_active, user_id, is_active, self._clock(), by)
 
     def remove(self, tx: Transaction, by: str, user_id: str) -> User:
         """Inside the caller's transaction, for the admin `by`: the person, their sign-ins, tokens and keys."""
@@ -299,9 +304,9 @@ class Accounts:
         """Make the person with this email an admin (command line)."""
         return await self._database.write(self._promote, email.strip().lower())
 
-    async def purge_tokens(self) -> int:
+    async def purge_tokens(self, by: Actor = COMMAND_LINE) -> int:
         """Delete expired and revoked refresh tokens, and expired sessions; how many tokens there were."""
-        return await self._database.write(repository.purge_any, self._clock())
+        return await self._database.write(self._purge, self._clock(), by)
 
     async def stats(self) -> Stats:
         now = self._clock()
@@ -476,20 +481,27 @@ class Accounts:
         tx.then(self._memory.forget, owner)
         return repository.remove_key(tx, owner, key_id)
 
-    def _set_role(self, tx: Transaction, user_id: str, role: Role) -> User:
+    def _purge(self, tx: Transaction, now: datetime, by: Actor) -> int:
+        deleted = repository.purge_any(tx, now)
+        self._audit.note(tx, by, Action.TOKENS_PURGED, f"{deleted} tokens")
+        return deleted
+
+    def _set_role(self, tx: Transaction, user_id: str, role: Role, by: Actor) -> User:
         user = _somebody(repository.person_any(tx, user_id))
         if role is not Role.ADMIN:
             _keep_an_admin(tx, user)
         repository.set_role_any(tx, user_id, role)
+        self._audit.note(tx, by, Action.ROLE, user.email, role.value)
         tx.then(self._memory.forget, user_id)
         return _somebody(repository.person_any(tx, user_id))
 
-    def _set_active(self, tx: Transaction, user_id: str, is_active: bool, now: datetime) -> User:
+    def _set_active(self, tx: Transaction, user_id: str, is_active: bool, now: datetime, by: Actor) -> User:
         user = _somebody(repository.person_any(tx, user_id))
         if not is_active:
             _keep_an_admin(tx, user)
             self._end_all(tx, user_id, now, but="")
         repository.set_active_any(tx, user_id, is_active)
+        self._audit.note(tx, by, Action.ACTIVATED if is_active else Action.DEACTIVATED, user.email)
         tx.then(self._memory.forget, user_id)
         return _somebody(repository.person_any(tx, user_id))
 
@@ -497,7 +509,7 @@ class Accounts:
         user = repository.person_by_email_any(tx, email)
         if user is None:
             raise Missing(f"Nobody here has the email {email}.")
-        return self._set_role(tx, user.id, Role.ADMIN)
+        return self._set_role(tx, user.id, Role.ADMIN, COMMAND_LINE)
 
 
 def _keep_an_admin(tx: Transaction, user: User) -> None:

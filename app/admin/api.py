@@ -10,7 +10,6 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from app.accounts.guards import SignedIn
 from app.accounts.guards import admin as admins
-from app.accounts.schemas import Role
 from app.admin.schemas import DatabaseHealth, OwnedJob
 from app.admin.service import Admin
 from app.audit.schemas import Action, Actor, Entry
@@ -110,14 +109,6 @@ class EntryOut(msgspec.Struct, kw_only=True):
 
 class Entries(paging.Page[EntryOut]):
     """The audit log, newest first."""
-
-
-class RoleIn(msgspec.Struct, forbid_unknown_fields=True):
-    role: Role
-
-
-class ActiveIn(msgspec.Struct, forbid_unknown_fields=True):
-    is_active: bool
 
 
 class EnabledIn(msgspec.Struct, forbid_unknown_fields=True):

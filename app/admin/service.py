@@ -93,30 +93,10 @@ class Admin:
         return await self._accounts.people(q=q, after=after, limit=limit)
 
     async def set_role(self, actor: Actor, user_id: str, role: Role) -> User:
-        def change(tx: Transaction) -> User:
-            user = self._accounts.change_role(tx, user_id, role)
-            self._audit.note(tx, actor, Action.ROLE, user.email, role.value)
-            return user
-
-        return await self._database.write(change)
+        return await self._accounts.set_role(user_id, role, actor)
 
     async def set_active(self, actor: Actor, user_id: str, is_active: bool) -> User:
-        def change(tx: Transaction) -> User:
-            user = self._accounts.change_active(tx, user_id, is_active)
-            self._audit.note(tx, actor, Action.ACTIVATED if is_active else Action.DEACTIVATED, user.email)
-            return user
-
-        return await self._database.write(change)
-
-    async def promote(self, actor: Actor, email: str) -> User:
-        """Make the person with this email an admin."""
-
-        def change(tx: Transaction) -> User:
-            user = self._accounts.change_role_of(tx, email, Role.ADMIN)
-            self._audit.note(tx, actor, Action.ROLE, user.email, Role.ADMIN.value)
-            return user
-
-        return await self._database.write(change)
+        return await self._accounts.set_active(user_id, is_active, actor)
 
     async def delete_person(self, actor: Actor, user_id: str) -> User:
         """The person with their sign-ins, keys, conversations and media; their jobs are cancelled and leave only what they
@@ -147,13 +127,7 @@ class Admin:
 
     async def purge_tokens(self, actor: Actor) -> int:
         """Delete expired and revoked refresh tokens; how many there were."""
-
-        def change(tx: Transaction) -> int:
-            deleted = self._accounts.purge(tx)
-            self._audit.note(tx, actor, Action.TOKENS_PURGED, f"{deleted} tokens")
-            return deleted
-
-        return await self._database.write(change)
+        return await self._accounts.purge_tokens(actor)
 
     # Jobs of everybody
 

@@ -18,6 +18,7 @@ just closed, 'was it carried out?' would have no answer.
 
 import asyncio
 import contextlib
+import functools
 import http.cookiejar
 import logging
 import os
@@ -214,6 +215,7 @@ class Client:
         self._origins = {_origin(_parsed(url)) for url in base_urls}
         self._resolver = resolver
         self._http = httpx.AsyncClient(transport=_Transport(resolver, tls), trust_env=False, follow_redirects=False)
+        # Cookies are not sent, because requests are made without this client's help; here they are not even kept.
         self._http.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=()))
 
     async def aclose(self) -> None:
@@ -352,9 +354,8 @@ class _Transport(httpx.AsyncBaseTransport):
 
     def _pool(self, reach: Reach, keep: bool) -> httpcore.AsyncConnectionPool:
         if (reach, keep) not in self._pools:
-            self._tls = self._tls or httpx.create_ssl_context(trust_env=False)
             self._pools[reach, keep] = httpcore.AsyncConnectionPool(
-                ssl_context=self._tls,
+                ssl_context=self._tls or _authorities(),
                 max_connections=None,  # how many at once is decided by whoever asks, not by a queue in here
                 max_keepalive_connections=20 if keep else 0,
                 keepalive_expiry=5,
@@ -465,6 +466,12 @@ class _Slices:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for start in range(0, len(self._content), _SLICE):
             yield bytes(self._content[start : start + _SLICE])
+
+
+@functools.cache
+def _authorities() -> ssl.SSLContext:
+    """The authorities that are trusted, read once: it takes longer than a request."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 @contextlib.contextmanager

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from app.base import errors
 from app.storage import boxes
-from app.storage.facts import Facts, Format
-from app.storage.files import NO_SPACE, fresh
+from app.storage.facts import Facts, Format, in_our_words
+from app.storage.files import fresh
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -44,18 +44,17 @@ _CONTAINERS = {Format.MP4: "mp4", Format.WEBM: "webm"}
 
 def inspect(path: Path, form: Format) -> Facts:
     """The facts of a clip whose first frame decodes and whose data go on to the end. Raises WrongType and TooLarge."""
-    with _reading(form), _opened(path, form) as (container, stream):
+    with in_our_words(form), _opened(path, form) as (container, stream):
         frame: VideoFrame | None = None
-        end = 0.0
-        for number, packet in enumerate(container.demux(_tracks(container, stream, form))):
-            if packet.is_corrupt:
+        end, tried = 0.0, 0
+        for packet in container.demux(_tracks(container, stream, form)):
+            if packet.is_corrupt or tried > _PACKETS:
                 raise form.damaged()
             if packet.pts is not None:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if frame is None and packet.stream.index == stream.index:
                 frame = next(iter(stream.decode(packet)), None)
-            if frame is None and number > _PACKETS:
-                break
+                tried += frame is None
         if frame is None:
             raise form.damaged()
         _check_size(frame.width, frame.height)
@@ -67,7 +66,7 @@ def clean(path: Path, form: Format, folder: Path) -> tuple[Path, Facts]:
     Raises WrongType, TooLarge and Full."""
     inspect(path, form)
     with fresh(folder, form.suffix) as target:
-        with _reading(form), _opened(path, form) as (container, stream):
+        with in_our_words(form), _opened(path, form) as (container, stream):
             _remux(container, stream, form, target)
         return target, inspect(target, form)
 
@@ -75,7 +74,7 @@ def clean(path: Path, form: Format, folder: Path) -> tuple[Path, Facts]:
 def poster(path: Path, form: Format, duration: float, longest: int) -> "Image":
     """A frame from a tenth into the clip, or the first after it that is not black, its longest side at most `longest`
     pixels. `duration` in seconds. Raises WrongType and TooLarge."""
-    with _reading(form):
+    with in_our_words(form):
         for moment in (duration / 10, 0.0):  # a clip with pictures only at its beginning has none there
             with _opened(path, form) as (container, stream):
                 frame = _best_frame(container, stream, moment)
@@ -90,6 +89,7 @@ def decode_webp(path: Path) -> "Image":
 
     options = {"protocol_whitelist": "file", "codec_whitelist": "webp", "err_detect": "explode"}
     with av.open(_address(path), format="webp_pipe", options=options) as container:
+        container.streams.video[0].codec_context.thread_count = 1  # the other cores are for the server
         frame = next(container.decode(video=0))
     transparent = frame.format.name in ("yuva420p", "argb")
     return _picture(frame, frame.width, frame.height, "RGBA" if transparent else "RGB")
@@ -114,21 +114,6 @@ def _opened(path: Path, form: Format) -> Iterator[tuple["InputContainer", "Video
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         stream.codec_context.thread_count = 1  # each thread would keep frames of its own
         yield container, stream
-
-
-@contextlib.contextmanager
-def _reading(form: Format) -> Iterator[None]:
-    """Say in our words what ffmpeg says in its own; a full disk stays one."""
-    try:
-        yield
-    except errors.AtelierError:
-        raise
-    except MemoryError:
-        raise errors.TooLarge("This clip is too large to be read.") from None
-    except Exception as problem:
-        if getattr(problem, "errno", None) in NO_SPACE:
-            raise
-        raise form.damaged() from None
 
 
 def _is_cover(track: "VideoStream") -> bool:
@@ -235,7 +220,7 @@ def _picture(frame: "VideoFrame", width: int, height: int, mode: Literal["RGB", 
 
     # Without the last two, colours are off by a few per cent.
     fine = Interpolation.BICUBIC.value | Interpolation.ACCURATE_RND.value | Interpolation.FULL_CHR_H_INT.value
-    flat = frame.reformat(width, height, "rgba" if mode == "RGBA" else "rgb24", interpolation=fine)
+    flat = frame.reformat(width, height, "rgba" if mode == "RGBA" else "rgb24", interpolation=fine, threads=1)
     plane = flat.planes[0]
     return Image.frombytes(mode, (width, height), memoryview(plane), "raw", mode, plane.line_size, 1)
 

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from app.base import errors
 from app.storage import webp
-from app.storage.facts import Facts, Format
+from app.storage.facts import Facts, Format, in_our_words
 from app.storage.files import fresh
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def thumbnail(path: Path, form: Format, max_pixels: int, folder: Path) -> tuple[
 
 
 def save_thumbnail(image: "Image", folder: Path) -> tuple[Path, int, int]:
+    """The picture as it is, in a new WebP file. Raises Full."""
     with fresh(folder, ".webp") as path:
         with path.open("wb") as file:
             image.save(file, "WEBP", quality=80, method=4)
@@ -125,23 +126,15 @@ def _open_webp(path: Path, file: IO[bytes], header: webp.Header, max_pixels: int
 
 @contextlib.contextmanager
 def _decoding(form: Format) -> Iterator[None]:
-    """Say in our words what a decoder says in its own."""
     from PIL import Image
 
     # Pillow warns of every oddity in a stranger's file; what matters is raised, or checked here.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    try:
-        yield
-    except errors.AtelierError:
-        raise
-    except (MemoryError, Image.DecompressionBombError):
-        raise errors.TooLarge("This picture has too many pixels.") from None
-    except OSError as problem:
-        if problem.errno is not None and type(problem).__module__ == "builtins":
-            raise  # the disk's trouble, not the file's
-        raise form.damaged() from None
-    except Exception:
-        raise form.damaged() from None
+    with in_our_words(form):
+        try:
+            yield
+        except Image.DecompressionBombError:
+            raise errors.TooLarge("This picture has too many pixels.") from None
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -179,7 +172,8 @@ def _first_frame(image: "Image", form: Format, max_pixels: int) -> "Image":
     first: Image | None = None
     for _ in _frames(image, form, max_pixels):
         image.load()
-        first = first or (image.copy() if moves else image)
+        if first is None:
+            first = image.copy() if moves else image
     if first is None:
         raise form.damaged()
     return first
@@ -234,29 +228,31 @@ def _upright(image: "Image") -> "Image":
 
 
 def _shrinkable(image: "Image") -> "Image":
-    """In a mode whose pixels can be averaged."""
+    """In a mode whose pixels can be averaged, with its transparency as a channel."""
     image.load()
     if image.mode.startswith(("I", "F")):
-        return _eight_bits(image)
-    if image.mode in ("L", "RGB", "RGBA", "CMYK"):
+        image = _eight_bits(image)
+    if image.mode == "RGBA":
         return image
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
 
 
 def _eight_bits(image: "Image") -> "Image":
     """16-bit grey scaled to 8; Pillow's own conversion would cut off everything above 255."""
-    return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    small = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    small.info.pop("transparency", None)  # one of 65,536 shades that are no more
+    return small
 
 
 def _bare(image: "Image") -> "Image":
     """Only the pixels, as sRGB with or without transparency, or grey."""
     profile = image.info.get("icc_profile")
     image = _shrinkable(image)
-    if image.has_transparency_data and image.mode != "RGBA":
-        image = image.convert("RGBA")
     if profile:
         image = _as_srgb(image, profile)
-    if image.mode not in ("L", "RGB", "RGBA"):
+    if image.mode == "CMYK":
         image = image.convert("RGB")
     image.info = {}  # Pillow would write comments and profiles from it into the new file
     return image

@@ -15,8 +15,8 @@ function draft() {
 function summary() {
   const place = document.getElementById("settings-summary");
   if (!place) return;
-  const values = [...document.querySelectorAll("#settings select")].map((select) => select.value).filter(Boolean);
-  place.textContent = values.slice(0, 3).join(" · ");
+  const values = [...document.querySelectorAll("#settings select")].map((select) => select.value);
+  place.textContent = values.filter((value) => !["", "true", "false"].includes(value)).slice(0, 3).join(" · ");
 }
 
 document.addEventListener("input", ({ target }) => {

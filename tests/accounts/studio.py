@@ -152,13 +152,12 @@ async def accounts_over(folder: Path, clock: Clock, passwords: Passwords | None 
 @functools.cache
 def program() -> Litestar:
     """Built once, because that takes longer than most tests; `state.accounts` is the studio's of the running test."""
-    state = State({"accounts": None})
     return Litestar(
         [*api.routes, *pages.routes, who, desk, picture, metrics],
         middleware=[Identify()],
         exception_handlers=HANDLERS,
-        dependencies={"accounts": Provide(lambda state: state.accounts, sync_to_thread=False)},
-        state=state,
+        dependencies={"accounts": Provide(lambda: program().state.accounts, sync_to_thread=False)},
+        state=State({"accounts": None}),
         openapi_config=OpenAPIConfig(
             "Atelier",
             "1",

@@ -36,7 +36,7 @@ async def ask(client: httpx.AsyncClient, kind: str, **body: Any) -> httpx.Respon
 @pytest.mark.parametrize("kind", list(KINDS))
 @pytest.mark.parametrize(
     "model",
-    ["no/such-model", "", " ", "recraft/recraft-v4 ", "RECRAFT/RECRAFT-V4", "x" * 10_000, "a\x00b", "../x", None, 7, [], {}, ...],
+    ["no/such-model", "", " ", "RECRAFT/RECRAFT-V4", "x" * 10_000, "a\x00b", "../x", None, 7, [], {}, ...],
     ids=lambda value: repr(value)[:20],
 )
 async def test_an_unknown_model_is_400_and_named(reader: httpx.AsyncClient, kind: str, model: object) -> None:
@@ -137,8 +137,7 @@ async def test_a_parameter_outside_the_models_schema_is_400_and_named(
 
 
 async def test_every_wrong_field_is_named_at_once(reader: httpx.AsyncClient) -> None:
-    answer = await ask(reader, "image", prompt="", aspect_ratio="7:5", wrong=1)
-    invalid(answer, "prompt", "aspect_ratio", "wrong")
+    invalid(await ask(reader, "image", aspect_ratio="7:5", wrong=1), "aspect_ratio", "wrong")
 
 
 @pytest.mark.parametrize("path", ["text", "image", "video", "video/from-image"])
@@ -248,7 +247,6 @@ PRIVATE = [
     "http://255.255.255.255/x.png",
 ]
 NO_ADDRESS = [
-    "",
     " ",
     "x",
     "/media/x",
@@ -301,7 +299,7 @@ async def test_data_urls_are_taken_as_pictures_or_refused_by_name(reader: httpx.
         invalid(await reader.post("/api/v1/generate/video/from-image", json=body), "image_url")
 
 
-@pytest.mark.parametrize("value", ["", "x", "\x00", 7, ["x"], {}, "a" * 5000, "../secret"], ids=lambda value: repr(value)[:12])
+@pytest.mark.parametrize("value", ["x", "\x00", 7, ["x"], {}, "a" * 5000, "../secret"], ids=lambda value: repr(value)[:12])
 async def test_an_asset_that_cannot_be_is_named(reader: httpx.AsyncClient, value: object) -> None:
     body: Json = {"model": FRAMED, "prompt": "it wakes", "image_asset_id": value, **SHORT_FRAMED}
     answer = await reader.post("/api/v1/generate/video/from-image", json=body)
@@ -311,15 +309,12 @@ async def test_an_asset_that_cannot_be_is_named(reader: httpx.AsyncClient, value
         assert "image_asset_id" in error["details"]["fields"]
 
 
-async def test_the_query_is_checked_like_the_body(reader: httpx.AsyncClient) -> None:
-    for query in ("limit=", "limit=1&limit=x", "limit=%00", "limit=1e2", "limit=0x10", "limit=%F0%9F%8E%A8", "limit=١"):
-        answer = await reader.get(f"/api/v1/jobs?{query}")
-        if query == "limit=١":  # Arabic one: a digit to Python, hardly to people
-            assert answer.status_code in (200, 400)
-        elif query == "limit=1&limit=x":
-            assert answer.status_code in (200, 400)
-        else:
-            problem(answer, 400, "VALIDATION_ERROR")
+@pytest.mark.parametrize(
+    "query", ["limit=", "limit=%00", "limit=0x10", "limit=1_0", "limit=%F0%9F%8E%A8", "limit=%ff", "cursor=%ff"]
+)
+async def test_the_query_is_checked_like_the_body(reader: httpx.AsyncClient, query: str) -> None:
+    answer = await reader.get(f"/api/v1/jobs?{query}")
+    invalid(answer, query.split("=")[0])
 
 
 async def test_all_that_was_refused_left_nothing_behind(atelier: Studio) -> None:

@@ -309,7 +309,7 @@ ROWS = st.dictionaries(NAMES, JSON, max_size=12)
 
 
 @given(row=ROWS, image=st.none() | ROWS, video=st.none() | ROWS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_row_whatever_it_holds_breaks_the_list(
     row: dict[str, Any], image: dict[str, Any] | None, video: dict[str, Any] | None
 ) -> None:

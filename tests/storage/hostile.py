@@ -75,6 +75,7 @@ given("a single byte", "one.jpg", Fate.WRONG_TYPE, b"\xff")
 given("a text called a picture", "notes.png", Fate.WRONG_TYPE, b"just some words, " + MARK)
 given("a web page called a picture", "page.jpg", Fate.WRONG_TYPE, HTML)
 given("a web page behind a byte order mark and a comment", "page.gif", Fate.WRONG_TYPE, b"\xef\xbb\xbf<!-- GIF89a -->\n" + HTML)  # fmt: skip
+given("a web page of nothing but comments", "page.png", Fate.WRONG_TYPE, b"<!---->" * 1000 + MARK)
 given("a bare script", "x.webp", Fate.WRONG_TYPE, SCRIPT)
 given("an SVG drawing with a script", "logo.svg", Fate.WRONG_TYPE, SVG)
 given("an SVG drawing behind an XML head, called a PNG", "logo.png", Fate.WRONG_TYPE, b'<?xml version="1.0"?>\n<!-- x -->\n<!DOCTYPE svg>\n' + SVG)  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ EXPECTED = {
 
 
 def mounted(path: Path, options: str) -> Iterator[Path]:
+    if shutil.which("mount") is None:
+        pytest.skip("cannot mount a small disk here: there is no mount")
     path.mkdir()
     mounting = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], capture_output=True, text=True)
     if mounting.returncode:

@@ -229,6 +229,21 @@ def test_a_grey_picture_of_sixteen_bits_keeps_its_shades(tmp_path: Path, folder:
         assert image.convert("L").getpixel((128, 8)) == pytest.approx(128, abs=6)
 
 
+def test_a_grey_picture_of_sixteen_bits_with_one_transparent_shade_is_accepted(tmp_path: Path, folder: Path) -> None:
+    deep = Image.new("I;16", (8, 8), 40_000)
+    path = at(tmp_path, encoded(deep, "PNG", transparency=40_000))
+    with opened(media.clean(path, folder)[0]) as image:
+        assert image.getpixel((4, 4)) == 40_000 // 256
+
+
+def test_a_grey_picture_with_one_transparent_shade_has_a_thumbnail_one_can_see_through(
+    tmp_path: Path, folder: Path
+) -> None:
+    path = at(tmp_path, encoded(Image.new("L", (1280, 64), 7), "PNG", transparency=7))
+    small, _, _ = media.thumbnail(path, media.inspect(path), folder)
+    assert opened(small).convert("RGBA").getchannel("A").getextrema() == (0, 0)
+
+
 def test_a_black_and_white_picture_stays_so(tmp_path: Path, folder: Path) -> None:
     path = at(tmp_path, encoded(drawing(mode="1"), "PNG"))
     with opened(media.clean(path, folder)[0]) as image:
