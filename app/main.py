@@ -60,6 +60,7 @@ from app.storage.files import Files
 from app.storage.media import Media
 from app.web.errors import HANDLERS
 from app.web.headers import Headers
+from app.web.limits import Throttle
 from app.web.openapi import COMPONENTS, DocumentRouter
 from app.web.render import STATIC
 
@@ -210,7 +211,7 @@ def build(program: Program) -> ASGIApp:
             ),
         ],
         dependencies={name: Provide(_giving(service), sync_to_thread=False) for name, service in services.items()},
-        middleware=[Identify()],
+        middleware=[Identify(), *([Throttle()] if settings.rate_limits else [])],
         exception_handlers=HANDLERS,
         csrf_config=CSRFConfig(
             secret=secret.derived(program.key, "forms"),

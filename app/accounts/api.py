@@ -11,6 +11,7 @@ from app.accounts.guards import AnyRequest, SignedIn, admin, signed_in
 from app.accounts.schemas import ApiKey, NewApiKey, Role, Session, SessionKind, Silent, Tokens, User
 from app.accounts.service import Accounts
 from app.audit.schemas import Actor
+from app.web.limits import REGISTRATION, SIGN_IN
 from app.web.moments import Moment, kept, shown
 from app.web.openapi import BEARER, refusals
 from app.web.paging import DEFAULT, Cursor, Limit, Page, after
@@ -198,13 +199,13 @@ class KeyIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 # Signing in
 
 
-@post("/register", summary="Make an account", responses=refusals(400, 403, 409, 413))
+@post("/register", opt=REGISTRATION, summary="Make an account", responses=refusals(400, 403, 409, 413))
 async def register(data: JSONBody[Registration], accounts: NamedDependency[Accounts]) -> UserOut:
     """The first account of all becomes admin. 403 when registration is closed to this email, 409 when it is taken."""
     return UserOut.of(await accounts.register(data.email, data.password, data.name))
 
 
-@post("/login", status_code=200, summary="Sign in", responses=refusals(400, 401, 403, 413))
+@post("/login", status_code=200, opt=SIGN_IN, summary="Sign in", responses=refusals(400, 401, 403, 413))
 async def login(data: JSONBody[Login], request: AnyRequest, accounts: NamedDependency[Accounts]) -> TokensOut:
     """A wrong password and an unknown email have one answer, 401; a deactivated account is told 403."""
     return TokensOut.of(await accounts.login(data.email, data.password, agent(request)))

@@ -11,6 +11,7 @@ from app.accounts.service import Accounts
 from app.base.errors import AtelierError, Invalid
 from app.web import forms
 from app.web.errors import told
+from app.web.limits import REGISTRATION, SIGN_IN
 from app.web.render import page
 
 BODY: Final = 64 * 1024  # bytes; nothing here is longer
@@ -24,7 +25,7 @@ async def login_form(request: AnyRequest, accounts: NamedDependency[Accounts]) -
     return await _open(LOGIN, request, accounts)
 
 
-@post("/login")
+@post("/login", opt=SIGN_IN)
 async def login(request: AnyRequest, accounts: NamedDependency[Accounts]) -> Response[str]:
     form = await forms.read(request)
     try:
@@ -38,7 +39,7 @@ async def register_form(request: AnyRequest, accounts: NamedDependency[Accounts]
     return await _open(REGISTER, request, accounts)
 
 
-@post("/register")
+@post("/register", opt=REGISTRATION)
 async def register(request: AnyRequest, accounts: NamedDependency[Accounts]) -> Response[str]:
     form = await forms.read(request)
     try:

@@ -44,7 +44,7 @@ GRACE: Final = timedelta(seconds=10)  # a used refresh token may come once more:
 USE_NOTED: Final = timedelta(minutes=1)
 KEY_PREFIX: Final = "atl_"
 KEY_SHOWN: Final = 12  # characters of a key that may be seen again
-SIGN_INS: Final = (10, 60.0)  # tries for each account, seconds
+SIGN_INS: Final = (10, 60)  # tries for each account, seconds
 
 WRONG: Final = "Email or password is wrong."
 ENDED: Final = "This sign-in has ended. Sign in again."
@@ -334,7 +334,7 @@ class Accounts:
     async def _check(self, email: str, password: str) -> PersonSigningIn:
         """Whose email and password these are. Unknown email and wrong password have one answer and take one time."""
         email = email.strip().lower()[: fields.EMAIL_LONGEST]
-        self._count_try(email)
+        await self._count_try(email)
         person = await self._database.read(repository.person_signing_in, email)
         right = await self._passwords.verify(person.password_hash if person else None, password)
         if person is None or not right:
@@ -346,13 +346,13 @@ class Accounts:
     async def _check_current(self, person: PersonSigningIn, current: str | None) -> None:
         if current is None:
             raise fields.wrong("current_password", "is needed to change the email or the password")
-        self._count_try(person.user.email)
+        await self._count_try(person.user.email)
         if not await self._passwords.verify(person.password_hash, current):
             raise fields.wrong("current_password", "is not your password")
 
-    def _count_try(self, email: str) -> None:
+    async def _count_try(self, email: str) -> None:
         if self.settings.rate_limits:
-            self._sign_ins.take(email)
+            await self._sign_ins.take(email)
 
     def _pair(self, user_id: str, family_id: str, refresh_token: str) -> Tokens:
         return Tokens(self._tokens.sign(user_id, family_id, self._clock()), refresh_token, LIFE_ACCESS)

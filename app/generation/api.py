@@ -21,6 +21,7 @@ from app.jobs.schemas import Job, JobOut, Status
 from app.providers.contract import ErrorCode, Kind, Usage
 from app.web import events
 from app.web.events import UNCOMPRESSED
+from app.web.limits import PAID
 from app.web.openapi import BEARER, refusals
 
 Program = Request[Any, Any, State]
@@ -106,7 +107,7 @@ class TextOut(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: str | None
 
 
-@post("/text", status_code=200, responses=refusals(400, 401, 502), opt=UNCOMPRESSED, summary="Write a text")
+@post("/text", status_code=200, responses=refusals(400, 401, 502), opt={**UNCOMPRESSED, **PAID}, summary="Write a text")
 async def text(request: Program, data: TextBody, generation: NamedDependency[Generation]) -> Response[TextOut] | Stream:
     """Answers with the text itself; with `stream: true` with server-sent events `data: {"delta": "…"}`, last the whole
     answer and `data: [DONE]`."""
@@ -120,6 +121,7 @@ async def text(request: Program, data: TextBody, generation: NamedDependency[Gen
 @post(
     "/image",
     status_code=200,
+    opt=PAID,
     responses={
         **refusals(400, 401, 404, 413, 415, 502),
         202: ResponseSpec(JobOut, description="Not done within the time that `Prefer` allows; ask `/jobs/{id}`."),
@@ -135,7 +137,7 @@ async def image(request: Program, data: ImageBody, generation: NamedDependency[G
     return Response(JobOut.of(job), status_code=200 if job.final else 202)
 
 
-@post("/video", status_code=202, responses=refusals(400, 401), summary="Make a clip from words")
+@post("/video", status_code=202, opt=PAID, responses=refusals(400, 401), summary="Make a clip from words")
 async def video(request: Program, data: VideoBody, generation: NamedDependency[Generation]) -> JobOut:
     return JobOut.of(await generation.make(request.user.id, Kind.VIDEO, _wish(data), from_picture=False))
 
@@ -143,6 +145,7 @@ async def video(request: Program, data: VideoBody, generation: NamedDependency[G
 @post(
     "/video/from-image",
     status_code=202,
+    opt=PAID,
     responses=refusals(400, 401, 404, 413, 415, 502),
     summary="Make a clip that starts from a picture",
 )

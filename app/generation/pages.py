@@ -18,6 +18,7 @@ from app.jobs.schemas import Job
 from app.providers.contract import Kind
 from app.web import forms
 from app.web.errors import told
+from app.web.limits import PAID
 from app.web.render import page, partial
 
 Person = Request[Any, Any, State]
@@ -67,7 +68,7 @@ async def fields(request: Person, kind: FromPath[str], generation: NamedDependen
     return page("generation/_fields.html", request, **context)
 
 
-@post("/generate/{kind:str}", guards=[signed_in], include_in_schema=False, status_code=200)
+@post("/generate/{kind:str}", guards=[signed_in], include_in_schema=False, status_code=200, opt=PAID)
 async def make(request: Person, kind: FromPath[str], generation: NamedDependency[Generation]) -> Response[Any]:
     """Accept the form: a card for htmx, the job's page for everybody else. What is wrong stands beside its field."""
     made, owner = _kind(kind), request.user.id

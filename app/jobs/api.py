@@ -14,6 +14,7 @@ from app.jobs.schemas import Job, JobOut, JobState, Status
 from app.jobs.service import Jobs
 from app.providers.contract import Kind
 from app.web import paging
+from app.web.limits import PAID
 from app.web.openapi import BEARER, refusals
 
 Program = Request[Any, Any, State]
@@ -45,7 +46,9 @@ async def cancel(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs
     return JobOut.of(await jobs.cancel(request.user.id, id))
 
 
-@post("/jobs/{id:str}/retry", responses=refusals(401, 404, 409), summary="Try a failed or cancelled job again")
+@post(
+    "/jobs/{id:str}/retry", opt=PAID, responses=refusals(401, 404, 409), summary="Try a failed or cancelled job again"
+)
 async def retry(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
     return JobOut.of(await jobs.retry(request.user.id, id))
 

@@ -12,6 +12,7 @@ from app.jobs.schemas import Job, Status
 from app.jobs.service import Jobs
 from app.providers.contract import Kind
 from app.web import forms
+from app.web.limits import PAID
 from app.web.render import page, partial
 
 Person = Request[Any, Any, State]
@@ -52,7 +53,7 @@ async def cancel(request: Person, id: FromPath[str], jobs: NamedDependency[Jobs]
     return _card(request, await jobs.cancel(request.user.id, id), "The job was cancelled.")
 
 
-@post("/jobs/{id:str}/retry", guards=[signed_in], include_in_schema=False, status_code=200)
+@post("/jobs/{id:str}/retry", guards=[signed_in], include_in_schema=False, status_code=200, opt=PAID)
 async def retry(request: Person, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[str]:
     return _card(request, await jobs.retry(request.user.id, id), "The job was started again.")
 

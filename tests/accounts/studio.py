@@ -1,7 +1,6 @@
 """A small studio with accounts and nothing else: the real database, the real routes, a clock that tests move."""
 
 import functools
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -26,7 +25,7 @@ from app.web.errors import HANDLERS
 from app.web.headers import Headers
 from app.web.openapi import COMPONENTS
 
-ROOT = Path(__file__).parent.parent.parent
+MIGRATIONS = Path(__file__).parent.parent.parent / "migrations"
 PASSWORD = "correct horse"
 Answer = httpx.Response
 
@@ -134,11 +133,9 @@ async def metrics(request: SignedIn) -> str:
 
 
 async def accounts_over(folder: Path, clock: Clock, passwords: Passwords | None = None, **settings: str) -> Accounts:
-    """The service over a new database; only the migration of accounts is applied."""
-    (folder / "migrations").mkdir(exist_ok=True)
-    shutil.copy(ROOT / "migrations" / "0001_accounts.sql", folder / "migrations")
+    """The service over a new database."""
     database = Database(folder / "atelier.duckdb")
-    await migrate(database, folder / "migrations")
+    await migrate(database, MIGRATIONS)
     environment = {"ATELIER_RATE_LIMITS": "off", "ATELIER_DATA_DIR": str(folder), **settings}
     return Accounts(
         database,

@@ -122,7 +122,8 @@ async def test_prefer_says_how_long_the_answer_may_wait(
     ann: httpx.AsyncClient, prefer: str, least: float, most: float
 ) -> None:
     started = time.monotonic()
-    answer = await ann.post(ASK, json={"model": PICTURE, "prompt": "[stuck] a lighthouse"}, headers={"Prefer": prefer})
+    body = {"model": PICTURE, "prompt": "[stuck] a lighthouse"}
+    answer = await ann.post(ASK, json=body, headers={"Prefer": prefer}, timeout=8)
     assert answer.status_code == 202
     assert least <= time.monotonic() - started < most
     job = answer.json()

@@ -1,0 +1,71 @@
+"""Throttles: how often a person, a key or an address may ask.
+
+A route says what it costs in `opt["limit"]`: `sign-in`, `registration`, `paid`, or `none` for what the pages themselves
+fetch. Everything else has the common allowance. Trying one account's password again and again is counted by
+`accounts`, which knows the account.
+"""
+
+import ipaddress
+from typing import Any, Final
+
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from app.base.limits import Limit
+
+MINUTE: Final = 60
+PAID: Final = {"limit": "paid"}
+SIGN_IN: Final = {"limit": "sign-in"}
+REGISTRATION: Final = {"limit": "registration"}
+
+
+class Throttle(ASGIMiddleware):
+    """Stands behind whoever finds out who asks. The figures are the contract's, per minute."""
+
+    scopes = (ScopeType.HTTP,)
+
+    def __init__(self) -> None:
+        self._sign_in = Limit(30, MINUTE)
+        self._registration = Limit(5, MINUTE)
+        self._paid = Limit(60, MINUTE)
+        self._signed_in = Limit(600, MINUTE)
+        self._signed_out = Limit(120, MINUTE)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        await self._count(scope)
+        await next_app(scope, receive, send)
+
+    async def _count(self, scope: Scope) -> None:
+        kind = scope["route_handler"].opt.get("limit", "")
+        if kind == "none" or scope["path"].startswith("/static/"):
+            return
+        user: Any = scope.get("user")
+        posted = scope["method"] == "POST"  # type: ignore[typeddict-item]
+        if kind == "sign-in" and posted:
+            await self._sign_in.take(address(scope))
+        elif kind == "registration" and posted:
+            await self._registration.take(address(scope))
+        elif kind == "paid" and posted and user is not None:
+            await self._paid.take(user.id)
+        elif user is not None:
+            await self._signed_in.take(_asker(scope, user.id))
+        else:
+            await self._signed_out.take(address(scope))
+
+
+def address(scope: Scope) -> str:
+    """The caller's address; of IPv6 the network of one customer, who could otherwise take a new address each time."""
+    client = scope.get("client")
+    host = client[0] if client else "unknown"
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    return str(ipaddress.ip_network(f"{host}/64", strict=False)) if found.version == 6 else host
+
+
+def _asker(scope: Scope, user_id: str) -> str:
+    """A key has an allowance of its own, so that one program cannot use up the person's."""
+    auth: Any = scope.get("auth")
+    return f"{user_id} {auth.id}" if auth is not None and auth.how == "key" else user_id

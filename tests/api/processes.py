@@ -1,0 +1,104 @@
+"""The real commands as processes of their own: started, asked, stopped, killed."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def environment(folder: Path, settings: Mapping[str, str]) -> dict[str, str]:
+    """Nothing of ours but what a shell has, and the settings under test."""
+    kept = {name: text for name, text in os.environ.items() if not re.match(r"ATELIER_|OPENROUTER_|FAL_|OPENAI_", name)}
+    return {
+        **kept,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONWARNINGS": "default",
+        "ATELIER_DATA_DIR": str(folder / "data"),
+        "ATELIER_PORT": "0",
+        "ATELIER_SIMULATOR_SPEED": "0",
+        "ATELIER_WORKER_SECONDS": "0.1",
+        "ATELIER_RATE_LIMITS": "off",
+        **settings,
+    }
+
+
+class Running:
+    """A started process. What it says is collected; `url` is the address in its first line."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.out: list[str] = []
+        self.err: list[str] = []
+        self.url = ""
+        self._ready = asyncio.Event()
+        assert process.stdout
+        assert process.stderr
+        self._readers = asyncio.gather(self._read(process.stdout, self.out), self._read(process.stderr, self.err))
+
+    async def _read(self, stream: asyncio.StreamReader, lines: list[str]) -> None:
+        while line := await stream.readline():
+            lines.append(line.decode(errors="replace").rstrip("\n"))
+            if lines is self.out and not self.url and (found := re.search(r"https?://[^\s/]+", lines[-1])):
+                self.url = found[0]
+                self._ready.set()
+        self._ready.set()
+
+    async def ready(self, seconds: float = 30) -> "Running":
+        async with asyncio.timeout(seconds):
+            await self._ready.wait()
+        assert self.url, f"it did not start: {self.out} {self.err}"
+        return self
+
+    async def ended(self, seconds: float = 30) -> int:
+        async with asyncio.timeout(seconds):
+            code = await self.process.wait()
+            await self._readers
+        return code
+
+    async def stopped(self, with_signal: int = signal.SIGTERM, seconds: float = 20) -> int:
+        self.process.send_signal(with_signal)
+        return await self.ended(seconds)
+
+
+@asynccontextmanager
+async def started(*arguments: str, env: Mapping[str, str], cwd: Path = ROOT) -> AsyncIterator[Running]:
+    """`python -m …`, killed at the end when it is still there."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        *arguments,
+        env=dict(env),
+        cwd=cwd,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    running = Running(process)
+    try:
+        yield running
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await running.ended()
+        process._transport.close()  # type: ignore[attr-defined]
+
+
+@asynccontextmanager
+async def atelier(folder: Path, *arguments: str, cwd: Path = ROOT, **settings: str) -> AsyncIterator[Running]:
+    """`python -m app` on the data folder below `folder`."""
+    async with started("app", *arguments, env=environment(folder, settings), cwd=cwd) as running:
+        yield running
+
+
+@asynccontextmanager
+async def provider(folder: Path, speed: str = "0") -> AsyncIterator[Running]:
+    """The simulator alone, which outlives every Atelier beside it."""
+    arguments = ["--port", "0", "--data", str(folder / "provider"), "--speed", speed]
+    async with started("app.providers.simulator", *arguments, env=environment(folder, {})) as running:
+        yield await running.ready()
