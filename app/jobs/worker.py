@@ -201,6 +201,8 @@ class Worker:
                 await self._jobs.go_on(job, outcome)
             case Again():
                 await self._jobs.again(job, outcome)
+            case Never(code=ErrorCode.STORAGE_FULL) if job.ticket is not None:
+                await self._jobs.fail(job, _full(job, None))
             case Never():
                 await self._jobs.fail(job, outcome)
             case _:
