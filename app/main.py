@@ -36,6 +36,7 @@ from app.base.database import Database
 from app.base.folder import Folder
 from app.base.migrate import migrate
 from app.catalog import api as catalog_api
+from app.catalog import pages as catalog_pages
 from app.catalog.refresher import refresh
 from app.catalog.service import Catalog
 from app.chat import api as chat_api
@@ -210,6 +211,7 @@ def build(program: Program) -> ASGIApp:
             *accounts_api.routes,
             *accounts_pages.routes,
             *catalog_api.routes,
+            *catalog_pages.routes,
             *library_api.routes,
             *library_pages.routes,
             *jobs_api.routes,

@@ -132,14 +132,14 @@ async def add_key(request: SignedIn, accounts: NamedDependency[Accounts]) -> Res
     try:
         made = await accounts.add_key(request.user.id, form.get("name", ""), _last_moment(form.get("expires_at", "")))
     except AtelierError as problem:
-        return await _profile(request, accounts, "keys", form, problem)
-    return await _profile(request, accounts, "keys", made=made)
+        return await _profile(request, accounts, "api-keys", form, problem)
+    return await _profile(request, accounts, "api-keys", made=made)
 
 
 @post(f"{PROFILE}/keys/{{key_id:str}}/delete", guards=[signed_in])
 async def remove_key(request: SignedIn, key_id: FromPath[str], accounts: NamedDependency[Accounts]) -> Response[str]:
     deed = accounts.remove_key(request.user.id, key_id)
-    return await _changed(request, accounts, "keys", {}, deed, "The key was deleted. It opens nothing any more.")
+    return await _changed(request, accounts, "api-keys", {}, deed, "The key was deleted. It opens nothing any more.")
 
 
 async def _changed(

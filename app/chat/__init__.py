@@ -1,0 +1,1 @@
+"""Conversations with models: kept per person, answered word by word."""

@@ -1,0 +1,321 @@
+"""Answers while they are being written: in memory, where any number of readers can look over the writer's shoulder.
+
+An answer is written by a task of its own, from its row to its last line on disk, and belongs to no connection; whoever
+reads it waits for news and takes what has come since. What has come is written down twice a second, all answers together
+in one statement; a kill loses what came since.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing, suppress
+from datetime import datetime
+from typing import Any, Final, cast
+
+import msgspec
+
+from app.base import clock, log
+from app.base.database import Database, Transaction
+from app.base.errors import Unready
+from app.catalog.schemas import Model
+from app.chat import repository, words
+from app.chat.schemas import Ending, Message, Status, Trouble
+from app.providers.contract import Again, Chunk, ErrorCode, Failure, Kind, Never, Provider, Request
+from app.providers.contract import Message as Turn
+
+LONGEST: Final = 400_000  # characters of one answer; more than any model writes
+MOST_AT_ONCE: Final = 1_000  # answers being written at one time
+ATTEMPTS: Final = 3  # of sending a question that certainly was not answered
+FIRST_WAIT: Final = 1.0  # seconds before the second attempt, doubling
+LONGEST_WAIT: Final = 10.0  # a provider that wants a longer pause is believed, and the answer fails
+UNREADY_PAUSE: Final = 5.0  # seconds until a database that could not write is tried again
+
+# Writes down that an answer begins, and returns what the model is told.
+Record = Callable[[Transaction], tuple[Turn, ...]]
+
+logger = log.get("chat")
+
+
+class Live:
+    """One answer. `message` is as it stood at the beginning, and as it ended once it has."""
+
+    reading: asyncio.Task[Ending]  # takes what comes from upstream; cancelling it hangs up
+    writing: asyncio.Task[None]  # the whole, from the row to the last line on disk
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.pieces: list[str] = []
+        self.size = 0
+        self.saved = 0  # how many pieces are on disk
+        self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ended = asyncio.Event()
+        self.hung_up = False
+        self.forgotten = False  # the person is gone: what it cost is kept, the words are not
+        self._news = asyncio.Event()
+        self._joined = ("", 0)
+
+    def begin(self, reading: "asyncio.Task[Ending]") -> None:
+        """Its row is on disk, and its first piece is awaited."""
+        self.reading = reading
+        self.begun.set_result(None)
+        if self.hung_up:
+            reading.cancel()
+
+    def fail(self, problem: Exception) -> None:
+        """It could not begin."""
+        self.begun.set_exception(problem)
+        self.begun.exception()  # seen, even if nobody waits for it any more
+        self.ended.set()
+
+    def add(self, piece: str) -> None:
+        if piece:
+            self.pieces.append(piece)
+            self.size += len(piece)
+            self._tell()
+
+    async def read(self) -> None:
+        """Until nothing more comes, for whatever reason."""
+        await asyncio.wait([self.reading])
+
+    def end(self, message: Message) -> None:
+        """It is on disk; whoever reads gets to know."""
+        self.message = message
+        self.ended.set()
+        self._tell()
+
+    def hang_up(self) -> None:
+        self.hung_up = True
+        if self.begun.done() and not self.ended.is_set():
+            self.reading.cancel()
+
+    @property
+    def text(self) -> str:
+        text, count = self._joined
+        if count < len(self.pieces):
+            text += "".join(self.pieces[count:])
+            self._joined = (text, len(self.pieces))
+        return text
+
+    def now(self) -> Message:
+        """The answer as it stands."""
+        return self.message if self.ended.is_set() else msgspec.structs.replace(self.message, text=self.text)
+
+    async def news(self, seen: int, patience: float) -> bool:
+        """Wait until there are more than `seen` pieces, or the end; False when nothing came in that many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while len(self.pieces) <= seen and not self.ended.is_set():
+                    await self._news.wait()
+                return True
+        return False
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+class Answers:
+    """All answers that are being written at this moment."""
+
+    def __init__(self, database: Database, providers: Mapping[str, Provider]) -> None:
+        self._database = database
+        self._providers = providers
+        self._live: dict[str, Live] = {}
+        self._closing = False
+
+    def find(self, id: str) -> Live | None:
+        return self._live.get(id)
+
+    def of(self, conversation_id: str) -> list[Live]:
+        return [live for live in self._live.values() if live.message.conversation_id == conversation_id]
+
+    async def begin(
+        self, answer: Message, model: Model, record: Record, params: Mapping[str, Any] | None = None
+    ) -> Live:
+        """Start an answer: it is on disk when this returns, and goes on whether or not anybody waits for it."""
+        if self._closing:
+            raise Unready("Atelier is shutting down.")
+        if len(self._live) >= MOST_AT_ONCE:
+            raise Unready("Too many answers are being written at this moment. Try again in a minute.")
+        live = self._live[answer.id] = Live(answer)
+        live.writing = asyncio.create_task(self._write(live, model, record, params or {}), name=f"answer {answer.id}")
+        await asyncio.shield(live.begun)
+        return live
+
+    async def rescue(self) -> None:
+        """At start: nobody writes any more what was being written, because this is the only process."""
+        if count := await self._database.write(repository.end_all_any, clock.now(), INTERRUPTED):
+            logger.info("answers had been interrupted", count=count)
+
+    async def flush(self) -> None:
+        """Write down what has come since, of all answers in one statement."""
+        grown = [(live, len(live.pieces)) for live in self._live.values() if live.saved < len(live.pieces)]
+        if not grown:
+            return
+        ids = [live.message.id for live, _ in grown]
+        await self._database.write(repository.write_down_any, ids, [live.text for live, _ in grown])
+        for live, count in grown:
+            live.saved = count
+
+    async def close(self) -> None:
+        """Begin no more, and end all that are under way with what has come: it is kept, and readers are told."""
+        self._closing = True
+        under_way = list(self._live.values())
+        for live in under_way:
+            live.hang_up()
+        await asyncio.gather(*(live.writing for live in under_way), return_exceptions=True)
+
+    def abandon(self, owner: str) -> None:
+        """The person is gone: stop what is written for them, and keep no word of it."""
+        for live in self._live.values():
+            if live.message.owner_id == owner:
+                live.forgotten = True
+                live.hang_up()
+
+    async def _write(self, live: Live, model: Model, record: Record, params: Mapping[str, Any]) -> None:
+        try:
+            turns = await self._database.write(record)
+        except Exception as problem:
+            del self._live[live.message.id]
+            live.fail(problem)
+            return
+        live.begin(asyncio.create_task(self._read(live, model, turns, params)))
+        await live.read()
+        await self._end(live, self._ending(live))
+
+    async def _read(self, live: Live, model: Model, turns: tuple[Turn, ...], params: Mapping[str, Any]) -> Ending:
+        """Take what comes from upstream, and ask anew when it certainly was not answered; Failure when it goes wrong."""
+        provider = self._providers.get(model.provider)
+        if provider is None:
+            return _failed(_NO_PROVIDER)
+        request = _request(live.message.id, model, turns, params)
+        attempt = 0
+        while True:
+            try:
+                return await _listen(provider, request, live)
+            except Failure as failure:
+                attempt += 1
+                wait = _pause(failure.outcome, attempt)
+                if wait is None or live.pieces:
+                    raise
+            await asyncio.sleep(wait)
+
+    def _ending(self, live: Live) -> Ending:
+        if live.reading.cancelled():
+            return _failed(INTERRUPTED) if self._closing else Ending(status=Status.STOPPED)
+        problem = live.reading.exception()
+        if problem is None:
+            return live.reading.result()
+        if isinstance(problem, Failure):
+            outcome = problem.outcome
+            cost = outcome.cost_nano if isinstance(outcome, Never) else None
+            error = Trouble(outcome.code, outcome.message)
+            return Ending(status=Status.FAILED, error=error, cost_nano=cost, detail=outcome.detail)
+        logger.error("bug", answer=live.message.id, exc_info=problem)
+        return _failed(_BUG)
+
+    async def _end(self, live: Live, ending: Ending) -> None:
+        """Write down the end, then tell the readers."""
+        now, text = clock.now(), "" if live.forgotten else live.text
+        try:
+            await self._settle(live.message, now, text, ending)
+        finally:
+            del self._live[live.message.id]
+            live.end(
+                msgspec.structs.replace(
+                    live.message,
+                    text=text,
+                    status=ending.status,
+                    usage=ending.usage,
+                    cost_nano=ending.cost_nano,
+                    error=ending.error,
+                    ended_at=now,
+                )
+            )
+        if ending.error:
+            code = ending.error.code.value
+            logger.info("answer failed", answer=live.message.id, code=code, detail=ending.detail[:500])
+
+    async def _settle(self, message: Message, now: datetime, text: str, ending: Ending) -> None:
+        """While the database cannot write, wait: the answer may have been paid for."""
+        while True:
+            try:
+                await self._database.write(repository.end, message.owner_id, message.id, now, text, ending)
+                return
+            except Unready as problem:
+                if self._closing:
+                    return
+                logger.warning("an answer waits to be written down", answer=message.id, reason=problem.message)
+                await asyncio.sleep(UNREADY_PAUSE)
+
+
+INTERRUPTED: Final = Trouble(
+    ErrorCode.OUTCOME_UNKNOWN,
+    "Atelier was stopped while this was being written. What had arrived is kept; retry for a whole answer.",
+)
+_NO_PROVIDER: Final = Trouble(
+    ErrorCode.PROVIDER_FAILED,
+    "The provider of this model is no longer configured. Choose another model, or ask the admin.",
+)
+_BUG: Final = Trouble(
+    ErrorCode.PROVIDER_FAILED,
+    "Something broke on our side while this was being written. Retry; if it goes on, tell the admin.",
+)
+_SILENT: Final = Trouble(
+    ErrorCode.PROVIDER_FAILED, "The model answered without any text. Retry, ask differently, or choose another model."
+)
+_TOO_LONG: Final = Trouble(
+    ErrorCode.RESULT_TOO_LARGE,
+    f"The answer went on beyond the {LONGEST:,} characters that are taken, and was stopped there.",
+)
+
+
+async def _listen(provider: Provider, request: Request, live: Live) -> Ending:
+    """One stream from its first to its last chunk."""
+    figures = Chunk()
+    # The contract promises an iterator that can be closed.
+    stream = cast("AsyncGenerator[Chunk, None]", provider.stream(request))
+    async with aclosing(stream) as chunks:
+        async for chunk in chunks:
+            if live.hung_up:
+                raise asyncio.CancelledError
+            live.add(chunk.delta[: LONGEST - live.size])
+            figures = Chunk(
+                usage=chunk.usage or figures.usage,
+                cost_nano=figures.cost_nano if chunk.cost_nano is None else chunk.cost_nano,
+                generation_id=chunk.generation_id or figures.generation_id,
+            )
+            if live.size >= LONGEST:
+                break
+    error = _TOO_LONG if live.size >= LONGEST else None if live.text.strip() else _SILENT
+    return Ending(
+        status=Status.FAILED if error else Status.COMPLETE,
+        usage=figures.usage,
+        cost_nano=figures.cost_nano,
+        generation_id=figures.generation_id,
+        error=error,
+    )
+
+
+def _pause(outcome: Again | Never, attempt: int) -> float | None:
+    """Seconds until the question is sent once more; None when it is not."""
+    if isinstance(outcome, Never) or attempt >= ATTEMPTS:
+        return None
+    wait = max(FIRST_WAIT * 2 ** (attempt - 1), outcome.wait or 0)
+    return wait if wait <= LONGEST_WAIT else None
+
+
+def _request(id: str, model: Model, turns: tuple[Turn, ...], params: Mapping[str, Any]) -> Request:
+    return Request(
+        job_id=id,
+        kind=Kind.TEXT,
+        model=model.upstream_id,
+        prompt=words.text_of(turns[-1]),
+        params=dict(params),
+        messages=turns,
+        route=model.route or None,
+        output_modalities=model.output_modalities,
+    )
+
+
+def _failed(error: Trouble) -> Ending:
+    return Ending(status=Status.FAILED, error=error)

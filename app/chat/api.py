@@ -1,0 +1,141 @@
+"""Chat for programs: a question with all that went before, an answer in one piece or as it comes."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from litestar import Request, Response, Router, post
+from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, OpenAPIType, Operation, Schema
+from litestar.params import Body
+
+from app.accounts.guards import signed_in
+from app.base.errors import Upstream
+from app.chat.schemas import Ask, ChatOut, Delta, Message
+from app.chat.service import Chat
+from app.chat.words import LARGEST_PICTURE, MOST_PICTURES, MOST_TURNS, ROLES, wrong
+from app.web import events
+from app.web.openapi import BEARER, refusals
+
+Program = Request[Any, Any, State]
+
+LARGEST_BODY: Final = 24 * 1024 * 1024  # bytes
+
+_PART: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "type": {"enum": ["text", "image_url"]},
+        "text": {"type": "string"},
+        "image_url": {
+            "type": "object",
+            "properties": {"url": {"type": "string", "description": "A data URL with a picture in base64."}},
+        },
+    },
+    "required": ["type"],
+}
+_MESSAGE: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "role": {"type": "string", "enum": list(ROLES)},
+        "content": {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": _PART, "minItems": 1}]},
+    },
+    "required": ["role", "content"],
+    "additionalProperties": False,
+}
+ChatBody = Annotated[
+    dict[str, Any],
+    Body(
+        description="Further properties are the model's own `parameters` (see `/ai/models`); others are refused.",
+        schema_extra={
+            "type": "object",
+            "properties": {
+                "model": {"type": "string", "description": "An id from `/ai/models` of a model that makes text."},
+                "messages": {
+                    "type": "array",
+                    "items": _MESSAGE,
+                    "minItems": 1,
+                    "maxItems": MOST_TURNS,
+                    "description": "What was said so far, the last message by the user; at most"
+                    f" {MOST_PICTURES} pictures of {LARGEST_PICTURE // 1_000_000} MB.",
+                },
+                "stream": {"type": "boolean", "default": False, "description": "Send the answer as it comes."},
+            },
+            "required": ["model", "messages"],
+            "additional_properties": True,
+            "examples": [
+                {
+                    "model": "anthropic/claude-sonnet-4.5",
+                    "messages": [{"role": "user", "content": "Three names for a paper boat"}],
+                }
+            ],
+        },
+    ),
+]
+
+
+@dataclass
+class _Streamed(Operation):
+    """Litestar knows one media type for a status; this call has two."""
+
+    def __post_init__(self) -> None:
+        answer = (self.responses or {}).get("200")
+        if isinstance(answer, OpenAPIResponse) and answer.content is not None:
+            answer.content["text/event-stream"] = OpenAPIMediaType(
+                schema=Schema(
+                    type=OpenAPIType.STRING,
+                    description='`data: {"delta": "…"}` for each piece, the whole answer as the last one (or'
+                    ' `{"error": …}`), then `data: [DONE]`.',
+                )
+            )
+
+
+@post(
+    "/chat",
+    status_code=200,
+    responses=refusals(400, 401, 413, 502),
+    opt=events.UNCOMPRESSED,
+    request_max_body_size=LARGEST_BODY,
+    operation_class=_Streamed,
+    summary="Talk with a model",
+)
+async def talk(request: Program, data: ChatBody, chat: NamedDependency[Chat]) -> Response[ChatOut]:
+    """Answers with the whole message, or with `stream: true` as server-sent events. Hanging up stops the model."""
+    streamed = data.get("stream")
+    if not isinstance(streamed, bool | None):
+        raise wrong("stream", "must be true or false")
+    ask, owner = chat.check(data), request.user.id
+    if streamed:
+        return events.stream(_events(chat, owner, ask))  # type: ignore[return-value]
+    return Response(ChatOut.of(await _unless_gone(request, chat.answer(owner, ask))))
+
+
+async def _events(chat: Chat, owner: str, ask: Ask) -> AsyncGenerator[Delta | ChatOut, None]:
+    async with aclosing(chat.stream(owner, ask)) as pieces:
+        async for piece in pieces:
+            yield Delta(piece) if isinstance(piece, str) else ChatOut.of(piece)
+
+
+async def _unless_gone(request: Program, answer: Coroutine[Any, Any, Message]) -> Message:
+    """The answer; cancelled when the caller hangs up first."""
+    answering = asyncio.create_task(answer)
+    leaving = asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            return answering.result()
+        raise Upstream("The caller hung up.")
+    finally:
+        answering.cancel()
+        leaving.cancel()
+        await asyncio.gather(answering, leaving, return_exceptions=True)
+
+
+async def _gone(request: Program) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+routes = [Router("/api/v1/ai", route_handlers=[talk], guards=[signed_in], security=BEARER, tags=["Chat"])]

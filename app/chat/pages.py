@@ -1,0 +1,346 @@
+"""Conversations for people: the list, one thread of messages, and answers that grow while one reads."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final
+
+from litestar import Request, Response, get, post
+from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+from litestar.response import Redirect, Stream
+from markupsafe import Markup
+
+from app.accounts.guards import signed_in
+from app.base.errors import AtelierError, Conflict, Exhausted, Invalid, Unready
+from app.chat.schemas import Role, Saying, Shown, Thread
+from app.chat.service import Chat
+from app.web import forms
+from app.web.errors import told
+from app.web.events import UNCOMPRESSED
+from app.web.markdown import Growing, Renderer
+from app.web.render import page, partial, render
+
+Person = Request[Any, Any, State]
+
+EXAMPLES: Final = (
+    "Five shots for a harbour at dawn, from far to near, each one sentence",
+    "Turn this into a prompt for a picture: an old lighthouse keeper who has found something",
+    "Write a Python function that renames my clips by the date they were made",
+)
+PAUSE: Final = 0.1  # seconds between two states of an answer that is being written
+SHARE: Final = 0.1  # of the time that rendering one answer may take
+RATE: Final = 400_000  # characters of HTML a second to one reader
+ALIVE: Final = b": still here\n\n"
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+
+
+@get("/chat", guards=[signed_in], include_in_schema=False)
+async def index(request: Person, chat: NamedDependency[Chat]) -> Redirect:
+    """To the conversation that was last used, or to a new one."""
+    found = await chat.newest(request.user.id, limit=1)
+    return Redirect(f"/chat/{found.items[0].id}" if found.items else "/chat/new", status_code=303)
+
+
+@get("/chat/new", guards=[signed_in], include_in_schema=False)
+async def new(
+    request: Person,
+    chat: NamedDependency[Chat],
+    q: FromQuery[str] = "",
+    cursor: FromQuery[str | None] = None,
+    prompt: FromQuery[str] = "",
+    model: FromQuery[str] = "",
+    deleted: FromQuery[str] = "",
+) -> Response[str]:
+    """Where a conversation begins; `deleted` is one that can still be brought back."""
+    form = {"text": prompt, "model": model}
+    return await _new(request, chat, form, q=q, before=cursor, deleted=deleted if _ID.fullmatch(deleted) else "")
+
+
+@post("/chat", guards=[signed_in], include_in_schema=False, status_code=200)
+async def start(request: Person, chat: NamedDependency[Chat]) -> Response[str]:
+    form = await forms.read(request)
+    form = {**form, "text": form.get("example") or form.get("text", "")}
+    try:
+        answer = await chat.start(request.user.id, _saying(form))
+    except (Invalid, Conflict, Exhausted, Unready) as problem:
+        return await _new(request, chat, form, problem=problem)
+    return forms.go(f"/chat/{answer.conversation_id}")
+
+
+@get("/chat/list", guards=[signed_in], include_in_schema=False)
+async def talks(
+    request: Person,
+    chat: NamedDependency[Chat],
+    q: FromQuery[str] = "",
+    current: FromQuery[str] = "",
+    cursor: FromQuery[str | None] = None,
+) -> Response[str]:
+    """A stretch of the list."""
+    found = await chat.newest(request.user.id, q=q, before=cursor)
+    return page("chat/_talks.html", request, talks=found.items, next=found.next, q=q, current=current)
+
+
+@get("/chat/{id:str}", guards=[signed_in], include_in_schema=False)
+async def conversation(
+    request: Person,
+    id: FromPath[str],
+    chat: NamedDependency[Chat],
+    markdown: NamedDependency[Renderer],
+    q: FromQuery[str] = "",
+    until: FromQuery[str | None] = None,
+) -> Response[str]:
+    thread = await chat.open(request.user.id, id, until=until)
+    if partial(request):
+        return await _thread(request, markdown, thread)
+    return await _page(request, chat, markdown, thread, {}, q=q, until=until)
+
+
+@post("/chat/{id:str}", guards=[signed_in], include_in_schema=False, status_code=200)
+async def say(
+    request: Person, id: FromPath[str], chat: NamedDependency[Chat], markdown: NamedDependency[Renderer]
+) -> Response[str]:
+    owner, form = request.user.id, await forms.read(request)
+    try:
+        answer = await chat.say(owner, id, _saying(form))
+    except (Invalid, Conflict, Exhausted, Unready) as problem:
+        return await _refused(request, chat, markdown, await chat.open(owner, id), form, problem)
+    return await _changed(request, chat, markdown, id, at=answer.id)
+
+
+@post("/chat/{id:str}/settings", guards=[signed_in], include_in_schema=False, status_code=200)
+async def settings(request: Person, id: FromPath[str], chat: NamedDependency[Chat]) -> Response[str]:
+    """The model and system prompt for what comes next."""
+    form = await forms.read(request)
+    await chat.choose(request.user.id, id, model=form.get("model") or None, system_prompt=form.get("system_prompt"))
+    return Response("", status_code=204) if partial(request) else forms.go(f"/chat/{id}")
+
+
+@post("/chat/{id:str}/stop", guards=[signed_in], include_in_schema=False, status_code=200)
+async def stop(
+    request: Person, id: FromPath[str], chat: NamedDependency[Chat], markdown: NamedDependency[Renderer]
+) -> Response[str]:
+    await chat.stop(request.user.id, id)
+    return await _changed(request, chat, markdown, id)
+
+
+@post("/chat/{id:str}/rename", guards=[signed_in], include_in_schema=False, status_code=200)
+async def rename(request: Person, id: FromPath[str], chat: NamedDependency[Chat]) -> Response[str]:
+    form = await forms.read(request)
+    await chat.rename(request.user.id, id, form.get("title", ""))
+    return forms.go(f"/chat/{id}", "The conversation was renamed.")
+
+
+@post("/chat/{id:str}/delete", guards=[signed_in], include_in_schema=False, status_code=200)
+async def delete(request: Person, id: FromPath[str], chat: NamedDependency[Chat]) -> Response[str]:
+    deleted = await chat.delete(request.user.id, id)
+    if partial(request):
+        return page("chat/_deleted.html", request, talk=deleted)
+    return forms.go(f"/chat/new?deleted={id}")
+
+
+@post("/chat/{id:str}/restore", guards=[signed_in], include_in_schema=False, status_code=200)
+async def restore(request: Person, id: FromPath[str], chat: NamedDependency[Chat]) -> Response[str]:
+    restored = await chat.restore(request.user.id, id)
+    if partial(request):
+        return page("chat/_talk.html", request, talk=restored, current="")
+    return forms.go(f"/chat/{id}", "The conversation is back.")
+
+
+@post("/chat/{id:str}/messages/{message_id:str}/edit", guards=[signed_in], include_in_schema=False, status_code=200)
+async def edit(
+    request: Person,
+    id: FromPath[str],
+    message_id: FromPath[str],
+    chat: NamedDependency[Chat],
+    markdown: NamedDependency[Renderer],
+) -> Response[str]:
+    form = await forms.read(request)
+    answer = await chat.edit(request.user.id, id, message_id, form.get("text", ""))
+    return await _changed(request, chat, markdown, id, at=answer.id)
+
+
+@post("/chat/{id:str}/messages/{message_id:str}/retry", guards=[signed_in], include_in_schema=False, status_code=200)
+async def retry(
+    request: Person,
+    id: FromPath[str],
+    message_id: FromPath[str],
+    chat: NamedDependency[Chat],
+    markdown: NamedDependency[Renderer],
+) -> Response[str]:
+    answer = await chat.retry(request.user.id, id, message_id)
+    return await _changed(request, chat, markdown, id, at=answer.id)
+
+
+@post("/chat/{id:str}/messages/{message_id:str}/show", guards=[signed_in], include_in_schema=False, status_code=200)
+async def show(
+    request: Person,
+    id: FromPath[str],
+    message_id: FromPath[str],
+    chat: NamedDependency[Chat],
+    markdown: NamedDependency[Renderer],
+) -> Response[str]:
+    await chat.switch(request.user.id, id, message_id)
+    return await _changed(request, chat, markdown, id, at=message_id)
+
+
+@get("/chat/{id:str}/messages/{message_id:str}/live", guards=[signed_in], include_in_schema=False, opt=UNCOMPRESSED)
+async def live(
+    request: Person,
+    id: FromPath[str],
+    message_id: FromPath[str],
+    chat: NamedDependency[Chat],
+    markdown: NamedDependency[Renderer],
+) -> Stream:
+    """An answer while it is written: its element whole in every event, the last one as it stays."""
+    states = chat.follow(request.user.id, id, message_id)
+    first = await anext(states)
+    return Stream(
+        _events(request, markdown, first, states),
+        status_code=200,
+        media_type="text/event-stream",
+        headers={"X-Accel-Buffering": "no"},
+    )
+
+
+async def _events(
+    request: Person, markdown: Renderer, first: Shown | None, states: AsyncGenerator[Shown | None, None]
+) -> AsyncGenerator[bytes, None]:
+    growing, shown = Growing(markdown), first
+    async with aclosing(states):
+        while True:
+            if shown is None:
+                yield ALIVE
+            elif shown.message.status.final:
+                (html,) = await markdown.render([shown.message.text])
+                yield _event(request, shown, html)
+                return
+            else:
+                began = time.perf_counter()
+                html = await growing.render(shown.message.text)
+                took = time.perf_counter() - began
+                yield _event(request, shown, html)
+                await asyncio.sleep(max(PAUSE, took / SHARE, len(html) / RATE))
+            shown = await anext(states)
+
+
+def _event(request: Person, shown: Shown, html: Markup) -> bytes:
+    element = render("chat/_message.html", request, it=shown, html=html)
+    return b"".join(b"data: %s\n" % line.encode() for line in element.splitlines()) + b"\n"
+
+
+def _saying(form: dict[str, str]) -> Saying:
+    return Saying(text=form.get("text", ""), model=form.get("model") or None, system_prompt=form.get("system_prompt"))
+
+
+async def _changed(request: Person, chat: Chat, markdown: Renderer, id: str, *, at: str | None = None) -> Response[str]:
+    """After a change: the thread for htmx, the page for everybody else, at the message `at`."""
+    if partial(request):
+        return await _thread(request, markdown, await chat.open(request.user.id, id))
+    return forms.go(f"/chat/{id}#message-{at}" if at else f"/chat/{id}")
+
+
+async def _thread(request: Person, markdown: Renderer, thread: Thread) -> Response[str]:
+    return page("chat/_thread.html", request, thread=thread, written=await _written(markdown, thread), until=None)
+
+
+async def _refused(
+    request: Person, chat: Chat, markdown: Renderer, thread: Thread, form: dict[str, str], problem: AtelierError
+) -> Response[str]:
+    """What is wrong stands beside its field, and what was typed stays."""
+    if partial(request):
+        context = _composer(chat, form, thread, problem)
+        return page("chat/_composer.html", request, status_code=400, **context)
+    return await _page(request, chat, markdown, thread, form, problem=problem)
+
+
+async def _new(
+    request: Person,
+    chat: Chat,
+    form: dict[str, str],
+    *,
+    q: str = "",
+    before: str | None = None,
+    deleted: str = "",
+    problem: AtelierError | None = None,
+) -> Response[str]:
+    found = await chat.newest(request.user.id, q=q, before=before)
+    if not form.get("model") and found.items:
+        form = {**form, "model": found.items[0].model}
+    answer = told(problem) if problem else None
+    return page(
+        "chat/chat.html",
+        request,
+        status_code=answer.status if answer else 200,
+        headers=answer.headers if answer else None,
+        thread=None,
+        written={},
+        talks=found.items,
+        next=found.next,
+        q=q,
+        current="",
+        until=None,
+        examples=EXAMPLES,
+        deleted=deleted,
+        **_composer(chat, form, None, problem),
+    )
+
+
+async def _page(
+    request: Person,
+    chat: Chat,
+    markdown: Renderer,
+    thread: Thread,
+    form: dict[str, str],
+    *,
+    q: str = "",
+    until: str | None = None,
+    problem: AtelierError | None = None,
+) -> Response[str]:
+    found = await chat.newest(request.user.id, q=q)
+    return page(
+        "chat/chat.html",
+        request,
+        status_code=told(problem).status if problem else 200,
+        thread=thread,
+        written=await _written(markdown, thread),
+        talks=found.items,
+        next=found.next,
+        q=q,
+        current=thread.conversation.id,
+        until=until,
+        examples=(),
+        deleted="",
+        **_composer(chat, form, thread, problem),
+    )
+
+
+def _composer(chat: Chat, form: dict[str, str], thread: Thread | None, problem: AtelierError | None) -> dict[str, Any]:
+    """What the composer needs: what was typed, else what the conversation is asked with."""
+    kept = thread.conversation if thread else None
+    errors = problem.fields if isinstance(problem, Invalid) else {}
+    return {
+        "conversation_id": kept.id if kept else None,
+        "models": chat.models(),
+        "values": {
+            "text": form.get("text", ""),
+            "model": form.get("model") or (kept.model if kept else ""),
+            "system_prompt": form.get("system_prompt", kept.system_prompt if kept else ""),
+        },
+        "errors": errors,
+        "message": problem.message if problem and not errors else None,
+    }
+
+
+async def _written(markdown: Renderer, thread: Thread) -> dict[str, Markup]:
+    """The HTML of the answers of a thread, by their ids."""
+    answers = [it.message for it in thread.shown if it.message.role is Role.ASSISTANT]
+    finished = [it for it in answers if it.status.final]
+    made = dict(zip((it.id for it in finished), await markdown.render([it.text for it in finished]), strict=True))
+    return made | {it.id: await Growing(markdown).render(it.text) for it in answers if not it.status.final}
+
+
+routes = [index, new, start, talks, conversation, say, settings, stop, rename, delete, restore, edit, retry, show, live]

@@ -1,0 +1,247 @@
+"""SQL of conversations. Ids sort by time; conversations are listed by their last change.
+
+An answer that has ended is never written again: every write to one names the state that it starts from.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from app.base.database import Row, Transaction
+from app.chat.schemas import Conversation, Ending, Message, Role, Trouble, Twig
+from app.providers.contract import ErrorCode, Usage
+
+_CONVERSATION = "id, owner_id, title, model, system_prompt, leaf_id, created_at, changed_at, deleted_at"
+_MESSAGE = (
+    "id, conversation_id, owner_id, parent_id, role, text, status, model, model_name, provider, usage, cost_nano,"
+    " error_code, error_message, created_at, ended_at"
+)
+
+
+# Conversations
+
+
+def add_conversation(tx: Transaction, owner: str, conversation: Conversation) -> None:
+    tx.execute(
+        f"insert into conversations ({_CONVERSATION}) values ($1, $2, $3, $4, $5, $6, $7, $8, null)",
+        conversation.id,
+        owner,
+        conversation.title,
+        conversation.model,
+        conversation.system_prompt,
+        conversation.leaf_id,
+        conversation.created_at,
+        conversation.changed_at,
+    )
+
+
+def find(tx: Transaction, owner: str, id: str) -> Conversation | None:
+    row = tx.row(
+        f"select {_CONVERSATION} from conversations where id = $1 and owner_id = $2 and deleted_at is null", id, owner
+    )
+    return msgspec.convert(row, Conversation) if row else None
+
+
+def newest(
+    tx: Transaction, owner: str, *, words: Sequence[str], before: tuple[datetime, str] | None, limit: int
+) -> list[Conversation]:
+    """At most `limit`, last changed first, that hold every word in their title, after the place `before`."""
+    where, parameters = _where(owner, words)
+    if before:
+        parameters += before
+        where += f" and (changed_at, id) < (${len(parameters) - 1}, ${len(parameters)})"
+    parameters.append(limit)
+    sql = f"select {_CONVERSATION} from conversations where {where} order by changed_at desc, id desc limit ${len(parameters)}"
+    return [msgspec.convert(row, Conversation) for row in tx.rows(sql, *parameters)]
+
+
+def count(tx: Transaction, owner: str, *, words: Sequence[str]) -> int:
+    where, parameters = _where(owner, words)
+    return int(tx.value(f"select count(*) from conversations where {where}", *parameters))
+
+
+def go_on(tx: Transaction, owner: str, id: str, leaf_id: str, now: datetime) -> None:
+    """A new message became the end of the shown branch."""
+    tx.execute(
+        "update conversations set leaf_id = $3, changed_at = $4 where id = $1 and owner_id = $2",
+        id,
+        owner,
+        leaf_id,
+        now,
+    )
+
+
+def show(tx: Transaction, owner: str, id: str, leaf_id: str) -> None:
+    """Another branch is shown."""
+    tx.execute("update conversations set leaf_id = $3 where id = $1 and owner_id = $2", id, owner, leaf_id)
+
+
+def choose(tx: Transaction, owner: str, id: str, model: str, system_prompt: str) -> None:
+    tx.execute(
+        "update conversations set model = $3, system_prompt = $4 where id = $1 and owner_id = $2",
+        id,
+        owner,
+        model,
+        system_prompt,
+    )
+
+
+def rename(tx: Transaction, owner: str, id: str, title: str) -> bool:
+    sql = "update conversations set title = $3 where id = $1 and owner_id = $2 and deleted_at is null returning id"
+    return tx.value(sql, id, owner, title) is not None
+
+
+def mark_deleted(tx: Transaction, owner: str, id: str, now: datetime) -> Conversation | None:
+    row = tx.row(
+        f"update conversations set deleted_at = $3 where id = $1 and owner_id = $2 and deleted_at is null"
+        f" returning {_CONVERSATION}",
+        id,
+        owner,
+        now,
+    )
+    return msgspec.convert(row, Conversation) if row else None
+
+
+def mark_restored(tx: Transaction, owner: str, id: str, since: datetime) -> bool:
+    """Bring back one that was deleted after `since`."""
+    sql = "update conversations set deleted_at = null where id = $1 and owner_id = $2 and deleted_at >= $3 returning id"
+    return tx.value(sql, id, owner, since) is not None
+
+
+def forget(tx: Transaction, owner: str) -> None:
+    """Remove all that a person said and was told. What answers cost stays."""
+    _forget(tx, "owner_id = $1", owner)
+    tx.execute("delete from conversations where owner_id = $1", owner)
+
+
+def sweep_any(tx: Transaction, before: datetime) -> int:
+    """The same for conversations that were deleted before then; returns how many."""
+    old = [row["id"] for row in tx.rows("select id from conversations where deleted_at < $1", before)]
+    if old:
+        _forget(tx, "conversation_id in (select unnest($1::text[]))", old)
+        tx.execute("delete from conversations where id in (select unnest($1::text[]))", old)
+    return len(old)
+
+
+# Messages
+
+
+def add(tx: Transaction, owner: str, message: Message) -> None:
+    tx.execute(
+        "insert into messages (id, conversation_id, owner_id, parent_id, role, text, size, status, model, model_name,"
+        " provider, created_at, ended_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        message.id,
+        message.conversation_id,
+        owner,
+        message.parent_id,
+        message.role.value,
+        message.text,
+        len(message.text),
+        message.status.value,
+        message.model,
+        message.model_name,
+        message.provider,
+        message.created_at,
+        message.ended_at,
+    )
+
+
+def tree(tx: Transaction, owner: str, conversation_id: str) -> list[Twig]:
+    """Every message of the conversation, oldest first."""
+    rows = tx.rows(
+        "select id, parent_id, role, size from messages where conversation_id = $1 and owner_id = $2"
+        " order by created_at, id",
+        conversation_id,
+        owner,
+    )
+    return [Twig(row["id"], row["parent_id"], Role(row["role"]), row["size"]) for row in rows]
+
+
+def messages(tx: Transaction, owner: str, ids: Sequence[str]) -> list[Message]:
+    """These messages in this order, without those that are not there."""
+    rows = tx.rows(
+        f"select {_MESSAGE} from messages where id in (select unnest($1::text[])) and owner_id = $2", list(ids), owner
+    )
+    found = {row["id"]: row for row in rows}
+    return [_message(found[id]) for id in ids if id in found]
+
+
+def is_answering(tx: Transaction, owner: str, conversation_id: str) -> bool:
+    sql = "select id from messages where conversation_id = $1 and owner_id = $2 and status = 'streaming' limit 1"
+    return tx.value(sql, conversation_id, owner) is not None
+
+
+def write_down_any(tx: Transaction, ids: Sequence[str], texts: Sequence[str]) -> None:
+    """What has come so far of many answers, in one statement."""
+    tx.execute(
+        "update messages set text = fresh.text, size = length(fresh.text)"
+        " from (select unnest($1::text[]) as id, unnest($2::text[]) as text) as fresh"
+        " where messages.id = fresh.id and messages.status = 'streaming'",
+        list(ids),
+        list(texts),
+    )
+
+
+def end(tx: Transaction, owner: str, id: str, now: datetime, text: str, ending: Ending) -> None:
+    tx.execute(
+        "update messages set text = $3, size = $4, status = $5, ended_at = $6, usage = $7, cost_nano = $8,"
+        " error_code = $9, error_message = $10, error_detail = $11, generation_id = $12"
+        " where id = $1 and owner_id = $2 and status = 'streaming'",
+        id,
+        owner,
+        text,
+        len(text),
+        ending.status.value,
+        now,
+        msgspec.json.encode(ending.usage).decode() if ending.usage else None,
+        ending.cost_nano,
+        ending.error.code.value if ending.error else None,
+        ending.error.message if ending.error else None,
+        ending.detail or None,
+        ending.generation_id,
+    )
+
+
+def end_all_any(tx: Transaction, now: datetime, error: Trouble) -> int:
+    """Answers that nobody writes any more have failed; returns how many."""
+    ended = tx.rows(
+        "update messages set status = 'failed', ended_at = $1, error_code = $2, error_message = $3"
+        " where status = 'streaming' returning id",
+        now,
+        error.code.value,
+        error.message,
+    )
+    return len(ended)
+
+
+def _where(owner: str, words: Sequence[str]) -> tuple[str, list[Any]]:
+    where, parameters = "owner_id = $1 and deleted_at is null", [owner]
+    for word in words:
+        parameters.append(word.lower())
+        where += f" and strpos(lower(title), ${len(parameters)}) > 0"
+    return where, list[Any](parameters)
+
+
+def _forget(tx: Transaction, where: str, parameter: object) -> None:
+    """Keep of an answer what the books need, nothing else; one that is being written is left to who writes it."""
+    tx.execute(f"delete from messages where {where} and role = 'user'", parameter)
+    tx.execute(
+        f"update messages set text = '', size = 0, parent_id = null, error_message = null, error_detail = null"
+        f" where {where} and status <> 'streaming'",
+        parameter,
+    )
+
+
+def _message(row: Row) -> Message:
+    values = dict(row)
+    code, message, usage = values.pop("error_code"), values.pop("error_message"), values.pop("usage")
+    return msgspec.convert(
+        {
+            **values,
+            "error": Trouble(ErrorCode(code), message or "") if code else None,
+            "usage": msgspec.json.decode(usage, type=Usage) if usage else None,
+        },
+        Message,
+    )

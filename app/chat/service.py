@@ -1,0 +1,410 @@
+"""The rules of conversations: what may be said and by whom it is answered.
+
+An answer belongs to no connection (see `answers`): people and programs only read along, so leaving, reloading or a lost
+line changes nothing.
+"""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from app.base import clock
+from app.base.database import Database, Transaction
+from app.base.errors import Conflict, Invalid, Missing, Upstream
+from app.base.paging import Part
+from app.base.secret import new_id
+from app.catalog.schemas import Model
+from app.catalog.service import Catalog
+from app.chat import repository, words
+from app.chat.answers import Answers, Live
+from app.chat.schemas import Ask, Conversation, Message, Role, Saying, Shown, Status, Thread, Twig
+from app.chat.tree import Tree, fitting
+from app.providers.contract import ErrorCode, Kind, Provider
+from app.providers.contract import Message as Turn
+
+UNDO: Final = timedelta(minutes=10)
+SHOWN: Final = 60  # messages of a branch on one page
+MOST_MESSAGES: Final = 2_000  # of one conversation, all branches together
+PATIENCE: Final = 15.0  # seconds without news after which a reader is given a sign of life
+
+
+class Chat:
+    """Everything that is said to models turn by turn."""
+
+    def __init__(self, database: Database, catalog: Catalog, providers: Mapping[str, Provider]) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._answers = Answers(database, providers)
+
+    # What people ask for
+
+    def models(self) -> Sequence[Model]:
+        """The models that a conversation can be had with, by name."""
+        return [model for model in self._catalog.search(output=Kind.TEXT.value) if model.output_modalities == ("text",)]
+
+    async def newest(
+        self, owner: str, *, q: str = "", before: str | None = None, limit: int = 30
+    ) -> Part[Conversation]:
+        """Last used first, those with every word of `q` in their title; `before` is the key of the part before."""
+        return await self._database.read(_newest, owner, q.split()[:8], _place(before), limit)
+
+    async def open(self, owner: str, id: str, *, until: str | None = None) -> Thread:
+        """The conversation with the last messages of its shown branch, or those that come before `until`."""
+        thread = await self._database.read(_thread, owner, id, until)
+        if thread is None:
+            raise _missing()
+        return msgspec.structs.replace(thread, shown=[self._fresh(it) for it in thread.shown])
+
+    async def start(self, owner: str, saying: Saying) -> Message:
+        """Begin a conversation; returns the answer that is being written."""
+        text, model = words.said(saying.text), self._catalog.choose((saying.model or "").strip(), Kind.TEXT)
+        now, id = clock.now(), new_id()
+        said = _said(owner, id, text, now)
+        answer = _answer(owner, model, now, conversation_id=id, parent_id=said.id)
+        conversation = Conversation(
+            id=id,
+            owner_id=owner,
+            title=words.title_of(text),
+            model=model.id,
+            system_prompt=words.instruction(saying.system_prompt or ""),
+            leaf_id=answer.id,
+            created_at=now,
+            changed_at=now,
+        )
+        await self._answers.begin(answer, model, lambda tx: _start(tx, owner, conversation, said, answer))
+        return answer
+
+    async def say(self, owner: str, id: str, saying: Saying) -> Message:
+        """Say something at the end of the shown branch; returns the answer that is being written."""
+        text = words.said(saying.text)
+        conversation = await self.choose(owner, id, model=saying.model, system_prompt=saying.system_prompt)
+        return await self._go_on(conversation, text, _AT_THE_END)
+
+    async def edit(self, owner: str, id: str, message_id: str, text: str) -> Message:
+        """Say something else instead: a branch of its own beside the old one."""
+        text = words.said(text)
+        conversation = await self._find(owner, id)
+        old = await self._message(conversation, message_id, Role.USER)
+        return await self._go_on(conversation, text, old.parent_id)
+
+    async def retry(self, owner: str, id: str, message_id: str) -> Message:
+        """Another answer beside this one, by the model that is chosen now."""
+        conversation = await self._find(owner, id)
+        old = await self._message(conversation, message_id, Role.ASSISTANT)
+        return await self._go_on(conversation, None, old.parent_id)
+
+    async def switch(self, owner: str, id: str, message_id: str) -> None:
+        """Show the branch that goes through this message, to its newest end."""
+        await self._database.write(_switch, owner, id, message_id)
+
+    async def choose(
+        self, owner: str, id: str, *, model: str | None = None, system_prompt: str | None = None
+    ) -> Conversation:
+        """Set what the next answer is asked with; None leaves it as it is."""
+        conversation = await self._find(owner, id)
+        if model is not None and model != conversation.model:
+            model = self._catalog.choose(model.strip(), Kind.TEXT).id
+        changed = msgspec.structs.replace(
+            conversation,
+            model=conversation.model if model is None else model,
+            system_prompt=conversation.system_prompt if system_prompt is None else words.instruction(system_prompt),
+        )
+        if changed != conversation:
+            await self._database.write(repository.choose, owner, id, changed.model, changed.system_prompt)
+        return changed
+
+    async def stop(self, owner: str, id: str) -> None:
+        """Stop the answer that is being written in this conversation, if there is one; what has come is kept."""
+        await self._find(owner, id)
+        for live in self._answers.of(id):
+            live.hang_up()
+            await live.ended.wait()
+
+    async def rename(self, owner: str, id: str, title: str) -> None:
+        if not await self._database.write(repository.rename, owner, id, words.title(title)):
+            raise _missing()
+
+    async def delete(self, owner: str, id: str) -> Conversation:
+        """Hide a conversation; `restore` brings it back for a while, then it is swept."""
+        await self.stop(owner, id)
+        deleted = await self._database.write(repository.mark_deleted, owner, id, clock.now())
+        if deleted is None:
+            raise _missing()
+        return deleted
+
+    async def restore(self, owner: str, id: str) -> Conversation:
+        if not await self._database.write(repository.mark_restored, owner, id, clock.now() - UNDO):
+            raise Missing("There is no such conversation to bring back.")
+        return await self._find(owner, id)
+
+    async def follow(self, owner: str, id: str, message_id: str) -> AsyncGenerator[Shown | None, None]:
+        """A message of the shown branch as it stands, again whenever it has grown, and as it ended; None as a sign of
+        life when nothing comes. Whoever takes long gets only the newest state."""
+        thread = await self.open(owner, id, until=None)
+        shown = next((it for it in thread.shown if it.message.id == message_id), None)
+        if shown is None:
+            message = await self._message(thread.conversation, message_id, Role.ASSISTANT)
+            shown = Shown(message=message)
+        live = self._answers.find(message_id)
+        if live is None:
+            yield shown
+            return
+        seen = -1
+        while not live.ended.is_set():
+            if await live.news(seen, PATIENCE):
+                seen = len(live.pieces)
+                yield msgspec.structs.replace(shown, message=live.now())
+            else:
+                yield None
+        yield msgspec.structs.replace(shown, message=live.message)
+
+    # What programs ask for
+
+    def check(self, body: Mapping[str, Any]) -> Ask:
+        """A program's question; Invalid names every field that is wrong."""
+        given = body.get("model")
+        if not isinstance(given, str | None):
+            raise words.wrong("model", "must be a text")
+        turns = words.turns(body.get("messages"))
+        model = self._catalog.choose((given or "").strip(), Kind.TEXT)
+        if any(map(words.pictures_of, turns)) and not model.takes_picture:
+            raise words.wrong("messages", f"hold a picture, and {model.name} takes none")
+        params = {name: value for name, value in body.items() if name not in _OWN and value is not None}
+        return Ask(model=model, turns=turns, params=self._catalog.check(model, params))
+
+    async def answer(self, owner: str, ask: Ask) -> Message:
+        """The whole answer, once it has ended well; Invalid when the provider refused, Upstream when it failed. Whoever
+        is cancelled while waiting hangs up."""
+        live = await self._ask(owner, ask)
+        try:
+            await live.ended.wait()
+        finally:
+            live.hang_up()
+        return _whole(live.message)
+
+    async def stream(self, owner: str, ask: Ask) -> AsyncGenerator[str | Message, None]:
+        """The answer piece by piece, at last the whole of it. Closing the iterator hangs up; errors as `answer` has."""
+        live = await self._ask(owner, ask)
+        seen = 0
+        try:
+            while not live.ended.is_set():
+                if not await live.news(seen, PATIENCE):
+                    yield ""
+                    continue
+                count = len(live.pieces)
+                if count > seen:
+                    yield "".join(live.pieces[seen:count])
+                    seen = count
+        finally:
+            live.hang_up()
+        yield _whole(live.message)
+
+    # What the loops and the program ask for
+
+    async def rescue(self) -> None:
+        """At start: answers that a stop or a kill has cut off have failed, with the text that was saved."""
+        await self._answers.rescue()
+
+    async def flush(self) -> None:
+        """Write down what has come of the answers that are being written."""
+        await self._answers.flush()
+
+    async def sweep(self) -> None:
+        """Forget what was deleted long enough ago."""
+        await self._database.write(repository.sweep_any, clock.now() - UNDO)
+
+    async def close(self) -> None:
+        """Before the program stops: end every answer with what has come, so that nobody is kept waiting."""
+        await self._answers.close()
+
+    def forget_person(self, tx: Transaction, owner: str) -> None:
+        """Joins the transaction that deletes a person; what is being written for them is stopped after it."""
+        repository.forget(tx, owner)
+        tx.then(self._answers.abandon, owner)
+
+    # Within
+
+    async def _find(self, owner: str, id: str) -> Conversation:
+        conversation = await self._database.read(repository.find, owner, id)
+        if conversation is None:
+            raise _missing()
+        return conversation
+
+    async def _message(self, conversation: Conversation, id: str, role: Role) -> Message:
+        """A message of this conversation and role, or Missing."""
+        found = await self._database.read(repository.messages, conversation.owner_id, [id])
+        if not found or found[0].conversation_id != conversation.id or found[0].role is not role:
+            raise Missing("There is no such message.")
+        return found[0]
+
+    def _fresh(self, shown: Shown) -> Shown:
+        """With what has come since it was last written down."""
+        live = self._answers.find(shown.message.id)
+        return msgspec.structs.replace(shown, message=live.now()) if live else shown
+
+    async def _go_on(self, conversation: Conversation, text: str | None, under: str | None) -> Message:
+        """A new turn beneath the message `under`: what the person says, unless it is None, and the answer to it."""
+        owner, id, now = conversation.owner_id, conversation.id, clock.now()
+        model = self._catalog.choose(conversation.model, Kind.TEXT)
+        said = None if text is None else _said(owner, id, text, now)
+        answer = _answer(owner, model, now, conversation_id=id, parent_id=said.id if said else under)
+        await self._answers.begin(answer, model, lambda tx: _continue(tx, owner, id, said, answer, model, under))
+        return answer
+
+    async def _ask(self, owner: str, ask: Ask) -> Live:
+        answer = _answer(owner, ask.model, clock.now())
+
+        def record(tx: Transaction) -> tuple[Turn, ...]:
+            repository.add(tx, owner, answer)
+            return ask.turns
+
+        return await self._answers.begin(answer, ask.model, record, ask.params)
+
+
+_AT_THE_END: Final = ""  # beneath whatever is the end of the shown branch at that moment
+_OWN: Final = ("model", "messages", "stream")
+
+
+def _whole(message: Message) -> Message:
+    """An answer that ended well, or why it did not."""
+    if message.status is Status.COMPLETE:
+        return message
+    error = message.error
+    if error is None:
+        raise Upstream("The answer was stopped.", details={"id": message.id})
+    details = {"id": message.id, "code": error.code.value}
+    if error.code is ErrorCode.PROVIDER_REFUSED:
+        raise Invalid(error.message, details=details)
+    raise Upstream(error.message, details=details)
+
+
+def _missing() -> Missing:
+    return Missing("There is no such conversation.")
+
+
+def _said(owner: str, conversation_id: str, text: str, now: datetime) -> Message:
+    return Message(
+        id=new_id(),
+        conversation_id=conversation_id,
+        owner_id=owner,
+        role=Role.USER,
+        text=text,
+        created_at=now,
+        ended_at=now,
+    )
+
+
+def _answer(
+    owner: str, model: Model, now: datetime, *, conversation_id: str | None = None, parent_id: str | None = None
+) -> Message:
+    """An answer of which nothing has come yet."""
+    return Message(
+        id=new_id(),
+        conversation_id=conversation_id,
+        owner_id=owner,
+        parent_id=parent_id,
+        role=Role.ASSISTANT,
+        status=Status.STREAMING,
+        model=model.id,
+        model_name=model.name,
+        provider=model.provider,
+        created_at=now,
+    )
+
+
+def _place(key: str | None) -> tuple[datetime, str] | None:
+    """Where a part of the list begins, out of the `next` of the part before."""
+    if key is None:
+        return None
+    moment, _, id = key.partition(" ")
+    try:
+        return datetime.fromisoformat(moment).replace(tzinfo=None), id
+    except ValueError:
+        raise words.wrong("cursor", "is not a place in this list") from None
+
+
+# Within one transaction
+
+
+def _newest(
+    tx: Transaction, owner: str, q: Sequence[str], before: tuple[datetime, str] | None, limit: int
+) -> Part[Conversation]:
+    found = repository.newest(tx, owner, words=q, before=before, limit=limit + 1)
+    items, last = found[:limit], found[:limit][-1:]
+    key = f"{last[0].changed_at.isoformat()} {last[0].id}" if len(found) > limit else None
+    return Part(items, repository.count(tx, owner, words=q), key)
+
+
+def _thread(tx: Transaction, owner: str, id: str, until: str | None) -> Thread | None:
+    conversation = repository.find(tx, owner, id)
+    if conversation is None:
+        return None
+    tree = Tree(repository.tree(tx, owner, id))
+    branch = [twig.id for twig in tree.branch(conversation.leaf_id)]
+    if until in branch:
+        branch = branch[: branch.index(until)]
+    stretch = branch[-SHOWN:]
+    shown = []
+    for message in repository.messages(tx, owner, stretch):
+        siblings = tree.siblings(message.id)
+        place = siblings.index(message.id)
+        shown.append(
+            Shown(
+                message=message,
+                number=place + 1,
+                count=len(siblings),
+                before=siblings[place - 1] if place else None,
+                after=siblings[place + 1] if place + 1 < len(siblings) else None,
+            )
+        )
+    return Thread(conversation=conversation, shown=shown, earlier=stretch[0] if len(branch) > len(stretch) else None)
+
+
+def _start(tx: Transaction, owner: str, conversation: Conversation, said: Message, answer: Message) -> tuple[Turn, ...]:
+    repository.add_conversation(tx, owner, conversation)
+    repository.add(tx, owner, said)
+    repository.add(tx, owner, answer)
+    return (*_instruction(conversation), Turn(said.role.value, said.text))
+
+
+def _continue(
+    tx: Transaction, owner: str, id: str, said: Message | None, answer: Message, model: Model, under: str | None
+) -> tuple[Turn, ...]:
+    """Write down a new turn; returns what the model is told: the system prompt, and of the branch what fits."""
+    conversation = _still(tx, owner, id)
+    twigs = repository.tree(tx, owner, id)
+    if len(twigs) + 2 > MOST_MESSAGES:
+        raise Conflict("This conversation is as long as one can be. Begin a new one.")
+    if said is not None:
+        parent = conversation.leaf_id if under == _AT_THE_END else under
+        repository.add(tx, owner, msgspec.structs.replace(said, parent_id=parent))
+        twigs.append(Twig(said.id, parent, said.role, len(said.text)))
+    repository.add(tx, owner, answer)
+    repository.go_on(tx, owner, id, answer.id, answer.created_at)
+    branch = Tree(twigs).branch(answer.parent_id or "")
+    found = repository.messages(tx, owner, fitting(branch, conversation.system_prompt, model.context_length))
+    return (*_instruction(conversation), *(Turn(message.role.value, message.text) for message in found))
+
+
+def _instruction(conversation: Conversation) -> tuple[Turn, ...]:
+    return (Turn("system", conversation.system_prompt),) if conversation.system_prompt else ()
+
+
+def _switch(tx: Transaction, owner: str, id: str, message_id: str) -> None:
+    _still(tx, owner, id)
+    tree = Tree(repository.tree(tx, owner, id))
+    if tree.find(message_id) is None:
+        raise Missing("There is no such message.")
+    repository.show(tx, owner, id, tree.leaf(message_id))
+
+
+def _still(tx: Transaction, owner: str, id: str) -> Conversation:
+    """The conversation, in which nothing is being written."""
+    conversation = repository.find(tx, owner, id)
+    if conversation is None:
+        raise _missing()
+    if repository.is_answering(tx, owner, id):
+        raise Conflict("An answer is still being written here. Wait for it, or stop it.")
+    return conversation

@@ -1,0 +1,40 @@
+-- A person's conversations. `leaf_id` is the last message of the branch that is shown.
+create table conversations (
+    id text primary key,
+    owner_id text not null,
+    title text not null,
+    model text not null,
+    system_prompt text not null,
+    leaf_id text not null,
+    created_at timestamp not null,
+    changed_at timestamp not null,
+    deleted_at timestamp
+);
+
+-- Messages form a tree: an edited question and a second answer are siblings. Without a conversation it is an answer to a
+-- program, kept for its cost. `size` is the number of characters in `text`, so that a tree can be read without its texts.
+create table messages (
+    id text primary key,
+    conversation_id text,
+    owner_id text not null,
+    parent_id text,
+    role text not null check (role in ('user', 'assistant')),
+    text text not null,
+    size integer not null,
+    status text not null check (status in ('streaming', 'complete', 'stopped', 'failed')),
+    model text,
+    model_name text,
+    provider text,
+    usage text,
+    cost_nano bigint,
+    error_code text,
+    error_message text,
+    error_detail text,
+    generation_id text,
+    created_at timestamp not null,
+    ended_at timestamp,
+    check ((ended_at is null) = (status = 'streaming'))
+);
+
+-- A conversation is read at every turn: 1 ms instead of 15 to 50 among a million messages.
+create index messages_of_conversation on messages (conversation_id);
