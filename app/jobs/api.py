@@ -10,6 +10,7 @@ from litestar.params import FromPath, FromQuery
 
 from app.accounts.guards import signed_in
 from app.base.errors import Invalid, Missing
+from app.base.once import once
 from app.jobs.schemas import Job, JobOut, JobState, Status
 from app.jobs.service import Jobs
 from app.providers.contract import Kind
@@ -50,7 +51,8 @@ async def cancel(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs
     "/jobs/{id:str}/retry", opt=PAID, responses=refusals(401, 404, 409), summary="Try a failed or cancelled job again"
 )
 async def retry(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
-    return JobOut.of(await jobs.retry(request.user.id, id))
+    key = once(request.headers.get("Idempotency-Key"), request.url.path)
+    return JobOut.of(await jobs.retry(request.user.id, id, key))
 
 
 @get("/generate/images", responses=refusals(400, 401), summary="Own picture jobs, newest first")
