@@ -4,7 +4,6 @@ from typing import Any
 
 import msgspec
 
-from app.jobs.schemas import Job
 from app.library.schemas import Asset
 
 
@@ -23,10 +22,3 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def names_picture(self) -> bool:
         return bool(self.image_url or self.image_asset_id or self.upload)
-
-
-class Made(msgspec.Struct, frozen=True):
-    """The accepted job; `repeated` when the same request had made it before."""
-
-    job: Job
-    repeated: bool

@@ -111,6 +111,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return f"/api/v1/generate/video/{self.id}/status" if self.kind is Kind.VIDEO else None
 
 
+class Accepted(msgspec.Struct, frozen=True):
+    """The job that a request made; `repeated` when the same request had made it before."""
+
+    job: Job
+    repeated: bool = False
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a job's timeline."""
 

@@ -20,7 +20,7 @@ from app.base.paging import Part
 from app.base.secret import new_id
 from app.jobs import repository
 from app.jobs.line import History, Line
-from app.jobs.schemas import Counts, Event, Job, Late, Outlook, Status, Tally
+from app.jobs.schemas import Accepted, Counts, Event, Job, Late, Outlook, Status, Tally
 from app.library.schemas import Asset
 from app.library.service import Library
 from app.providers.contract import Again, Done, ErrorCode, Kind, Later, Never, Provider
@@ -68,11 +68,11 @@ class Jobs:
 
     # What people ask for
 
-    async def enqueue(self, job: Job, once: Once | None = None) -> Job:
+    async def enqueue(self, job: Job, once: Once | None = None) -> Accepted:
         """Accept work: hold, job and first event are on disk when this returns, and it starts at once. With `once` a
         request that was accepted before is answered with its first job, and Conflict when it asks something else."""
         first = await self._database.write(self._enqueue, job, once)
-        return job if first is None else await self.find(job.owner_id, first)
+        return Accepted(job) if first is None else Accepted(await self.find(job.owner_id, first), repeated=True)
 
     async def find(self, owner: str, id: str) -> Job:
         """The person's own job with its assets, or Missing."""
@@ -160,7 +160,7 @@ class Jobs:
             return await self.cancel(owner, id, late)
         return await self.find(owner, id)
 
-    async def retry(self, owner: str, id: str, once: Once | None = None) -> Job:
+    async def retry(self, owner: str, id: str, once: Once | None = None) -> Accepted:
         """A new job like one that failed or was cancelled, linked to it. Where the provider may still have the result,
         the new job asks for that one instead of paying for another."""
         old = await self.find(owner, id)
