@@ -52,7 +52,7 @@ async def _serve(settings: Settings) -> int:
     with listener:
         settings = _with_port(settings, listener.getsockname()[1])
         async with opened(settings) as program:
-            server = Server(_uvicorn(settings, build(program)))
+            server = Server(_uvicorn(settings, build(program)), program.chat.close)
             _stop_on_signals(server)
             task = asyncio.create_task(server.serve([listener]))
             started = await serving(server, task)

@@ -5,22 +5,20 @@ import contextlib
 import secrets
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import uvicorn
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.config.compression import CompressionConfig
-from litestar.config.csrf import CSRFConfig
-from litestar.datastructures import CacheControlHeader, State
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import License
-from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp
 
 from app.accounts import api as accounts_api
@@ -40,6 +38,9 @@ from app.base.migrate import migrate
 from app.catalog import api as catalog_api
 from app.catalog.refresher import refresh
 from app.catalog.service import Catalog
+from app.chat import api as chat_api
+from app.chat import pages as chat_pages
+from app.chat.service import Chat
 from app.generation import api as generation_api
 from app.generation import pages as generation_pages
 from app.generation.service import Generation
@@ -59,14 +60,17 @@ from app.providers.registry import base_urls, providers
 from app.quota.service import Quota
 from app.storage.files import Files
 from app.storage.media import Media
-from app.web.errors import HANDLERS
+from app.web.csrf import Csrf, Walls
+from app.web.errors import HANDLERS, name_methods
 from app.web.headers import Headers
 from app.web.limits import Throttle
+from app.web.markdown import Renderer
 from app.web.openapi import COMPONENTS, DocumentRouter
-from app.web.render import STATIC
+from app.web.static import static_files
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 MIGRATIONS: Final = ROOT / "migrations"
+BODY: Final = 1024 * 1024  # bytes of a request that carries no file
 FORM_OVERHEAD: Final = 1024 * 1024  # bytes that a form needs around the file it carries
 FIRST_CATALOGUE: Final = 2.0  # seconds that the first start waits for the first list of models
 STOP_GRACE: Final = 5.0  # seconds that work under way gets to come to rest
@@ -87,6 +91,8 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     library: Library
     jobs: Jobs
     generation: Generation
+    chat: Chat
+    markdown: Renderer
     home: Home
     admin: Admin
     worker: Worker
@@ -149,11 +155,17 @@ async def _built(
     await catalog.load()
     await library.sweep_orphans()
     await jobs.rescue()
+    chat = Chat(database, catalog, upstream)
+    await chat.rescue()
+    markdown = Renderer()
+    stack.callback(markdown.close)
     background = Background(
         [
             Loop("worker", worker.turn, period=0.0, patience=60.0),
             Loop("catalogue", lambda: refresh(catalog), period=settings.catalog_seconds, patience=300.0),
             Loop("sweeper", library.sweep, period=60.0, patience=300.0),
+            Loop("chat", chat.flush, period=0.5, patience=60.0),
+            Loop("chat sweeper", chat.sweep, period=60.0, patience=300.0),
         ]
     )
     return Program(
@@ -167,9 +179,11 @@ async def _built(
         library=library,
         jobs=jobs,
         generation=Generation(catalog, library, jobs, directives),
+        chat=chat,
+        markdown=markdown,
         home=Home(database, jobs, library),
         admin=Admin(
-            database, Audit(database), accounts, catalog, library, jobs, files, forget=[], program_version=VERSION
+            database, Audit(database), accounts, catalog, library, jobs, files, forget=[chat.forget_person], program_version=VERSION
         ),
         worker=worker,
         background=background,
@@ -181,12 +195,15 @@ async def _built(
 def build(program: Program) -> ASGIApp:
     """The ASGI program: every door, in front of them who is asking, around them what every answer carries."""
     settings = program.settings
+    csrf = Csrf(secret.derived(program.key, "forms"), https=settings.https)
     services: dict[str, Any] = {
         "accounts": program.accounts,
         "catalog": program.catalog,
         "library": program.library,
         "jobs": program.jobs,
         "generation": program.generation,
+        "chat": program.chat,
+        "markdown": program.markdown,
         "home": program.home,
         "admin": program.admin,
     }
@@ -201,28 +218,23 @@ def build(program: Program) -> ASGIApp:
             *jobs_pages.routes,
             *generation_api.routes,
             *generation_pages.routes,
+            *chat_api.routes,
+            *chat_pages.routes,
             *home_api.routes,
             *home_pages.routes,
             *admin_api.routes,
             *admin_pages.routes,
-            create_static_files_router(
-                path="/static",
-                directories=[STATIC],
-                include_in_schema=False,
-                cache_control=CacheControlHeader(public=True, max_age=31_536_000, immutable=True),
+            Router(
+                "/",
+                route_handlers=[*library_api.uploads, *library_pages.uploads, *generation_pages.uploads],
+                request_max_body_size=program.library.largest + FORM_OVERHEAD,
             ),
+            static_files(),
         ],
         dependencies={name: Provide(_giving(service), sync_to_thread=False) for name, service in services.items()},
-        middleware=[Identify(), *([Throttle()] if settings.rate_limits else [])],
+        middleware=[Identify(), *([Throttle()] if settings.rate_limits else []), Walls(csrf)],
         exception_handlers=HANDLERS,
-        csrf_config=CSRFConfig(
-            secret=secret.derived(program.key, "forms"),
-            cookie_name="__Host-csrf" if settings.https else "csrf",
-            cookie_secure=settings.https,
-            cookie_httponly=True,
-            cookie_samesite="lax",
-            exclude=["^/api/v1/", "^/v1/", "^/health$"],
-        ),
+        before_send=[csrf.send_cookie, name_methods],
         compression_config=CompressionConfig(
             backend="gzip",
             gzip_compress_level=5,
@@ -240,12 +252,13 @@ def build(program: Program) -> ASGIApp:
             components=COMPONENTS,
             use_handler_docstrings=True,
         ),
-        request_max_body_size=program.library.largest + FORM_OVERHEAD,
+        request_max_body_size=BODY,
         lifespan=[lambda _: _living(program)],
         state=State(
             {
                 "accounts": program.accounts,
                 "background": program.background,
+                "csrf": csrf,
                 "directives": program.directives,
                 "settings": settings,
                 "simulated": settings.simulated,
@@ -281,11 +294,22 @@ async def _living(program: Program) -> AsyncIterator[None]:
         try:
             yield
         finally:
+            await program.chat.close()
             await program.worker.stop(STOP_GRACE)
 
 
 class Server(uvicorn.Server):
-    """uvicorn that leaves signals to whoever runs it, so that several can run in one loop."""
+    """uvicorn that leaves signals to whoever runs it, so that several can run in one loop. It waits for answers that are
+    being sent; `before_stop` is called first, to end those that would go on for long."""
+
+    def __init__(self, config: uvicorn.Config, before_stop: Callable[[], Awaitable[None]] | None = None) -> None:
+        super().__init__(config)
+        self._before_stop = before_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._before_stop is not None:
+            await self._before_stop()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Any:

@@ -105,7 +105,8 @@ async def running(folder: Path, **environ: str) -> AsyncIterator[Studio]:
         server = Server(
             uvicorn.Config(
                 build(program), log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=1
-            )
+            ),
+            program.chat.close,
         )
         task = asyncio.create_task(server.serve([listener]))
         assert await serving(server, task), "the server did not start"

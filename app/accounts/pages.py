@@ -1,13 +1,19 @@
-"""Accounts for people: signing in, registering, signing out, and the theme."""
+"""Accounts for people: signing in, registering, signing out, the theme, and one's own profile."""
 
-from typing import Final
+from collections.abc import Awaitable
+from datetime import date, datetime, time
+from typing import Any, Final
 
 from litestar import Response, Router, get, post
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
-from app.accounts.guards import AnyRequest, person, session_cookie
+from app.accounts.agents import called
+from app.accounts.guards import AnyRequest, SignedIn, person, session_cookie, signed_in
+from app.accounts.schemas import NewApiKey
 from app.accounts.service import Accounts
+from app.base import clock
 from app.base.errors import AtelierError, Invalid
 from app.web import forms
 from app.web.errors import told
@@ -17,7 +23,9 @@ from app.web.render import page
 BODY: Final = 64 * 1024  # bytes; nothing here is longer
 LOGIN: Final = "accounts/login.html"
 REGISTER: Final = "accounts/register.html"
+PROFILE: Final = "/users/profile"
 YEAR: Final = 365 * 24 * 3600  # seconds
+LISTED: Final = 100  # sign-ins, and keys, on the profile page
 
 
 @get("/login")
@@ -74,6 +82,114 @@ async def theme(request: AnyRequest) -> Response[str]:
     return forms.go(forms.safe_next(form.get("next")), cookies=[cookie])
 
 
+@get(PROFILE, guards=[signed_in])
+async def profile(request: SignedIn, accounts: NamedDependency[Accounts]) -> Response[str]:
+    return await _profile(request, accounts)
+
+
+@post(f"{PROFILE}/name", guards=[signed_in])
+async def rename(request: SignedIn, accounts: NamedDependency[Accounts]) -> Response[str]:
+    form = await forms.read(request)
+    deed = accounts.update(request.user.id, request.auth, name=form.get("name", ""))
+    return await _changed(request, accounts, "name", form, deed, "Your name was saved.")
+
+
+@post(f"{PROFILE}/email", guards=[signed_in])
+async def change_email(request: SignedIn, accounts: NamedDependency[Accounts]) -> Response[str]:
+    form = await forms.read(request)
+    current = form.get("current_password")
+    deed = accounts.update(request.user.id, request.auth, email=form.get("email", ""), current_password=current)
+    return await _changed(request, accounts, "email", form, deed, "Your email was changed, and all else signed out.")
+
+
+@post(f"{PROFILE}/password", guards=[signed_in])
+async def change_password(request: SignedIn, accounts: NamedDependency[Accounts]) -> Response[str]:
+    form = await forms.read(request)
+    password, current = form.get("password", ""), form.get("current_password")
+    deed = accounts.update(request.user.id, request.auth, password=password, current_password=current)
+    said = "Your password was changed, and all else signed out."
+    return await _changed(request, accounts, "password", form, deed, said)
+
+
+@post(f"{PROFILE}/sessions/end", guards=[signed_in])
+async def end_other_sessions(request: SignedIn, accounts: NamedDependency[Accounts]) -> Response[str]:
+    deed = accounts.end_other_sessions(request.user.id, request.auth)
+    return await _changed(request, accounts, "sessions", {}, deed, "You are signed out everywhere else.")
+
+
+@post(f"{PROFILE}/sessions/{{session_id:str}}/end", guards=[signed_in])
+async def end_session(
+    request: SignedIn, session_id: FromPath[str], accounts: NamedDependency[Accounts]
+) -> Response[str]:
+    deed = accounts.end_session(request.user.id, session_id)
+    return await _changed(request, accounts, "sessions", {}, deed, "You are signed out there.")
+
+
+@post(f"{PROFILE}/keys", guards=[signed_in], status_code=200)
+async def add_key(request: SignedIn, accounts: NamedDependency[Accounts]) -> Response[str]:
+    """The key stands on the page that answers, and on no other ever after."""
+    form = await forms.read(request)
+    try:
+        made = await accounts.add_key(request.user.id, form.get("name", ""), _last_moment(form.get("expires_at", "")))
+    except AtelierError as problem:
+        return await _profile(request, accounts, "keys", form, problem)
+    return await _profile(request, accounts, "keys", made=made)
+
+
+@post(f"{PROFILE}/keys/{{key_id:str}}/delete", guards=[signed_in])
+async def remove_key(request: SignedIn, key_id: FromPath[str], accounts: NamedDependency[Accounts]) -> Response[str]:
+    deed = accounts.remove_key(request.user.id, key_id)
+    return await _changed(request, accounts, "keys", {}, deed, "The key was deleted. It opens nothing any more.")
+
+
+async def _changed(
+    request: SignedIn, accounts: Accounts, part: str, form: dict[str, str], deed: Awaitable[Any], said: str
+) -> Response[str]:
+    """Do it; the profile says that it was done, or in that part what is wrong."""
+    try:
+        await deed
+    except AtelierError as problem:
+        return await _profile(request, accounts, part, form, problem)
+    return forms.go(f"{PROFILE}#{part}", said)
+
+
+async def _profile(
+    request: SignedIn,
+    accounts: Accounts,
+    part: str = "",
+    form: dict[str, str] | None = None,
+    problem: AtelierError | None = None,
+    made: NewApiKey | None = None,
+) -> Response[str]:
+    """The page; in one of its parts what was typed, but for passwords, with what is wrong, or the key just made."""
+    owner, answer = request.user.id, told(problem) if problem else None
+    typed = {name: text for name, text in (form or {}).items() if "password" not in name}
+    sessions = await accounts.sessions(owner, limit=LISTED)
+    return page(
+        "accounts/profile.html",
+        request,
+        status_code=answer.status if answer else 200,
+        headers=answer.headers if answer and answer.status == 429 else None,
+        part=part,
+        typed=typed,
+        errors=answer.problem.details.get("fields", {}) if answer else {},
+        message=answer.problem.message if answer else None,
+        places=[(session, called(session.agent), session.id == request.auth.id) for session in sessions.items],
+        keys=(await accounts.keys(owner, limit=LISTED)).items,
+        made=made,
+        origin=accounts.settings.public_url,
+        today=clock.now().date().isoformat(),
+    )
+
+
+def _last_moment(day: str) -> datetime | None:
+    """The end of that day in UTC; None for no day."""
+    try:
+        return datetime.combine(date.fromisoformat(day.strip()), time(23, 59, 59)) if day.strip() else None
+    except ValueError:
+        raise Invalid("The expiry must be a date.", fields={"expires_at": "must be a date"}) from None
+
+
 async def _open(template: str, request: AnyRequest, accounts: Accounts) -> Response[str]:
     """The empty form; whoever is signed in already is sent on."""
     wanted = dict(request.query_params)
@@ -120,7 +236,22 @@ async def _sign_out(request: AnyRequest, accounts: Accounts) -> None:
 routes: Final = [
     Router(
         "/",
-        route_handlers=[login_form, login, register_form, register, logout, theme],
+        route_handlers=[
+            login_form,
+            login,
+            register_form,
+            register,
+            logout,
+            theme,
+            profile,
+            rename,
+            change_email,
+            change_password,
+            end_other_sessions,
+            end_session,
+            add_key,
+            remove_key,
+        ],
         include_in_schema=False,
         request_max_body_size=BODY,
     )

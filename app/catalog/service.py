@@ -137,7 +137,7 @@ class Catalog:
     def read_form(self, model: Model, form: Mapping[str, str]) -> dict[str, Any]:
         """The model's parameters out of a form's text fields; an empty field means: let the model choose."""
         params: dict[str, Any] = {}
-        for name, schema in _properties(model).items():
+        for name, schema in _controls(model):
             text = form.get(name, "").strip()
             if text:
                 params[name] = _typed(text, schema)
@@ -145,10 +145,7 @@ class Catalog:
 
     def fields(self, model: Model, values: Mapping[str, Any], errors: Mapping[str, str] | None = None) -> list[Field]:
         """The controls of a form for this model, in the schema's order."""
-        return [
-            _field(name, schema, values.get(name), (errors or {}).get(name))
-            for name, schema in _properties(model).items()
-        ]
+        return [_field(name, schema, values.get(name), (errors or {}).get(name)) for name, schema in _controls(model)]
 
     async def _take(self, provider: str, offers: "list[Offer] | Any") -> Changes:
         known = {model.id: model for model in self._models.values() if model.provider == provider}
@@ -203,6 +200,11 @@ def _model(provider: str, offer: Offer) -> Model:
 def _properties(model: Model) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = model.parameters.get("properties", {})
     return found
+
+
+def _controls(model: Model) -> list[tuple[str, dict[str, Any]]]:
+    """The parameters that a form can ask for; lists are for programs."""
+    return [(name, schema) for name, schema in _properties(model).items() if schema.get("type") != "array"]
 
 
 def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -213,4 +213,5 @@ def _kind(text: str) -> Kind:
         raise Missing("There is nothing at this address.") from None
 
 
-routes = [generate, create, fields, make]
+uploads = [make]  # what takes bodies as large as files
+routes = [generate, create, fields]

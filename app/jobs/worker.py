@@ -193,6 +193,8 @@ class Worker:
                 await self._insist(job, self._jobs.go_on, outcome)
             case Again():
                 await self._insist(job, self._jobs.again, outcome)
+            case Never(code=ErrorCode.STORAGE_FULL) if job.ticket is not None:
+                await self._insist(job, self._jobs.fail, _full(job, None))
             case Never():
                 await self._insist(job, self._jobs.fail, outcome)
             case _:

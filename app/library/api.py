@@ -7,6 +7,7 @@ from litestar import Request, Router, delete, get, post
 from litestar.datastructures import State, UploadFile
 from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
+from litestar.handlers.base import BaseRouteHandler
 from litestar.params import Body, FromPath, FromQuery
 
 from app.accounts.guards import signed_in
@@ -28,7 +29,12 @@ class AssetList(paging.Page[AssetOut]):
     """A page of the library."""
 
 
-@post("/assets", responses=refusals(400, 401, 413, 415), summary="Upload a picture or clip")
+@post(
+    "/assets",
+    responses=refusals(400, 401, 413, 415),
+    summary="Upload a picture or clip",
+    before_request=forms.readable,
+)
 async def upload(
     request: Program,
     data: Annotated[Upload, Body(media_type=RequestEncodingType.MULTI_PART)],
@@ -52,22 +58,19 @@ async def index(
     return AssetList.of(part, AssetOut.of)
 
 
-@get("/assets/{id:str}", responses=refusals(401, 404), summary="One own file")
+@get("/assets/{id:str}", responses=refusals(400, 401, 404), summary="One own file")
 async def one(request: Program, id: FromPath[str], library: NamedDependency[Library]) -> AssetOut:
     return AssetOut.of(await library.find(request.user.id, id))
 
 
-@delete("/assets/{id:str}", responses=refusals(401, 404), summary="Delete an own file")
+@delete("/assets/{id:str}", responses=refusals(400, 401, 404), summary="Delete an own file")
 async def remove(request: Program, id: FromPath[str], library: NamedDependency[Library]) -> None:
     await library.delete(request.user.id, id)
 
 
-routes = [
-    Router(
-        "/api/v1",
-        route_handlers=[upload, index, one, remove],
-        guards=[signed_in],
-        security=BEARER,
-        tags=["Files"],
-    )
-]
+def _router(*handlers: BaseRouteHandler) -> Router:
+    return Router("/api/v1", route_handlers=handlers, guards=[signed_in], security=BEARER, tags=["Files"])
+
+
+uploads = [_router(upload)]  # what takes bodies as large as files
+routes = [_router(index, one, remove)]

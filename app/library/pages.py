@@ -75,4 +75,5 @@ async def _file(
         raise Missing("The file is not in the store any more.") from None
 
 
-routes = [upload, delete, restore, media, thumbnail]
+uploads = [upload]  # what takes bodies as large as files
+routes = [delete, restore, media, thumbnail]

@@ -5,15 +5,15 @@ Programs get the contract's envelope, people a page, htmx a fragment. Who asks i
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import msgspec
-from litestar import Request, Response
-from litestar.datastructures import State
+from litestar import MediaType, Request, Response
+from litestar.datastructures import MutableScopeHeaders, State
 from litestar.exceptions import HTTPException, ValidationException
-from litestar.types import ExceptionHandlersMap
+from litestar.types import ExceptionHandlersMap, Message, Scope
 
 from app.base import errors, log
 from app.web import render
@@ -107,25 +107,20 @@ def _ours(request: AnyRequest, error: errors.AtelierError) -> Response[Any]:
 
 
 def _litestars(request: AnyRequest, error: HTTPException) -> Response[Any]:
-    """What Litestar itself refuses: unknown routes, wrong methods, bodies that do not parse, a missing CSRF token."""
+    """What Litestar itself refuses: unknown routes, wrong methods, bodies that do not parse."""
     status = error.status_code
     if status == 404:
         return _answer(request, Told(404, Problem("RESOURCE_NOT_FOUND", "There is nothing at this address.")))
     if status == 405:
-        allow = ", ".join(methods_at(request))
+        methods = (error.headers or {}).get("allow", "").split(", ")
         problem = Problem("METHOD_NOT_ALLOWED", f"{request.method} is not possible here.")
-        return _answer(request, Told(405, problem, {"Allow": allow}))
+        return _answer(request, Told(405, problem, {"Allow": allow(methods)}))
     if status == 413:
         return _answer(request, Told(413, Problem("FILE_TOO_LARGE", "This is larger than what is taken here.")))
     if isinstance(error, ValidationException):
         return _answer(request, Told(400, _invalid(error)))
     if status == 401:
         return _ours(request, errors.Denied("Sign in first.", signed_in=False))
-    if status == 403:
-        return _answer(
-            request,
-            Told(403, Problem("FORBIDDEN", "This form is out of date. Go back, reload the page and send it again.")),
-        )
     if status < 500:
         return _answer(request, Told(400, Problem("VALIDATION_ERROR", "The request cannot be read.")))
     return _bug(request, error)
@@ -159,7 +154,7 @@ def _bug(request: AnyRequest, error: Exception) -> Response[Any]:
 def _answer(request: AnyRequest, told: Told) -> Response[Any]:
     headers = dict(told.headers)
     if for_programs(request.url.path):
-        return Response(Envelope(told.problem), status_code=told.status, headers=headers, media_type="application/json")
+        return Response(Envelope(told.problem), status_code=told.status, headers=headers, media_type=MediaType.JSON)
     template = "errors/_error.html" if render.partial(request) else "errors/error.html"
     html = render.render(
         template,
@@ -168,31 +163,39 @@ def _answer(request: AnyRequest, told: Told) -> Response[Any]:
         title=TITLES.get(told.status, "That did not work"),
         message=told.problem.message,
     )
-    return Response(html, status_code=told.status, headers=headers, media_type="text/html; charset=utf-8")
+    return Response(html, status_code=told.status, headers=headers, media_type=MediaType.HTML)
 
 
 def _to_sign_in(request: AnyRequest) -> Response[Any]:
     """A page sends the person to sign in and back; a fragment tells htmx to do so from the page it stands on."""
     if render.partial(request):
-        current = urlsplit(request.headers.get("HX-Current-URL", "/"))
-        back = current.path + (f"?{current.query}" if current.query else "")
-        return Response("", status_code=401, headers={"HX-Redirect": f"/login?next={quote(back, safe='')}"})
+        target = f"/login?next={quote(_current(request), safe='')}"
+        return Response("", status_code=401, headers={"HX-Redirect": target}, media_type=MediaType.TEXT)
     back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     target = f"/login?next={quote(back, safe='')}" if request.method == "GET" and back != "/" else "/login"
-    return Response("", status_code=303, headers={"Location": target})
+    return Response("", status_code=303, headers={"Location": target}, media_type=MediaType.TEXT)
 
 
-def methods_at(request: AnyRequest) -> list[str]:
-    """The methods that the route at this path does take."""
-    found: set[str] = set()
-    wanted = request.url.path.rstrip("/").split("/")
-    for route in request.app.routes:
-        parts = route.path_format.rstrip("/").split("/")
-        if len(parts) == len(wanted) and all(
-            part.startswith("{") or part == given for part, given in zip(parts, wanted, strict=True)
-        ):
-            found |= {str(method) for method in getattr(route, "methods", ())}
-    return sorted(found)
+def _current(request: AnyRequest) -> str:
+    """Path and query of the page that a fragment is asked for."""
+    try:
+        current = urlsplit(request.headers.get("HX-Current-URL", "/"))
+    except ValueError:
+        return "/"
+    return current.path + (f"?{current.query}" if current.query else "")
+
+
+def allow(methods: Iterable[str]) -> str:
+    """The `Allow` header of a route that takes these; whatever takes GET takes HEAD (see `headers`)."""
+    return ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else [])} - {""}))
+
+
+async def name_methods(message: Message, scope: Scope) -> None:
+    """`before_send` of the program: the `Allow` of an OPTIONS request. Litestar names only what it met first."""
+    if message["type"] == "http.response.start" and scope["method"] == "OPTIONS" and message["status"] == 204:  # type: ignore[typeddict-item]
+        routes = [route for route in scope["litestar_app"].routes if route.path_format == scope["path_template"]]
+        methods = {str(method) for route in routes for method in getattr(route, "methods", ())}
+        MutableScopeHeaders.from_message(message)["allow"] = allow(methods)
 
 
 HANDLERS: ExceptionHandlersMap = {

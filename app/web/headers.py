@@ -5,7 +5,7 @@ One ASGI wrapper around the whole program, because Litestar answers unknown rout
 
 import re
 import time
-from typing import Final
+from typing import Final, cast
 
 import structlog
 from litestar.enums import ScopeType
@@ -39,11 +39,17 @@ def request_id(scope: Scope) -> str:
     return str(scope.get("atelier_request_id", ""))
 
 
+# These routes answer HEAD themselves, without reading a file for nothing; for all others it is GET without the body,
+# which the server leaves out.
+HEADED: Final = ("/media/", "/static/")
+
+
 class Headers:
-    """The wrapper. `https` adds Strict-Transport-Security."""
+    """The wrapper. `https` adds Strict-Transport-Security, and has every cookie sent over https only."""
 
     def __init__(self, app: ASGIApp, *, https: bool) -> None:
         self._app = app
+        self._https = https
         fixed = dict(HEADERS)
         if https:
             fixed["strict-transport-security"] = "max-age=31536000; includeSubDomains"
@@ -70,8 +76,11 @@ class Headers:
                 message["headers"] = self._complete(list(message["headers"]), identity)
             await send(message)
 
+        asked = scope
+        if scope["method"] == "HEAD" and not scope["path"].startswith(HEADED):
+            asked = cast(HTTPScope, {**scope, "method": "GET"})
         try:
-            await self._app(scope, receive, send_with_headers)
+            await self._app(asked, receive, send_with_headers)
         finally:
             if not scope["path"].startswith("/static/"):
                 logger.info(
@@ -85,10 +94,16 @@ class Headers:
 
     def _complete(self, headers: list[tuple[bytes, bytes]], identity: str) -> list[tuple[bytes, bytes]]:
         given = {name.lower() for name, _ in headers}
+        if self._https:
+            headers = [(name, _secure(value) if name.lower() == b"set-cookie" else value) for name, value in headers]
         headers += [(b"x-request-id", identity.encode())]
         headers += [pair for pair in self._fixed if pair[0] not in given]
         headers += [pair for pair in self._defaults if pair[0] not in given]
         return headers
+
+
+def _secure(cookie: bytes) -> bytes:
+    return cookie if b"; secure" in cookie.lower() else cookie + b"; Secure"
 
 
 def _asked_id(scope: HTTPScope) -> str | None:

@@ -9,9 +9,8 @@ from typing import Any
 from urllib.parse import unquote
 
 import jinja2
-from litestar import Request, Response
+from litestar import MediaType, Request, Response
 from litestar.datastructures import Cookie, State
-from litestar.utils.scope.state import ScopeState
 
 from app.base.clock import iso, now
 from app.web.headers import request_id
@@ -102,13 +101,14 @@ def partial(request: Request[Any, Any, State]) -> bool:
 
 def render(template: str, request: Request[Any, Any, State], **context: Any) -> str:
     """HTML of a template, with what every page has: who asks, where, in which theme, and the form token."""
+    csrf = request.app.state.get("csrf")
     shared = {
         "person": request.scope.get("user"),
         "simulated": request.app.state.get("simulated", False),
         "path": request.url.path,
         "theme": _theme(request),
         "notice": _notice(request),
-        "csrf_token": ScopeState.from_scope(request.scope).csrf_token or "",
+        "csrf_token": csrf.token(request) if csrf else "",
         "request_id": request_id(request.scope),
     }
     return _environment().get_template(template).render({**shared, **context})
@@ -126,13 +126,13 @@ def page(
     """A whole page or a fragment as an answer. A notice that was waiting is said now and forgotten."""
     kept = list(cookies or [])
     if not partial(request) and _notice(request):
-        kept.append(Cookie("notice", value="", path="/", max_age=0))
+        kept.append(Cookie("notice", value="", path="/", max_age=0, httponly=True))
     return Response(
         render(template, request, **context),
         status_code=status_code,
         headers=headers,
         cookies=kept,
-        media_type="text/html; charset=utf-8",
+        media_type=MediaType.HTML,
     )
 
 

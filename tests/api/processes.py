@@ -1,6 +1,7 @@
 """The real commands as processes of their own: started, asked, stopped, killed."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -61,8 +62,14 @@ class Running:
             await self._readers
         return code
 
+    def hit(self, number: int) -> None:
+        """Not by the process object: that would take the exit code away from the loop that waits for it."""
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
+
     async def stopped(self, with_signal: int = signal.SIGTERM, seconds: float = 20) -> int:
-        self.process.send_signal(with_signal)
+        self.hit(with_signal)
         return await self.ended(seconds)
 
 
@@ -83,8 +90,7 @@ async def started(*arguments: str, env: Mapping[str, str], cwd: Path = ROOT) -> 
     try:
         yield running
     finally:
-        if process.returncode is None:
-            process.kill()
+        running.hit(signal.SIGKILL)
         await running.ended()
         process._transport.close()  # type: ignore[attr-defined]
 

@@ -198,7 +198,9 @@ async def test_a_clip_above_the_cap_and_a_body_above_every_cap_are_413(tmp_path:
         problem(await client.post(PATH, files={"file": ("a.mp4", padded)}), 413, "FILE_TOO_LARGE")
         problem(await client.post(PATH, files={"file": ("a.bin", bytes(3_000_000))}), 413, "FILE_TOO_LARGE")
         assert (await client.get(PATH)).json()["total"] == 0
-        leftovers = [file for file in (tmp_path / "data").rglob("*") if file.is_file() and file.stat().st_size == 3_000_000]
+        leftovers = [
+            file for file in (tmp_path / "data").rglob("*") if file.is_file() and file.stat().st_size == 3_000_000
+        ]
         assert leftovers == []
 
 

@@ -174,7 +174,9 @@ async def test_a_body_that_is_no_json_object_is_400(reader: httpx.AsyncClient, p
     ("path", "method"),
     [("auth/login", "POST"), ("auth/register", "POST"), ("auth/refresh", "POST"), ("users/me", "PUT")],
 )
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'"x"', b"\xff", b"[" * 5000, b'{"email": "\\ud800", "password": "x"}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"null", b'"x"', b"\xff", b"[" * 5000, b'{"email": "\\ud800", "password": "x"}']
+)
 async def test_a_broken_body_is_400_at_the_accounts_too(
     reader: httpx.AsyncClient, path: str, method: str, content: bytes
 ) -> None:
@@ -294,12 +296,19 @@ async def test_no_private_address_is_ever_called(
 
 
 async def test_data_urls_are_taken_as_pictures_or_refused_by_name(reader: httpx.AsyncClient) -> None:
-    for url in ("data:text/html,<script>alert(1)</script>", "data:image/svg+xml,<svg/>", "data:image/png;base64,AAAA", "data:"):
+    for url in (
+        "data:text/html,<script>alert(1)</script>",
+        "data:image/svg+xml,<svg/>",
+        "data:image/png;base64,AAAA",
+        "data:",
+    ):
         body: Json = {"model": FRAMED, "prompt": "it wakes", "image_url": url, **SHORT_FRAMED}
         invalid(await reader.post("/api/v1/generate/video/from-image", json=body), "image_url")
 
 
-@pytest.mark.parametrize("value", ["x", "\x00", 7, ["x"], {}, "a" * 5000, "../secret"], ids=lambda value: repr(value)[:12])
+@pytest.mark.parametrize(
+    "value", ["x", "\x00", 7, ["x"], {}, "a" * 5000, "../secret"], ids=lambda value: repr(value)[:12]
+)
 async def test_an_asset_that_cannot_be_is_named(reader: httpx.AsyncClient, value: object) -> None:
     body: Json = {"model": FRAMED, "prompt": "it wakes", "image_asset_id": value, **SHORT_FRAMED}
     answer = await reader.post("/api/v1/generate/video/from-image", json=body)

@@ -209,7 +209,9 @@ async def test_a_retry_works_with_the_picture_of_the_first_job(ann: httpx.AsyncC
 
 
 @pytest.mark.parametrize("path", ["{}", "{}/cancel", "{}/retry"])
-@pytest.mark.parametrize("job_id", ["x", "1", "%00", "..%2f..%2fusers%2fme", "%ff%fe", "a" * 3000, "' or '1'='1", "é", INVENTED])
+@pytest.mark.parametrize(
+    "job_id", ["x", "1", "%00", "..%2f..%2fusers%2fme", "%ff%fe", "a" * 3000, "' or '1'='1", "é", INVENTED]
+)
 async def test_an_invented_id_is_404(reader: httpx.AsyncClient, path: str, job_id: str) -> None:
     method = "GET" if path == "{}" else "POST"
     problem(await reader.request(method, f"/api/v1/jobs/{path.format(job_id)}"), 404, "RESOURCE_NOT_FOUND")

@@ -109,7 +109,19 @@ async def test_a_part_that_is_not_there_is_416(clip: Owned, asked: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", ["bytes=5-2", "bytes=x-y", "bytes=", "bytes", "items=0-1", "0-1", "bytes=-", "bytes=1-2-3", "bytes=--5", "bytes=0-" + "9" * 5000]
+    "asked",
+    [
+        "bytes=5-2",
+        "bytes=x-y",
+        "bytes=",
+        "bytes",
+        "items=0-1",
+        "0-1",
+        "bytes=-",
+        "bytes=1-2-3",
+        "bytes=--5",
+        "bytes=0-" + "9" * 5000,
+    ],
 )
 async def test_a_range_that_means_nothing_is_ignored(clip: Owned, asked: str) -> None:
     answer = await clip.get(range=asked)
@@ -126,7 +138,9 @@ async def test_several_parts_come_as_multipart_or_the_whole(clip: Owned) -> None
         assert (answer.status_code, answer.content) == (200, clip.content)
 
 
-@pytest.mark.parametrize("asked", ["bytes=" + ",".join(["0-"] * 1000), "bytes=" + ",".join(f"{n}-{n}" for n in range(800))])
+@pytest.mark.parametrize(
+    "asked", ["bytes=" + ",".join(["0-"] * 1000), "bytes=" + ",".join(f"{n}-{n}" for n in range(800))]
+)
 async def test_a_thousand_parts_do_not_multiply_the_clip(clip: Owned, asked: str) -> None:
     answer = await clip.get(range=asked)
     assert answer.status_code in (200, 206, 400, 416, 431)

@@ -290,7 +290,7 @@ async def test_a_refused_sign_in_keeps_the_address_and_never_the_password(
     assert "session" not in browser.cookies
 
 
-EVIL = '"><script>alert(1)</script>\'&lt;{{7*7}}'
+EVIL = "\"><script>alert(1)</script>'&lt;{{7*7}}"
 
 
 def told(page: Element, field: Element) -> str:
@@ -374,7 +374,9 @@ async def test_every_form_of_every_page_carries_the_token(atelier: Studio, looke
 
 async def test_a_token_in_the_header_is_as_good(visitor: Visitor) -> None:
     token = await visitor.browser.form_token("/jobs")
-    answer = await visitor.browser.post("/theme", data={"theme": "dark", "next": "/jobs"}, headers={"X-CSRFToken": token})
+    answer = await visitor.browser.post(
+        "/theme", data={"theme": "dark", "next": "/jobs"}, headers={"X-CSRFToken": token}
+    )
     assert answer.status_code in (200, 204, 303)
 
 
@@ -390,7 +392,11 @@ async def test_a_form_that_is_no_form_is_no_bug(visitor: Visitor, door: str) -> 
 
 
 def offered(form: Element, name: str) -> list[str]:
-    return [option.get("value", option.text) for option in form.one("select", name=name).all("option") if option.get("value", option.text)]
+    return [
+        option.get("value", option.text)
+        for option in form.one("select", name=name).all("option")
+        if option.get("value", option.text)
+    ]
 
 
 @pytest.mark.parametrize("kind", ["text", "image", "video"])
@@ -401,7 +407,9 @@ async def test_only_models_that_make_it_are_offered(looker: Visitor, kind: str) 
     assert offered_models
     assert set(offered_models) <= {model["id"] for model in able}
     # A model that makes pictures and words may be left out of the page for words, but not the other way round.
-    assert {model["id"] for model in able if model["output_modalities"] == [kind] and "text" in model["input_modalities"]} <= set(offered_models)
+    assert {
+        model["id"] for model in able if model["output_modalities"] == [kind] and "text" in model["input_modalities"]
+    } <= set(offered_models)
 
 
 @pytest.mark.parametrize(
@@ -423,7 +431,18 @@ async def test_a_form_offers_exactly_what_the_model_accepts(looker: Visitor, kin
     assert form.values()["model"] == model
     found = (await looker.client.get("/api/v1/ai/models", params={"q": model, "limit": 100})).json()["items"]
     [schema] = [one["parameters"] for one in found if one["id"] == model]
-    own = {"_csrf_token", "mode", "model", "prompt", "system_prompt", "source", "picture", "image_url", "image_asset_id", "idempotency_key"}
+    own = {
+        "_csrf_token",
+        "mode",
+        "model",
+        "prompt",
+        "system_prompt",
+        "source",
+        "picture",
+        "image_url",
+        "image_asset_id",
+        "idempotency_key",
+    }
     named = {field["name"] for field in form.all() if field.get("name")} - own
     assert named <= set(schema["properties"])
     for name in ("aspect_ratio", "resolution", "duration", "size", "n", "image_size"):
@@ -464,7 +483,17 @@ async def test_picture_to_video_offers_only_models_that_take_a_picture_and_three
 
 @pytest.mark.parametrize(
     "query",
-    ["model=no/such-model", "mode=nonsense", "from=x", f"from={INVENTED}", "asset=x", "prompt=%00", "prompt=%ff", "model=%F0%9F", "mode=picture&asset=%27"],
+    [
+        "model=no/such-model",
+        "mode=nonsense",
+        "from=x",
+        f"from={INVENTED}",
+        "asset=x",
+        "prompt=%00",
+        "prompt=%ff",
+        "model=%F0%9F",
+        "mode=picture&asset=%27",
+    ],
 )
 @pytest.mark.parametrize("kind", ["image", "video"])
 async def test_a_strange_address_of_the_create_page_is_no_bug(looker: Visitor, kind: str, query: str) -> None:
@@ -491,7 +520,9 @@ def card(text: str) -> Element:
 
 
 async def test_with_htmx_the_answer_is_the_card_which_polls_until_the_job_ends(visitor: Visitor) -> None:
-    answer = await visitor.send("video", htmx=True, model=CLIP, prompt="a lighthouse", **{key: str(it) for key, it in SHORT.items()})
+    answer = await visitor.send(
+        "video", htmx=True, model=CLIP, prompt="a lighthouse", **{key: str(it) for key, it in SHORT.items()}
+    )
     assert answer.status_code == 200, answer.text[:500]
     assert "<html" not in answer.text
     fresh = card(answer.text)
@@ -530,7 +561,12 @@ async def test_without_htmx_the_answer_leads_to_the_job_page(visitor: Visitor, k
 async def test_the_job_page_refreshes_itself_without_scripts_only_while_the_job_goes_on(visitor: Visitor) -> None:
     job = await asked_clip(visitor.client, "[stuck] a lighthouse")
     unfinished = await visitor.page(f"/jobs/{job['id']}")
-    [refresh] = [meta for noscript in unfinished.all("noscript") for meta in noscript.all("meta") if meta.get("http-equiv") == "refresh"]
+    [refresh] = [
+        meta
+        for noscript in unfinished.all("noscript")
+        for meta in noscript.all("meta")
+        if meta.get("http-equiv") == "refresh"
+    ]
     assert refresh["content"].split(";")[0].isdigit()
     assert "every 5s" in unfinished.one(id=f"job-{job['id']}")["hx-trigger"]
     await visitor.client.post(f"/api/v1/jobs/{job['id']}/cancel")
@@ -578,7 +614,9 @@ async def test_a_strangers_job_is_exactly_as_absent_as_an_invented_one(visitor: 
     asset = (await looker.client.get("/api/v1/assets")).json()["items"][0]
     number = re.compile(r"[0-9a-f]{32,64}")
     for template, owned in [
-        ("/jobs/{}", job), ("/jobs/{}/card", job), ("/library/{}", asset),
+        ("/jobs/{}", job),
+        ("/jobs/{}/card", job),
+        ("/library/{}", asset),
     ]:
         for headers in ({}, FRAGMENT):
             stranger = await visitor.browser.get(template.format(owned["id"]), headers=headers)
@@ -586,8 +624,12 @@ async def test_a_strangers_job_is_exactly_as_absent_as_an_invented_one(visitor: 
             assert stranger.status_code == nobody.status_code == 404
             assert number.sub("", stranger.text) == number.sub("", nobody.text)
     for template, owned in [
-        ("/jobs/{}/cancel", job), ("/jobs/{}/retry", job), ("/jobs/{}/delete", job), ("/jobs/{}/restore", job),
-        ("/library/{}/delete", asset), ("/library/{}/restore", asset),
+        ("/jobs/{}/cancel", job),
+        ("/jobs/{}/retry", job),
+        ("/jobs/{}/delete", job),
+        ("/jobs/{}/restore", job),
+        ("/library/{}/delete", asset),
+        ("/library/{}/restore", asset),
     ]:
         answers = [await visitor.browser.send_form(template.format(it)) for it in (owned["id"], INVENTED)]
         assert [answer.status_code for answer in answers] == [404, 404], template
@@ -646,7 +688,13 @@ async def test_a_refused_form_keeps_what_was_typed_and_names_the_field(
 
 async def from_picture(visitor: Visitor, files: Json | None = None, **form: str) -> httpx.Response:
     page = await visitor.page(f"/generate/video?mode=picture&model={quote(FRAMED, safe='')}")
-    filled = {**page.one("form", id="create").values(), "prompt": "it wakes", "duration": "2", "resolution": "480p", **form}
+    filled = {
+        **page.one("form", id="create").values(),
+        "prompt": "it wakes",
+        "duration": "2",
+        "resolution": "480p",
+        **form,
+    }
     filled.setdefault("image_asset_id", "")
     if not filled["image_asset_id"]:
         del filled["image_asset_id"]
@@ -752,7 +800,17 @@ async def test_the_library_is_searched_by_words_and_kind(visitor: Visitor) -> No
     assert "<script>alert" not in evil.text
 
 
-@pytest.mark.parametrize("path", ["/library?cursor=x", "/library?kind=nonsense", "/jobs?cursor=x", "/library?q=%00", "/jobs?limit=x", "/library?cursor=%ff"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/library?cursor=x",
+        "/library?kind=nonsense",
+        "/jobs?cursor=x",
+        "/library?q=%00",
+        "/jobs?limit=x",
+        "/library?cursor=%ff",
+    ],
+)
 async def test_a_strange_query_is_no_bug(looker: Visitor, path: str) -> None:
     for headers in ({}, FRAGMENT):
         assert (await looker.browser.get(path, headers=headers)).status_code in (200, 400, 404)
@@ -785,9 +843,22 @@ async def test_after_a_change_a_page_says_once_what_was_done(visitor: Visitor) -
 async def every_page(atelier: Studio, looker: Visitor) -> list[tuple[str, httpx.Response]]:
     job = (await looker.jobs())[0]
     asset = (await looker.client.get("/api/v1/assets")).json()["items"][0]
-    inside = ["/", "/generate/text", "/generate/image", "/generate/video", "/generate/video?mode=picture", "/library", f"/library/{asset['id']}", "/jobs", f"/jobs/{job['id']}", "/no/such/page"]
+    inside = [
+        "/",
+        "/generate/text",
+        "/generate/image",
+        "/generate/video",
+        "/generate/video?mode=picture",
+        "/library",
+        f"/library/{asset['id']}",
+        "/jobs",
+        f"/jobs/{job['id']}",
+        "/no/such/page",
+    ]
     pages = [(path, await looker.browser.get(path)) for path in inside]
-    return pages + [(path, await atelier.browser().get(path)) for path in ("/login", "/register", "/api/docs", "/nowhere")]
+    return pages + [
+        (path, await atelier.browser().get(path)) for path in ("/login", "/register", "/api/docs", "/nowhere")
+    ]
 
 
 async def test_no_page_has_inline_code_or_another_origin(atelier: Studio, looker: Visitor) -> None:
@@ -799,10 +870,14 @@ async def test_no_page_has_inline_code_or_another_origin(atelier: Studio, looker
             assert not [name for name in element.attributes if name.startswith(("on", "hx-on"))], path
             assert element.tag != "script" or (element.get("src").startswith("/static/") and not element.text), path
             for name in ("src", "href", "action", "formaction", "poster", "srcset", "hx-get", "hx-post"):
-                assert not re.match(r"(?i)\s*(https?:)?//|javascript:|data:", element.get(name)), f"{path} {element.get(name)}"
+                assert not re.match(r"(?i)\s*(https?:)?//|javascript:|data:", element.get(name)), (
+                    f"{path} {element.get(name)}"
+                )
 
 
-async def test_every_page_has_a_language_a_title_and_one_heading_and_no_id_twice(atelier: Studio, looker: Visitor) -> None:
+async def test_every_page_has_a_language_a_title_and_one_heading_and_no_id_twice(
+    atelier: Studio, looker: Visitor
+) -> None:
     for path, answer in await every_page(atelier, looker):
         page = read(answer.text)
         assert page.one("html").get("lang") == "en", path
@@ -842,7 +917,9 @@ async def test_the_failures_that_a_prompt_can_ask_for_are_on_the_page(looker: Vi
             assert directive in text
 
 
-@pytest.mark.parametrize("path", ["/no/such/page", "/generate/nothing", "/jobs/a/b/c", "/%00", "/%ff", "/é", "/index.php", "/.env"])
+@pytest.mark.parametrize(
+    "path", ["/no/such/page", "/generate/nothing", "/jobs/a/b/c", "/%00", "/%ff", "/é", "/index.php", "/.env"]
+)
 async def test_an_unknown_page_is_a_page_of_its_own(atelier: Studio, looker: Visitor, path: str) -> None:
     for browser in (looker.browser, atelier.browser()):
         answer = await browser.get(path)
@@ -873,7 +950,11 @@ async def test_pages_answer_head(looker: Visitor, atelier: Studio) -> None:
 
 async def test_pages_and_static_files_are_compressed(atelier: Studio, looker: Visitor) -> None:
     statics = ["/static/htmx.min.js", "/static/css/base.css", "/static/icons.svg"]
-    for browser, path in [(looker.browser, "/generate/image"), (looker.browser, "/library"), *[(atelier.browser(), path) for path in statics]]:
+    for browser, path in [
+        (looker.browser, "/generate/image"),
+        (looker.browser, "/library"),
+        *[(atelier.browser(), path) for path in statics],
+    ]:
         answer = await browser.get(path, headers={"Accept-Encoding": "gzip"})
         assert answer.status_code == 200, path
         assert answer.headers["content-encoding"] == "gzip", path
@@ -886,7 +967,9 @@ async def test_pages_and_static_files_are_compressed(atelier: Studio, looker: Vi
 
 async def test_static_files_of_a_page_are_cached_and_change_their_address_with_their_content(looker: Visitor) -> None:
     page = await looker.page("/generate/image")
-    files = {it.get("src") or it.get("href") for it in page.all() if (it.get("src") or it.get("href")).startswith("/static/")}
+    files = {
+        it.get("src") or it.get("href") for it in page.all() if (it.get("src") or it.get("href")).startswith("/static/")
+    }
     files = {name.split("#")[0] for name in files}
     assert len(files) > 5
     for name in files:

@@ -94,6 +94,7 @@ class TestAddresses:
             ("fd12:3456::1", Zone.PRIVATE),
             ("169.254.169.254", Zone.FORBIDDEN),
             ("fd00:ec2::254", Zone.FORBIDDEN),
+            ("fd20:ce::254", Zone.FORBIDDEN),
             ("100.64.0.1", Zone.FORBIDDEN),
             ("0.0.0.0", Zone.FORBIDDEN),  # noqa: S104
             ("64:ff9b::10.0.0.1", Zone.FORBIDDEN),

@@ -10,10 +10,14 @@ from datetime import timedelta
 from typing import Any
 
 import jinja2
+import msgspec
 
 from app.accounts.schemas import Role, User
+from app.admin.schemas import DatabaseHealth, Disk, Leaving, OwnedJob, Stats
+from app.audit.schemas import Action, Entry
+from app.background import Beat
 from app.base.clock import now
-from app.catalog.schemas import Field, Model
+from app.catalog.schemas import Changes, Field, Model
 from app.jobs.schemas import GenerationType, Job, JobError, Status
 from app.library.schemas import Asset, AssetKind, Origin
 from app.providers.contract import ErrorCode, Kind, Usage
@@ -527,7 +531,137 @@ DOCS = {
     "curl": "curl -H 'Authorization: Bearer atl_…' \\\n  http://127.0.0.1:8000/api/v1/jobs",
 }
 
+PEOPLE = [
+    ADMIN,
+    PERSON,
+    User(
+        id="u-3",
+        email="bob@studio.example",
+        name="Bob " + UNBROKEN[:90],
+        role=Role.USER,
+        is_active=False,
+        created_at=NOW - timedelta(days=400),
+        last_login_at=NOW - timedelta(hours=7),
+    ),
+    User(
+        id="u-4",
+        email="x" * 242 + "@example.org",
+        name=HOSTILE[:100],
+        role=Role.ADMIN,
+        is_active=True,
+        created_at=NOW,
+        last_login_at=NOW,
+    ),
+]
+OWNED = [OwnedJob(it, PEOPLE[number % 4].email if number % 5 else None) for number, it in enumerate(JOBS)]
+STATS = Stats(
+    users={"admin": 2, "user": 22},
+    tokens={"active": 19, "expired": 9, "revoked": 3},
+    jobs={"queued": 2, "processing": 4, "completed": 12_480, "failed": 31, "cancelled": 7},
+    cost_nano=418_200_000_000,
+)
+NO_STATS = Stats(
+    users={"admin": 1, "user": 0},
+    tokens={"active": 0, "expired": 0, "revoked": 0},
+    jobs={"queued": 0, "processing": 0, "completed": 0, "failed": 0, "cancelled": 0},
+    cost_nano=None,
+)
+VERSIONS = {"atelier": "0.1.0", "litestar": "2.25.0", "duckdb": "2.0.0", "httpx": "0.28.1"}
+BEATS = [Beat(name, NOW - timedelta(seconds=4), None, True) for name in ("worker", "catalogue", "sweeper")]
+BAD_BEATS = [Beat("worker", NOW - timedelta(days=1), "ConnectError", False), Beat("catalogue", NOW, None, False)]
+ENTRIES = [
+    Entry(
+        id=f"e-{number}",
+        happened_at=NOW - timedelta(hours=number),
+        actor_id="u-1",
+        actor_email=PEOPLE[number % 4].email,
+        action=action,
+        subject=(PEOPLE[number % 4].email, "9 tokens", HOSTILE)[number % 3],
+        note=("", "admin", "older than 90 days, failed cancelled")[number % 3],
+    )
+    for number, action in enumerate(Action)
+]
+
+
+def section(part: str, **values: Any) -> dict[str, Any]:
+    """A page of the admin section."""
+    return page(path=f"/admin/{part}".rstrip("/"), **values)
+
+
+def listed(**values: Any) -> dict[str, Any]:
+    """The jobs of everybody."""
+    nothing = {"jobs": [], "total": 0, "next": None, "kind": "", "status": "", "user": "", "q": "", "overdue": 0}
+    return section("jobs", **{**nothing, **values})
+
+
+ADMIN_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
+    "admin/macros.html": {"nothing": {}},
+    "admin/section.html": {"bare": section("")},
+    "admin/dashboard.html": {
+        "busy": section(
+            "",
+            stats=STATS,
+            beats=BEATS,
+            disk=Disk(41_700_000_000, 212_000_000_000),
+            database=DatabaseHealth(True, 1.37),
+            versions=VERSIONS,
+            notice="12 dead tokens were deleted.",
+        ),
+        "first day": section(
+            "", stats=NO_STATS, beats=BEATS, disk=Disk(0, 9), database=DatabaseHealth(True, 0.6), versions=VERSIONS
+        ),
+        "broken": section(
+            "", stats=STATS, beats=BAD_BEATS, disk=Disk(9, 9), database=DatabaseHealth(False, 0.0), versions=VERSIONS
+        ),
+    },
+    "admin/people.html": {
+        "some": section("people", people=PEOPLE, total=412, next="c=&", q=""),
+        "found": section("people", people=PEOPLE[1:2], total=1, next=None, q=HOSTILE),
+        "nobody": section("people", people=[], total=0, next=None, q="zz"),
+    },
+    "admin/delete_person.html": {
+        "much": section("people/u-2/delete", leaving=Leaving(PEOPLE[3], 1204, 2, 87)),
+        "little": section("people/u-2/delete", leaving=Leaving(PERSON, 1, 1, 1)),
+        "nothing": section("people/u-2/delete", leaving=Leaving(PEOPLE[2], 0, 0, 0)),
+    },
+    "admin/jobs.html": {
+        "all": listed(jobs=OWNED, total=12_524, next="c=&", overdue=2),
+        "failed": listed(
+            jobs=OWNED[11:13], total=2, status="failed", kind="video", user=HOSTILE, q='"a" & b', overdue=1
+        ),
+        "none match": listed(user="zz"),
+        "none": listed(),
+    },
+    "admin/job.html": {
+        **{it.job.id: section(f"jobs/{it.job.id}", found=it, events=[]) for it in OWNED},
+        "with events": section("jobs/clip", found=OwnedJob(CLIP, PERSON.email), events=EVENTS),
+    },
+    "admin/purge.html": {
+        "many": section("jobs/purge", days=90, statuses=[Status.FAILED, Status.CANCELLED], count=1204),
+        "one": section("jobs/purge", days=1, statuses=[], count=1),
+        "none": section("jobs/purge", days=36_500, statuses=[Status.FAILED], count=0),
+    },
+    "admin/models.html": {
+        "some": section(
+            "models",
+            models=[
+                msgspec.structs.replace(it, enabled=number % 3 > 0)
+                for number, it in enumerate([*MODELS["text"], *MODELS["image"], *MODELS["video"]])
+            ],
+            q="",
+            last=Changes(added=("GPT-5",), removed=(), changed=("Veo 3.1", HOSTILE), at=NOW),
+        ),
+        "none found": section("models", models=[], q=HOSTILE, last=Changes(at=NOW)),
+        "none": section("models", models=[], q="", last=Changes()),
+    },
+    "admin/audit.html": {
+        "some": section("audit", entries=ENTRIES, total=412, next="c=&"),
+        "none": section("audit", entries=[], total=0, next=None),
+    },
+}
+
 STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
+    **ADMIN_STATES,
     "base.html": {
         "admin": page(notice="Saved.", path="/jobs/1"),
         "person": page(person=PERSON, theme="light"),

@@ -26,7 +26,17 @@ HTMX = re.compile(
     r"|headers|indicator|confirm|sync|boost|config|preserve|ignore|disable|push-url|replace-url|encoding|validate"
     r"|history-elt|morph-skip|morph-skip-children)"
 )
-SWAPS = {"innerHTML", "outerHTML", "innerMorph", "outerMorph", "beforebegin", "afterbegin", "beforeend", "afterend"}
+SWAPS = {
+    "innerHTML",
+    "outerHTML",
+    "innerMorph",
+    "outerMorph",
+    "beforebegin",
+    "afterbegin",
+    "beforeend",
+    "afterend",
+    "none",
+}
 
 
 class Node:
@@ -124,6 +134,9 @@ def test_it_speaks_htmx_4(template: str, state: str) -> None:
             if not name.startswith("hx-"):
                 continue
             base, _, modifier = name.partition(":")
+            if name == "hx-sse:connect":  # of the extension hx-sse
+                assert re.match(r"/(?!/)", value)
+                continue
             if base == "hx-status":
                 assert re.fullmatch(r"[1-5][0-9x]{2}", modifier)
                 continue
@@ -213,7 +226,7 @@ def test_the_scripts_need_no_eval_and_no_other_origin() -> None:
 
 def test_vendored_files_are_what_the_list_says() -> None:
     listed = dict(re.findall(r"`([^`]+)` \| .* \| `([0-9a-f]{64})`", (STATIC / "vendor.md").read_text()))
-    assert set(listed) == {"htmx.min.js", "fonts/inter-latin-wght.woff2"}
+    assert set(listed) == {"htmx.min.js", "hx-sse.min.js", "fonts/inter-latin-wght.woff2"}
     for name, digest in listed.items():
         assert hashlib.sha256((STATIC / name).read_bytes()).hexdigest() == digest
 
