@@ -58,6 +58,7 @@ from app.library.service import Library
 from app.providers.client import Client
 from app.providers.contract import Provider
 from app.providers.registry import base_urls, providers
+from app.quota.service import Quota
 from app.storage.files import Files
 from app.storage.media import Media
 from app.web.csrf import Csrf, Walls
@@ -149,7 +150,8 @@ async def _built(
         max_image_bytes=settings.max_image_bytes,
         max_video_bytes=settings.max_video_bytes,
     )
-    jobs = Jobs(database, library, upstream, timeout=settings.job_timeout_seconds, pause=settings.worker_seconds)
+    quota = Quota(database)
+    jobs = Jobs(database, quota, library, upstream, timeout=settings.job_timeout_seconds, pause=settings.worker_seconds)
     worker = Worker(jobs, catalog, library, files, upstream)
     await catalog.load()
     await library.sweep_orphans()

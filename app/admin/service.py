@@ -166,7 +166,7 @@ class Admin:
 
     async def retry(self, actor: Actor, id: str, kinds: Sequence[Kind] = ()) -> OwnedJob:
         job = await self._jobs.find_any(id, kinds)
-        retried = await self._jobs.retry(job.owner_id, id)
+        retried = (await self._jobs.retry(job.owner_id, id)).job
         await self._database.write(self._audit.note, actor, Action.JOB_RETRIED, id, f"as {retried.id}")
         return (await self._owned([retried]))[0]
 

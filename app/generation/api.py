@@ -15,6 +15,7 @@ from litestar.response import Stream
 from app.accounts.guards import signed_in
 from app.base.errors import Invalid, Upstream
 from app.base.money import usd
+from app.base.once import Once, once
 from app.generation.schemas import Wish
 from app.generation.service import Generation
 from app.jobs.schemas import Job, JobOut, Status
@@ -114,7 +115,9 @@ async def text(request: Program, data: TextBody, generation: NamedDependency[Gen
     if data.pop("stream", None):
         job, words = await generation.write(request.user.id, _wish(data))
         return events.stream(_said(generation, job, words))
-    job = await generation.make(request.user.id, Kind.TEXT, _wish(data), from_picture=False)
+    key = _once(request, data)
+    made = await generation.make(request.user.id, Kind.TEXT, _wish(data), from_picture=False, once=key)
+    job = made.job
     return Response(await _written(generation, job))
 
 
@@ -131,15 +134,15 @@ async def text(request: Program, data: TextBody, generation: NamedDependency[Gen
 async def image(request: Program, data: ImageBody, generation: NamedDependency[Generation]) -> Response[JobOut]:
     """Waits for the pictures as long as `Prefer: wait=N` says (55 s by itself, at most 120), not at all with
     `Prefer: respond-async`."""
-    job = await generation.make(request.user.id, Kind.IMAGE, _wish(data))
-    job = await generation.wait(job, wait_of(request.headers.get("Prefer", "")))
+    made = await generation.make(request.user.id, Kind.IMAGE, _wish(data), once=_once(request, data))
+    job = await generation.wait(made.job, wait_of(request.headers.get("Prefer", "")))
     _check(job)
     return Response(JobOut.of(job), status_code=200 if job.final else 202)
 
 
 @post("/video", status_code=202, opt=PAID, responses=refusals(400, 401), summary="Make a clip from words")
-async def video(request: Program, data: VideoBody, generation: NamedDependency[Generation]) -> JobOut:
-    return JobOut.of(await generation.make(request.user.id, Kind.VIDEO, _wish(data), from_picture=False))
+async def video(request: Program, data: VideoBody, generation: NamedDependency[Generation]) -> Response[JobOut]:
+    return await _accepted(request, data, generation, from_picture=False)
 
 
 @post(
@@ -149,8 +152,23 @@ async def video(request: Program, data: VideoBody, generation: NamedDependency[G
     responses=refusals(400, 401, 404, 413, 415, 502),
     summary="Make a clip that starts from a picture",
 )
-async def video_from_image(request: Program, data: PictureVideoBody, generation: NamedDependency[Generation]) -> JobOut:
-    return JobOut.of(await generation.make(request.user.id, Kind.VIDEO, _wish(data), from_picture=True))
+async def video_from_image(
+    request: Program, data: PictureVideoBody, generation: NamedDependency[Generation]
+) -> Response[JobOut]:
+    return await _accepted(request, data, generation, from_picture=True)
+
+
+async def _accepted(
+    request: Program, data: Mapping[str, Any], generation: Generation, *, from_picture: bool
+) -> Response[JobOut]:
+    """202 for a new job; 200 for the one that the same request made before."""
+    key = _once(request, data)
+    made = await generation.make(request.user.id, Kind.VIDEO, _wish(data), from_picture=from_picture, once=key)
+    return Response(JobOut.of(made.job), status_code=200 if made.repeated else 202)
+
+
+def _once(request: Program, data: Mapping[str, Any]) -> Once | None:
+    return once(request.headers.get("Idempotency-Key"), request.url.path, data)
 
 
 class Delta(msgspec.Struct, frozen=True):

@@ -5,11 +5,12 @@ from typing import Any, Final
 
 from app.base import clock
 from app.base.errors import Invalid, Missing
+from app.base.once import Once
 from app.base.secret import new_id
 from app.catalog.schemas import Field, Model
 from app.catalog.service import Catalog
 from app.generation.schemas import Wish
-from app.jobs.schemas import GenerationType, Job
+from app.jobs.schemas import Accepted, GenerationType, Job
 from app.jobs.service import Jobs
 from app.library.schemas import Asset, AssetKind
 from app.library.service import Library
@@ -41,10 +42,12 @@ class Generation:
         self._library = library
         self._jobs = jobs
 
-    async def make(self, owner: str, kind: Kind, wish: Wish, *, from_picture: bool | None = None) -> Job:
+    async def make(
+        self, owner: str, kind: Kind, wish: Wish, *, from_picture: bool | None = None, once: Once | None = None
+    ) -> Accepted:
         """Check the wish and accept it as a job. `from_picture` True asks for a picture, False takes none, None takes
         one when the model does. Invalid names every wrong field."""
-        return await self._jobs.enqueue(await self._job(owner, kind, wish, from_picture))
+        return await self._jobs.enqueue(await self._job(owner, kind, wish, from_picture), once)
 
     async def write(self, owner: str, wish: Wish) -> tuple[Job, AsyncIterator[str]]:
         """The same for a text whose words are wanted as they come; it is accepted when the first one is asked for."""

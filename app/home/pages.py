@@ -18,7 +18,9 @@ Person = Request[Any, Any, State]
 @get("/", guards=[signed_in], include_in_schema=False)
 async def dashboard(request: Person, home: NamedDependency[Home]) -> Response[str]:
     front = await home.front(request.user.id)
-    return page("home/dashboard.html", request, jobs=front.jobs, counts=front.counts, spent_nano=front.counts.spent_nano)
+    return page(
+        "home/dashboard.html", request, jobs=front.jobs, counts=front.counts, spent_nano=front.counts.spent_nano
+    )
 
 
 @get("/library", guards=[signed_in], include_in_schema=False)
@@ -53,9 +55,7 @@ async def providers(request: Person) -> Response[str]:
 async def docs(request: Person) -> Response[str]:
     """The API's reference, made from its OpenAPI document; needs no other server."""
     document = reference.read(request.app.openapi_schema.to_schema(), str(request.app.state.settings.public_url))
-    return page(
-        "home/docs.html", request, info=document.info, groups=document.groups, curl=document.curl
-    )
+    return page("home/docs.html", request, info=document.info, groups=document.groups, curl=document.curl)
 
 
 routes = [dashboard, library, asset, providers, docs]

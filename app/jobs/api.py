@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from litestar import Request, Router, get, post
+from litestar import Request, Response, Router, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from app.accounts.guards import signed_in
 from app.base.errors import Invalid, Missing
+from app.base.once import once
 from app.jobs.schemas import Job, JobOut, JobState, Status
 from app.jobs.service import Jobs
 from app.providers.contract import Kind
@@ -49,8 +50,10 @@ async def cancel(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs
 @post(
     "/jobs/{id:str}/retry", opt=PAID, responses=refusals(401, 404, 409), summary="Try a failed or cancelled job again"
 )
-async def retry(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
-    return JobOut.of(await jobs.retry(request.user.id, id))
+async def retry(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[JobOut]:
+    key = once(request.headers.get("Idempotency-Key"), request.url.path)
+    accepted = await jobs.retry(request.user.id, id, key)
+    return Response(JobOut.of(accepted.job), status_code=200 if accepted.repeated else 201)
 
 
 @get("/generate/images", responses=refusals(400, 401), summary="Own picture jobs, newest first")

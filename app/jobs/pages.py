@@ -55,7 +55,7 @@ async def cancel(request: Person, id: FromPath[str], jobs: NamedDependency[Jobs]
 
 @post("/jobs/{id:str}/retry", guards=[signed_in], include_in_schema=False, status_code=200, opt=PAID)
 async def retry(request: Person, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[str]:
-    return _card(request, await jobs.retry(request.user.id, id), "The job was started again.")
+    return _card(request, (await jobs.retry(request.user.id, id)).job, "The job was started again.")
 
 
 @post("/jobs/{id:str}/delete", guards=[signed_in], include_in_schema=False, status_code=200)

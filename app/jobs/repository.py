@@ -10,21 +10,23 @@ from typing import Any
 import msgspec
 
 from app.base.database import Row, Transaction
-from app.jobs.schemas import Event, Job, JobError, Status
+from app.jobs.schemas import Event, Job, JobError, Late, Status
 from app.providers.contract import ErrorCode, Kind, Ticket, Usage
 
 _COLUMNS = (
     "id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route, prompt, system_prompt,"
     " params, status, progress, upstream_state, attempts, cancel_requested, error_code, error_message, text, usage,"
-    " cost_nano, input_asset_id, retry_of, ticket_id, ticket_url, due, created_at, started_at, ended_at, deleted_at"
+    " cost_nano, input_asset_id, retry_of, ticket_id, ticket_url, due, created_at, started_at, ended_at, deleted_at,"
+    " priority, late, rescues"
 )
 
 
 def add(tx: Transaction, owner: str, job: Job) -> None:
     tx.execute(
         "insert into jobs (id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route,"
-        " prompt, system_prompt, params, status, input_asset_id, retry_of, ticket_id, ticket_url, due, created_at)"
-        " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'queued', $13, $14, $15, $16, $17, $18)",
+        " prompt, system_prompt, params, status, input_asset_id, retry_of, ticket_id, ticket_url, due, created_at,"
+        " priority)"
+        " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'queued', $13, $14, $15, $16, $17, $18, $19)",
         job.id,
         owner,
         job.kind.value,
@@ -43,6 +45,7 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
         job.ticket.polling_url if job.ticket else None,
         job.due,
         job.created_at,
+        job.priority,
     )
 
 
@@ -103,16 +106,64 @@ def tally(tx: Transaction, owner: str) -> list[Row]:
     )
 
 
-def claim_any(tx: Transaction, now: datetime, limit: int) -> list[Job]:
-    """Take the oldest due jobs into work: from here on the paid call may happen. Counts as an attempt."""
+def remember(tx: Transaction, owner: str, key: str, request: str, job_id: str, now: datetime) -> Row | None:
+    """Note a request by its key; when the key is taken, the row that has it instead (request_hash, job_id)."""
+    added = tx.value(
+        "insert into idempotency (owner_id, idempotency_key, request_hash, job_id, created_at)"
+        " values ($1, $2, $3, $4, $5) on conflict do nothing returning job_id",
+        owner,
+        key,
+        request,
+        job_id,
+        now,
+    )
+    if added is not None:
+        return None
+    return tx.row(
+        "select request_hash, job_id from idempotency where owner_id = $1 and idempotency_key = $2", owner, key
+    )
+
+
+def forget_any(tx: Transaction, before: datetime) -> None:
+    """Drop the keys of requests older than that."""
+    tx.execute("delete from idempotency where created_at < $1", before)
+
+
+def claim_any(tx: Transaction, now: datetime, ids: Sequence[str]) -> list[Job]:
+    """Take these queued jobs into work: from here on the paid call may happen. Counts as an attempt."""
     rows = tx.rows(
         f"update jobs set status = 'processing', attempts = attempts + 1, due = null,"
-        f" started_at = coalesce(started_at, $1) where id in (select id from jobs where status = 'queued'"
-        f" and (due is null or due <= $1) order by id limit $2) returning {_COLUMNS}",
+        f" started_at = coalesce(started_at, $1) where id in (select unnest($2::text[])) and status = 'queued'"
+        f" returning {_COLUMNS}",
         now,
+        list(ids),
+    )
+    return [_job(row) for row in rows]
+
+
+def durations_any(tx: Transaction, model: str, limit: int) -> list[float]:
+    """How many seconds the latest completed jobs of a model took."""
+    rows = tx.rows(
+        "select started_at, ended_at from jobs where model = $1 and status = 'completed' order by id desc limit $2",
+        model,
         limit,
     )
-    return sorted((_job(row) for row in rows), key=lambda job: job.id)
+    return [(row["ended_at"] - row["started_at"]).total_seconds() for row in rows if row["started_at"]]
+
+
+def late_any(tx: Transaction) -> list[Job]:
+    """Cancelled jobs of whose provider something is still expected."""
+    return [
+        _job(row)
+        for row in tx.rows(
+            f"select {_COLUMNS} from jobs where status = 'cancelled' and late is not null and ticket_id is not null"
+        )
+    ]
+
+
+def note_rescue(tx: Transaction, owner: str, id: str) -> Job | None:
+    """A start found it in the middle of its work."""
+    return _changed(tx, "rescues = rescues + 1", "processing", owner, id)
 
 
 def unfinished_any(tx: Transaction) -> list[Job]:
@@ -201,32 +252,44 @@ def fail(
     )
 
 
-def cancel(tx: Transaction, owner: str, id: str, now: datetime) -> Job | None:
-    """From queued or processing to cancelled; None when it has ended before."""
+def cancel(tx: Transaction, owner: str, id: str, now: datetime, late: Late | None) -> Job | None:
+    """From queued or processing to cancelled; None when it has ended before. `late` says what becomes of a result that
+    may still come; a queued job has sent nothing, so nothing can come."""
     row = tx.row(
-        f"update jobs set status = 'cancelled', ended_at = $3, cancel_requested = true, due = null"
+        f"update jobs set status = 'cancelled', ended_at = $3, cancel_requested = true, due = null,"
+        f" late = case when status = 'processing' then $4 end"
         f" where id = $1 and owner_id = $2 and status in ('queued', 'processing') and deleted_at is null"
         f" returning {_COLUMNS}",
         id,
         owner,
         now,
+        late.value if late else None,
     )
     return _job(row) if row else None
 
 
-def wish_cancel(tx: Transaction, owner: str, id: str) -> Job | None:
+def wish_cancel(tx: Transaction, owner: str, id: str, late: Late) -> Job | None:
     """Note on a processing job that the person wants it stopped."""
-    return _changed(tx, "cancel_requested = true", "processing", owner, id)
+    return _changed(tx, "cancel_requested = true, late = $3", "processing", owner, id, late.value)
 
 
-def settle_late(tx: Transaction, owner: str, id: str, cost_nano: int) -> None:
-    """What a cancelled job turned out to have cost."""
+def end_late(tx: Transaction, owner: str, id: str, cost_nano: int | None) -> Job | None:
+    """What a cancelled job turned out to have cost; nothing more is expected of it then. Returns it as it was, with its
+    `late`; None when nothing was expected."""
+    row = tx.row(
+        f"select {_COLUMNS} from jobs where id = $1 and owner_id = $2 and status = 'cancelled' and late is not null",
+        id,
+        owner,
+    )
+    if row is None:
+        return None
     tx.execute(
-        "update jobs set cost_nano = $3 where id = $1 and owner_id = $2 and status = 'cancelled' and cost_nano is null",
+        "update jobs set late = null, cost_nano = coalesce(cost_nano, $3) where id = $1 and owner_id = $2",
         id,
         owner,
         cost_nano,
     )
+    return _job(row)
 
 
 def mark_deleted(tx: Transaction, owner: str, id: str, now: datetime) -> Job | None:

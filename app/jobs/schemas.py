@@ -34,6 +34,22 @@ class GenerationType(enum.StrEnum):
     IMAGE_TO_VIDEO = "image_to_video"
 
 
+class Late(enum.StrEnum):
+    """What becomes of a result that comes after a cancel."""
+
+    KEEP = "keep"
+    DISCARD = "discard"
+
+
+class Outlook(msgspec.Struct, frozen=True):
+    """Where a waiting job stands in line (1 is next), and how many seconds such jobs took before: half of them, and nine
+    of ten; None where nothing is known."""
+
+    place: int | None = None
+    median: float | None = None
+    most: float | None = None
+
+
 class JobError(msgspec.Struct, frozen=True):
     """Why it failed; `message` is one sentence for people."""
 
@@ -73,7 +89,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None = None
     ended_at: datetime | None = None
     deleted_at: datetime | None = None
+    priority: int = 0
+    late: Late | None = None
+    rescues: int = 0
     assets: tuple[Asset, ...] = ()
+    outlook: Outlook = Outlook()
 
     @property
     def final(self) -> bool:
@@ -89,6 +109,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def polling_url(self) -> str | None:
         return f"/api/v1/generate/video/{self.id}/status" if self.kind is Kind.VIDEO else None
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The job that a request made; `repeated` when the same request had made it before."""
+
+    job: Job
+    repeated: bool = False
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,18 +15,25 @@ import msgspec
 from app.base import clock, log
 from app.base.database import Database, Transaction
 from app.base.errors import Conflict, Missing
+from app.base.once import Once
 from app.base.paging import Part
 from app.base.secret import new_id
 from app.jobs import repository
-from app.jobs.schemas import Counts, Event, Job, Status, Tally
+from app.jobs.line import History, Line
+from app.jobs.schemas import Accepted, Counts, Event, Job, Late, Outlook, Status, Tally
 from app.library.schemas import Asset
 from app.library.service import Library
 from app.providers.contract import Again, Done, ErrorCode, Kind, Later, Never, Provider
+from app.quota.schemas import Subject
+from app.quota.service import Quota
 
 ATTEMPTS: Final = {Kind.TEXT: 4, Kind.IMAGE: 4, Kind.VIDEO: 6}
 FIRST_WAIT: Final = 2.0  # seconds before the second attempt; doubles with each further one
 LONGEST_WAIT: Final = 120.0
 UNDO: Final = timedelta(minutes=10)
+KEY_LIFE: Final = timedelta(hours=24)
+RESCUES: Final = 5  # starts that may find a job in the middle of its work before it is parked
+HISTORY: Final = 50  # completed jobs of a model that an estimate looks at
 
 logger = log.get("jobs")
 
@@ -35,31 +42,43 @@ class Jobs:
     """Everything that is being made or was made."""
 
     def __init__(
-        self, database: Database, library: Library, providers: Mapping[str, Provider], *, timeout: float, pause: float
+        self,
+        database: Database,
+        quota: Quota,
+        library: Library,
+        providers: Mapping[str, Provider],
+        *,
+        timeout: float,
+        pause: float,
     ) -> None:
         """`timeout` is the deadline of a processing job, `pause` the time between two polls; both in seconds."""
         self._database = database
+        self._quota = quota
         self._library = library
         self._providers = providers
         self._timeout = timeout
         self._pause = pause
-        self._live: dict[str, Job] = {}
+        self._live: dict[str, Job] = {}  # unfinished
+        self._late: dict[str, Job] = {}  # cancelled, but the provider may still send a result or a bill
+        self._line = Line()
+        self._history = History()
         self._ended: dict[str, asyncio.Event] = {}
         self._heard: dict[str, asyncio.Queue[str | None]] = {}
         self.wake = asyncio.Event()
 
     # What people ask for
 
-    async def enqueue(self, job: Job) -> Job:
-        """Accept work: it is on disk when this returns, and starts at once."""
-        await self._database.write(self._enqueue, job)
-        return job
+    async def enqueue(self, job: Job, once: Once | None = None) -> Accepted:
+        """Accept work: hold, job and first event are on disk when this returns, and it starts at once. With `once` a
+        request that was accepted before is answered with its first job, and Conflict when it asks something else."""
+        first = await self._database.write(self._enqueue, job, once)
+        return Accepted(job) if first is None else Accepted(await self.find(job.owner_id, first), repeated=True)
 
     async def find(self, owner: str, id: str) -> Job:
         """The person's own job with its assets, or Missing."""
         live = self._live.get(id)
         if live is not None and live.owner_id == owner:
-            return live
+            return await self._with_outlook(live)
         job = await self._database.read(self._find, owner, id)
         if job is None:
             raise Missing("There is no such job.")
@@ -126,21 +145,22 @@ class Jobs:
         finally:
             self._heard.pop(job.id, None)
 
-    async def cancel(self, owner: str, id: str) -> Job:
-        """Stop a job: at once when it waits or its provider cannot be told, otherwise as a wish the worker settles."""
+    async def cancel(self, owner: str, id: str, late: Late = Late.DISCARD) -> Job:
+        """Stop a job: at once when it waits or its provider cannot be told, otherwise as a wish the worker settles. What
+        was sent may still be made and charged; `late` says what becomes of a result then."""
         job = await self.find(owner, id)
         if job.final:
             raise Conflict(f"This job has already {_ENDED[job.status]}.")
         provider = self._providers.get(job.provider)
         if job.status is Status.PROCESSING and provider is not None and provider.can_cancel:
-            changed = await self._database.write(self._wish_cancel, job)
+            changed = await self._database.write(self._wish_cancel, job, late)
         else:
-            changed = await self._database.write(self._cancel, job)
+            changed = await self._database.write(self._cancel, job, late)
         if changed is None:  # it ended while we were asking
-            return await self.cancel(owner, id)
+            return await self.cancel(owner, id, late)
         return await self.find(owner, id)
 
-    async def retry(self, owner: str, id: str) -> Job:
+    async def retry(self, owner: str, id: str, once: Once | None = None) -> Accepted:
         """A new job like one that failed or was cancelled, linked to it. Where the provider may still have the result,
         the new job asks for that one instead of paying for another."""
         old = await self.find(owner, id)
@@ -164,7 +184,7 @@ class Jobs:
             ticket=old.ticket if old.error and old.error.code in _RESUMED else None,
             created_at=clock.now(),
         )
-        return await self.enqueue(job)
+        return await self.enqueue(job, once)
 
     async def delete(self, owner: str, id: str) -> Job:
         """Hide an ended job and what it made; `restore` brings both back for a while."""
@@ -245,7 +265,7 @@ class Jobs:
     def forget_person(self, tx: Transaction, owner: str) -> None:
         """Inside the caller's transaction: cancel what is unfinished, then erase it all."""
         for job in repository.unfinished(tx, owner):
-            self._cancel(tx, job)
+            self._cancel(tx, job, Late.DISCARD)
         self.erase(tx, repository.ids(tx, owner))
 
     # What the worker asks for
@@ -256,30 +276,33 @@ class Jobs:
         for job in await self._database.read(repository.unfinished_any):
             if job.status is Status.PROCESSING and job.ticket is None:
                 await self.fail(job, _UNKNOWN)
+            elif job.status is Status.PROCESSING and job.rescues >= RESCUES:
+                await self.fail(job, _POISON)
+            elif job.status is Status.PROCESSING:
+                await self._database.write(self._rescue, job)
             else:
                 self._keep(job)
+        for job in await self._database.read(repository.late_any):
+            self._late[job.id] = job
 
     async def claim(self, limit: int) -> Sequence[Job]:
-        """Take due jobs into work, oldest first."""
-        return await self._database.write(self._claim, clock.now(), limit)
+        """Take due jobs into work, in fair turns between people."""
+        chosen = self._line.choose(limit)
+        return await self._database.write(self._claim, clock.now(), chosen) if chosen else []
 
     def to_poll(self) -> Sequence[Job]:
         """Processing jobs with a ticket whose next look is due."""
         now = clock.now()
-        return [
-            job
-            for job in self._live.values()
-            if job.status is Status.PROCESSING and job.ticket and (job.due is None or job.due <= now)
-        ]
+        processing = [job for job in self._live.values() if job.status is Status.PROCESSING and job.ticket]
+        return [job for job in [*processing, *self._late.values()] if job.due is None or job.due <= now]
 
     def next_due(self) -> datetime | None:
         """When the next waiting job wants attention."""
-        return min((job.due for job in self._live.values() if job.due), default=None)
+        return min((job.due for job in [*self._live.values(), *self._late.values()] if job.due), default=None)
 
     def waiting(self) -> bool:
         """Whether a queued job is due now."""
-        now = clock.now()
-        return any(job.status is Status.QUEUED and (job.due is None or job.due <= now) for job in self._live.values())
+        return self._line.waiting()
 
     def current(self, id: str) -> Job | None:
         """The unfinished job as it stands, None once it has ended."""
@@ -299,15 +322,19 @@ class Jobs:
         if self._overdue(job):
             await self.fail(job, _TIMED_OUT)
             return
+        if job.id in self._late:  # already cancelled; all that may still come is a result or a bill
+            self._late[job.id] = msgspec.structs.replace(job, due=clock.after(max(self._pause, later.wait or 0)))
+            return
         pause = max(self._pause, later.wait or 0)
         if (job.upstream_state, job.progress, job.ticket) == (later.state, later.progress, later.ticket):
             self._keep(msgspec.structs.replace(job, due=clock.after(pause)))  # nothing new: no write
             return
         await self._database.write(self._go_on, job, later, clock.after(pause))
 
-    async def complete(self, job: Job, done: Done, assets: Sequence[Asset]) -> None:
-        """It is done and its files are stored: job and assets are written together."""
-        await self._database.write(self._complete, job, done, assets)
+    async def complete(self, job: Job, done: Done, assets: Sequence[Asset]) -> bool:
+        """It is done and its files are stored: job, assets and settlement are written together. False when the assets are
+        not wanted any more."""
+        return await self._database.write(self._complete, job, done, assets)
 
     async def again(self, job: Job, again: Again) -> None:
         """It did not happen: try anew after a while, or give up after the last attempt."""
@@ -321,6 +348,20 @@ class Jobs:
     async def fail(self, job: Job, never: Never) -> None:
         await self._database.write(self._fail, job, never)
         logger.info("job failed", job=job.id, code=never.code.value, detail=never.detail[:500])
+
+    async def sweep(self) -> None:
+        """Forget the keys of requests that are older than a day."""
+        await self._database.write(repository.forget_any, clock.now() - KEY_LIFE)
+
+    async def _with_outlook(self, job: Job) -> Job:
+        """The unfinished job with its place in line and what such jobs took before."""
+        if not self._history.knows(job.model):
+            self._history.learn_durations(
+                job.model, await self._database.read(repository.durations_any, job.model, HISTORY)
+            )
+        place = self._line.place(job) if job.status is Status.QUEUED else None
+        median, most = self._history.durations(job.model)
+        return msgspec.structs.replace(job, outlook=Outlook(place, median, most))
 
     def _overdue(self, job: Job) -> bool:
         return job.started_at is not None and clock.now() > job.started_at + timedelta(seconds=self._timeout)
@@ -343,10 +384,12 @@ class Jobs:
             self._forget(job.id)
         else:
             self._live[job.id] = job
+            self._line.put(job)
         self.wake.set()
 
     def _forget(self, id: str) -> None:
         self._live.pop(id, None)
+        self._line.drop(id)
         ended = self._ended.pop(id, None)
         if ended is not None:
             ended.set()
@@ -389,13 +432,23 @@ class Jobs:
         self._library.restore_with_job(tx, owner, id, job.deleted_at)
         return repository.mark_restored(tx, owner, id)
 
-    def _enqueue(self, tx: Transaction, job: Job) -> None:
+    def _enqueue(self, tx: Transaction, job: Job, once: Once | None) -> str | None:
+        """None when it was accepted, else the id of the job that the same request made before."""
+        if once is not None:
+            taken = repository.remember(tx, job.owner_id, once.key, once.request, job.id, job.created_at)
+            if taken is not None and taken["request_hash"] != once.request:
+                raise Conflict("This Idempotency-Key was used for another request. Use a new one.")
+            if taken is not None:
+                first: str = taken["job_id"]
+                return first
+        self._quota.hold(tx, job.owner_id, Subject.JOB, job.id, self._history.cost(job.model) or 0)
         repository.add(tx, job.owner_id, job)
         repository.note(tx, job.owner_id, job.id, job.created_at, "queued")
         tx.then(self._keep, job)
+        return None
 
-    def _claim(self, tx: Transaction, now: datetime, limit: int) -> Sequence[Job]:
-        jobs = repository.claim_any(tx, now, limit)
+    def _claim(self, tx: Transaction, now: datetime, ids: Sequence[str]) -> Sequence[Job]:
+        jobs = repository.claim_any(tx, now, ids)
         for job in jobs:
             repository.note(tx, job.owner_id, job.id, now, "started", f"attempt {job.attempts}")
             tx.then(self._keep, job)
@@ -416,7 +469,12 @@ class Jobs:
             repository.note(tx, job.owner_id, job.id, clock.now(), "put off", again.message)
         return self._settle(tx, job, changed)
 
-    def _complete(self, tx: Transaction, job: Job, done: Done, assets: Sequence[Asset]) -> Job | None:
+    def _rescue(self, tx: Transaction, job: Job) -> None:
+        changed = repository.note_rescue(tx, job.owner_id, job.id)
+        repository.note(tx, job.owner_id, job.id, clock.now(), "taken up again", "after a restart")
+        self._settle(tx, job, changed)
+
+    def _complete(self, tx: Transaction, job: Job, done: Done, assets: Sequence[Asset]) -> bool:
         now = clock.now()
         changed = repository.complete(
             tx,
@@ -428,12 +486,14 @@ class Jobs:
             cost_nano=done.cost_nano,
             generation_id=done.generation_id,
         )
-        if changed is not None:
-            self._library.add(tx, job.owner_id, assets)
-            repository.note(tx, job.owner_id, job.id, now, "completed")
-        elif done.cost_nano is not None:
-            repository.settle_late(tx, job.owner_id, job.id, done.cost_nano)
-        return self._settle(tx, job, changed)
+        if changed is None:
+            return self._come_late(tx, job, done.cost_nano, assets)
+        self._library.add(tx, job.owner_id, assets)
+        self._quota.settle(tx, job.owner_id, job.id, done.cost_nano)
+        repository.note(tx, job.owner_id, job.id, now, "completed")
+        tx.then(self._history.learn, job.model, done.cost_nano)
+        self._settle(tx, job, changed)
+        return True
 
     def _fail(self, tx: Transaction, job: Job, never: Never) -> Job | None:
         now = clock.now()
@@ -448,21 +508,43 @@ class Jobs:
             text=never.text,
             cost_nano=never.cost_nano,
         )
-        if changed is not None:
-            repository.note(tx, job.owner_id, job.id, now, "failed", never.message)
-        elif never.cost_nano is not None:
-            repository.settle_late(tx, job.owner_id, job.id, never.cost_nano)
+        if changed is None:
+            self._come_late(tx, job, never.cost_nano, [])
+            return None
+        self._quota.settle(tx, job.owner_id, job.id, never.cost_nano)
+        repository.note(tx, job.owner_id, job.id, now, "failed", never.message)
         return self._settle(tx, job, changed)
 
-    def _cancel(self, tx: Transaction, job: Job) -> Job | None:
+    def _come_late(self, tx: Transaction, job: Job, cost_nano: int | None, assets: Sequence[Asset]) -> bool:
+        """What came after the cancel: its cost is settled in every case, its result kept when the person chose so."""
+        self._settle(tx, job, None)
+        waiting = repository.end_late(tx, job.owner_id, job.id, cost_nano)
+        if waiting is None:
+            return False
+        tx.then(self._late.pop, job.id, None)
+        if cost_nano is not None and waiting.cost_nano is None:
+            self._quota.correct(tx, job.owner_id, Subject.JOB, job.id, cost_nano)
+        kept = bool(assets) and waiting.late is Late.KEEP and waiting.deleted_at is None
+        if kept:
+            self._library.add(tx, job.owner_id, assets)
+        what = "its result came late and was kept" if kept else "nothing more is expected"
+        repository.note(tx, job.owner_id, job.id, clock.now(), what)
+        return kept
+
+    def _cancel(self, tx: Transaction, job: Job, late: Late) -> Job | None:
         now = clock.now()
-        changed = repository.cancel(tx, job.owner_id, job.id, now)
+        changed = repository.cancel(tx, job.owner_id, job.id, now, late)
         if changed is not None:
-            repository.note(tx, job.owner_id, job.id, now, "cancelled")
+            self._quota.settle(tx, job.owner_id, job.id, None if changed.late else 0)
+            told = "the provider had been asked; its bill is awaited" if changed.late else "before it was sent"
+            repository.note(tx, job.owner_id, job.id, now, "cancelled", told)
+            if changed.late and changed.ticket:
+                waiting = msgspec.structs.replace(changed, due=clock.after(self._pause))
+                tx.then(self._late.__setitem__, job.id, waiting)
         return self._settle(tx, job, changed)
 
-    def _wish_cancel(self, tx: Transaction, job: Job) -> Job | None:
-        changed = repository.wish_cancel(tx, job.owner_id, job.id)
+    def _wish_cancel(self, tx: Transaction, job: Job, late: Late) -> Job | None:
+        changed = repository.wish_cancel(tx, job.owner_id, job.id, late)
         if changed is not None:
             repository.note(tx, job.owner_id, job.id, clock.now(), "cancel asked")
         return self._settle(tx, job, changed)
@@ -474,6 +556,10 @@ _UNKNOWN = Never(
     code=ErrorCode.OUTCOME_UNKNOWN,
     message="Atelier was stopped while this was being sent, so it may or may not have been made and charged."
     " It was not sent again. Retry if you still want it.",
+)
+_POISON = Never(
+    code=ErrorCode.RESULT_INVALID,
+    message="Atelier went down again and again while it worked on this, so it was set aside. Tell the admin.",
 )
 _TIMED_OUT = Never(
     code=ErrorCode.TIMED_OUT, message="The provider did not finish in time. Try again, or choose another model."

@@ -4,8 +4,8 @@ It holds no state that matters. What it knows is in the job's row; a restart rea
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
-from typing import Any, Final, assert_never
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Final, TypeVar, assert_never
 
 from app.base import clock, log
 from app.base.errors import Invalid, Missing, TooLarge, Unready
@@ -34,6 +34,7 @@ STARTING: Final = 16  # jobs being sent at one time
 POLLING: Final = 16  # jobs being asked after at one time
 UNREADY_PAUSE: Final = 5.0  # seconds
 
+T = TypeVar("T")
 logger = log.get("worker")
 
 
@@ -184,41 +185,48 @@ class Worker:
         )
 
     async def _settle(self, job: Job, outcome: Outcome) -> None:
-        """Write down what the provider answered. While the database cannot, wait: the answer may have been paid for."""
-        while True:
-            try:
-                await self._settle_once(job, outcome)
-                return
-            except Unready as problem:
-                logger.warning("an answer waits to be written down", job=job.id, reason=problem.message)
-                await asyncio.sleep(UNREADY_PAUSE)
-
-    async def _settle_once(self, job: Job, outcome: Outcome) -> None:
+        """Write down what the provider answered."""
         match outcome:
             case Done():
                 await self._store(job, outcome)
             case Later():
-                await self._jobs.go_on(job, outcome)
+                await self._insist(job, self._jobs.go_on, outcome)
             case Again():
-                await self._jobs.again(job, outcome)
+                await self._insist(job, self._jobs.again, outcome)
             case Never(code=ErrorCode.STORAGE_FULL) if job.ticket is not None:
-                await self._jobs.fail(job, _full(job, None))
+                await self._insist(job, self._jobs.fail, _full(job, None))
             case Never():
-                await self._jobs.fail(job, outcome)
+                await self._insist(job, self._jobs.fail, outcome)
             case _:
                 assert_never(outcome)
 
     async def _store(self, job: Job, done: Done) -> None:
         """From the provider's files to the library; the files lie in our store before the row says completed."""
         try:
-            async with self._library.keeping(job.owner_id, job.id, job.prompt, [m.path for m in done.media]) as assets:
-                await self._jobs.complete(job, done, assets)
+            async with self._library.keeping(job.owner_id, job.id, job.prompt, [m.path for m in done.media]) as shelf:
+
+                async def complete(job: Job, done: Done) -> None:
+                    shelf.kept = await self._jobs.complete(job, done, shelf.assets)
+
+                await self._insist(job, complete, done)
         except TooLarge as problem:
-            await self._jobs.fail(job, _spoiled(ErrorCode.RESULT_TOO_LARGE, problem.message, done))
+            await self._insist(job, self._jobs.fail, _spoiled(ErrorCode.RESULT_TOO_LARGE, problem.message, done))
         except Invalid as problem:
-            await self._jobs.fail(job, _spoiled(ErrorCode.RESULT_INVALID, problem.message, done))
+            await self._insist(job, self._jobs.fail, _spoiled(ErrorCode.RESULT_INVALID, problem.message, done))
         except Full:
-            await self._jobs.fail(job, _full(job, done.cost_nano))
+            await self._insist(job, self._jobs.fail, _full(job, done.cost_nano))
+
+    async def _insist(self, job: Job, verb: Callable[[Job, T], Awaitable[None]], answer: T) -> None:
+        """Write down an answer. While the database cannot, wait: it may have been paid for."""
+        while True:
+            try:
+                await verb(job, answer)
+                return
+            except Full:
+                raise
+            except Unready as problem:
+                logger.warning("an answer waits to be written down", job=job.id, reason=problem.message)
+                await asyncio.sleep(UNREADY_PAUSE)
 
 
 def _spoiled(code: ErrorCode, reason: str, done: Done) -> Never:

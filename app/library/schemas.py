@@ -49,6 +49,13 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
         return f"/media/{self.id}/thumbnail" if self.thumbnail_key else None
 
 
+class Shelf(msgspec.Struct):
+    """What a job made, its files stored, its rows not yet written; `kept` once they are."""
+
+    assets: list[Asset] = []
+    kept: bool = False
+
+
 class AssetOut(msgspec.Struct, frozen=True, kw_only=True):
     """An asset as programs see it: sizes in pixels and bytes, `duration` in seconds."""
 

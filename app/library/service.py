@@ -20,7 +20,7 @@ from app.base.errors import Invalid, Missing, TooLarge
 from app.base.paging import Part
 from app.base.secret import new_id
 from app.library import repository
-from app.library.schemas import Asset, AssetKind, Origin
+from app.library.schemas import Asset, AssetKind, Origin, Shelf
 from app.providers.client import Client, ClientError, Refused, TooBig
 from app.storage.files import Files, writing
 from app.storage.media import Facts, Media
@@ -113,23 +113,27 @@ class Library:
         return self._files.path(key)
 
     @asynccontextmanager
-    async def keeping(self, owner: str, job_id: str, prompt: str, paths: Sequence[Path]) -> AsyncIterator[list[Asset]]:
-        """Store what a job made. The files are in our store on entry; the body writes the rows with `add`. Raises
-        WrongType for what is not a picture or clip, TooLarge above the caps, `storage.files.Full`."""
+    async def keeping(self, owner: str, job_id: str, prompt: str, paths: Sequence[Path]) -> AsyncIterator[Shelf]:
+        """Store what a job made. The files are in our store on entry; the body writes the rows with `add` and says that it
+        has kept them, else they are removed again. Raises WrongType for what is not a picture or clip, TooLarge above the
+        caps, `storage.files.Full`."""
         keys: list[str] = []
+        shelf = Shelf()
         try:
-            assets = []
             async with self._files.folder() as folder:
                 for position, path in enumerate(paths):
                     facts = await self._media.inspect(path)
                     self._check_size(facts)
                     asset = await self._shelve(owner, path, facts, folder, keys)
-                    assets.append(
+                    shelf.assets.append(
                         msgspec.structs.replace(asset, job_id=job_id, position=position, prompt=prompt[:2000])
                     )
-            yield assets
+            yield shelf
         finally:
             self._unpin(keys)
+            if not shelf.kept:
+                for key in keys:
+                    await self._drop(key)
 
     # Verbs that join the transaction of another
 

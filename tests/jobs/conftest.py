@@ -15,6 +15,7 @@ from app.library.service import Library
 from app.main import MIGRATIONS
 from app.providers.client import Client
 from app.providers.contract import Kind
+from app.quota.service import Quota
 from app.storage.files import Files
 from app.storage.media import Media
 
@@ -36,7 +37,7 @@ async def reopen(database: Database, tmp_path: Path) -> AsyncIterator[Reopen]:
         (tmp_path / name).mkdir()
     files, media, client = Files(tmp_path / "media", tmp_path / "tmp"), Media(), Client()
     library = Library(database, files, media, client, max_image_bytes=10**7, max_video_bytes=10**8)
-    yield lambda: Jobs(database, library, {}, timeout=1800, pause=15)
+    yield lambda: Jobs(database, Quota(database), library, {}, timeout=1800, pause=15)
     files.close()
     media.close()
     await client.aclose()

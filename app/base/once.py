@@ -1,0 +1,28 @@
+"""Requests that must be carried out once, however often they come (the `Idempotency-Key` header)."""
+
+import hashlib
+from typing import Any, Final
+
+import msgspec
+
+from app.base.errors import Invalid
+
+LONGEST_KEY: Final = 255  # characters
+
+
+class Once(msgspec.Struct, frozen=True):
+    """The caller's key, and a hash of what is asked: the same key must not come with something else."""
+
+    key: str
+    request: str
+
+
+def once(key: str | None, *asked: Any) -> Once | None:
+    """None without a key; Invalid for one that is too long or not printable. `asked` is all that makes up the request."""
+    if key is None:
+        return None
+    if not 1 <= len(key) <= LONGEST_KEY or not key.isprintable():
+        message = f"must be 1 to {LONGEST_KEY} printable characters"
+        raise Invalid(f"The Idempotency-Key {message}.", fields={"Idempotency-Key": message})
+    canonical = msgspec.json.encode(asked, order="sorted")
+    return Once(key, hashlib.sha256(canonical).hexdigest())

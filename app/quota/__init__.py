@@ -1,0 +1,1 @@
+"""How much was spent, and how much is promised: the ledger."""
