@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 import uvicorn
-from litestar import Litestar, Router
+from litestar import Litestar
 from litestar.config.compression import CompressionConfig
 from litestar.datastructures import State
 from litestar.di import Provide
@@ -64,14 +64,13 @@ from app.storage.media import Media
 from app.web.csrf import Csrf, Walls
 from app.web.errors import HANDLERS, name_methods
 from app.web.headers import Headers
-from app.web.limits import Throttle
+from app.web.limits import BODY, Bodies, Throttle
 from app.web.markdown import Renderer
 from app.web.openapi import COMPONENTS, DocumentRouter
 from app.web.static import static_files
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 MIGRATIONS: Final = ROOT / "migrations"
-BODY: Final = 1024 * 1024  # bytes of a request that carries no file
 FORM_OVERHEAD: Final = 1024 * 1024  # bytes that a form needs around the file it carries
 FIRST_CATALOGUE: Final = 2.0  # seconds that the first start waits for the first list of models
 STOP_GRACE: Final = 5.0  # seconds that work under way gets to come to rest
@@ -196,6 +195,7 @@ async def _built(
 def build(program: Program) -> ASGIApp:
     """The ASGI program: every door, in front of them who is asking, around them what every answer carries."""
     settings = program.settings
+    largest = program.library.largest + FORM_OVERHEAD
     csrf = Csrf(secret.derived(program.key, "forms"), https=settings.https)
     services: dict[str, Any] = {
         "accounts": program.accounts,
@@ -226,15 +226,10 @@ def build(program: Program) -> ASGIApp:
             *home_pages.routes,
             *admin_api.routes,
             *admin_pages.routes,
-            Router(
-                "/",
-                route_handlers=[*library_api.uploads, *library_pages.uploads, *generation_pages.uploads],
-                request_max_body_size=program.library.largest + FORM_OVERHEAD,
-            ),
             static_files(),
         ],
         dependencies={name: Provide(_giving(service), sync_to_thread=False) for name, service in services.items()},
-        middleware=[Identify(), *([Throttle()] if settings.rate_limits else []), Walls(csrf)],
+        middleware=[Identify(), *([Throttle()] if settings.rate_limits else []), Bodies(largest), Walls(csrf)],
         exception_handlers=HANDLERS,
         before_send=[csrf.send_cookie, name_methods],
         compression_config=CompressionConfig(

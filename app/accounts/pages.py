@@ -174,7 +174,7 @@ async def _profile(
         typed=typed,
         errors=answer.problem.details.get("fields", {}) if answer else {},
         message=answer.problem.message if answer else None,
-        places=[(session, called(session.agent), session.id == request.auth.id) for session in sessions.items],
+        sign_ins=[(session, called(session.agent), session.id == request.auth.id) for session in sessions.items],
         keys=(await accounts.keys(owner, limit=LISTED)).items,
         made=made,
         origin=accounts.settings.public_url,

@@ -19,7 +19,7 @@ from app.jobs.schemas import Job
 from app.providers.contract import Kind
 from app.web import forms
 from app.web.errors import told
-from app.web.limits import PAID
+from app.web.limits import FILES, PAID
 from app.web.render import page, partial
 
 Person = Request[Any, Any, State]
@@ -69,7 +69,14 @@ async def fields(request: Person, kind: FromPath[str], generation: NamedDependen
     return page("generation/_fields.html", request, **context)
 
 
-@post("/generate/{kind:str}", guards=[signed_in], include_in_schema=False, status_code=200, opt=PAID)
+@post(
+    "/generate/{kind:str}",
+    guards=[signed_in],
+    include_in_schema=False,
+    status_code=200,
+    opt=PAID,
+    request_max_body_size=FILES,
+)
 async def make(request: Person, kind: FromPath[str], generation: NamedDependency[Generation]) -> Response[Any]:
     """Accept the form: a card for htmx, the job's page for everybody else. What is wrong stands beside its field."""
     made, owner = _kind(kind), request.user.id
@@ -92,7 +99,7 @@ async def _with_upload(request: Person, generation: Generation, owner: str, form
     if file is None:
         return form
     asset = await generation.upload(owner, forms.chunks(file), file.filename)
-    return {**form, "image_asset_id": asset.id, "image_url": ""}
+    return {**form, "image_asset_id": asset.id, "image_url": "", "source": "library"}
 
 
 def _once(request: Person, form: dict[str, str]) -> Once | None:
@@ -104,14 +111,17 @@ def _once(request: Person, form: dict[str, str]) -> Once | None:
 
 
 def _wish(generation: Generation, kind: Kind, form: dict[str, str]) -> Wish:
-    pictured = _from_picture(kind, form)
+    pictured = _from_picture(kind, form) is not False
+    source = form.get(
+        "source", ""
+    )  # which of the three the person has open; an uploaded file was put before the others
     return Wish(
         model=form.get("model", ""),
         prompt=form.get("prompt", ""),
         system_prompt=form.get("system_prompt") if kind is Kind.TEXT else None,
         params=generation.read_form(kind, form),
-        image_url=(form.get("image_url", "").strip() or None) if pictured is not False else None,
-        image_asset_id=(form.get("image_asset_id") or None) if pictured is not False else None,
+        image_url=(form.get("image_url", "").strip() or None) if pictured and source != "library" else None,
+        image_asset_id=(form.get("image_asset_id") or None) if pictured and source != "url" else None,
     )
 
 
@@ -213,5 +223,4 @@ def _kind(text: str) -> Kind:
         raise Missing("There is nothing at this address.") from None
 
 
-uploads = [make]  # what takes bodies as large as files
-routes = [generate, create, fields]
+routes = [generate, create, fields, make]

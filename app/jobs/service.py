@@ -101,7 +101,9 @@ class Jobs:
         limit: int = 24,
     ) -> Part[Job]:
         """Newest first, with their assets; `before` is the id of the last one seen."""
-        return await self._database.read(self._newest, owner, kinds, statuses, before, limit)
+        part = await self._database.read(self._newest, owner, kinds, statuses, before, limit)
+        items = [await self._with_outlook(self._live.get(job.id, job)) if not job.final else job for job in part.items]
+        return Part(items, part.total, part.next)
 
     async def counts(self, owner: str) -> Counts:
         """The person's work in figures."""

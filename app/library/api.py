@@ -7,13 +7,13 @@ from litestar import Request, Router, delete, get, post
 from litestar.datastructures import State, UploadFile
 from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
-from litestar.handlers.base import BaseRouteHandler
 from litestar.params import Body, FromPath, FromQuery
 
 from app.accounts.guards import signed_in
 from app.library.schemas import AssetKind, AssetOut
 from app.library.service import Library
 from app.web import forms, paging
+from app.web.limits import FILES
 from app.web.openapi import BEARER, refusals
 
 Program = Request[Any, Any, State]
@@ -34,6 +34,7 @@ class AssetList(paging.Page[AssetOut]):
     responses=refusals(400, 401, 413, 415),
     summary="Upload a picture or clip",
     before_request=forms.readable,
+    request_max_body_size=FILES,
 )
 async def upload(
     request: Program,
@@ -68,9 +69,12 @@ async def remove(request: Program, id: FromPath[str], library: NamedDependency[L
     await library.delete(request.user.id, id)
 
 
-def _router(*handlers: BaseRouteHandler) -> Router:
-    return Router("/api/v1", route_handlers=handlers, guards=[signed_in], security=BEARER, tags=["Files"])
-
-
-uploads = [_router(upload)]  # what takes bodies as large as files
-routes = [_router(index, one, remove)]
+routes = [
+    Router(
+        "/api/v1",
+        route_handlers=[upload, index, one, remove],
+        guards=[signed_in],
+        security=BEARER,
+        tags=["Files"],
+    )
+]

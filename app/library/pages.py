@@ -13,13 +13,14 @@ from app.base.errors import Invalid, Missing
 from app.library.schemas import Asset
 from app.library.service import Library
 from app.web import forms
+from app.web.limits import FILES
 from app.web.ranges import file_response
 from app.web.render import page, partial
 
 Person = Request[Any, Any, State]
 
 
-@post("/library", guards=[signed_in], include_in_schema=False, status_code=200)
+@post("/library", guards=[signed_in], include_in_schema=False, status_code=200, request_max_body_size=FILES)
 async def upload(request: Person, library: NamedDependency[Library]) -> Response[str]:
     file = await forms.file(request, "file")
     if file is None:
@@ -75,5 +76,4 @@ async def _file(
         raise Missing("The file is not in the store any more.") from None
 
 
-uploads = [upload]  # what takes bodies as large as files
-routes = [delete, restore, media, thumbnail]
+routes = [upload, delete, restore, media, thumbnail]

@@ -99,11 +99,16 @@ class Walls(ASGIMiddleware):
     async def _check(self, request: AnyRequest) -> None:
         if request.headers.get("Sec-Fetch-Site", "none") not in OWN:
             raise Denied(ELSEWHERE)
-        if _closed(request) and forms.announced(request) > STRANGERS:
+        if _closed(request) and _long(request):
             raise Denied("Sign in first.", signed_in=False)
         form = await forms.parsed(request)
         if not self._csrf.matches(request, request.headers.get(HEADER) or form.get(FIELD)):
             raise Denied(OUTDATED)
+
+
+def _long(request: AnyRequest) -> bool:
+    """Whether the body is long, or may be: its sender need not say."""
+    return "transfer-encoding" in request.headers or (request.content_length or 0) > STRANGERS
 
 
 def _closed(request: AnyRequest) -> bool:

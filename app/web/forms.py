@@ -1,6 +1,5 @@
 """Reading forms, answering after a change, and where a person may be sent next."""
 
-import math
 from collections.abc import AsyncIterator
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote
@@ -37,11 +36,6 @@ async def parsed(request: Request[Any, Any, State]) -> FormMultiDict:
 async def readable(request: Request[Any, Any, State]) -> None:
     """`before_request` of a route that Litestar reads a form for."""
     await parsed(request)
-
-
-def announced(request: Request[Any, Any, State]) -> float:
-    """How many bytes the body has, as its sender says; infinitely many when they do not say."""
-    return math.inf if "transfer-encoding" in request.headers else request.content_length or 0
 
 
 async def read(request: Request[Any, Any, State]) -> dict[str, str]:

@@ -1,23 +1,29 @@
-"""Throttles: how often a person, a key or an address may ask.
+"""How often a person, a key or an address may ask, and how much they may send.
 
 A route says what it costs in `opt["limit"]`: `sign-in`, `registration`, `paid`, or `none` for what the pages themselves
 fetch. Everything else has the common allowance. Trying one account's password again and again is counted by
-`accounts`, which knows the account.
+`accounts`, which knows the account. How large a body may be says the route's `request_max_body_size`: `BODY` by itself,
+`FILES` for what takes files.
 """
 
 import ipaddress
 from typing import Any, Final
 
+from litestar import Request
 from litestar.enums import ScopeType
+from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from app.base.errors import TooLarge
 from app.base.limits import Limit
 
 MINUTE: Final = 60
 PAID: Final = {"limit": "paid"}
 SIGN_IN: Final = {"limit": "sign-in"}
 REGISTRATION: Final = {"limit": "registration"}
+BODY: Final = 1024 * 1024  # bytes of a request that carries no file
+FILES: Final = None  # as many as the settings say, which no module knows: see `Bodies`
 
 
 class Throttle(ASGIMiddleware):
@@ -52,6 +58,39 @@ class Throttle(ASGIMiddleware):
             await self._signed_in.take(_asker(scope, user.id))
         else:
             await self._signed_out.take(address(scope))
+
+
+class Bodies(ASGIMiddleware):
+    """Bounds the bodies of the routes that take files: a larger one is refused before it is read when its sender says how
+    large it is, else at the first byte too many. Litestar bounds all others. `largest` is in bytes."""
+
+    scopes = (ScopeType.HTTP,)
+
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        handler, left = scope["route_handler"], self._largest
+        if not isinstance(handler, HTTPRouteHandler) or handler.resolve_request_max_body_size() is not FILES:
+            await next_app(scope, receive, send)
+            return
+        if (Request(scope).content_length or 0) > left:
+            raise _too_large()
+
+        async def received() -> Any:
+            nonlocal left
+            message = await receive()
+            if message["type"] == "http.request":
+                left -= len(message.get("body", b""))
+            if left < 0:
+                raise _too_large()
+            return message
+
+        await next_app(scope, received, send)
+
+
+def _too_large() -> TooLarge:
+    return TooLarge("This is larger than what is taken here.")
 
 
 def address(scope: Scope) -> str:

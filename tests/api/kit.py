@@ -32,12 +32,30 @@ STATES = {"queued", "processing", "completed", "failed", "cancelled"}
 FINAL = {"completed", "failed", "cancelled"}
 
 # `retry_of` is not in the contract's list; it is how a retry is "linked" to what it repeats.
-JOB_FIELDS = set(
-    "id kind generation_type provider model prompt params status progress attempts cancel_requested error text polling_url "
-    "assets cost_usd created_at started_at completed_at retry_of".split()
-)
-ASSET_FIELDS = set("id kind url thumbnail_url mime bytes width height duration".split())
-USER_FIELDS = set("id email name role is_active created_at last_login_at".split())
+JOB_FIELDS = {
+    "id",
+    "kind",
+    "generation_type",
+    "provider",
+    "model",
+    "prompt",
+    "params",
+    "status",
+    "progress",
+    "attempts",
+    "cancel_requested",
+    "error",
+    "text",
+    "polling_url",
+    "assets",
+    "cost_usd",
+    "created_at",
+    "started_at",
+    "completed_at",
+    "retry_of",
+}
+ASSET_FIELDS = {"id", "kind", "url", "thumbnail_url", "mime", "bytes", "width", "height", "duration"}
+USER_FIELDS = {"id", "email", "name", "role", "is_active", "created_at", "last_login_at"}
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -217,7 +235,7 @@ def clip(path: Path, width: int = 64, height: int = 48, frames: int = 10, rate: 
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for number in range(frames):
             shade = Image.new("RGB", (width, height), (number * 20 % 256, 80, 120))
-            container.mux(stream.encode(av.VideoFrame.from_image(shade)))
+            container.mux(stream.encode(av.VideoFrame.from_image(shade)))  # type: ignore[no-untyped-call]
         container.mux(stream.encode(None))
     return path.read_bytes()
 
@@ -231,9 +249,9 @@ def seen(data: bytes) -> Image.Image:
 
 def watched(data: bytes) -> tuple[str, int, int, float, list[Image.Image]]:
     """Codec, width, height, seconds and frames of the clip that these bytes are."""
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         stream = container.streams.video[0]
         assert container.duration is not None
         seconds = container.duration / av.time_base
-        pictures = [frame.to_image() for frame in container.decode(stream)]
+        pictures = [frame.to_image() for frame in container.decode(stream)]  # type: ignore[no-untyped-call]
         return stream.codec_context.name, stream.width, stream.height, seconds, pictures

@@ -9,8 +9,10 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def environment(folder: Path, settings: Mapping[str, str]) -> dict[str, str]:
@@ -96,7 +98,9 @@ async def started(*arguments: str, env: Mapping[str, str], cwd: Path = ROOT) -> 
 
 
 @asynccontextmanager
-async def atelier(folder: Path, *arguments: str, cwd: Path = ROOT, **settings: str) -> AsyncIterator[Running]:
+async def atelier(
+    folder: Path, *arguments: str, settings: Mapping[str, str] = NOTHING, cwd: Path = ROOT
+) -> AsyncIterator[Running]:
     """`python -m app` on the data folder below `folder`."""
     async with started("app", *arguments, env=environment(folder, settings), cwd=cwd) as running:
         yield running

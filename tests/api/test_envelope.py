@@ -82,7 +82,7 @@ async def test_pages_are_never_opened_by_a_bearer(reader: httpx.AsyncClient, pat
     ],
 )
 async def test_a_garbled_token_is_401(atelier: Studio, header: str) -> None:
-    answer = await atelier.client().get("/api/v1/jobs", headers={"Authorization": header.encode()})
+    answer = await atelier.client().get("/api/v1/jobs", headers={b"Authorization": header.encode()})
     problem(answer, 401, "AUTHENTICATION_ERROR")
 
 

@@ -134,7 +134,9 @@ async def test_prefer_says_how_long_the_answer_may_wait(
 
 @pytest.mark.parametrize("prefer", ["wait=x", "wait=", "wait=-1", "wait=99999999", "return=minimal", "", ";;=", "é"])
 async def test_a_preference_that_nobody_understands_is_ignored(ann: httpx.AsyncClient, prefer: str) -> None:
-    answer = await ann.post(ASK, json={"model": PICTURE, "prompt": "a lighthouse"}, headers={"Prefer": prefer.encode()})
+    answer = await ann.post(
+        ASK, json={"model": PICTURE, "prompt": "a lighthouse"}, headers={b"Prefer": prefer.encode()}
+    )
     assert answer.status_code in (200, 202), answer.text
     check_job(answer.json())
 

@@ -12,9 +12,17 @@ from tests.studio import Studio
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
-FIELDS = set(
-    "id name provider description input_modalities output_modalities context_length pricing parameters".split()
-)
+FIELDS = {
+    "id",
+    "name",
+    "provider",
+    "description",
+    "input_modalities",
+    "output_modalities",
+    "context_length",
+    "pricing",
+    "parameters",
+}
 
 
 async def models(client: httpx.AsyncClient, **query: Any) -> list[Json]:

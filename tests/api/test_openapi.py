@@ -79,7 +79,7 @@ async def test_the_document_is_openapi_3_and_every_reference_leads_somewhere(ate
 async def test_every_status_that_a_call_gives_is_in_the_document(atelier: Studio, ann: httpx.AsyncClient) -> None:
     body = operations(await document(atelier))
     clip = await asked_clip(ann, "[stuck] a lighthouse")
-    calls = [
+    calls: list[tuple[str, httpx.AsyncClient, Json]] = [
         ("POST /auth/register", atelier.client(), {"json": {"email": "x"}}),
         ("POST /auth/login", atelier.client(), {"json": {"email": "x@y.example", "password": "wrong wrong"}}),
         ("POST /auth/login", atelier.client(), {"json": {}}),
@@ -126,7 +126,7 @@ async def test_every_status_that_a_call_gives_is_in_the_document(atelier: Studio
     for row, client, options in calls:
         method, path = row.split()
         named = options.pop("id", INVENTED)
-        answer = await client.request(method, "/api/v1" + path.format(named), **options)  # type: ignore[arg-type]
+        answer = await client.request(method, "/api/v1" + path.format(named), **options)
         if str(answer.status_code) not in body[row]["responses"]:
             missing.append(f"{row} answered {answer.status_code}")
     await ann.post(f"/api/v1/jobs/{clip['id']}/cancel")

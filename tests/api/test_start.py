@@ -98,7 +98,7 @@ async def test_it_makes_its_data_folder_and_writes_nowhere_else(tmp_path: Path) 
     data = tmp_path / "a" / "b" / "data"
     settings = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "TMPDIR": str(tmp_path / "tmp")}
     (tmp_path / "tmp").mkdir()
-    async with atelier(tmp_path, cwd=cwd, **settings, ATELIER_DATA_DIR=str(data)) as process:
+    async with atelier(tmp_path, cwd=cwd, settings={**settings, "ATELIER_DATA_DIR": str(data)}) as process:
         await process.ready()
         token = await signed_in(process.url)
         async with client(process.url, token) as http:
@@ -116,7 +116,7 @@ async def test_it_makes_its_data_folder_and_writes_nowhere_else(tmp_path: Path) 
 
 
 async def test_the_data_folder_is_below_where_it_is_started(tmp_path: Path) -> None:
-    async with atelier(tmp_path, cwd=tmp_path, ATELIER_DATA_DIR="") as process:
+    async with atelier(tmp_path, cwd=tmp_path, settings={"ATELIER_DATA_DIR": ""}) as process:
         await process.ready()
         assert await process.stopped() == 0
     assert (tmp_path / "data").is_dir()
@@ -174,7 +174,7 @@ async def test_a_wrong_setting_stops_the_start_with_one_clear_line_that_names_it
 
     async def tried(number: int, name: str, text: str) -> str | None:
         folder = tmp_path / str(number)
-        async with many, atelier(folder, **{name: text}) as process:
+        async with many, atelier(folder, settings={name: text}) as process:
             try:
                 code = await process.ended(15)
             except TimeoutError:
@@ -210,7 +210,7 @@ async def test_a_second_server_on_the_same_data_is_kept_out_with_a_clear_message
 async def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        async with atelier(tmp_path, ATELIER_PORT=port) as process:
+        async with atelier(tmp_path, settings={"ATELIER_PORT": port}) as process:
             assert await process.ended() != 0
             one_clear_line(process, port)
 
@@ -254,7 +254,7 @@ async def test_a_data_folder_that_cannot_be_is_told_in_one_line(tmp_path: Path, 
         "below a file": tmp_path / "file" / "data",
         "a folder of others": Path("/proc/x"),
     }
-    async with atelier(tmp_path, ATELIER_DATA_DIR=str(folder[what])) as process:
+    async with atelier(tmp_path, settings={"ATELIER_DATA_DIR": str(folder[what])}) as process:
         assert await process.ended() != 0
         one_clear_line(process, str(folder[what]))
     assert (tmp_path / "file").read_text() == "x"
@@ -349,7 +349,7 @@ async def test_a_provider_that_cannot_be_reached_keeps_nothing_from_starting(tmp
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     settings = {"OPENROUTER_API_KEY": "sk-or-very-secret-key", "OPENROUTER_BASE_URL": f"http://127.0.0.1:{port}/api/v1"}
-    async with atelier(tmp_path, **settings) as process:
+    async with atelier(tmp_path, settings=settings) as process:
         await process.ready()
         token = await signed_in(process.url)
         async with client(process.url, token) as http:

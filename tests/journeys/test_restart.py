@@ -68,7 +68,7 @@ async def test_a_clip_under_way_arrives_after_a_restart_and_is_paid_for_once(
     tmp_path: Path, how: signal.Signals
 ) -> None:
     async with provider(tmp_path, speed="0.3") as upstream:
-        async with atelier(tmp_path, **beside(upstream)) as studio:
+        async with atelier(tmp_path, settings=beside(upstream)) as studio:
             await studio.ready()
             async with signed_in(studio) as http:
                 job = (await http.post("/api/v1/generate/video", json=ASKED)).json()
@@ -77,7 +77,7 @@ async def test_a_clip_under_way_arrives_after_a_restart_and_is_paid_for_once(
             code = await studio.stopped(how)
             assert code == (0 if how == signal.SIGTERM else -signal.SIGKILL)
 
-        async with atelier(tmp_path, **beside(upstream)) as studio:
+        async with atelier(tmp_path, settings=beside(upstream)) as studio:
             await studio.ready()
             async with signed_in(studio) as http:
                 now = await read_job(http, job["id"])
@@ -93,18 +93,18 @@ async def test_a_clip_under_way_arrives_after_a_restart_and_is_paid_for_once(
 async def test_killed_again_and_again_it_is_still_one_clip(tmp_path: Path) -> None:
     """At moments nobody chose: while it is submitted, polled, downloaded, stored."""
     async with provider(tmp_path, speed="0.1") as upstream:
-        async with atelier(tmp_path, **beside(upstream)) as studio:
+        async with atelier(tmp_path, settings=beside(upstream)) as studio:
             await studio.ready()
             async with signed_in(studio) as http:
                 job = (await http.post("/api/v1/generate/video", json=ASKED)).json()
                 await eventually(lambda: submits(upstream), lambda sent: len(sent) == 1)
             await studio.stopped(signal.SIGKILL)
         for pause in (0.0, 0.1, 0.3, 0.6):
-            async with atelier(tmp_path, **beside(upstream)) as studio:
+            async with atelier(tmp_path, settings=beside(upstream)) as studio:
                 await studio.ready()
                 await asyncio.sleep(pause)  # the moment of death, not a synchronisation
                 await studio.stopped(signal.SIGKILL)
-        async with atelier(tmp_path, **beside(upstream)) as studio:
+        async with atelier(tmp_path, settings=beside(upstream)) as studio:
             await studio.ready()
             async with signed_in(studio) as http:
                 done = await eventually(
@@ -121,7 +121,7 @@ async def test_killed_again_and_again_it_is_still_one_clip(tmp_path: Path) -> No
 async def test_a_call_whose_outcome_nobody_knows_is_told_so_and_never_sent_again_by_itself(tmp_path: Path) -> None:
     """A picture has no ticket: killed while it is being made, it may or may not have been charged."""
     async with provider(tmp_path) as upstream:
-        async with atelier(tmp_path, **beside(upstream)) as studio:
+        async with atelier(tmp_path, settings=beside(upstream)) as studio:
             await studio.ready()
             async with signed_in(studio) as http:
                 body = {"model": PICTURE, "prompt": "[stuck] a lighthouse"}
@@ -134,7 +134,7 @@ async def test_a_call_whose_outcome_nobody_knows_is_told_so_and_never_sent_again
                 )
             await studio.stopped(signal.SIGKILL)
 
-        async with atelier(tmp_path, **beside(upstream)) as studio:
+        async with atelier(tmp_path, settings=beside(upstream)) as studio:
             await studio.ready()
             async with signed_in(studio) as http:
                 now = await read_job(http, job["id"])
@@ -153,7 +153,7 @@ async def test_a_call_whose_outcome_nobody_knows_is_told_so_and_never_sent_again
 
 async def test_a_clip_cancelled_before_the_kill_stays_cancelled(tmp_path: Path) -> None:
     async with provider(tmp_path, speed="0.1") as upstream:
-        async with atelier(tmp_path, **beside(upstream)) as studio:
+        async with atelier(tmp_path, settings=beside(upstream)) as studio:
             await studio.ready()
             async with signed_in(studio) as http:
                 job = (await http.post("/api/v1/generate/video", json=ASKED)).json()
@@ -161,7 +161,7 @@ async def test_a_clip_cancelled_before_the_kill_stays_cancelled(tmp_path: Path) 
                 await eventually(lambda: read_job(http, job["id"]), lambda now: now["status"] == "processing")
                 await http.post(f"/api/v1/jobs/{job['id']}/cancel")
             await studio.stopped(signal.SIGKILL)
-        async with atelier(tmp_path, **beside(upstream)) as studio:
+        async with atelier(tmp_path, settings=beside(upstream)) as studio:
             await studio.ready()
             async with signed_in(studio) as http:
                 settled = await eventually(

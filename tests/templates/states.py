@@ -12,11 +12,13 @@ from typing import Any
 import jinja2
 import msgspec
 
-from app.accounts.schemas import Role, User
+from app.accounts.schemas import ApiKey, NewApiKey, Role, Session, SessionKind, User
 from app.admin.schemas import DatabaseHealth, Disk, Leaving, OwnedJob, Stats
 from app.audit.schemas import Action, Entry
 from app.background import Beat
 from app.base.clock import now
+from app.catalog.pages import Offered
+from app.catalog.prices import Price
 from app.catalog.schemas import Changes, Field, Model
 from app.jobs.schemas import GenerationType, Job, JobError, Status
 from app.library.schemas import Asset, AssetKind, Origin
@@ -660,8 +662,133 @@ ADMIN_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     },
 }
 
+A_MILLION = [
+    Price(3 * NANO, 3 * NANO, "a million tokens read"),
+    Price(15 * NANO, 15 * NANO, "a million tokens written"),
+]
+OFFERS = [
+    Offered(
+        msgspec.structs.replace(MODELS["text"][0], context_length=1_000_000), A_MILLION, False, "/generate/text?model=a"
+    ),
+    Offered(MODELS["text"][1], [], True, "/generate/text?model=b"),
+    Offered(MODELS["image"][0], [], False, "/generate/image?model=c"),
+    Offered(MODELS["image"][2], [Price(NANO // 25, NANO // 25, "a picture")], False, "/generate/image?model=d"),
+    Offered(MODELS["video"][2], [Price(NANO // 20, NANO // 7, "a second")], False, None),
+    Offered(model("x/sly", HOSTILE, ("audio",), description=HOSTILE), [], False, None),
+]
+FILTERS = {"q": "", "output": "", "input": "", "provider": "", "sort": "name"}
+MODEL_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
+    "models/macros.html": {"nothing": {}},
+    "models/models.html": {
+        "some": page(
+            path="/models", offers=OFFERS, total=412, next="c=&", providers=["fal", "openrouter"], filters=FILTERS
+        ),
+        "found": page(
+            path="/models",
+            person=PERSON,
+            offers=OFFERS[:1],
+            total=1,
+            next=None,
+            providers=["openrouter"],
+            filters={"q": HOSTILE, "output": "image", "input": "text", "provider": "fal", "sort": "price"},
+        ),
+        "none found": page(
+            path="/models", offers=[], total=0, next=None, providers=[], filters={**FILTERS, "output": "video"}
+        ),
+        "none": page(path="/models", offers=[], total=0, next=None, providers=[], filters=FILTERS),
+        "none, person": page(
+            path="/models", person=PERSON, offers=[], total=0, next=None, providers=[], filters=FILTERS
+        ),
+    },
+    "models/model.html": {
+        "text": page(path="/models/a", offered=OFFERS[0], prices=A_MILLION, fields=FIELDS["text"]),
+        "clip": page(path="/models/b", offered=OFFERS[4], prices=OFFERS[4].prices, fields=FIELDS["video"]),
+        "free": page(path="/models/c", offered=OFFERS[1], prices=[], fields=[]),
+        "sly": page(path="/models/d", offered=OFFERS[5], prices=[], fields=WRONG),
+    },
+}
+
+CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/148.0 Safari/537.36"
+SIGN_INS = [
+    (
+        Session(
+            id=f"s-{number}",
+            user_id="u-1",
+            kind=SessionKind.TOKEN if number == 2 else SessionKind.PAGE,
+            agent=agent,
+            created_at=NOW - timedelta(days=number),
+            seen_at=NOW - timedelta(hours=number),
+            expires_at=NOW + timedelta(days=30),
+        ),
+        name,
+        number == 0,
+    )
+    for number, (agent, name) in enumerate(
+        [(CHROME, "Chrome on Linux"), ("", "Unknown"), ("python-httpx/0.28", "python-httpx"), (HOSTILE, HOSTILE[:40])]
+    )
+]
+KEYS = [
+    ApiKey(
+        id=f"k-{number}",
+        user_id="u-1",
+        name=name,
+        prefix="atl_8f3kQ2xZ",
+        created_at=NOW - timedelta(days=40),
+        expires_at=expires,
+        last_used_at=None if number else NOW - timedelta(minutes=3),
+    )
+    for number, (name, expires) in enumerate(
+        [("laptop", None), ("nightly renders", NOW + timedelta(days=90)), (UNBROKEN[:100], NOW - timedelta(days=1))]
+    )
+]
+
+
+def profile(**values: Any) -> dict[str, Any]:
+    return page(
+        **{
+            "path": "/users/profile",
+            "part": "",
+            "typed": {},
+            "errors": {},
+            "message": None,
+            "sign_ins": SIGN_INS,
+            "keys": KEYS,
+            "made": None,
+            "origin": "https://studio.example",
+            "today": "2026-11-20",
+            **values,
+        }
+    )
+
+
+PROFILE_STATES = {
+    "plain": profile(),
+    "newcomer": profile(person=PERSON, sign_ins=SIGN_INS[:1], keys=[]),
+    "wrong email": profile(
+        part="email",
+        typed={"email": HOSTILE},
+        errors={"email": "must be an email address", "current_password": "is not your password"},
+        message="Email must be an email address.",
+    ),
+    "wrong password": profile(
+        part="password", errors={"password": "must have 8 to 128 characters"}, message="Password is too short."
+    ),
+    "wrong name": profile(part="name", typed={"name": UNBROKEN}, errors={"name": "is too long"}, message="Too long."),
+    "wrong key": profile(
+        part="api-keys",
+        typed={"name": HOSTILE, "expires_at": "2020-01-01"},
+        errors={"name": "is needed", "expires_at": "must be in the future"},
+        message="Name is needed.",
+    ),
+    "too many tries": profile(part="email", typed={"email": "a@b.c"}, message="Too many tries. Wait a minute."),
+    "gone": profile(part="sessions", message="You are not signed in there."),
+    "new key": profile(part="api-keys", made=NewApiKey(KEYS[0], "atl_" + "8f3kQ2xZ" * 5 + "abc")),
+}
+
 STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     **ADMIN_STATES,
+    **MODEL_STATES,
+    "accounts/profile.html": PROFILE_STATES,
     "base.html": {
         "admin": page(notice="Saved.", path="/jobs/1"),
         "person": page(person=PERSON, theme="light"),
