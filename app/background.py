@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from app.base import clock, log
+from app.base.metrics import Metrics
 
 FIRST_PAUSE: Final = 0.5  # seconds after a break, doubling up to
 LONGEST_PAUSE: Final = 30.0
@@ -42,10 +43,13 @@ class Beat(msgspec.Struct, frozen=True):
 class Background:
     """The loops and their pulse."""
 
-    def __init__(self, loops: Sequence[Loop]) -> None:
+    def __init__(self, loops: Sequence[Loop], metrics: Metrics | None = None) -> None:
         self._loops = loops
         self._last: dict[str, datetime] = {}
         self._broken: dict[str, str] = {}
+        metrics = metrics or Metrics()
+        metrics.readings("loop_last_beat_timestamp_seconds", "When a loop last finished a turn.", "loop", self._beaten)
+        metrics.readings("loop_alive", "1 while a loop is not overdue.", "loop", self._living)
 
     def beats(self) -> list[Beat]:
         now = clock.now()
@@ -59,6 +63,12 @@ class Background:
     @property
     def alive(self) -> bool:
         return all(beat.alive for beat in self.beats())
+
+    def _beaten(self) -> dict[str, float]:
+        return {beat.name: clock.unix(beat.last) for beat in self.beats()}
+
+    def _living(self) -> dict[str, float]:
+        return {beat.name: float(beat.alive) for beat in self.beats()}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -66,7 +66,7 @@ from app.web.errors import HANDLERS, name_methods
 from app.web.headers import Headers
 from app.web.limits import BODY, Bodies, Throttle
 from app.web.markdown import Renderer
-from app.web.openapi import COMPONENTS, DocumentRouter
+from app.web.openapi import COMPONENTS, DocumentRouter, Shapes
 from app.web.static import static_files
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -155,7 +155,7 @@ async def _built(
     await catalog.load()
     await library.sweep_orphans()
     await jobs.rescue()
-    chat = Chat(database, catalog, upstream)
+    chat = Chat(database, quota, catalog, upstream)
     await chat.rescue()
     markdown = Renderer()
     stack.callback(markdown.close)
@@ -164,6 +164,7 @@ async def _built(
             Loop("worker", worker.turn, period=0.0, patience=60.0),
             Loop("catalogue", lambda: refresh(catalog), period=settings.catalog_seconds, patience=300.0),
             Loop("sweeper", library.sweep, period=60.0, patience=300.0),
+            Loop("forgetter", lambda: _forget(accounts, jobs), period=3600.0, patience=300.0),
             Loop("chat", chat.flush, period=0.5, patience=60.0),
             Loop("chat sweeper", chat.sweep, period=60.0, patience=300.0),
         ]
@@ -181,7 +182,7 @@ async def _built(
         generation=Generation(catalog, library, jobs, directives),
         chat=chat,
         markdown=markdown,
-        home=Home(database, jobs, library),
+        home=Home(database, quota, jobs, library),
         admin=Admin(
             database, Audit(database), accounts, catalog, library, jobs, files, forget=[chat.forget_person], program_version=VERSION
         ),
@@ -192,11 +193,17 @@ async def _built(
     )
 
 
+async def _forget(accounts: Accounts, jobs: Jobs) -> None:
+    """Once an hour: dead tokens, and the keys of requests that are a day old."""
+    await accounts.sweep()
+    await jobs.sweep()
+
+
 def build(program: Program) -> ASGIApp:
     """The ASGI program: every door, in front of them who is asking, around them what every answer carries."""
     settings = program.settings
     largest = program.library.largest + FORM_OVERHEAD
-    csrf = Csrf(secret.derived(program.key, "forms"), https=settings.https)
+    csrf = Csrf(secret.derived(program.key, "forms"))
     services: dict[str, Any] = {
         "accounts": program.accounts,
         "catalog": program.catalog,
@@ -249,6 +256,7 @@ def build(program: Program) -> ASGIApp:
             components=COMPONENTS,
             use_handler_docstrings=True,
         ),
+        plugins=[Shapes()],
         request_max_body_size=BODY,
         lifespan=[lambda _: _living(program)],
         state=State(

@@ -1,6 +1,6 @@
 """Accounts for programs: signing in, oneself, one's keys and sessions, and people for admins."""
 
-from typing import Annotated, Final, Self
+from typing import Annotated, ClassVar, Final, Self
 
 import msgspec
 from litestar import Router, delete, get, post, put
@@ -160,22 +160,30 @@ class TokensOut(Silent, frozen=True, kw_only=True):
 
 
 class Registration(Silent, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    example: ClassVar = {"email": "ada@example.org", "password": "correct horse battery", "name": "Ada Lovelace"}
+
     email: Email
     password: Password
     name: Name = ""
 
 
 class Login(Silent, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    example: ClassVar = {"email": "ada@example.org", "password": "correct horse battery"}
+
     email: str
     password: str
 
 
 class RefreshToken(Silent, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    example: ClassVar = {"refresh_token": "the one that came with the access token"}
+
     refresh_token: str
 
 
 class Profile(Silent, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is left out stays. A changed email or password needs `current_password`."""
+
+    example: ClassVar = {"name": "Ada King"}
 
     name: Name | msgspec.UnsetType = msgspec.UNSET
     email: Email | msgspec.UnsetType = msgspec.UNSET
@@ -184,14 +192,20 @@ class Profile(Silent, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class RoleIn(msgspec.Struct, forbid_unknown_fields=True):
+    example: ClassVar = {"role": "admin"}
+
     role: Role
 
 
 class ActiveIn(msgspec.Struct, forbid_unknown_fields=True):
+    example: ClassVar = {"is_active": False}
+
     is_active: bool
 
 
 class KeyIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    example: ClassVar = {"name": "laptop", "expires_at": "2099-12-31T23:59:59Z"}
+
     name: KeyName
     expires_at: Moment | None = None
 

@@ -24,6 +24,7 @@ AnyRequest = Request[Any, Any, State]
 
 BEARER_ONLY: Final = ("/api/v1/", "/v1/", "/metrics")
 EITHER: Final = "/media/"
+SESSION: Final = "session"  # the cookie
 _REFUSAL: Final = "atelier_refusal"
 
 
@@ -54,7 +55,7 @@ async def _known(connection: ASGIConnection[Any, Any, Any, Any], accounts: Accou
     given = connection.headers.get("authorization")
     if path.startswith(BEARER_ONLY) or (given is not None and path.startswith(EITHER)):
         return None if given is None else await accounts.by_bearer(_bearer(given))
-    token = connection.cookies.get(cookie_name(accounts))
+    token = connection.cookies.get(SESSION)
     return await accounts.by_session(token) if token else None
 
 
@@ -85,19 +86,13 @@ def person(request: AnyRequest) -> User | None:
     return user
 
 
-def cookie_name(accounts: Accounts) -> str:
-    """Under https the browser itself makes sure that only this host, over https, can have set it."""
-    return "__Host-session" if accounts.settings.https else "session"
-
-
-def session_cookie(accounts: Accounts, token: str | None) -> Cookie:
+def session_cookie(token: str | None) -> Cookie:
     """The cookie of a page session; without a token the one that takes it away."""
     return Cookie(
-        key=cookie_name(accounts),
+        key=SESSION,
         value=token or "",
         max_age=int(SESSION_LIFE.total_seconds()) if token else 0,
         path="/",
-        secure=accounts.settings.https,
         httponly=True,
         samesite="lax",
     )

@@ -61,7 +61,7 @@ async def register(request: AnyRequest, accounts: NamedDependency[Accounts]) -> 
 @post("/logout")
 async def logout(request: AnyRequest, accounts: NamedDependency[Accounts]) -> Response[str]:
     await _sign_out(request, accounts)
-    return forms.go("/login", "You are signed out.", cookies=[session_cookie(accounts, None)])
+    return forms.go("/login", "You are signed out.", cookies=[session_cookie(None)])
 
 
 @post("/theme")
@@ -223,7 +223,7 @@ async def _sign_in(
     agent = request.headers.get("user-agent", "")
     token = await accounts.sign_in_page(form.get("email", ""), form.get("password", ""), agent)
     await _sign_out(request, accounts)
-    return forms.go(forms.safe_next(form.get("next")), notice, cookies=[session_cookie(accounts, token)])
+    return forms.go(forms.safe_next(form.get("next")), notice, cookies=[session_cookie(token)])
 
 
 async def _sign_out(request: AnyRequest, accounts: Accounts) -> None:

@@ -173,7 +173,7 @@ def known_by_session(tx: Transaction, token_hash: str) -> Known | None:
 
 
 def known_by_family(tx: Transaction, family_id: str) -> Known | None:
-    return _known(tx, How.TOKEN, "sessions", "seen_at", "c.id = $1 and c.kind = 'token'", family_id)
+    return _known(tx, How.TOKEN, "sessions", "seen_at", "c.id = $1", family_id)
 
 
 def sessions(tx: Transaction, owner: str, now: datetime, after: str | None, limit: int) -> list[Session]:

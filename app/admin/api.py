@@ -1,6 +1,6 @@
 """Administration, for programs. Deleting a person stands here too, because it reaches into every feature."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 from litestar import Request, Router, delete, get, post, put
@@ -112,11 +112,15 @@ class Entries(paging.Page[EntryOut]):
 
 
 class EnabledIn(msgspec.Struct, forbid_unknown_fields=True):
+    example: ClassVar = {"enabled": True}
+
     enabled: bool
 
 
 class PurgeIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Ended jobs that ended longer ago than that. A dry run only counts."""
+
+    example: ClassVar = {"older_than_days": 30, "statuses": ["failed", "cancelled"], "dry_run": True}
 
     older_than_days: int
     statuses: list[Status] = []
@@ -191,7 +195,7 @@ async def videos(
 @post(
     ["/videos/{id:str}/cancel", "/jobs/{id:str}/cancel"],
     status_code=200,
-    responses=refusals(401, 403, 404, 409),
+    responses=refusals(400, 401, 403, 404, 409),
     summary="Cancel anybody's job",
 )
 async def cancel(request: SignedIn, id: FromPath[str], admin: NamedDependency[Admin]) -> OwnedJobOut:
@@ -200,7 +204,7 @@ async def cancel(request: SignedIn, id: FromPath[str], admin: NamedDependency[Ad
 
 @post(
     ["/videos/{id:str}/retry", "/jobs/{id:str}/retry"],
-    responses=refusals(401, 403, 404, 409),
+    responses=refusals(400, 401, 403, 404, 409),
     summary="Try anybody's failed or cancelled job again",
 )
 async def retry(request: SignedIn, id: FromPath[str], admin: NamedDependency[Admin]) -> OwnedJobOut:
@@ -210,7 +214,7 @@ async def retry(request: SignedIn, id: FromPath[str], admin: NamedDependency[Adm
 
 @delete(
     ["/videos/{id:str}", "/jobs/{id:str}"],
-    responses=refusals(401, 403, 404),
+    responses=refusals(400, 401, 403, 404),
     summary="Delete anybody's job for good",
 )
 async def remove(request: SignedIn, id: FromPath[str], admin: NamedDependency[Admin]) -> None:
@@ -221,7 +225,7 @@ async def remove(request: SignedIn, id: FromPath[str], admin: NamedDependency[Ad
 @post(
     ["/videos/purge", "/jobs/purge"],
     status_code=200,
-    responses=refusals(400, 401, 403),
+    responses=refusals(400, 401, 403, 413),
     summary="Delete old ended jobs for good",
 )
 async def purge(request: SignedIn, data: JSONBody[PurgeIn], admin: NamedDependency[Admin]) -> Deleted:
@@ -252,7 +256,7 @@ async def models(
     return AdminModels.of(paging.part_of(found, lambda model: model.id, paging.after(cursor), limit), of_model)
 
 
-@put("/models/{id:path}", responses=refusals(400, 401, 403, 404), summary="Offer a model to people, or no longer")
+@put("/models/{id:path}", responses=refusals(400, 401, 403, 404, 413), summary="Offer a model to people, or no longer")
 async def switch_model(
     request: SignedIn, id: FromPath[str], data: JSONBody[EnabledIn], admin: NamedDependency[Admin]
 ) -> AdminModelOut:
@@ -273,7 +277,7 @@ async def log(
     return Entries.of(await admin.log(before=paging.after(cursor), limit=limit), entry)
 
 
-@delete("/{user_id:str}", responses=refusals(401, 403, 404, 409), summary="Delete a person")
+@delete("/{user_id:str}", responses=refusals(400, 401, 403, 404, 409), summary="Delete a person")
 async def delete_person(request: SignedIn, user_id: FromPath[str], admin: NamedDependency[Admin]) -> None:
     """With their sign-ins, keys, conversations and media; their jobs are cancelled. 409 for oneself and the last admin."""
     await admin.delete_person(actor(request), user_id)

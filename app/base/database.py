@@ -12,11 +12,13 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import duckdb
 
 from app.base.errors import Unready
+from app.base.metrics import Metrics
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,6 +26,7 @@ Row = dict[str, Any]
 
 BATCH: Final = 16  # more than this many verbs in one commit gained nothing when measured
 READERS: Final = 4
+BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5)  # seconds
 
 
 class DatabaseError(Exception):
@@ -96,7 +99,7 @@ class _Write:
 class Database:
     """Opened once, closed once. `write` and `read` take a function whose first argument is the transaction."""
 
-    def __init__(self, path: Path, *, readers: int = READERS) -> None:
+    def __init__(self, path: Path, *, readers: int = READERS, metrics: Metrics | None = None) -> None:
         self.path = path
         self._connection = _connect(path)
         self._local = threading.local()
@@ -105,6 +108,10 @@ class Database:
         self._writer = threading.Thread(target=self._write_forever, name="writer", daemon=True)
         self._broken: str | None = None
         self._closed = False
+        metrics = metrics or Metrics()
+        self._commits = metrics.durations("commit_seconds", "A commit with all its verbs.", up_to=BUCKETS)
+        self._verbs = metrics.counter("committed_verbs", "Verbs that were committed.")
+        metrics.reading("writer_queue", "Verbs that wait for the writer.", lambda: self.waiting)
         self._writer.start()
 
     async def write(self, verb: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -181,6 +188,7 @@ class Database:
                 return
 
     def _commit(self, cursor: duckdb.DuckDBPyConnection, batch: list[_Write]) -> None:
+        began = perf_counter()
         try:
             cursor.execute("begin transaction")
             transaction = Transaction(cursor)
@@ -203,6 +211,8 @@ class Database:
                 batch[0].loop.call_soon_threadsafe(call)
             for item in batch:
                 item.settle(item.result, None)
+            self._commits.observe(perf_counter() - began)
+            self._verbs.inc(len(batch))
 
     def _roll_back(self, cursor: duckdb.DuckDBPyConnection) -> None:
         try:

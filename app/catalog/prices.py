@@ -82,7 +82,7 @@ def _price(name: str, amount: Decimal) -> Price:
     if "second" in name:
         nano = _nano(_dollars(name, amount))
         return Price(nano, nano, f"a second{_circumstances(name)}")
-    one, many = UNITS.get(name, (name.replace("_", " "),) * 2)
+    one, many = UNITS.get(name, (name.removeprefix("per_").replace("_", " "),) * 2)
     by_the_million = amount < BY_THE_MILLION and name != "request"
     nano = _nano(amount * MILLION if by_the_million else amount)
     return Price(nano, nano, f"a million {many}" if by_the_million else f"a {one}")

@@ -21,6 +21,8 @@ from app.chat import repository, words
 from app.chat.schemas import Ending, Message, Status, Trouble
 from app.providers.contract import Again, Chunk, ErrorCode, Failure, Kind, Never, Provider, Request
 from app.providers.contract import Message as Turn
+from app.quota.schemas import Subject
+from app.quota.service import Quota
 
 LONGEST: Final = 400_000  # characters of one answer; more than any model writes
 MOST_AT_ONCE: Final = 1_000  # answers being written at one time
@@ -116,8 +118,9 @@ class Live:
 class Answers:
     """All answers that are being written at this moment."""
 
-    def __init__(self, database: Database, providers: Mapping[str, Provider]) -> None:
+    def __init__(self, database: Database, quota: Quota, providers: Mapping[str, Provider]) -> None:
         self._database = database
+        self._quota = quota
         self._providers = providers
         self._live: dict[str, Live] = {}
         self._closing = False
@@ -143,7 +146,7 @@ class Answers:
 
     async def rescue(self) -> None:
         """At start: nobody writes any more what was being written, because this is the only process."""
-        if count := await self._database.write(repository.end_all_any, clock.now(), INTERRUPTED):
+        if count := await self._database.write(self._end_all, clock.now()):
             logger.info("answers had been interrupted", count=count)
 
     async def flush(self) -> None:
@@ -173,7 +176,7 @@ class Answers:
 
     async def _write(self, live: Live, model: Model, record: Record, params: Mapping[str, Any]) -> None:
         try:
-            turns = await self._database.write(record)
+            turns = await self._database.write(self._record, live.message, record)
         except Exception as problem:
             del self._live[live.message.id]
             live.fail(problem)
@@ -239,13 +242,29 @@ class Answers:
         """While the database cannot write, wait: the answer may have been paid for."""
         while True:
             try:
-                await self._database.write(repository.end, message.owner_id, message.id, now, text, ending)
+                await self._database.write(self._end_one, message, now, text, ending)
                 return
             except Unready as problem:
                 if self._closing:
                     return
                 logger.warning("an answer waits to be written down", answer=message.id, reason=problem.message)
                 await asyncio.sleep(UNREADY_PAUSE)
+
+    # Within one transaction: what an answer costs is in the ledger whenever its row says so
+
+    def _record(self, tx: Transaction, answer: Message, record: Record) -> tuple[Turn, ...]:
+        self._quota.hold(tx, answer.owner_id, Subject.ANSWER, answer.id)
+        return record(tx)
+
+    def _end_one(self, tx: Transaction, answer: Message, now: datetime, text: str, ending: Ending) -> None:
+        if repository.end(tx, answer.owner_id, answer.id, now, text, ending):
+            self._quota.settle(tx, answer.owner_id, answer.id, ending.cost_nano)
+
+    def _end_all(self, tx: Transaction, now: datetime) -> int:
+        ended = repository.end_all_any(tx, now, INTERRUPTED)
+        for owner, id in ended:
+            self._quota.settle(tx, owner, id, None)
+        return len(ended)
 
 
 INTERRUPTED: Final = Trouble(

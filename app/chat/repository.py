@@ -184,11 +184,12 @@ def write_down_any(tx: Transaction, ids: Sequence[str], texts: Sequence[str]) ->
     )
 
 
-def end(tx: Transaction, owner: str, id: str, now: datetime, text: str, ending: Ending) -> None:
-    tx.execute(
+def end(tx: Transaction, owner: str, id: str, now: datetime, text: str, ending: Ending) -> bool:
+    """True when it was still being written."""
+    ended = tx.value(
         "update messages set text = $3, size = $4, status = $5, ended_at = $6, usage = $7, cost_nano = $8,"
         " error_code = $9, error_message = $10, error_detail = $11, generation_id = $12"
-        " where id = $1 and owner_id = $2 and status = 'streaming'",
+        " where id = $1 and owner_id = $2 and status = 'streaming' returning id",
         id,
         owner,
         text,
@@ -202,18 +203,19 @@ def end(tx: Transaction, owner: str, id: str, now: datetime, text: str, ending: 
         ending.detail or None,
         ending.generation_id,
     )
+    return ended is not None
 
 
-def end_all_any(tx: Transaction, now: datetime, error: Trouble) -> int:
-    """Answers that nobody writes any more have failed; returns how many."""
+def end_all_any(tx: Transaction, now: datetime, error: Trouble) -> list[tuple[str, str]]:
+    """Answers that nobody writes any more have failed; returns their owners and ids."""
     ended = tx.rows(
         "update messages set status = 'failed', ended_at = $1, error_code = $2, error_message = $3"
-        " where status = 'streaming' returning id",
+        " where status = 'streaming' returning owner_id, id",
         now,
         error.code.value,
         error.message,
     )
-    return len(ended)
+    return [(row["owner_id"], row["id"]) for row in ended]
 
 
 def _where(owner: str, words: Sequence[str]) -> tuple[str, list[Any]]:

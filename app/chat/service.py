@@ -23,6 +23,7 @@ from app.chat.schemas import Ask, Conversation, Message, Role, Saying, Shown, St
 from app.chat.tree import Tree, fitting
 from app.providers.contract import ErrorCode, Kind, Provider
 from app.providers.contract import Message as Turn
+from app.quota.service import Quota
 
 UNDO: Final = timedelta(minutes=10)
 SHOWN: Final = 60  # messages of a branch on one page
@@ -33,10 +34,10 @@ PATIENCE: Final = 15.0  # seconds without news after which a reader is given a s
 class Chat:
     """Everything that is said to models turn by turn."""
 
-    def __init__(self, database: Database, catalog: Catalog, providers: Mapping[str, Provider]) -> None:
+    def __init__(self, database: Database, quota: Quota, catalog: Catalog, providers: Mapping[str, Provider]) -> None:
         self._database = database
         self._catalog = catalog
-        self._answers = Answers(database, providers)
+        self._answers = Answers(database, quota, providers)
 
     # What people ask for
 
@@ -52,10 +53,11 @@ class Chat:
 
     async def open(self, owner: str, id: str, *, until: str | None = None) -> Thread:
         """The conversation with the last messages of its shown branch, or those that come before `until`."""
+        growing = {live.message.id: live for live in self._answers.of(id)}  # asked first: one may end meanwhile
         thread = await self._database.read(_thread, owner, id, until)
         if thread is None:
             raise _missing()
-        return msgspec.structs.replace(thread, shown=[self._fresh(it) for it in thread.shown])
+        return msgspec.structs.replace(thread, shown=[_fresh(it, growing) for it in thread.shown])
 
     async def start(self, owner: str, saying: Saying) -> Message:
         """Begin a conversation; returns the answer that is being written."""
@@ -142,12 +144,12 @@ class Chat:
     async def follow(self, owner: str, id: str, message_id: str) -> AsyncGenerator[Shown | None, None]:
         """A message of the shown branch as it stands, again whenever it has grown, and as it ended; None as a sign of
         life when nothing comes. Whoever takes long gets only the newest state."""
-        thread = await self.open(owner, id, until=None)
+        live = self._answers.find(message_id)  # asked first: it may end meanwhile
+        thread = await self.open(owner, id)
         shown = next((it for it in thread.shown if it.message.id == message_id), None)
         if shown is None:
             message = await self._message(thread.conversation, message_id, Role.ASSISTANT)
             shown = Shown(message=message)
-        live = self._answers.find(message_id)
         if live is None:
             yield shown
             return
@@ -239,11 +241,6 @@ class Chat:
             raise Missing("There is no such message.")
         return found[0]
 
-    def _fresh(self, shown: Shown) -> Shown:
-        """With what has come since it was last written down."""
-        live = self._answers.find(shown.message.id)
-        return msgspec.structs.replace(shown, message=live.now()) if live else shown
-
     async def _go_on(self, conversation: Conversation, text: str | None, under: str | None) -> Message:
         """A new turn beneath the message `under`: what the person says, unless it is None, and the answer to it."""
         owner, id, now = conversation.owner_id, conversation.id, clock.now()
@@ -265,6 +262,12 @@ class Chat:
 
 _AT_THE_END: Final = ""  # beneath whatever is the end of the shown branch at that moment
 _OWN: Final = ("model", "messages", "stream")
+
+
+def _fresh(shown: Shown, growing: Mapping[str, Live]) -> Shown:
+    """With what has come since it was last written down."""
+    live = growing.get(shown.message.id)
+    return msgspec.structs.replace(shown, message=live.now()) if live else shown
 
 
 def _whole(message: Message) -> Message:

@@ -10,7 +10,6 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Body
-from litestar.response import Stream
 
 from app.accounts.guards import signed_in
 from app.base.errors import Invalid, Upstream
@@ -23,7 +22,7 @@ from app.providers.contract import ErrorCode, Kind, Usage
 from app.web import events
 from app.web.events import UNCOMPRESSED
 from app.web.limits import PAID
-from app.web.openapi import BEARER, refusals
+from app.web.openapi import BEARER, Streamed, refusals
 
 Program = Request[Any, Any, State]
 
@@ -65,7 +64,7 @@ TextBody = Annotated[
             "system_prompt": {"type": "string", "description": "How the model should behave."},
             "stream": {"type": "boolean", "description": "Whether the words shall come as they are written."},
         },
-        {"model": "anthropic/claude-sonnet-4.5", "prompt": "Three names for a paper boat"},
+        {"model": "anthropic/claude-sonnet-5", "prompt": "Three names for a paper boat"},
         open=True,
     ),
 ]
@@ -74,7 +73,7 @@ ImageBody = Annotated[
     _body(
         ["model", "prompt"],
         {**_PROPERTIES, **_PICTURE},
-        {"model": "openai/gpt-5-image", "prompt": "A lighthouse at dawn", "n": 1},
+        {"model": "openai/gpt-image-2", "prompt": "A lighthouse at dawn", "n": 1},
         open=True,
     ),
 ]
@@ -92,10 +91,13 @@ PictureVideoBody = Annotated[
     _body(
         ["model"],
         {**_PROPERTIES, **_PICTURE},
-        {"model": "google/veo-3.1", "prompt": "Slow dolly in", "image_asset_id": "0199…"},
+        {"model": "google/veo-3.1", "prompt": "Slow dolly in", "image_asset_id": "01a1fb00000070000000000000000000"},
         open=True,
     ),
 ]
+
+
+REPEATED: Final = {200: ResponseSpec(JobOut, description="What the same `Idempotency-Key` asked for before.")}
 
 
 class TextOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,13 +110,23 @@ class TextOut(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: str | None
 
 
-@post("/text", status_code=200, responses=refusals(400, 401, 502), opt={**UNCOMPRESSED, **PAID}, summary="Write a text")
-async def text(request: Program, data: TextBody, generation: NamedDependency[Generation]) -> Response[TextOut] | Stream:
+@post(
+    "/text",
+    status_code=200,
+    responses=refusals(400, 401, 409, 413, 502),
+    opt={**UNCOMPRESSED, **PAID},
+    operation_class=Streamed,
+    summary="Write a text",
+)
+async def text(request: Program, data: TextBody, generation: NamedDependency[Generation]) -> Response[TextOut]:
     """Answers with the text itself; with `stream: true` with server-sent events `data: {"delta": "…"}`, last the whole
     answer and `data: [DONE]`."""
-    if data.pop("stream", None):
+    streamed = data.pop("stream", None)
+    if not isinstance(streamed, bool | None):
+        raise Invalid("The request is not valid.", fields={"stream": "must be true or false"})
+    if streamed:
         job, words = await generation.write(request.user.id, _wish(data))
-        return events.stream(_said(generation, job, words))
+        return events.stream(_said(generation, job, words))  # type: ignore[return-value]
     key = _once(request, data)
     made = await generation.make(request.user.id, Kind.TEXT, _wish(data), from_picture=False, once=key)
     job = made.job
@@ -126,7 +138,7 @@ async def text(request: Program, data: TextBody, generation: NamedDependency[Gen
     status_code=200,
     opt=PAID,
     responses={
-        **refusals(400, 401, 404, 413, 415, 502),
+        **refusals(400, 401, 409, 413, 415, 502),
         202: ResponseSpec(JobOut, description="Not done within the time that `Prefer` allows; ask `/jobs/{id}`."),
     },
     summary="Make pictures",
@@ -140,7 +152,13 @@ async def image(request: Program, data: ImageBody, generation: NamedDependency[G
     return Response(JobOut.of(job), status_code=200 if job.final else 202)
 
 
-@post("/video", status_code=202, opt=PAID, responses=refusals(400, 401), summary="Make a clip from words")
+@post(
+    "/video",
+    status_code=202,
+    opt=PAID,
+    responses={**REPEATED, **refusals(400, 401, 409, 413, 415)},
+    summary="Make a clip from words",
+)
 async def video(request: Program, data: VideoBody, generation: NamedDependency[Generation]) -> Response[JobOut]:
     return await _accepted(request, data, generation, from_picture=False)
 
@@ -149,7 +167,7 @@ async def video(request: Program, data: VideoBody, generation: NamedDependency[G
     "/video/from-image",
     status_code=202,
     opt=PAID,
-    responses=refusals(400, 401, 404, 413, 415, 502),
+    responses={**REPEATED, **refusals(400, 401, 409, 413, 415)},
     summary="Make a clip that starts from a picture",
 )
 async def video_from_image(

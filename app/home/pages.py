@@ -44,6 +44,11 @@ async def asset(request: Person, id: FromPath[str], home: NamedDependency[Home])
     return page("library/asset.html", request, asset=found, job=job)
 
 
+@get("/spending", guards=[signed_in], include_in_schema=False)
+async def spending(request: Person, home: NamedDependency[Home]) -> Response[str]:
+    return page("home/spending.html", request, months=await home.months(request.user.id))
+
+
 @get("/help/providers", guards=[signed_in], include_in_schema=False)
 async def providers(request: Person) -> Response[str]:
     """How to connect a provider, and what the simulator can be asked for."""
@@ -58,4 +63,4 @@ async def docs(request: Person) -> Response[str]:
     return page("home/docs.html", request, info=document.info, groups=document.groups, curl=document.curl)
 
 
-routes = [dashboard, library, asset, providers, docs]
+routes = [dashboard, library, asset, spending, providers, docs]

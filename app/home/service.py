@@ -10,6 +10,8 @@ from app.jobs.schemas import Counts, Job, Status
 from app.jobs.service import Jobs
 from app.library.schemas import Asset, AssetKind
 from app.library.service import Library
+from app.quota.schemas import Month
+from app.quota.service import Quota
 
 
 class Front(msgspec.Struct, frozen=True):
@@ -29,8 +31,9 @@ class Shelf(msgspec.Struct, frozen=True):
 class Home:
     """Reads from the features below; changes nothing."""
 
-    def __init__(self, database: Database, jobs: Jobs, library: Library) -> None:
+    def __init__(self, database: Database, quota: Quota, jobs: Jobs, library: Library) -> None:
         self._database = database
+        self._quota = quota
         self._jobs = jobs
         self._library = library
 
@@ -44,6 +47,10 @@ class Home:
         if not before and not q:
             unfinished = (await self._jobs.newest(owner, statuses=[Status.QUEUED, Status.PROCESSING], limit=100)).items
         return Shelf(unfinished, await self._library.newest(owner, kind=wanted, q=q, before=before))
+
+    async def months(self, owner: str) -> Sequence[Month]:
+        """What the person spent, the newest month first."""
+        return await self._quota.months(owner)
 
     async def asset(self, owner: str, id: str) -> tuple[Asset, Job | None]:
         """A file, and the job that made it while that is still there."""

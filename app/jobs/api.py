@@ -6,6 +6,7 @@ from typing import Any
 from litestar import Request, Response, Router, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery
 
 from app.accounts.guards import signed_in
@@ -37,18 +38,24 @@ async def index(
     return await _list(request, jobs, [kind] if kind else (), status, limit, cursor)
 
 
-@get("/jobs/{id:str}", responses=refusals(401, 404), summary="One own job")
+@get("/jobs/{id:str}", responses=refusals(400, 401, 404), summary="One own job")
 async def one(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
     return JobOut.of(await jobs.find(request.user.id, id))
 
 
-@post("/jobs/{id:str}/cancel", status_code=200, responses=refusals(401, 404, 409), summary="Cancel an own job")
+@post("/jobs/{id:str}/cancel", status_code=200, responses=refusals(400, 401, 404, 409), summary="Cancel an own job")
 async def cancel(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
     return JobOut.of(await jobs.cancel(request.user.id, id))
 
 
 @post(
-    "/jobs/{id:str}/retry", opt=PAID, responses=refusals(401, 404, 409), summary="Try a failed or cancelled job again"
+    "/jobs/{id:str}/retry",
+    opt=PAID,
+    responses={
+        200: ResponseSpec(JobOut, description="What the same `Idempotency-Key` asked for before."),
+        **refusals(400, 401, 404, 409),
+    },
+    summary="Try a failed or cancelled job again",
 )
 async def retry(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[JobOut]:
     key = once(request.headers.get("Idempotency-Key"), request.url.path)
@@ -67,7 +74,7 @@ async def images(
     return await _list(request, jobs, [Kind.IMAGE], status, limit, cursor)
 
 
-@get("/generate/images/{id:str}", responses=refusals(401, 404), summary="One own picture job")
+@get("/generate/images/{id:str}", responses=refusals(400, 401, 404), summary="One own picture job")
 async def image(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
     return JobOut.of(await _of_kind(request, jobs, id, Kind.IMAGE))
 
@@ -83,7 +90,7 @@ async def videos(
     return await _list(request, jobs, [Kind.VIDEO], status, limit, cursor)
 
 
-@get("/generate/videos/{id:str}", responses=refusals(401, 404), summary="One own clip job")
+@get("/generate/videos/{id:str}", responses=refusals(400, 401, 404), summary="One own clip job")
 async def video(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
     return JobOut.of(await _of_kind(request, jobs, id, Kind.VIDEO))
 
@@ -91,7 +98,7 @@ async def video(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]
 @post(
     ["/generate/videos/{id:str}/cancel", "/generate/video/{id:str}/cancel"],
     status_code=200,
-    responses=refusals(401, 404, 409),
+    responses=refusals(400, 401, 404, 409),
     summary="Cancel an own clip job",
 )
 async def cancel_video(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
@@ -99,7 +106,7 @@ async def cancel_video(request: Program, id: FromPath[str], jobs: NamedDependenc
     return JobOut.of(await jobs.cancel(request.user.id, job.id))
 
 
-@get("/generate/video/{id:str}/status", responses=refusals(401, 404), summary="How far an own clip is")
+@get("/generate/video/{id:str}/status", responses=refusals(400, 401, 404), summary="How far an own clip is")
 async def status(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobState:
     return JobState.of(await _of_kind(request, jobs, id, Kind.VIDEO))
 

@@ -105,11 +105,11 @@ class Line:
         return min(turns)[2] if turns else None
 
     def _head(self, owner: str) -> Place | None:
-        """The person's next waiting job; what has gone out of the line in the meantime is passed over."""
+        """The person's next waiting job; what has gone out of the line or was put off in the meantime is passed over."""
         places = self._waiting[owner]
         while places:
             job = self._jobs.get(places[0][1])
-            if job is not None and job.status is Status.QUEUED:
+            if job is not None and job.status is Status.QUEUED and (job.due is None or job.due <= clock.now()):
                 return places[0]
             heapq.heappop(places)
         del self._waiting[owner]

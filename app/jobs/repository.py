@@ -19,6 +19,7 @@ _COLUMNS = (
     " cost_nano, input_asset_id, retry_of, ticket_id, ticket_url, due, created_at, started_at, ended_at, deleted_at,"
     " priority, late, rescues"
 )
+DOWNLOADED = "downloaded"
 
 
 def add(tx: Transaction, owner: str, job: Job) -> None:
@@ -106,16 +107,21 @@ def tally(tx: Transaction, owner: str) -> list[Row]:
     )
 
 
-def remember(tx: Transaction, owner: str, key: str, request: str, job_id: str, now: datetime) -> Row | None:
-    """Note a request by its key; when the key is taken, the row that has it instead (request_hash, job_id)."""
+def remember(
+    tx: Transaction, owner: str, key: str, request: str, job_id: str, now: datetime, since: datetime
+) -> Row | None:
+    """Note a request by its key; when the key was taken `since`, the row that has it instead (request_hash, job_id)."""
     added = tx.value(
-        "insert into idempotency (owner_id, idempotency_key, request_hash, job_id, created_at)"
-        " values ($1, $2, $3, $4, $5) on conflict do nothing returning job_id",
+        "insert into idempotency as known (owner_id, idempotency_key, request_hash, job_id, created_at)"
+        " values ($1, $2, $3, $4, $5) on conflict (owner_id, idempotency_key) do update"
+        " set request_hash = excluded.request_hash, job_id = excluded.job_id, created_at = excluded.created_at"
+        " where known.created_at < $6 returning job_id",
         owner,
         key,
         request,
         job_id,
         now,
+        since,
     )
     if added is not None:
         return None
@@ -130,9 +136,11 @@ def forget_any(tx: Transaction, before: datetime) -> None:
 
 
 def claim_any(tx: Transaction, now: datetime, ids: Sequence[str]) -> list[Job]:
-    """Take these queued jobs into work: from here on the paid call may happen. Counts as an attempt."""
+    """Take these queued jobs into work: from here on the paid call may happen. Counts as an attempt, except where there
+    is a ticket already: then nothing is sent but the question what became of it."""
     rows = tx.rows(
-        f"update jobs set status = 'processing', attempts = attempts + 1, due = null,"
+        f"update jobs set status = 'processing', due = null,"
+        f" attempts = attempts + case when ticket_id is null then 1 else 0 end,"
         f" started_at = coalesce(started_at, $1) where id in (select unnest($2::text[])) and status = 'queued'"
         f" returning {_COLUMNS}",
         now,
@@ -155,15 +163,31 @@ def late_any(tx: Transaction) -> list[Job]:
     """Cancelled jobs of whose provider something is still expected."""
     return [
         _job(row)
-        for row in tx.rows(
-            f"select {_COLUMNS} from jobs where status = 'cancelled' and late is not null and ticket_id is not null"
-        )
+        for row in tx.rows(f"select {_COLUMNS} from jobs where status = 'cancelled' and late is not null order by id")
     ]
 
 
+def holder(tx: Transaction, owner: str, provider: str, ticket: Ticket) -> str | None:
+    """The job that has fetched the result of this ticket, or is about to."""
+    id: str | None = tx.value(
+        "select id from jobs where owner_id = $1 and provider = $2 and ticket_id = $3 and deleted_at is null"
+        " and status in ('queued', 'processing', 'completed') order by id desc limit 1",
+        owner,
+        provider,
+        ticket.id,
+    )
+    return id
+
+
 def note_rescue(tx: Transaction, owner: str, id: str) -> Job | None:
-    """A start found it in the middle of its work."""
-    return _changed(tx, "rescues = rescues + 1", "processing", owner, id)
+    """A start found it unfinished, which speaks against it when its result was being looked at."""
+    count = f"rescues = rescues + case when upstream_state = '{DOWNLOADED}' then 1 else 0 end"
+    return _changed(tx, count, "processing", owner, id)
+
+
+def note_download(tx: Transaction, owner: str, id: str) -> Job | None:
+    """Its result is here; None when the job is no longer processing."""
+    return _changed(tx, f"upstream_state = '{DOWNLOADED}'", "processing", owner, id)
 
 
 def unfinished_any(tx: Transaction) -> list[Job]:
@@ -191,6 +215,19 @@ def put_ticket(
     )
 
 
+def put_late_ticket(tx: Transaction, owner: str, id: str, ticket: Ticket) -> Job | None:
+    """The ticket of a job that was cancelled while it was being sent; None when nothing is expected of it."""
+    row = tx.row(
+        f"update jobs set ticket_id = $3, ticket_url = $4 where id = $1 and owner_id = $2 and status = 'cancelled'"
+        f" and late is not null and ticket_id is null returning {_COLUMNS}",
+        id,
+        owner,
+        ticket.id,
+        ticket.polling_url,
+    )
+    return _job(row) if row else None
+
+
 def put_back(tx: Transaction, owner: str, id: str, due: datetime) -> Job | None:
     """From processing to queued again, to be tried anew when due."""
     return _changed(
@@ -212,7 +249,7 @@ def complete(
     return _changed(
         tx,
         "status = 'completed', ended_at = $3, text = $4, usage = $5, cost_nano = $6, generation_id = $7,"
-        " progress = 100, due = null",
+        " progress = 100, due = null, late = null",
         "processing",
         owner,
         id,
@@ -257,7 +294,8 @@ def cancel(tx: Transaction, owner: str, id: str, now: datetime, late: Late | Non
     may still come; a queued job has sent nothing, so nothing can come."""
     row = tx.row(
         f"update jobs set status = 'cancelled', ended_at = $3, cancel_requested = true, due = null,"
-        f" late = case when status = 'processing' then $4 end"
+        f" late = case when status = 'processing' then $4 end,"
+        f" cost_nano = case when status = 'queued' then 0 end"
         f" where id = $1 and owner_id = $2 and status in ('queued', 'processing') and deleted_at is null"
         f" returning {_COLUMNS}",
         id,
@@ -269,13 +307,30 @@ def cancel(tx: Transaction, owner: str, id: str, now: datetime, late: Late | Non
 
 
 def wish_cancel(tx: Transaction, owner: str, id: str, late: Late) -> Job | None:
-    """Note on a processing job that the person wants it stopped."""
-    return _changed(tx, "cancel_requested = true, late = $3", "processing", owner, id, late.value)
+    """Note on a processing job that the person wants it stopped; it is due for that at once."""
+    return _changed(tx, "cancel_requested = true, late = $3, due = null", "processing", owner, id, late.value)
 
 
-def end_late(tx: Transaction, owner: str, id: str, cost_nano: int | None) -> Job | None:
-    """What a cancelled job turned out to have cost; nothing more is expected of it then. Returns it as it was, with its
-    `late`; None when nothing was expected."""
+def stop(tx: Transaction, owner: str, id: str, now: datetime, cost_nano: int | None, keeping: bool) -> Job | None:
+    """From processing to cancelled, when the person has wished it; with `keeping` not when a result is welcome."""
+    unwanted = " and late = 'discard'" if keeping else ""
+    row = tx.row(
+        f"update jobs set status = 'cancelled', ended_at = $3, cost_nano = $4, due = null, late = null"
+        f" where id = $1 and owner_id = $2 and status = 'processing' and cancel_requested{unwanted}"
+        f" returning {_COLUMNS}",
+        id,
+        owner,
+        now,
+        cost_nano,
+    )
+    return _job(row) if row else None
+
+
+def end_late(
+    tx: Transaction, owner: str, id: str, cost_nano: int | None, text: str | None, usage: Usage | None
+) -> Job | None:
+    """What a cancelled job turned out to have cost, and its text when it is to be kept; nothing more is expected of it
+    then. Returns it as it was, with its `late`; None when nothing was expected."""
     row = tx.row(
         f"select {_COLUMNS} from jobs where id = $1 and owner_id = $2 and status = 'cancelled' and late is not null",
         id,
@@ -283,13 +338,18 @@ def end_late(tx: Transaction, owner: str, id: str, cost_nano: int | None) -> Job
     )
     if row is None:
         return None
+    waiting = _job(row)
+    kept = waiting.late is Late.KEEP and waiting.deleted_at is None
     tx.execute(
-        "update jobs set late = null, cost_nano = coalesce(cost_nano, $3) where id = $1 and owner_id = $2",
+        "update jobs set late = null, cost_nano = coalesce(cost_nano, $3), text = $4, usage = $5"
+        " where id = $1 and owner_id = $2",
         id,
         owner,
         cost_nano,
+        text if kept else None,
+        _json(usage) if kept and usage else None,
     )
-    return _job(row)
+    return waiting
 
 
 def mark_deleted(tx: Transaction, owner: str, id: str, now: datetime) -> Job | None:

@@ -127,15 +127,14 @@ class Jobs:
     async def wait(self, owner: str, id: str, seconds: float) -> Job:
         """The job once it has ended, or as it stands after that time."""
         job = await self.find(owner, id)
-        if not job.final and seconds > 0:
+        if id in self._live and seconds > 0:  # asked again, because finding took time: it may have ended meanwhile
             ended = self._ended.setdefault(id, asyncio.Event())
             try:
                 async with asyncio.timeout(seconds):
                     await ended.wait()
             except TimeoutError:
                 pass
-            job = await self.find(owner, id)
-        return job
+        return job if job.final else await self.find(owner, id)
 
     async def listen(self, job: Job) -> AsyncIterator[str]:
         """Accept a text job and give its words as they come; ends with the job. Whoever stops listening stops nothing."""
@@ -285,7 +284,10 @@ class Jobs:
             else:
                 self._keep(job)
         for job in await self._database.read(repository.late_any):
-            self._late[job.id] = job
+            if job.ticket is None:  # the call that would have told went down with us
+                await self._database.write(self._come_late, job, None, [])
+            else:
+                self._late[job.id] = job
 
     async def claim(self, limit: int) -> Sequence[Job]:
         """Take due jobs into work, in fair turns between people."""
@@ -310,6 +312,11 @@ class Jobs:
         """The unfinished job as it stands, None once it has ended."""
         return self._live.get(id)
 
+    def wanted(self, job: Job) -> bool:
+        """Whether nobody has asked to cancel it."""
+        live = self._live.get(job.id)
+        return live is not None and not live.cancel_requested
+
     def heard(self, job: Job) -> bool:
         """Whether somebody listens to this job's words."""
         return job.id in self._heard
@@ -324,14 +331,25 @@ class Jobs:
         if self._overdue(job):
             await self.fail(job, _TIMED_OUT)
             return
-        if job.id in self._late:  # already cancelled; all that may still come is a result or a bill
-            self._late[job.id] = msgspec.structs.replace(job, due=clock.after(max(self._pause, later.wait or 0)))
-            return
-        pause = max(self._pause, later.wait or 0)
-        if (job.upstream_state, job.progress, job.ticket) == (later.state, later.progress, later.ticket):
-            self._keep(msgspec.structs.replace(job, due=clock.after(pause)))  # nothing new: no write
-            return
-        await self._database.write(self._go_on, job, later, clock.after(pause))
+        due = clock.after(max(self._pause, later.wait or 0))
+        late, live = self._late.get(job.id), self._live.get(job.id)
+        if late is not None:  # already cancelled; all that may still come is a result or a bill
+            self._late[job.id] = msgspec.structs.replace(late, due=due)
+        elif live is not None and (live.upstream_state, live.progress, live.ticket) == (
+            later.state,
+            later.progress,
+            later.ticket,
+        ):
+            self._keep(msgspec.structs.replace(live, due=due))  # nothing new: no write
+        else:
+            await self._database.write(self._go_on, job, later, due)
+
+    async def fetched(self, job: Job) -> None:
+        """Its result is here and will be looked at now. Should that bring this program down, the next start knows which
+        job it was; without a ticket there is no next time."""
+        live = self._live.get(job.id)
+        if live is not None and live.ticket is not None and live.upstream_state != repository.DOWNLOADED:
+            await self._database.write(self._fetched, live)
 
     async def complete(self, job: Job, done: Done, assets: Sequence[Asset]) -> bool:
         """It is done and its files are stored: job, assets and settlement are written together. False when the assets are
@@ -341,7 +359,7 @@ class Jobs:
     async def again(self, job: Job, again: Again) -> None:
         """It did not happen: try anew after a while, or give up after the last attempt."""
         if job.attempts >= ATTEMPTS[job.kind]:
-            await self.fail(job, Never(code=again.code, message=again.message, detail=again.detail))
+            await self.fail(job, Never(code=again.code, message=again.message, detail=again.detail, cost_nano=0))
             return
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (job.attempts - 1)) * random.uniform(0.8, 1.2)
         due = clock.after(max(wait, again.wait or 0))
@@ -352,7 +370,7 @@ class Jobs:
         logger.info("job failed", job=job.id, code=never.code.value, detail=never.detail[:500])
 
     async def sweep(self) -> None:
-        """Forget the keys of requests that are older than a day."""
+        """Forget the keys of requests that are older than a day; they count no more anyway."""
         await self._database.write(repository.forget_any, clock.now() - KEY_LIFE)
 
     async def _with_outlook(self, job: Job) -> Job:
@@ -435,9 +453,13 @@ class Jobs:
         return repository.mark_restored(tx, owner, id)
 
     def _enqueue(self, tx: Transaction, job: Job, once: Once | None) -> str | None:
-        """None when it was accepted, else the id of the job that the same request made before."""
+        """None when it was accepted, else the id of the job that the same request made before, or that is after the
+        same result: it is fetched, and its cost counted, once."""
+        if job.ticket is not None and (holder := repository.holder(tx, job.owner_id, job.provider, job.ticket)):
+            return holder
         if once is not None:
-            taken = repository.remember(tx, job.owner_id, once.key, once.request, job.id, job.created_at)
+            since = job.created_at - KEY_LIFE
+            taken = repository.remember(tx, job.owner_id, once.key, once.request, job.id, job.created_at, since)
             if taken is not None and taken["request_hash"] != once.request:
                 raise Conflict("This Idempotency-Key was used for another request. Use a new one.")
             if taken is not None:
@@ -452,7 +474,8 @@ class Jobs:
     def _claim(self, tx: Transaction, now: datetime, ids: Sequence[str]) -> Sequence[Job]:
         jobs = repository.claim_any(tx, now, ids)
         for job in jobs:
-            repository.note(tx, job.owner_id, job.id, now, "started", f"attempt {job.attempts}")
+            what = "of the result that the provider may still have" if job.ticket else f"attempt {job.attempts}"
+            repository.note(tx, job.owner_id, job.id, now, "started", what)
             tx.then(self._keep, job)
         return jobs
 
@@ -463,12 +486,31 @@ class Jobs:
         if changed is not None and (job.ticket is None or job.upstream_state != later.state):
             what = "submitted" if job.ticket is None else "polled"
             repository.note(tx, job.owner_id, job.id, clock.now(), what, later.state)
+        if changed is None:
+            self._submit_late(tx, job, later, due)
+        return self._settle(tx, job, changed)
+
+    def _submit_late(self, tx: Transaction, job: Job, later: Later, due: datetime) -> None:
+        """It was cancelled while it was being sent: the ticket leads to its bill all the same."""
+        waiting = repository.put_late_ticket(tx, job.owner_id, job.id, later.ticket)
+        if waiting is not None:
+            repository.note(tx, job.owner_id, job.id, clock.now(), "submitted", later.state)
+            tx.then(self._await_late, msgspec.structs.replace(waiting, due=due))
+
+    def _fetched(self, tx: Transaction, job: Job) -> Job | None:
+        changed = repository.note_download(tx, job.owner_id, job.id)
+        if changed is not None:
+            repository.note(tx, job.owner_id, job.id, clock.now(), "downloaded")
         return self._settle(tx, job, changed)
 
     def _again(self, tx: Transaction, job: Job, again: Again, due: datetime) -> Job | None:
+        if stopped := self._stop(tx, job, 0):
+            return stopped
         changed = repository.put_back(tx, job.owner_id, job.id, due)
-        if changed is not None:
-            repository.note(tx, job.owner_id, job.id, clock.now(), "put off", again.message)
+        if changed is None:
+            self._come_late(tx, job, 0, [])
+            return None
+        repository.note(tx, job.owner_id, job.id, clock.now(), "put off", again.message)
         return self._settle(tx, job, changed)
 
     def _rescue(self, tx: Transaction, job: Job) -> None:
@@ -478,6 +520,8 @@ class Jobs:
 
     def _complete(self, tx: Transaction, job: Job, done: Done, assets: Sequence[Asset]) -> bool:
         now = clock.now()
+        if self._stop(tx, job, done.cost_nano, done=True):
+            return False
         changed = repository.complete(
             tx,
             job.owner_id,
@@ -489,7 +533,7 @@ class Jobs:
             generation_id=done.generation_id,
         )
         if changed is None:
-            return self._come_late(tx, job, done.cost_nano, assets)
+            return self._come_late(tx, job, done.cost_nano, assets, done)
         self._library.add(tx, job.owner_id, assets)
         self._quota.settle(tx, job.owner_id, job.id, done.cost_nano)
         repository.note(tx, job.owner_id, job.id, now, "completed")
@@ -499,6 +543,8 @@ class Jobs:
 
     def _fail(self, tx: Transaction, job: Job, never: Never) -> Job | None:
         now = clock.now()
+        if stopped := self._stop(tx, job, never.cost_nano):
+            return stopped
         changed = repository.fail(
             tx,
             job.owner_id,
@@ -517,16 +563,19 @@ class Jobs:
         repository.note(tx, job.owner_id, job.id, now, "failed", never.message)
         return self._settle(tx, job, changed)
 
-    def _come_late(self, tx: Transaction, job: Job, cost_nano: int | None, assets: Sequence[Asset]) -> bool:
+    def _come_late(
+        self, tx: Transaction, job: Job, cost_nano: int | None, assets: Sequence[Asset], done: Done | None = None
+    ) -> bool:
         """What came after the cancel: its cost is settled in every case, its result kept when the person chose so."""
         self._settle(tx, job, None)
-        waiting = repository.end_late(tx, job.owner_id, job.id, cost_nano)
+        text, usage = (done.text, done.usage) if done else (None, None)
+        waiting = repository.end_late(tx, job.owner_id, job.id, cost_nano, text, usage)
         if waiting is None:
             return False
         tx.then(self._late.pop, job.id, None)
         if cost_nano is not None and waiting.cost_nano is None:
             self._quota.correct(tx, job.owner_id, Subject.JOB, job.id, cost_nano)
-        kept = bool(assets) and waiting.late is Late.KEEP and waiting.deleted_at is None
+        kept = done is not None and waiting.late is Late.KEEP and waiting.deleted_at is None
         if kept:
             self._library.add(tx, job.owner_id, assets)
         what = "its result came late and was kept" if kept else "nothing more is expected"
@@ -541,9 +590,23 @@ class Jobs:
             told = "the provider had been asked; its bill is awaited" if changed.late else "before it was sent"
             repository.note(tx, job.owner_id, job.id, now, "cancelled", told)
             if changed.late and changed.ticket:
-                waiting = msgspec.structs.replace(changed, due=clock.after(self._pause))
-                tx.then(self._late.__setitem__, job.id, waiting)
+                tx.then(self._await_late, msgspec.structs.replace(changed, due=clock.after(self._pause)))
         return self._settle(tx, job, changed)
+
+    def _await_late(self, job: Job) -> None:
+        self._late[job.id] = job
+        self.wake.set()
+
+    def _stop(self, tx: Transaction, job: Job, cost_nano: int | None, *, done: bool = False) -> Job | None:
+        """The provider has answered, and the person had wished the job stopped: whatever it says, that is the end, but
+        for a result that is `done` and welcome."""
+        changed = repository.stop(tx, job.owner_id, job.id, clock.now(), cost_nano, keeping=done)
+        if changed is not None:
+            self._quota.settle(tx, job.owner_id, job.id, cost_nano)
+            told = "too late: the result was thrown away" if done else "the provider was asked to stop"
+            repository.note(tx, job.owner_id, job.id, clock.now(), "cancelled", told)
+            self._settle(tx, job, changed)
+        return changed
 
     def _wish_cancel(self, tx: Transaction, job: Job, late: Late) -> Job | None:
         changed = repository.wish_cancel(tx, job.owner_id, job.id, late)

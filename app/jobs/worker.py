@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar, assert_never
 from app.base import clock, log
 from app.base.errors import Invalid, Missing, TooLarge, Unready
 from app.catalog.service import Catalog
-from app.jobs.schemas import Job
+from app.jobs.schemas import Job, Status
 from app.jobs.service import Jobs
 from app.library.service import Library
 from app.providers.contract import (
@@ -51,9 +51,18 @@ class Worker:
         self._providers = providers
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._polling: dict[str, asyncio.Task[None]] = {}
+        self._told: set[str] = set()  # jobs whose providers have been asked to stop
+        self._at_work = asyncio.Lock()
+        self._stopping = False
 
     async def turn(self) -> None:
         """One turn of the loop: start what waits, look after what is due, then rest until there is something to do."""
+        async with self._at_work:
+            if not self._stopping:
+                await self._take_up()
+        await self._rest()
+
+    async def _take_up(self) -> None:
         free = STARTING - len(self._starting)
         if free > 0 and self._jobs.waiting():
             for job in await self._jobs.claim(free):
@@ -63,11 +72,13 @@ class Worker:
                 break
             if job.id not in self._polling and job.id not in self._starting:
                 self._spawn(self._polling, job, self._poll(job))
-        await self._rest()
 
     async def stop(self, grace: float) -> None:
-        """Give what is under way `grace` seconds to come to rest; what is not done then goes on after the next start."""
-        tasks = [*self._starting.values(), *self._polling.values()]
+        """Begin nothing new, and give what is under way `grace` seconds to come to rest; what is not done then goes on
+        after the next start."""
+        self._stopping = True
+        async with self._at_work:  # what has just been claimed must not be left unsent
+            tasks = [*self._starting.values(), *self._polling.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=grace)
         for task in tasks:
@@ -98,9 +109,11 @@ class Worker:
         """A job that trips over a bug of ours is parked as failed; it must not take the loop with it."""
         try:
             await work
+        except Full:
+            await self._insist(job, self._jobs.fail, _full(job, None))
         except Exception as problem:
             logger.error("bug", job=job.id, exc_info=problem)
-            await self._jobs.fail(job, _BUG)
+            await self._insist(job, self._jobs.fail, _BUG)
 
     async def _start(self, job: Job) -> None:
         provider = self._providers.get(job.provider)
@@ -116,6 +129,9 @@ class Worker:
             await self._jobs.fail(job, _NO_PICTURE)
             return
         async with self._files.folder() as folder:
+            if not self._jobs.wanted(job):
+                await self._settle(job, _NOT_SENT)
+                return
             try:
                 with writing():
                     if self._jobs.heard(job):
@@ -142,7 +158,13 @@ class Worker:
             if not pieces:
                 return ending
             # What was said cannot be unsaid, so there is no second attempt; it stays with the job.
-            return Never(code=ending.code, message=ending.message, text="".join(pieces), detail=ending.detail)
+            return Never(
+                code=ending.code,
+                message=ending.message,
+                cost_nano=ending.cost_nano if isinstance(ending, Never) else None,
+                text="".join(pieces),
+                detail=ending.detail,
+            )
         return Done(
             text="".join(pieces),
             usage=closing.usage,
@@ -155,6 +177,9 @@ class Worker:
         if provider is None or job.ticket is None:
             await self._jobs.fail(job, _NO_PROVIDER)
             return
+        if job.status is Status.PROCESSING and job.cancel_requested and job.id not in self._told:
+            self._told.add(job.id)
+            await provider.cancel(job.ticket)
         async with self._files.folder() as folder:
             try:
                 with writing():
@@ -202,6 +227,8 @@ class Worker:
 
     async def _store(self, job: Job, done: Done) -> None:
         """From the provider's files to the library; the files lie in our store before the row says completed."""
+        if done.media:
+            await self._insist(job, lambda job, _: self._jobs.fetched(job), done)
         try:
             async with self._library.keeping(job.owner_id, job.id, job.prompt, [m.path for m in done.media]) as shelf:
 
@@ -257,6 +284,7 @@ _NO_PROVIDER = Never(
     code=ErrorCode.PROVIDER_FAILED,
     message="The provider of this model is no longer configured. Choose another model, or ask the admin.",
 )
+_NOT_SENT = Again(code=ErrorCode.PROVIDER_FAILED, message="It was cancelled before it was sent.")
 _NO_PICTURE = Never(
     code=ErrorCode.PROVIDER_FAILED,
     message="The picture to start from has been deleted. Choose another one.",

@@ -22,6 +22,7 @@ from app.web.errors import for_programs
 
 AnyRequest = Request[Any, Any, State]
 
+COOKIE: Final = "csrf"
 FIELD: Final = "_csrf_token"
 HEADER: Final = "X-CSRFToken"
 SAFE: Final = ("GET", "HEAD", "OPTIONS")
@@ -37,10 +38,8 @@ _SHAPE: Final = re.compile(r"[\w-]{43}\.[0-9a-f]{64}", re.ASCII)
 class Csrf:
     """Makes and knows the tokens. `secret` signs them, so that a cookie planted by somebody else is not one of ours."""
 
-    def __init__(self, secret: str, *, https: bool) -> None:
+    def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
-        self._https = https
-        self.cookie = "__Host-csrf" if https else "csrf"
 
     def token(self, request: AnyRequest) -> str:
         """The token for the forms of this answer: the browser's own, or a new one whose cookie goes out with it."""
@@ -64,7 +63,7 @@ class Csrf:
             return
         token: str = scope[_KEPT]  # type: ignore[typeddict-item]
         if token != self._own(Request(scope)):
-            cookie = Cookie(self.cookie, value=token, secure=self._https, httponly=True, samesite="lax")
+            cookie = Cookie(COOKIE, value=token, httponly=True, samesite="lax")
             MutableScopeHeaders.from_message(message).add("set-cookie", cookie.to_header(header=""))
 
     def _new(self) -> str:
@@ -73,7 +72,7 @@ class Csrf:
 
     def _own(self, request: AnyRequest) -> str | None:
         """The token of the cookie, when it is one of ours."""
-        token = request.cookies.get(self.cookie, "")
+        token = request.cookies.get(COOKIE, "")
         if not _SHAPE.fullmatch(token):
             return None
         value, _, signature = token.partition(".")

@@ -1,7 +1,7 @@
 """What went wrong, as HTTP: the only place that knows status codes.
 
 Programs get the contract's envelope, people a page, htmx a fragment. Who asks is told by the path: `/api/`, `/v1/`,
-`/health` and `/metrics` are for programs.
+`/health`, `/metrics` and `/webhooks/` are for programs.
 """
 
 import re
@@ -12,14 +12,15 @@ from urllib.parse import quote, urlsplit
 import msgspec
 from litestar import MediaType, Request, Response
 from litestar.datastructures import MutableScopeHeaders, State
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from litestar.types import ExceptionHandlersMap, Message, Scope
 
 from app.base import errors, log
 from app.web import render
 from app.web.headers import request_id
+from app.web.traffic import path_of
 
-PROGRAMS = ("/api/", "/v1/", "/health", "/metrics")
+PROGRAMS = ("/api/", "/v1/", "/health", "/metrics", "/webhooks/")
 
 # The contract's codes with their statuses; the README's table is compared with this one.
 CODES: dict[str, int] = {
@@ -122,7 +123,8 @@ def _litestars(request: AnyRequest, error: HTTPException) -> Response[Any]:
     if status == 401:
         return _ours(request, errors.Denied("Sign in first.", signed_in=False))
     if status < 500:
-        return _answer(request, Told(400, Problem("VALIDATION_ERROR", "The request cannot be read.")))
+        details = {"fields": {"body": "cannot be read"}} if isinstance(error.__cause__, SerializationException) else {}
+        return _answer(request, Told(400, Problem("VALIDATION_ERROR", "The request cannot be read.", details)))
     return _bug(request, error)
 
 
@@ -146,7 +148,7 @@ def _field(key: str, message: str) -> tuple[str, str]:
 
 def _bug(request: AnyRequest, error: Exception) -> Response[Any]:
     """Anything unforeseen: logged whole, shown as an id only."""
-    logger.error("bug", method=request.method, path=request.url.path, exc_info=error)
+    logger.error("bug", method=request.method, path=path_of(request.scope), exc_info=error)
     message = f"Something broke on our side. If it goes on, tell the admin this number: {request_id(request.scope)}."
     return _answer(request, Told(500, Problem("INTERNAL_ERROR", message, {"request_id": request_id(request.scope)})))
 

@@ -15,6 +15,7 @@ from app.base.errors import Invalid
 NOTICE: Final = "notice"
 CHUNK: Final = 256 * 1024
 FIELDS: Final = 1000  # of one form
+IN_URLS: Final = "%/?#[]@!$&'()*+,;=:"  # what stands in a URL as it is, beside letters and digits (RFC 3986)
 
 
 async def parsed(request: Request[Any, Any, State]) -> FormMultiDict:
@@ -74,4 +75,5 @@ def go(target: str, notice: str | None = None, *, cookies: list[Cookie] | None =
     kept = list(cookies or [])
     if notice:
         kept.append(Cookie(NOTICE, value=quote(notice), path="/", max_age=60, httponly=True, samesite="lax"))
-    return Response("", status_code=303, headers={"Location": target}, cookies=kept, media_type=MediaType.TEXT)
+    headers = {"Location": quote(target, safe=IN_URLS)}
+    return Response("", status_code=303, headers=headers, cookies=kept, media_type=MediaType.TEXT)

@@ -4,7 +4,6 @@ One ASGI wrapper around the whole program, because Litestar answers unknown rout
 """
 
 import re
-import time
 from typing import Final, cast
 
 import structlog
@@ -12,7 +11,9 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from app.base import log
+from app.base.metrics import Metrics
 from app.base.secret import new_id
+from app.web.traffic import Passage, Traffic, path_of
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; "
@@ -44,12 +45,18 @@ def request_id(scope: Scope) -> str:
 HEADED: Final = ("/media/", "/static/")
 
 
-class Headers:
-    """The wrapper. `https` adds Strict-Transport-Security, and has every cookie sent over https only."""
+# A cookie of this name browsers take over https only, and send to nobody but the host that set it (RFC 6265bis).
+HOST: Final = b"__Host-"
 
-    def __init__(self, app: ASGIApp, *, https: bool) -> None:
+
+class Headers:
+    """The wrapper. `https` adds Strict-Transport-Security and gives every cookie the prefix `__Host-`, which the program
+    behind it knows nothing of: there is no cookie of ours that somebody else could have set."""
+
+    def __init__(self, app: ASGIApp, *, https: bool, metrics: Metrics | None = None) -> None:
         self._app = app
         self._https = https
+        self._traffic = Traffic(metrics or Metrics())
         fixed = dict(HEADERS)
         if https:
             fixed["strict-transport-security"] = "max-age=31536000; includeSubDomains"
@@ -66,44 +73,54 @@ class Headers:
         identity = _asked_id(scope) or new_id()
         scope["atelier_request_id"] = identity  # type: ignore[typeddict-unknown-key]
         structlog.contextvars.bind_contextvars(request=identity)
-        began = time.perf_counter()
-        status = 0
+        passage = Passage(self._traffic)
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            passage.answer(message)
             if message["type"] == "http.response.start":
-                status = message["status"]
                 message["headers"] = self._complete(list(message["headers"]), identity)
             await send(message)
 
         asked = scope
         if scope["method"] == "HEAD" and not scope["path"].startswith(HEADED):
             asked = cast(HTTPScope, {**scope, "method": "GET"})
+        if self._https:
+            asked["headers"] = [_read(name, value) for name, value in scope["headers"]]
         try:
             await self._app(asked, receive, send_with_headers)
         finally:
+            passage.end(asked, scope["method"])
             if not scope["path"].startswith("/static/"):
                 logger.info(
                     "request",
                     method=scope["method"],
-                    path=scope["path"],
-                    status=status,
-                    ms=round((time.perf_counter() - began) * 1000, 1),
+                    path=path_of(asked),
+                    status=passage.status,
+                    ms=round(passage.seconds * 1000, 1),
                 )
             structlog.contextvars.unbind_contextvars("request")
 
     def _complete(self, headers: list[tuple[bytes, bytes]], identity: str) -> list[tuple[bytes, bytes]]:
         given = {name.lower() for name, _ in headers}
         if self._https:
-            headers = [(name, _secure(value) if name.lower() == b"set-cookie" else value) for name, value in headers]
+            headers = [_set(name, value) for name, value in headers]
         headers += [(b"x-request-id", identity.encode())]
         headers += [pair for pair in self._fixed if pair[0] not in given]
         headers += [pair for pair in self._defaults if pair[0] not in given]
         return headers
 
 
-def _secure(cookie: bytes) -> bytes:
-    return cookie if b"; secure" in cookie.lower() else cookie + b"; Secure"
+def _set(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """A cookie of ours as it goes out over https; all of them have `Path=/` and no domain, as the prefix asks."""
+    return (name, HOST + value + b"; Secure") if name.lower() == b"set-cookie" else (name, value)
+
+
+def _read(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """Cookies as they come in over https: ours without the prefix, and no others."""
+    if name != b"cookie":
+        return name, value
+    cookies = [cookie.strip() for cookie in value.split(b";")]
+    return name, b"; ".join(cookie.removeprefix(HOST) for cookie in cookies if cookie.startswith(HOST))
 
 
 def _asked_id(scope: HTTPScope) -> str | None:

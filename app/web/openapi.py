@@ -1,10 +1,23 @@
-"""What the API's document says again and again: how a call proves itself, and how it can be refused."""
+"""What the API's document says again and again: how a call proves itself, what its shapes are, and how it can be refused."""
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 from litestar import Router
+from litestar._openapi.schema_generation import SchemaCreator
+from litestar._openapi.schema_generation.plugins.struct import StructSchemaPlugin
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Components, SecurityRequirement, SecurityScheme
+from litestar.openapi.spec import (
+    Components,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    OpenAPIType,
+    Operation,
+    Schema,
+    SecurityRequirement,
+    SecurityScheme,
+)
+from litestar.typing import FieldDefinition
 
 from app.web.errors import Envelope
 
@@ -40,6 +53,35 @@ def refusals(*statuses: int) -> dict[int, ResponseSpec]:
         status: ResponseSpec(Envelope, description=MEANINGS[status], generate_examples=False)
         for status in sorted({*statuses, 429, 503})
     }
+
+
+class Shapes(StructSchemaPlugin):
+    """Structs as they are: one that takes no unknown fields says so, and one that has an `example` shows it."""
+
+    def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: SchemaCreator) -> Schema:
+        schema = super().to_openapi_schema(field_definition, schema_creator)
+        shape: Any = field_definition.type_
+        if shape.__struct_config__.forbid_unknown_fields:
+            schema.additional_properties = False
+        if example := getattr(shape, "example", None):
+            schema.examples = [example]
+        return schema
+
+
+@dataclass
+class Streamed(Operation):
+    """A call that answers whole or, when asked, piece by piece: Litestar knows one media type for a status."""
+
+    def __post_init__(self) -> None:
+        answer = (self.responses or {}).get("200")
+        if isinstance(answer, OpenAPIResponse) and answer.content is not None:
+            answer.content["text/event-stream"] = OpenAPIMediaType(
+                schema=Schema(
+                    type=OpenAPIType.STRING,
+                    description='`data: {"delta": "…"}` for each piece, then `data:` with the whole answer (or with'
+                    ' `{"error": …}`), last `data: [DONE]`.',
+                )
+            )
 
 
 class DocumentRouter(Router):

@@ -18,3 +18,9 @@ document.addEventListener("htmx:before:swap", ({ detail: { ctx } }) => {
   if (ctx.response?.status < 400 && ctx.sourceElement.matches?.("[data-address]"))
     history.replaceState(history.state, "", address(ctx.response.raw.url));
 });
+
+// What was done is said for a while, as it is after a whole page; what was refused stays.
+document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
+  const line = ctx.request.method !== "GET" && document.querySelector("#notice > p:not(.bad-news)");
+  if (line) setTimeout(() => line.remove(), 8000);
+});

@@ -117,6 +117,17 @@ async def test_a_password_that_is_too_long_is_refused_before_it_is_hashed(
     assert await register(studio, "ada@example.org", "x" * 129) == 400
 
 
+async def test_a_taken_email_is_refused_before_the_password_is_hashed(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object) -> str:
+        raise AssertionError("hashed")
+
+    await studio.register()
+    monkeypatch.setattr(studio.accounts._passwords, "hash", never)
+    assert await register(studio, "ada@example.org") == 409
+
+
 @pytest.mark.parametrize("name", ["x" * 101, "a\x07b"])
 async def test_a_name_that_cannot_be_shown_is_refused(studio: Studio, name: str) -> None:
     body = {"email": "ada@example.org", "password": PASSWORD, "name": name}

@@ -3,6 +3,8 @@
 import asyncio
 import threading
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -146,30 +148,52 @@ async def test_a_deactivated_person_cannot_sign_in_and_is_told_so_only_with_the_
     assert (wrong.status_code, why(wrong)) == (401, "AUTHENTICATION_ERROR")
 
 
-async def test_a_sign_in_that_was_checked_before_the_password_changed_is_void(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await studio.register()
-    bearer = await studio.bearer()
+@asynccontextmanager
+async def late_sign_in(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[], Awaitable[int]]]:
+    """Bob's sign-in, held up after his password was found right; the status it ends with when it is let go on."""
     passwords = studio.accounts._passwords
     verify = passwords.verify
-    checked, changed = asyncio.Event(), asyncio.Event()
+    checked, may_go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(known: str | None, given: str) -> bool:
         right = await verify(known, given)
         checked.set()
-        await changed.wait()
+        await may_go_on.wait()
         return right
 
+    async def let_go_on() -> int:
+        may_go_on.set()
+        return (await late).status_code
+
     monkeypatch.setattr(passwords, "verify", slow)
-    late = asyncio.create_task(studio.call("POST", "/auth/login", {"email": "ada@example.org", "password": PASSWORD}))
+    late = asyncio.create_task(studio.call("POST", "/auth/login", {"email": "bob@example.org", "password": PASSWORD}))
     await checked.wait()
     monkeypatch.setattr(passwords, "verify", verify)
-    body = {"password": "another password", "current_password": PASSWORD}
-    assert (await studio.call("PUT", "/users/me", body, bearer=bearer)).status_code == 200
-    changed.set()
-    assert (await late).status_code == 401
-    assert len((await studio.call("GET", "/users/me/sessions", bearer=bearer)).json()["items"]) == 1
+    yield let_go_on
+
+
+async def test_a_sign_in_that_was_checked_before_the_password_changed_is_void(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await studio.register("ada@example.org")
+    await studio.register("bob@example.org")
+    bearer = await studio.bearer("bob@example.org")
+    async with late_sign_in(studio, monkeypatch) as let_go_on:
+        body = {"password": "another password", "current_password": PASSWORD}
+        assert (await studio.call("PUT", "/users/me", body, bearer=bearer)).status_code == 200
+        assert await let_go_on() == 401
+    assert (await studio.call("GET", "/users/me/sessions", bearer=bearer)).json()["total"] == 1
+
+
+async def test_a_sign_in_that_was_checked_before_the_person_was_deactivated_is_void(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await studio.register("ada@example.org")
+    bob = await studio.register("bob@example.org")
+    async with late_sign_in(studio, monkeypatch) as let_go_on:
+        await studio.accounts.set_active(bob["id"], False)
+        assert await let_go_on() == 401
+    assert (await studio.accounts.sessions(bob["id"])).total == 0
 
 
 async def test_an_account_is_tried_ten_times_a_minute_and_no_more(start: Start) -> None:

@@ -112,6 +112,16 @@ async def test_a_token_lives_30_days_and_its_successor_30_more(studio: Studio, f
     assert await refresh(studio, third) is None
 
 
+async def test_a_sign_in_that_is_renewed_in_time_goes_on_beyond_its_30_days(studio: Studio) -> None:
+    await studio.register()
+    tokens = await studio.login()
+    for _ in range(3):
+        assert await studio.status(tokens["access_token"]) == 200
+        studio.clock.pass_by(days=29)
+        tokens = (await studio.call("POST", "/auth/refresh", {"refresh_token": tokens["refresh_token"]})).json()
+    assert await studio.status(tokens["access_token"]) == 200
+
+
 @pytest.mark.parametrize("token", ["", "x", "atl_x", "\u00e9", "x" * 10_000])
 async def test_an_unknown_token_is_refused(studio: Studio, token: str) -> None:
     assert await refresh(studio, token) is None

@@ -4,6 +4,7 @@ The data folder lies on a small file system of its own, which takes permission t
 """
 
 import contextlib
+import io
 import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -12,12 +13,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
-from tests.api.kit import CLIP, PICTURE, Json, check_job, eventually, pictured, png, problem, read_job, uploaded
+from tests.api.kit import CLIP, COUNTED, Json, check_job, eventually, pictured, problem, read_job, uploaded
 from tests.api.processes import Running, provider
 from tests.journeys.test_restart import beside, submits
 from tests.studio import Studio, running
 
+ROOM = 700_000  # bytes: enough for the database to write down what happened, not enough for a result
+PICTURES = {"model": COUNTED, "prompt": "a lighthouse", "n": 4, "image_size": "2K"}
 LARGE = {"model": CLIP, "prompt": "a large clip", "resolution": "1080p", "aspect_ratio": "16:9", "duration": 6}
 
 
@@ -73,7 +77,7 @@ async def test_a_clip_that_finds_no_room_fails_clearly_and_comes_by_retry_withou
     async with provider(tmp_path) as upstream, studio_on(small, upstream) as (_, client):
         earlier = await pictured(client, "made before")
         before = (await client.get(earlier["assets"][0]["url"])).content
-        fill(small, 100_000)
+        fill(small, ROOM)
         job = await ended(client, (await client.post("/api/v1/generate/video", json=LARGE)).json())
         check_job(job)
         assert (job["status"], job["error"]["code"]) == ("failed", "STORAGE_FULL")
@@ -99,16 +103,18 @@ async def test_a_picture_and_an_upload_that_find_no_room_are_refused_and_the_ser
 ) -> None:
     async with provider(tmp_path) as upstream, studio_on(small, upstream) as (_, client):
         earlier = await uploaded(client)
-        fill(small, 60_000)
-        answer = await client.post("/api/v1/generate/image", json={"model": PICTURE, "prompt": "a lighthouse"})
+        fill(small, ROOM)
+        answer = await client.post("/api/v1/generate/image", json=PICTURES)
         error = problem(answer, 502, "UPSTREAM_ERROR")
         assert error["details"]["code"] == "STORAGE_FULL"
         job = await read_job(client, error["details"]["job_id"])
         assert (job["status"], job["error"]["code"]) == ("failed", "STORAGE_FULL")
 
-        big = os.urandom(200_000)
-        upload = await client.post("/api/v1/assets", files={"file": ("a.png", png(900, 900) + big)})
-        assert upload.status_code in (413, 415, 503, 507)
+        noise = Image.frombytes("RGB", (1200, 1000), os.urandom(3_600_000))
+        big = io.BytesIO()
+        noise.save(big, "PNG", compress_level=0)
+        upload = await client.post("/api/v1/assets", files={"file": ("a.png", big.getvalue())})
+        assert upload.status_code in (503, 507)
         problem(upload, upload.status_code)
         assert "Errno" not in upload.text
 

@@ -123,7 +123,7 @@ async def test_a_model_that_comes_back_is_there_again(catalog: Catalog, shelf: S
     ],
 )
 async def test_models_are_found_by_what_they_take_and_make(
-    catalog: Catalog, filters: dict[str, str], found: list[str]
+    catalog: Catalog, filters: dict[str, Any], found: list[str]
 ) -> None:
     assert [model.id for model in catalog.search(**filters)] == found
 

@@ -1,0 +1,86 @@
+"""What the program counts about itself, for Prometheus. One registry for each program, so that two can run in one process.
+
+Whoever has something to count names it here once, in the words of the place where it happens. Labels take few values,
+all known beforehand: route templates, providers, states. Never a path, an id, an address, or anything of a person.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+MEDIA_TYPE: Final = CONTENT_TYPE_LATEST
+Values = Mapping[str, float]
+
+disable_created_metrics()  # when each series began: a line more for every series, which nobody reads
+
+
+class Metrics:
+    """Counters, durations and readings, all under names that begin with `atelier_`; beside them the process's own figures
+    (memory, processor time, open files) under Prometheus's usual names."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._readings: list[_Reading] = []
+        ProcessCollector(registry=self._registry)
+
+    def counter(self, name: str, meaning: str, labels: Sequence[str] = ()) -> Counter:
+        return Counter(f"atelier_{name}", meaning, labels, registry=self._registry)
+
+    def gauge(self, name: str, meaning: str, labels: Sequence[str] = ()) -> Gauge:
+        """Something that goes up and down, set where it happens."""
+        return Gauge(f"atelier_{name}", meaning, labels, registry=self._registry)
+
+    def durations(self, name: str, meaning: str, labels: Sequence[str] = (), *, up_to: Sequence[float]) -> Histogram:
+        """`up_to` are the upper bounds of the buckets, in seconds."""
+        return Histogram(f"atelier_{name}", meaning, labels, buckets=up_to, registry=self._registry)
+
+    def reading(self, name: str, meaning: str, read: Callable[[], float]) -> None:
+        """Something that is looked up when somebody asks; `read` is called in the event loop."""
+        self._add(_Reading(f"atelier_{name}", meaning, None, lambda: {"": read()}))
+
+    def readings(self, name: str, meaning: str, label: str, read: Callable[[], Values]) -> None:
+        """The same with one label, by its values."""
+        self._add(_Reading(f"atelier_{name}", meaning, label, read))
+
+    async def text(self) -> bytes:
+        """Everything as it stands, in Prometheus's text format (`MEDIA_TYPE`). Some thousand lines: written in a thread."""
+        for reading in self._readings:
+            reading.take()
+        return await asyncio.to_thread(generate_latest, self._registry)
+
+    def _add(self, reading: "_Reading") -> None:
+        self._readings.append(reading)
+        self._registry.register(reading)
+
+
+class _Reading(Collector):
+    """A gauge that keeps what was last read."""
+
+    def __init__(self, name: str, meaning: str, label: str | None, read: Callable[[], Values]) -> None:
+        self._name = name
+        self._meaning = meaning
+        self._labels = [label] if label else []
+        self._read = read
+        self._taken: Values = {}
+
+    def take(self) -> None:
+        self._taken = self._read()
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        family = GaugeMetricFamily(self._name, self._meaning, labels=self._labels)
+        for value, figure in self._taken.items():
+            family.add_metric([value] if self._labels else [], figure)
+        yield family

@@ -1,0 +1,129 @@
+"""How long providers take and how they fail: each is wrapped once, and nobody who asks it knows."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Final, assert_never, cast
+
+from app.base.errors import Upstream
+from app.base.metrics import Metrics
+from app.providers.contract import (
+    Again,
+    Chunk,
+    Done,
+    Failure,
+    Later,
+    Never,
+    Offer,
+    Outcome,
+    Provider,
+    Request,
+    Ticket,
+)
+
+BUCKETS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0)  # seconds
+UNANSWERED: Final = ("unanswered", "missing")  # the states by which a provider says that a poll brought nothing
+
+
+class Watched:
+    """The provider inside, timed and counted."""
+
+    def __init__(self, provider: Provider, watch: "_Watch") -> None:
+        self._provider = provider
+        self._watch = watch
+        self.name = provider.name
+        self.can_cancel = provider.can_cancel
+
+    async def offers(self) -> Sequence[Offer]:
+        with self._watch.over(self.name, "offers"):
+            return await self._provider.offers()
+
+    async def submit(self, request: Request, folder: Path) -> Outcome:
+        with self._watch.over(self.name, f"submit {request.kind.value}") as call:
+            outcome = await self._provider.submit(request, folder)
+            call.ended(outcome)
+            return outcome
+
+    async def poll(self, ticket: Ticket, folder: Path) -> Outcome:
+        with self._watch.over(self.name, "poll") as call:
+            outcome = await self._provider.poll(ticket, folder)
+            call.ended(outcome)
+            return outcome
+
+    async def stream(self, request: Request) -> AsyncIterator[Chunk]:
+        with self._watch.over(self.name, "stream"):
+            inside = cast("AsyncGenerator[Chunk, None]", self._provider.stream(request))
+            async with aclosing(inside) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def cancel(self, ticket: Ticket) -> bool:
+        with self._watch.over(self.name, "cancel"):
+            return await self._provider.cancel(ticket)
+
+    def __repr__(self) -> str:
+        return f"Watched({self._provider!r})"
+
+
+class _Call:
+    """One request to a provider. Without a word it went well."""
+
+    outcome = "done"
+    code = ""
+
+    def ended(self, outcome: Outcome) -> None:
+        match outcome:
+            case Done():
+                pass
+            case Later(state=state):
+                self.outcome = "unanswered" if state in UNANSWERED else "later"
+            case Again() | Never():
+                self.outcome, self.code = type(outcome).__name__.lower(), outcome.code.value
+            case _:
+                assert_never(outcome)
+
+    def broke(self, problem: BaseException) -> None:
+        if isinstance(problem, Failure):
+            self.ended(problem.outcome)
+        elif isinstance(problem, Upstream):
+            self.outcome = "unanswered"
+        elif isinstance(problem, asyncio.CancelledError | GeneratorExit):
+            self.outcome = "given up"  # by us
+        else:
+            self.outcome = "bug"
+
+
+class _Watch:
+    def __init__(self, metrics: Metrics) -> None:
+        self._seconds = metrics.durations(
+            "provider_seconds",
+            "A request to a provider until its end; of a clip that is finished with its download.",
+            ("provider", "operation"),
+            up_to=BUCKETS,
+        )
+        self._calls = metrics.counter(
+            "provider_calls",
+            "Requests to a provider by how they ended; `code` is a failed job's `error.code`.",
+            ("provider", "operation", "outcome", "code"),
+        )
+
+    @contextmanager
+    def over(self, provider: str, operation: str) -> Iterator[_Call]:
+        call = _Call()
+        began = perf_counter()
+        try:
+            yield call
+        except BaseException as problem:
+            call.broke(problem)
+            raise
+        finally:
+            self._seconds.labels(provider, operation).observe(perf_counter() - began)
+            self._calls.labels(provider, operation, call.outcome, call.code).inc()
+
+
+def watched(providers: Mapping[str, Provider], metrics: Metrics) -> dict[str, Provider]:
+    """The same providers by the same names."""
+    watch = _Watch(metrics)
+    return {name: Watched(provider, watch) for name, provider in providers.items()}

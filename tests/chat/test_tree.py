@@ -1,0 +1,56 @@
+"""What fits into a model's context."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.chat.schemas import Role, Twig
+from app.chat.tree import TOKENS_A_MESSAGE, Tree, fitting
+
+
+def branch(sizes: list[int]) -> list[Twig]:
+    """A branch that begins and ends with the person."""
+    return [
+        Twig(str(n), str(n - 1) if n else None, Role.USER if n % 2 == 0 else Role.ASSISTANT, size)
+        for n, size in enumerate(sizes)
+    ]
+
+
+@given(
+    st.lists(st.integers(0, 50_000), min_size=1, max_size=41).filter(lambda sizes: len(sizes) % 2 == 1 and sizes[-1]),
+    st.integers(0, 16_000),
+    st.none() | st.integers(1, 2_000_000),
+)
+def test_what_is_told_fits_ends_with_the_question_and_begins_with_the_person(
+    sizes: list[int], instruction: int, context: int | None
+) -> None:
+    twigs = branch(sizes)
+    kept = fitting(twigs, "x" * instruction, context)
+    ids = [twig.id for twig in twigs if twig.size]
+    assert kept[-1] == twigs[-1].id
+    assert kept == ids[len(ids) - len(kept) :], "the newest, without a gap"
+    tokens = [-(-sizes[int(id)] // 4) + TOKENS_A_MESSAGE for id in kept]
+    if len(kept) > 1:
+        assert twigs[int(kept[0])].role is Role.USER
+        assert sum(tokens) <= min(context or 32_000, 256_000)
+
+
+def test_a_conversation_that_fits_is_told_whole() -> None:
+    assert fitting(branch([100] * 21), "", 200_000) == [str(n) for n in range(21)]
+
+
+def test_a_tree_knows_its_branches() -> None:
+    tree = Tree(
+        [
+            Twig("a", None, Role.USER, 1),
+            Twig("b", "a", Role.ASSISTANT, 1),
+            Twig("c", "a", Role.ASSISTANT, 1),
+            Twig("d", "b", Role.USER, 1),
+            Twig("e", None, Role.USER, 1),
+        ]
+    )
+    assert [twig.id for twig in tree.branch("d")] == ["a", "b", "d"]
+    assert tree.siblings("b") == ["b", "c"]
+    assert tree.siblings("a") == ["a", "e"]
+    assert tree.leaf("a") == "c"
+    assert tree.leaf("b") == "d"
+    assert tree.branch("unknown") == []
