@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import uvicorn
@@ -17,6 +19,9 @@ from app.base.errors import AtelierError
 from app.base.folder import Folder, FolderError
 from app.base.migrate import migrate
 
+if TYPE_CHECKING:
+    from app.upkeep.schemas import Told
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="atelier", description="Atelier, a self-hosted AI studio.")
@@ -25,6 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("migrate", help="bring the database up to this program, without serving")
     promote = commands.add_parser("promote", help="make the person with this email an admin")
     promote.add_argument("word", metavar="EMAIL")
+    doctor = commands.add_parser(
+        "doctor", help="check database, ledger and stored files, or a backup; exit 1 on a finding"
+    )
+    doctor.add_argument("word", metavar="DIR", nargs="?", default="", help="a backup, instead of the data folder")
+    backup = commands.add_parser("backup", help="make a backup in a new or empty folder, also while the studio serves")
+    backup.add_argument("word", metavar="DIR")
+    restore = commands.add_parser("restore", help="put a backup into an empty data folder")
+    restore.add_argument("word", metavar="DIR")
     asked = parser.parse_args(arguments)
     log.start(human=sys.stderr.isatty())
     try:
@@ -33,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return asyncio.run(_migrate(settings))
         if asked.command in (None, "serve"):
             return asyncio.run(_serve(settings))
+        if asked.command != "promote":
+            return _upkeep(settings, asked.command, str(Path(asked.word).absolute()) if asked.word else "")
         return asyncio.run(_command(settings, asked.command, asked.word))
     except (SettingError, FolderError, DatabaseError, AtelierError, ValueError) as problem:
         print(f"atelier: {problem}", file=sys.stderr)
@@ -100,9 +115,46 @@ async def _command(settings: Settings, command: str, word: str) -> int:
         reply = await control.ask(Folder(settings.data_dir).socket, command, word)
     except ConnectionError:
         async with opened(settings) as program:
-            reply = control.Reply(True, await commands(program)[command](word))
+            reply = control.reply(await commands(program)[command](word))
     print(reply.text if reply.ok else f"atelier: {reply.text}", file=sys.stdout if reply.ok else sys.stderr)
     return 0 if reply.ok else 1
+
+
+def _upkeep(settings: Settings, command: str, word: str) -> int:
+    """Backup, restore, doctor. What they find is what they were asked for, so it is told on stdout."""
+    from app.main import MIGRATIONS
+    from app.upkeep.service import examine_backup, restored
+
+    if command == "restore":
+        told = restored(word, Folder(settings.data_dir), MIGRATIONS)
+    elif command == "doctor" and word:
+        told = examine_backup(word, MIGRATIONS)
+    else:
+        told = asyncio.run(_with_database(settings, command, word))
+    print(told.text)
+    return 0 if told.ok else 1
+
+
+async def _with_database(settings: Settings, command: str, word: str) -> "Told":
+    """Through the running server when there is one, else with the database opened for this alone: nothing is started,
+    and nothing that a start would do is done."""
+    from app.main import MIGRATIONS, VERSION
+    from app.upkeep.schemas import Told
+    from app.upkeep.service import alone
+
+    folder = Folder(settings.data_dir)
+    try:
+        reply = await control.ask(folder.socket, command, word)
+        return Told(reply.ok, reply.text)
+    except TimeoutError:
+        return Told(False, "the server has not answered for an hour; it may still be at work")
+    except ConnectionError:
+        pass
+    try:
+        async with alone(folder, MIGRATIONS, program=VERSION) as upkeep:
+            return await (upkeep.backup(word) if command == "backup" else upkeep.examine())
+    except DatabaseError as problem:
+        return Told(False, str(problem))
 
 
 async def _migrate(settings: Settings) -> int:

@@ -34,7 +34,9 @@ from app.base import control, secret
 from app.base.config import Settings
 from app.base.database import Database
 from app.base.folder import Folder
+from app.base.metrics import Metrics
 from app.base.migrate import migrate
+from app.base.stalls import Stalls
 from app.catalog import api as catalog_api
 from app.catalog import pages as catalog_pages
 from app.catalog.refresher import refresh
@@ -58,9 +60,11 @@ from app.library.service import Library
 from app.providers.client import Client
 from app.providers.contract import Provider
 from app.providers.registry import base_urls, providers
+from app.providers.watched import watched
 from app.quota.service import Quota
 from app.storage.files import Files
 from app.storage.media import Media
+from app.upkeep.service import Upkeep
 from app.web.csrf import Csrf, Walls
 from app.web.errors import HANDLERS, name_methods
 from app.web.headers import Headers
@@ -95,8 +99,11 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     markdown: Renderer
     home: Home
     admin: Admin
+    upkeep: Upkeep
     worker: Worker
     background: Background
+    metrics: Metrics
+    stalls: Stalls
     directives: Sequence[tuple[str, Sequence[str], str]]
     key: str
 
@@ -111,16 +118,22 @@ async def opened(settings: Settings) -> AsyncIterator[Program]:
         tempfile.tempdir = str(folder.temporary)  # nothing is written outside the data folder, uploads included
         key = settings.secret_key or secret.kept_secret(folder.secret)
         async with contextlib.AsyncExitStack() as stack:
-            database = Database(folder.database)
+            metrics = Metrics()
+            database = Database(folder.database, metrics=metrics)
             stack.push_async_callback(database.close)
             await migrate(database, MIGRATIONS)
-            yield await _built(settings, folder, database, key, stack)
+            yield await _built(settings, folder, database, metrics, key, stack)
     finally:
         folder.release()
 
 
 async def _built(
-    settings: Settings, folder: Folder, database: Database, key: str, stack: contextlib.AsyncExitStack
+    settings: Settings,
+    folder: Folder,
+    database: Database,
+    metrics: Metrics,
+    key: str,
+    stack: contextlib.AsyncExitStack,
 ) -> Program:
     simulator_url, simulator_key = None, None
     directives: Sequence[tuple[str, Sequence[str], str]] = ()
@@ -137,7 +150,7 @@ async def _built(
     await files.clear_temporary()
     client = Client(base_urls(settings, simulator_url))
     stack.push_async_callback(client.aclose)
-    upstream = providers(settings, client, simulator_url, simulator_key)
+    upstream = watched(providers(settings, client, simulator_url, simulator_key), metrics)
     accounts = Accounts(database, settings, secret.derived(key, "access tokens"))
     stack.callback(accounts.close)
     catalog = Catalog(database, upstream)
@@ -150,15 +163,25 @@ async def _built(
         max_video_bytes=settings.max_video_bytes,
     )
     quota = Quota(database)
-    jobs = Jobs(database, quota, library, upstream, timeout=settings.job_timeout_seconds, pause=settings.worker_seconds)
+    jobs = Jobs(
+        database,
+        quota,
+        library,
+        upstream,
+        timeout=settings.job_timeout_seconds,
+        pause=settings.worker_seconds,
+        metrics=metrics,
+    )
     worker = Worker(jobs, catalog, library, files, upstream)
     await catalog.load()
     await library.sweep_orphans()
-    await jobs.rescue()
+    await jobs.rescue(restored=folder.restored)
+    folder.forget_restore()
     chat = Chat(database, quota, catalog, upstream)
     await chat.rescue()
     markdown = Renderer()
     stack.callback(markdown.close)
+    stalls = Stalls(metrics)
     background = Background(
         [
             Loop("worker", worker.turn, period=0.0, patience=60.0),
@@ -167,7 +190,8 @@ async def _built(
             Loop("forgetter", lambda: _forget(accounts, jobs), period=3600.0, patience=300.0),
             Loop("chat", chat.flush, period=0.5, patience=60.0),
             Loop("chat sweeper", chat.sweep, period=60.0, patience=300.0),
-        ]
+        ],
+        metrics,
     )
     return Program(
         settings=settings,
@@ -184,10 +208,23 @@ async def _built(
         markdown=markdown,
         home=Home(database, quota, jobs, library),
         admin=Admin(
-            database, Audit(database), accounts, catalog, library, jobs, files, forget=[chat.forget_person], program_version=VERSION
+            database,
+            Audit(database),
+            accounts,
+            catalog,
+            library,
+            jobs,
+            files,
+            forget=[chat.forget_person],
+            metrics=metrics,
+            stalls=stalls,
+            program_version=VERSION,
         ),
+        upkeep=Upkeep(folder, database, files, MIGRATIONS, program=VERSION, library=library),
         worker=worker,
         background=background,
+        metrics=metrics,
+        stalls=stalls,
         directives=directives,
         key=key,
     )
@@ -272,7 +309,7 @@ def build(program: Program) -> ASGIApp:
         logging_config=None,
         debug=False,
     )
-    return Headers(app, https=settings.https)
+    return Headers(app, https=settings.https, metrics=program.metrics)
 
 
 def commands(program: Program) -> dict[str, control.Command]:
@@ -282,7 +319,15 @@ def commands(program: Program) -> dict[str, control.Command]:
         user = await program.accounts.promote(email)
         return f"{user.email} is an admin now"
 
-    return {"promote": promote}
+    async def backup(target: str) -> control.Reply:
+        told = await program.upkeep.backup(target)
+        return control.Reply(told.ok, told.text)
+
+    async def doctor(_: str) -> control.Reply:
+        told = await program.upkeep.examine()
+        return control.Reply(told.ok, told.text)
+
+    return {"promote": promote, "backup": backup, "doctor": doctor}
 
 
 def _giving(service: Any) -> Any:
@@ -292,7 +337,11 @@ def _giving(service: Any) -> Any:
 @asynccontextmanager
 async def _living(program: Program) -> AsyncIterator[None]:
     """The loops run while the program serves; what is under way at the end gets a moment to come to rest."""
-    async with program.background.running(), control.listening(program.folder.socket, commands(program)):
+    async with (
+        program.stalls.watching(),
+        program.background.running(),
+        control.listening(program.folder.socket, commands(program)),
+    ):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIRST_CATALOGUE):
                 await program.catalog.filled.wait()

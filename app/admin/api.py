@@ -1,9 +1,9 @@
 """Administration, for programs. Deleting a person stands here too, because it reaches into every feature."""
 
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Self
 
 import msgspec
-from litestar import Request, Router, delete, get, post, put
+from litestar import Request, Response, Router, delete, get, post, put
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
@@ -14,7 +14,9 @@ from app.admin.schemas import DatabaseHealth, OwnedJob
 from app.admin.service import Admin
 from app.audit.schemas import Action, Actor, Entry
 from app.base.errors import Invalid
+from app.base.metrics import MEDIA_TYPE
 from app.base.money import usd
+from app.base.stalls import Stall
 from app.catalog.schemas import Model, ModelOut
 from app.jobs.schemas import JobOut, Status
 from app.providers.contract import Kind
@@ -49,8 +51,27 @@ class DiskOut(msgspec.Struct, kw_only=True):
     free_bytes: int
 
 
+class StallOut(msgspec.Struct, kw_only=True):
+    """The event loop stood still for `ms`, of which its thread worked for `cpu_ms`; `where` is what it was doing, innermost
+    first."""
+
+    at: Moment
+    ms: float
+    cpu_ms: float
+    where: list[str]
+
+    @classmethod
+    def of(cls, stall: Stall) -> Self:
+        ms, cpu_ms = round(stall.seconds * 1000, 1), round(stall.cpu * 1000, 1)
+        return cls(at=shown(stall.at), ms=ms, cpu_ms=cpu_ms, where=list(stall.where))
+
+
 class HealthOut(msgspec.Struct, kw_only=True):
+    """`longest_stall_ms` is of the last hour; `stalls` are the last hundred of 25 ms or more, newest first."""
+
     loops: list[LoopOut]
+    longest_stall_ms: float
+    stalls: list[StallOut]
     disk: DiskOut
     versions: dict[str, str]
 
@@ -141,9 +162,17 @@ async def health(request: Request[Any, Any, State], admin: NamedDependency[Admin
         loops=[
             LoopOut(name=beat.name, last_beat=shown(beat.last), alive=beat.alive, broken=beat.broken) for beat in beats
         ],
+        longest_stall_ms=round(admin.longest_stall() * 1000, 1),
+        stalls=[StallOut.of(stall) for stall in admin.stalls()],
         disk=DiskOut(stored_bytes=disk.stored, free_bytes=disk.free),
         versions=dict(admin.versions()),
     )
+
+
+@get("/metrics", responses=refusals(401, 403), media_type=MEDIA_TYPE, summary="Everything measured, for Prometheus")
+async def metrics(admin: NamedDependency[Admin]) -> Response[bytes]:
+    """With the bearer of an admin, which for a collector is best an API key."""
+    return Response(await admin.metrics(), media_type=MEDIA_TYPE)
 
 
 @get("/health/db", responses=refusals(401, 403), summary="Whether the database answers")
@@ -345,5 +374,6 @@ routes: Final = [
         security=BEARER,
         tags=["Administration"],
     ),
+    Router("/", route_handlers=[metrics], guards=[admins], security=BEARER, tags=["Health"]),
     Router("/api/v1/users", route_handlers=[delete_person], guards=[admins], security=BEARER, tags=["Administration"]),
 ]

@@ -18,7 +18,9 @@ from app.audit.service import Audit
 from app.base import clock
 from app.base.database import Database, Transaction
 from app.base.errors import AtelierError, Invalid, Missing
+from app.base.metrics import Metrics
 from app.base.paging import Part
+from app.base.stalls import Stall, Stalls
 from app.catalog.schemas import Changes, Model
 from app.catalog.service import Catalog
 from app.jobs.schemas import Event, Job, Status
@@ -48,6 +50,8 @@ class Admin:
         files: Files,
         *,
         forget: Sequence[Forget] = (),
+        metrics: Metrics,
+        stalls: Stalls,
         program_version: str,
     ) -> None:
         self._database = database
@@ -58,6 +62,8 @@ class Admin:
         self._jobs = jobs
         self._files = files
         self._forget = forget
+        self._metrics = metrics
+        self._stalls = stalls
         self._program_version = program_version
 
     # Looking
@@ -82,6 +88,19 @@ class Admin:
 
     def versions(self) -> Mapping[str, str]:
         return {"atelier": self._program_version, **{name: version(name) for name in VERSIONS}}
+
+    def stalls(self) -> Sequence[Stall]:
+        """The last times that the event loop stood still, newest first."""
+        return self._stalls.newest()
+
+    def longest_stall(self) -> float:
+        """Seconds, of the last hour."""
+        return self._stalls.longest()
+
+    async def metrics(self) -> bytes:
+        """All figures in Prometheus's text format."""
+        await self._jobs.tally_any()
+        return await self._metrics.text()
 
     async def log(self, *, before: str | None = None, limit: int = 24) -> Part[Entry]:
         """The audit log, newest first."""

@@ -20,8 +20,6 @@ LONGEST_LINE: Final = 64 * 1024
 LONGEST_PATH: Final = 100  # bytes; the system takes 107
 PATIENCE: Final = 3600.0  # seconds: a backup may take long
 
-# A command takes one word and answers with what the person is told.
-Command = Callable[[str], Awaitable[str]]
 logger = log.get("control")
 
 
@@ -35,6 +33,10 @@ class Reply(msgspec.Struct):
 
     ok: bool
     text: str
+
+
+# A command takes one word and answers with what the person is told.
+Command = Callable[[str], Awaitable[str | Reply]]
 
 
 @asynccontextmanager
@@ -79,10 +81,15 @@ async def ask(path: Path, command: str, word: str = "") -> Reply:
     return msgspec.json.decode(line, type=Reply)
 
 
+def reply(said: str | Reply) -> Reply:
+    """What a command has said, as it goes over the wire; a mere text means that it worked."""
+    return said if isinstance(said, Reply) else Reply(True, said)
+
+
 async def _carried_out(commands: Mapping[str, Command], line: bytes) -> Reply:
     try:
         call = msgspec.json.decode(line, type=Call)
-        return Reply(True, await commands[call.command](call.word))
+        return reply(await commands[call.command](call.word))
     except (msgspec.DecodeError, KeyError):
         return Reply(False, "the server does not know this command: is it of another version?")
     except AtelierError as problem:

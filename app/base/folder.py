@@ -23,6 +23,7 @@ class Folder:
         self.simulator = self.root / "simulator"
         self.secret = self.root / "secret.key"
         self.socket = self.root / "control.sock"
+        self.manifest = self.root / "manifest.json"  # of a backup; here only between a restore and the next start
         self._lock: int | None = None
 
     def make(self) -> None:
@@ -51,6 +52,15 @@ class Folder:
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         self._lock = lock
+
+    @property
+    def restored(self) -> bool:
+        """Whether the database is a backup's, and has not been served since."""
+        return self.manifest.exists()
+
+    def forget_restore(self) -> None:
+        """What a start does about a restored database is done."""
+        self.manifest.unlink(missing_ok=True)
 
     def release(self) -> None:
         if self._lock is not None:

@@ -42,6 +42,11 @@ def start(*, human: bool) -> None:
     )
 
 
+def bind(**values: str) -> None:
+    """Every line that this task writes from here on has these, and those of the tasks that it begins."""
+    structlog.contextvars.bind_contextvars(**values)
+
+
 def get(name: str) -> structlog.typing.FilteringBoundLogger:
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(part=name)
     return logger

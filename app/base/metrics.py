@@ -21,10 +21,10 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-MEDIA_TYPE: Final = CONTENT_TYPE_LATEST
+MEDIA_TYPE: Final = CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")  # which the web adds to every text
 Values = Mapping[str, float]
 
-disable_created_metrics()  # when each series began: a line more for every series, which nobody reads
+disable_created_metrics()  # type: ignore[no-untyped-call]  # when each series began: a line more for every series, which nobody reads
 
 
 class Metrics:

@@ -22,7 +22,7 @@ from app.base import clock, log
 from app.base.metrics import Metrics
 
 BEAT: Final = 0.005  # seconds between two beats
-LONG: Final = 0.025  # seconds between two beats that make a stall; so a stall is told up to one beat too long, never too short
+LONG: Final = 0.025  # seconds between two beats: what makes a stall is told up to one beat too long, never too short
 KEPT: Final = 100
 HOUR: Final = 60  # minutes
 FRAMES: Final = 4  # of our own code, the innermost

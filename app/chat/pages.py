@@ -63,7 +63,6 @@ async def new(
 @post("/chat", guards=[signed_in], include_in_schema=False, status_code=200)
 async def start(request: Person, chat: NamedDependency[Chat]) -> Response[str]:
     form = await forms.read(request)
-    form = {**form, "text": form.get("example") or form.get("text", "")}
     try:
         answer = await chat.start(request.user.id, _saying(form))
     except (Invalid, Conflict, Exhausted, Unready) as problem:

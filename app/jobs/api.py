@@ -1,8 +1,9 @@
 """A person's jobs, for programs: of every kind under `/jobs`, pictures and clips also under `/generate/…`."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+import msgspec
 from litestar import Request, Response, Router, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
@@ -12,7 +13,7 @@ from litestar.params import FromPath, FromQuery
 from app.accounts.guards import signed_in
 from app.base.errors import Invalid, Missing
 from app.base.once import once
-from app.jobs.schemas import Job, JobOut, JobState, Status
+from app.jobs.schemas import Job, JobOut, JobState, Late, Status
 from app.jobs.service import Jobs
 from app.providers.contract import Kind
 from app.web import paging
@@ -24,6 +25,14 @@ Program = Request[Any, Any, State]
 
 class JobList(paging.Page[JobOut]):
     """A page of jobs."""
+
+
+class CancelIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`keep_result`: whether a result that comes all the same goes into the library."""
+
+    example: ClassVar = {"keep_result": True}
+
+    keep_result: bool = False
 
 
 @get("/jobs", responses=refusals(400, 401), summary="Own jobs of every kind, newest first")
@@ -44,8 +53,11 @@ async def one(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) 
 
 
 @post("/jobs/{id:str}/cancel", status_code=200, responses=refusals(400, 401, 404, 409), summary="Cancel an own job")
-async def cancel(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
-    return JobOut.of(await jobs.cancel(request.user.id, id))
+async def cancel(
+    request: Program, id: FromPath[str], jobs: NamedDependency[Jobs], data: CancelIn | None = None
+) -> JobOut:
+    """What was sent already may still be made and charged; the body says what becomes of the result then."""
+    return JobOut.of(await jobs.cancel(request.user.id, id, _late(data)))
 
 
 @post(
@@ -101,9 +113,12 @@ async def video(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]
     responses=refusals(400, 401, 404, 409),
     summary="Cancel an own clip job",
 )
-async def cancel_video(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
+async def cancel_video(
+    request: Program, id: FromPath[str], jobs: NamedDependency[Jobs], data: CancelIn | None = None
+) -> JobOut:
+    """What was sent already may still be made and charged; the body says what becomes of the result then."""
     job = await _of_kind(request, jobs, id, Kind.VIDEO)
-    return JobOut.of(await jobs.cancel(request.user.id, job.id))
+    return JobOut.of(await jobs.cancel(request.user.id, job.id, _late(data)))
 
 
 @get("/generate/video/{id:str}/status", responses=refusals(400, 401, 404), summary="How far an own clip is")
@@ -128,6 +143,10 @@ async def _list(
     before = paging.after(cursor)
     part = await jobs.newest(request.user.id, kinds=kinds, statuses=statuses, before=before, limit=limit)
     return JobList.of(part, JobOut.of)
+
+
+def _late(data: CancelIn | None) -> Late:
+    return Late.KEEP if data is not None and data.keep_result else Late.DISCARD
 
 
 def _status(text: str) -> Status:

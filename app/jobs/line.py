@@ -53,6 +53,10 @@ class Line:
         self._bring_in()
         return any(self._head(owner) for owner in list(self._waiting))
 
+    def next_due(self) -> datetime | None:
+        """When the next of those that were put off is due."""
+        return self._put_off[0][0] if self._put_off else None
+
     def choose(self, limit: int) -> list[str]:
         """The ids of at most `limit` due jobs to start now, within the caps. They count as under way from the moment
         that `put` says so."""

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from app.accounts.guards import signed_in
-from app.jobs.schemas import Job, Status
+from app.jobs.schemas import Job, Late, Status
 from app.jobs.service import Jobs
 from app.providers.contract import Kind
 from app.web import forms
@@ -50,12 +50,15 @@ async def card(request: Person, id: FromPath[str], jobs: NamedDependency[Jobs]) 
 
 @post("/jobs/{id:str}/cancel", guards=[signed_in], include_in_schema=False, status_code=200)
 async def cancel(request: Person, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[str]:
-    return _card(request, await jobs.cancel(request.user.id, id), "The job was cancelled.")
+    form = await forms.read(request)
+    late = Late.KEEP if form.get("keep_result", "") in ("on", "true", "1") else Late.DISCARD
+    job = await jobs.cancel(request.user.id, id, late)
+    return _card(request, job, "The job was cancelled." if job.final else "The provider was asked to stop.")
 
 
 @post("/jobs/{id:str}/retry", guards=[signed_in], include_in_schema=False, status_code=200, opt=PAID)
 async def retry(request: Person, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[str]:
-    return _card(request, (await jobs.retry(request.user.id, id)).job, "The job was started again.")
+    return _card(request, (await jobs.retry(request.user.id, id, alone=True)).job, "The job was started again.")
 
 
 @post("/jobs/{id:str}/delete", guards=[signed_in], include_in_schema=False, status_code=200)

@@ -179,6 +179,21 @@ def holder(tx: Transaction, owner: str, provider: str, ticket: Ticket) -> str | 
     return id
 
 
+def retry_of(tx: Transaction, owner: str, id: str) -> str | None:
+    """The unfinished job that is a retry of this one."""
+    found: str | None = tx.value(
+        "select id from jobs where owner_id = $1 and retry_of = $2 and status in ('queued', 'processing') limit 1",
+        owner,
+        id,
+    )
+    return found
+
+
+def doubt(tx: Transaction, owner: str, id: str, now: datetime) -> Job | None:
+    """A queued job of which nobody can know whether it was sent counts as being sent."""
+    return _changed(tx, "status = 'processing', started_at = coalesce(started_at, $3)", "queued", owner, id, now)
+
+
 def note_rescue(tx: Transaction, owner: str, id: str) -> Job | None:
     """A start found it unfinished, which speaks against it when its result was being looked at."""
     count = f"rescues = rescues + case when upstream_state = '{DOWNLOADED}' then 1 else 0 end"
@@ -423,14 +438,14 @@ def ended_before_any(
     return [row["id"] for row in rows]
 
 
-def erase_any(tx: Transaction, ids: Sequence[str], now: datetime) -> None:
-    """Of ended jobs nothing stays but that they were, how they ended, and what they cost."""
+def erase_any(tx: Transaction, ids: Sequence[str], long_ago: datetime) -> None:
+    """Of ended jobs nothing stays but that they were, how they ended, and what they cost; no undo reaches back so far."""
     tx.execute("delete from job_events where job_id in (select unnest($1::text[]))", list(ids))
     tx.execute(
         "update jobs set prompt = '', system_prompt = null, params = '{}', text = null, error_detail = null,"
-        " deleted_at = coalesce(deleted_at, $2) where id in (select unnest($1::text[])) and ended_at is not null",
+        " deleted_at = $2 where id in (select unnest($1::text[])) and ended_at is not null",
         list(ids),
-        now,
+        long_ago,
     )
 
 

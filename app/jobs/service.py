@@ -15,11 +15,13 @@ import msgspec
 from app.base import clock, log
 from app.base.database import Database, Transaction
 from app.base.errors import Conflict, Missing
+from app.base.metrics import Metrics
 from app.base.once import Once
 from app.base.paging import Part
 from app.base.secret import new_id
 from app.jobs import repository
 from app.jobs.line import History, Line
+from app.jobs.rounds import Rounds
 from app.jobs.schemas import Accepted, Counts, Event, Job, Late, Outlook, Status, Tally
 from app.library.schemas import Asset
 from app.library.service import Library
@@ -50,6 +52,7 @@ class Jobs:
         *,
         timeout: float,
         pause: float,
+        metrics: Metrics | None = None,
     ) -> None:
         """`timeout` is the deadline of a processing job, `pause` the time between two polls; both in seconds."""
         self._database = database
@@ -61,17 +64,25 @@ class Jobs:
         self._live: dict[str, Job] = {}  # unfinished
         self._late: dict[str, Job] = {}  # cancelled, but the provider may still send a result or a bill
         self._line = Line()
+        self._rounds = Rounds()
         self._history = History()
         self._ended: dict[str, asyncio.Event] = {}
         self._heard: dict[str, asyncio.Queue[str | None]] = {}
+        self._closing = False
         self.wake = asyncio.Event()
+        metrics = metrics or Metrics()
+        self._tally = metrics.gauge("jobs", "Jobs by state, those deleted by their people left out.", ("state",))
+        metrics.reading(
+            "oldest_waiting_job_seconds", "How long the oldest job that could start has waited.", self.longest_wait
+        )
 
     # What people ask for
 
-    async def enqueue(self, job: Job, once: Once | None = None) -> Accepted:
+    async def enqueue(self, job: Job, once: Once | None = None, *, alone: bool = False) -> Accepted:
         """Accept work: hold, job and first event are on disk when this returns, and it starts at once. With `once` a
-        request that was accepted before is answered with its first job, and Conflict when it asks something else."""
-        first = await self._database.write(self._enqueue, job, once)
+        request that was accepted before is answered with its first job, and Conflict when it asks something else; a
+        retry that is to be `alone` with an earlier one that is still unfinished."""
+        first = await self._database.write(self._enqueue, job, once, alone)
         return Accepted(job) if first is None else Accepted(await self.find(job.owner_id, first), repeated=True)
 
     async def find(self, owner: str, id: str) -> Job:
@@ -127,7 +138,8 @@ class Jobs:
     async def wait(self, owner: str, id: str, seconds: float) -> Job:
         """The job once it has ended, or as it stands after that time."""
         job = await self.find(owner, id)
-        if id in self._live and seconds > 0:  # asked again, because finding took time: it may have ended meanwhile
+        # Asked again, because finding took time: it may have ended meanwhile.
+        if id in self._live and seconds > 0 and not self._closing:
             ended = self._ended.setdefault(id, asyncio.Event())
             try:
                 async with asyncio.timeout(seconds):
@@ -146,6 +158,14 @@ class Jobs:
         finally:
             self._heard.pop(job.id, None)
 
+    def dismiss(self) -> None:
+        """The program is about to end: nobody waits or listens any longer, everybody is told how things stand."""
+        self._closing = True
+        for ended in self._ended.values():
+            ended.set()
+        for words in self._heard.values():
+            words.put_nowait(None)
+
     async def cancel(self, owner: str, id: str, late: Late = Late.DISCARD) -> Job:
         """Stop a job: at once when it waits or its provider cannot be told, otherwise as a wish the worker settles. What
         was sent may still be made and charged; `late` says what becomes of a result then."""
@@ -161,9 +181,10 @@ class Jobs:
             return await self.cancel(owner, id, late)
         return await self.find(owner, id)
 
-    async def retry(self, owner: str, id: str, once: Once | None = None) -> Accepted:
+    async def retry(self, owner: str, id: str, once: Once | None = None, *, alone: bool = False) -> Accepted:
         """A new job like one that failed or was cancelled, linked to it. Where the provider may still have the result,
-        the new job asks for that one instead of paying for another."""
+        the new job asks for that one instead of paying for another. `alone`: not two at a time, as after a double
+        click."""
         old = await self.find(owner, id)
         if old.status not in (Status.FAILED, Status.CANCELLED):
             raise Conflict("Only a failed or cancelled job can be tried again.")
@@ -185,7 +206,7 @@ class Jobs:
             ticket=old.ticket if old.error and old.error.code in _RESUMED else None,
             created_at=clock.now(),
         )
-        return await self.enqueue(job, once)
+        return await self.enqueue(job, once, alone=alone)
 
     async def delete(self, owner: str, id: str) -> Job:
         """Hide an ended job and what it made; `restore` brings both back for a while."""
@@ -238,7 +259,10 @@ class Jobs:
         rows = await self._database.read(repository.tally_any)
         found = {row["status"]: row["jobs"] for row in rows}
         costs = [row["cost"] for row in rows if row["cost"] is not None]
-        return Tally({status.value: found.get(status, 0) for status in Status}, sum(costs) if costs else None)
+        tally = Tally({status.value: found.get(status, 0) for status in Status}, sum(costs) if costs else None)
+        for state, count in tally.jobs.items():
+            self._tally.labels(state).set(count)
+        return tally
 
     async def ended_before_any(
         self, before: datetime, *, kinds: Sequence[Kind] = (), statuses: Sequence[Status] = ()
@@ -260,7 +284,7 @@ class Jobs:
 
     def erase(self, tx: Transaction, ids: Sequence[str]) -> None:
         """Inside the caller's transaction: ended jobs and what they made, for good; only what they cost stays."""
-        repository.erase_any(tx, ids, clock.now())
+        repository.erase_any(tx, ids, clock.now() - 2 * UNDO)
         self._library.erase_of_jobs(tx, ids)
 
     def forget_person(self, tx: Transaction, owner: str) -> None:
@@ -271,12 +295,15 @@ class Jobs:
 
     # What the worker asks for
 
-    async def rescue(self) -> None:
+    async def rescue(self, *, restored: bool = False) -> None:
         """At start: every processing job is an orphan, because this is the only process. With a ticket polling goes on;
-        without one the paid call may or may not have happened, so it is never sent again by itself."""
+        without one the paid call may or may not have happened, so it is never sent again by itself. The same holds for
+        what was queued when the database is a `restored` one: it may have been sent after the backup was made."""
         for job in await self._database.read(repository.unfinished_any):
             if job.status is Status.PROCESSING and job.ticket is None:
                 await self.fail(job, _UNKNOWN)
+            elif restored and job.ticket is None:
+                await self._database.write(self._doubt, job)
             elif job.status is Status.PROCESSING and job.rescues >= RESCUES:
                 await self.fail(job, _POISON)
             elif job.status is Status.PROCESSING:
@@ -287,22 +314,30 @@ class Jobs:
             if job.ticket is None:  # the call that would have told went down with us
                 await self._database.write(self._come_late, job, None, [])
             else:
-                self._late[job.id] = job
+                self._await_late(job)
 
     async def claim(self, limit: int) -> Sequence[Job]:
         """Take due jobs into work, in fair turns between people."""
         chosen = self._line.choose(limit)
         return await self._database.write(self._claim, clock.now(), chosen) if chosen else []
 
-    def to_poll(self) -> Sequence[Job]:
-        """Processing jobs with a ticket whose next look is due."""
-        now = clock.now()
-        processing = [job for job in self._live.values() if job.status is Status.PROCESSING and job.ticket]
-        return [job for job in [*processing, *self._late.values()] if job.due is None or job.due <= now]
+    def to_poll(self, limit: int) -> Sequence[Job]:
+        """Take at most so many of the jobs with a ticket whose next look is due; each is to be said to be `polled`."""
+        return self._rounds.take(limit)
+
+    def polled(self, job: Job) -> None:
+        """It has been looked after, and what came of it is written down."""
+        self._rounds.back(job.id)
 
     def next_due(self) -> datetime | None:
-        """When the next waiting job wants attention."""
-        return min((job.due for job in [*self._live.values(), *self._late.values()] if job.due), default=None)
+        """When the next job wants attention."""
+        return min((due for due in (self._line.next_due(), self._rounds.next_due()) if due), default=None)
+
+    def longest_wait(self) -> float:
+        """Seconds for which the oldest job that could start has waited."""
+        now = clock.now()
+        since = [job.due or job.created_at for job in self._live.values() if job.status is Status.QUEUED]
+        return max(0.0, (now - min(since, default=now)).total_seconds())
 
     def waiting(self) -> bool:
         """Whether a queued job is due now."""
@@ -334,7 +369,7 @@ class Jobs:
         due = clock.after(max(self._pause, later.wait or 0))
         late, live = self._late.get(job.id), self._live.get(job.id)
         if late is not None:  # already cancelled; all that may still come is a result or a bill
-            self._late[job.id] = msgspec.structs.replace(late, due=due)
+            self._await_late(msgspec.structs.replace(late, due=due))
         elif live is not None and (live.upstream_state, live.progress, live.ticket) == (
             later.state,
             later.progress,
@@ -405,11 +440,15 @@ class Jobs:
         else:
             self._live[job.id] = job
             self._line.put(job)
+            if job.status is Status.PROCESSING and job.ticket is not None:
+                self._rounds.put(job)
         self.wake.set()
 
     def _forget(self, id: str) -> None:
         self._live.pop(id, None)
         self._line.drop(id)
+        if id not in self._late:
+            self._rounds.drop(id)
         ended = self._ended.pop(id, None)
         if ended is not None:
             ended.set()
@@ -452,11 +491,13 @@ class Jobs:
         self._library.restore_with_job(tx, owner, id, job.deleted_at)
         return repository.mark_restored(tx, owner, id)
 
-    def _enqueue(self, tx: Transaction, job: Job, once: Once | None) -> str | None:
+    def _enqueue(self, tx: Transaction, job: Job, once: Once | None, alone: bool) -> str | None:
         """None when it was accepted, else the id of the job that the same request made before, or that is after the
         same result: it is fetched, and its cost counted, once."""
         if job.ticket is not None and (holder := repository.holder(tx, job.owner_id, job.provider, job.ticket)):
             return holder
+        if alone and job.retry_of and (under_way := repository.retry_of(tx, job.owner_id, job.retry_of)):
+            return under_way
         if once is not None:
             since = job.created_at - KEY_LIFE
             taken = repository.remember(tx, job.owner_id, once.key, once.request, job.id, job.created_at, since)
@@ -563,6 +604,10 @@ class Jobs:
         repository.note(tx, job.owner_id, job.id, now, "failed", never.message)
         return self._settle(tx, job, changed)
 
+    def _doubt(self, tx: Transaction, job: Job) -> None:
+        if repository.doubt(tx, job.owner_id, job.id, clock.now()) is not None:
+            self._fail(tx, job, _RESTORED)
+
     def _come_late(
         self, tx: Transaction, job: Job, cost_nano: int | None, assets: Sequence[Asset], done: Done | None = None
     ) -> bool:
@@ -572,7 +617,7 @@ class Jobs:
         waiting = repository.end_late(tx, job.owner_id, job.id, cost_nano, text, usage)
         if waiting is None:
             return False
-        tx.then(self._late.pop, job.id, None)
+        tx.then(self._end_late, job)
         if cost_nano is not None and waiting.cost_nano is None:
             self._quota.correct(tx, job.owner_id, Subject.JOB, job.id, cost_nano)
         kept = done is not None and waiting.late is Late.KEEP and waiting.deleted_at is None
@@ -595,7 +640,12 @@ class Jobs:
 
     def _await_late(self, job: Job) -> None:
         self._late[job.id] = job
+        self._rounds.put(job)
         self.wake.set()
+
+    def _end_late(self, job: Job) -> None:
+        self._late.pop(job.id, None)
+        self._rounds.drop(job.id)
 
     def _stop(self, tx: Transaction, job: Job, cost_nano: int | None, *, done: bool = False) -> Job | None:
         """The provider has answered, and the person had wished the job stopped: whatever it says, that is the end, but
@@ -621,6 +671,11 @@ _UNKNOWN = Never(
     code=ErrorCode.OUTCOME_UNKNOWN,
     message="Atelier was stopped while this was being sent, so it may or may not have been made and charged."
     " It was not sent again. Retry if you still want it.",
+)
+_RESTORED = Never(
+    code=ErrorCode.OUTCOME_UNKNOWN,
+    message="This was waiting when the backup was made that has been restored since, so it may or may not have been made"
+    " and charged after that. It was not sent again. Retry if you still want it.",
 )
 _POISON = Never(
     code=ErrorCode.RESULT_INVALID,

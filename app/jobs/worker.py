@@ -5,12 +5,12 @@ It holds no state that matters. What it knows is in the job's row; a restart rea
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Final, TypeVar, assert_never
+from typing import Any, Concatenate, Final, ParamSpec, assert_never
 
 from app.base import clock, log
 from app.base.errors import Invalid, Missing, TooLarge, Unready
 from app.catalog.service import Catalog
-from app.jobs.schemas import Job, Status
+from app.jobs.schemas import Job
 from app.jobs.service import Jobs
 from app.library.service import Library
 from app.providers.contract import (
@@ -34,7 +34,7 @@ STARTING: Final = 16  # jobs being sent at one time
 POLLING: Final = 16  # jobs being asked after at one time
 UNREADY_PAUSE: Final = 5.0  # seconds
 
-T = TypeVar("T")
+P = ParamSpec("P")
 logger = log.get("worker")
 
 
@@ -66,12 +66,10 @@ class Worker:
         free = STARTING - len(self._starting)
         if free > 0 and self._jobs.waiting():
             for job in await self._jobs.claim(free):
-                self._spawn(self._starting, job, self._start(job))
-        for job in self._jobs.to_poll():
-            if len(self._polling) >= POLLING:
-                break
-            if job.id not in self._polling and job.id not in self._starting:
-                self._spawn(self._polling, job, self._poll(job))
+                if job.ticket is None:  # else it asks for a result which the provider may still have, and is polled
+                    self._spawn(self._starting, job, self._start(job))
+        for job in self._jobs.to_poll(POLLING - len(self._polling)):
+            self._spawn(self._polling, job, self._look_after(job))
 
     async def stop(self, grace: float) -> None:
         """Begin nothing new, and give what is under way `grace` seconds to come to rest; what is not done then goes on
@@ -101,12 +99,15 @@ class Worker:
 
         def done(_: asyncio.Task[None]) -> None:
             tasks.pop(job.id, None)
+            if self._jobs.current(job.id) is None:
+                self._told.discard(job.id)
             self._jobs.wake.set()
 
         task.add_done_callback(done)
 
     async def _guarded(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
         """A job that trips over a bug of ours is parked as failed; it must not take the loop with it."""
+        log.bind(job=job.id)
         try:
             await work
         except Full:
@@ -119,9 +120,6 @@ class Worker:
         provider = self._providers.get(job.provider)
         if provider is None:
             await self._jobs.fail(job, _NO_PROVIDER)
-            return
-        if job.ticket is not None:  # a retry that asks for a result which the provider may still have
-            await self._poll(job)
             return
         try:
             request = await self._request(job)
@@ -172,14 +170,18 @@ class Worker:
             generation_id=closing.generation_id,
         )
 
+    async def _look_after(self, job: Job) -> None:
+        try:
+            await self._poll(job)
+        finally:
+            self._jobs.polled(job)
+
     async def _poll(self, job: Job) -> None:
         provider = self._providers.get(job.provider)
         if provider is None or job.ticket is None:
             await self._jobs.fail(job, _NO_PROVIDER)
             return
-        if job.status is Status.PROCESSING and job.cancel_requested and job.id not in self._told:
-            self._told.add(job.id)
-            await provider.cancel(job.ticket)
+        await self._pass_on_wish(job)
         async with self._files.folder() as folder:
             try:
                 with writing():
@@ -216,6 +218,7 @@ class Worker:
                 await self._store(job, outcome)
             case Later():
                 await self._insist(job, self._jobs.go_on, outcome)
+                await self._pass_on_wish(job)
             case Again():
                 await self._insist(job, self._jobs.again, outcome)
             case Never(code=ErrorCode.STORAGE_FULL) if job.ticket is not None:
@@ -225,10 +228,18 @@ class Worker:
             case _:
                 assert_never(outcome)
 
+    async def _pass_on_wish(self, job: Job) -> None:
+        """Tell a provider that can be told, once, that the person wants the job stopped."""
+        live = self._jobs.current(job.id)
+        if live is None or live.ticket is None or not live.cancel_requested or job.id in self._told:
+            return
+        self._told.add(job.id)
+        await self._providers[job.provider].cancel(live.ticket)
+
     async def _store(self, job: Job, done: Done) -> None:
         """From the provider's files to the library; the files lie in our store before the row says completed."""
         if done.media:
-            await self._insist(job, lambda job, _: self._jobs.fetched(job), done)
+            await self._insist(job, self._jobs.fetched)
         try:
             async with self._library.keeping(job.owner_id, job.id, job.prompt, [m.path for m in done.media]) as shelf:
 
@@ -243,11 +254,13 @@ class Worker:
         except Full:
             await self._insist(job, self._jobs.fail, _full(job, done.cost_nano))
 
-    async def _insist(self, job: Job, verb: Callable[[Job, T], Awaitable[None]], answer: T) -> None:
+    async def _insist(
+        self, job: Job, verb: Callable[Concatenate[Job, P], Awaitable[None]], *answer: P.args, **more: P.kwargs
+    ) -> None:
         """Write down an answer. While the database cannot, wait: it may have been paid for."""
         while True:
             try:
-                await verb(job, answer)
+                await verb(job, *answer, **more)
                 return
             except Full:
                 raise

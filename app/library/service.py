@@ -51,6 +51,8 @@ class Library:
         self._caps = {AssetKind.IMAGE: max_image_bytes, AssetKind.VIDEO: max_video_bytes}
         self._shelf = asyncio.Lock()
         self._pinned: Counter[str] = Counter()
+        self._guests = 0  # who wants no stored file to be removed just now
+        self._put_off: set[str] = set()  # what is removed once they are gone
 
     @property
     def largest(self) -> int:
@@ -129,11 +131,11 @@ class Library:
                         msgspec.structs.replace(asset, job_id=job_id, position=position, prompt=prompt[:2000])
                     )
             yield shelf
+        except asyncio.CancelledError:
+            shelf.kept = True  # or nobody knows, as the program stops: the next start sweeps what has no row
+            raise
         finally:
-            self._unpin(keys)
-            if not shelf.kept:
-                for key in keys:
-                    await self._drop(key)
+            await self._release(keys, kept=shelf.kept)
 
     # Verbs that join the transaction of another
 
@@ -173,9 +175,28 @@ class Library:
             await self._drop(key)
         return len(orphans)
 
+    @asynccontextmanager
+    async def undisturbed(self) -> AsyncIterator[None]:
+        """No stored file is removed while the body runs (a backup); what was to be goes afterwards."""
+        self._guests += 1
+        try:
+            yield
+        finally:
+            self._guests -= 1
+            if not self._guests:
+                put_off, self._put_off = self._put_off, set()
+                for key in put_off:
+                    await self._drop(key)
+
+    def expects(self, key: str) -> bool:
+        """Whether a stored file without a row is about to get one, or to be removed."""
+        return self._pinned[key] > 0 or key in self._put_off
+
     async def _drop(self, key: str) -> None:
         async with self._shelf:
-            if not self._pinned[key] and not await self._database.read(repository.names_any, key):
+            if self._guests:
+                self._put_off.add(key)
+            elif not self._pinned[key] and not await self._database.read(repository.names_any, key):
                 await self._files.remove(key)
 
     async def _download(self, url: str, path: Path) -> None:
@@ -199,16 +220,21 @@ class Library:
         self._check_size(facts)
         clean, facts = await self._media.clean(path, folder)
         keys: list[str] = []
+        kept = False
         try:
             asset = msgspec.structs.replace(
                 await self._shelve(owner, clean, facts, folder, keys),
                 origin=Origin.UPLOADED,
                 name=_plain(name),
             )
+            kept = True  # or nobody knows, when the program stops now
             await self._database.write(repository.add, owner, [asset])
             return asset
+        except Exception:
+            kept = False
+            raise
         finally:
-            self._unpin(keys)
+            await self._release(keys, kept=kept)
 
     async def _shelve(self, owner: str, path: Path, facts: Facts, folder: Path, keys: list[str]) -> Asset:
         """Move a file and its thumbnail into the store; their keys are pinned and noted in `keys`."""
@@ -237,11 +263,14 @@ class Library:
             keys.append(stored.key)
             return stored.key
 
-    def _unpin(self, keys: list[str]) -> None:
+    async def _release(self, keys: list[str], *, kept: bool) -> None:
+        """Their rows are written, or will not be: then the files go."""
         for key in keys:
             self._pinned[key] -= 1
             if not self._pinned[key]:
                 del self._pinned[key]
+        for key in () if kept else keys:
+            await self._drop(key)
 
     def _check_size(self, facts: Facts) -> None:
         cap = self._caps[AssetKind(facts.kind)]

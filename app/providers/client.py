@@ -497,6 +497,7 @@ def _parsed(url: str) -> httpx.URL:
     """The URL, or Refused when it is not http or https, or names nobody, or names somebody in an odd spelling."""
     try:
         parsed = httpx.URL(url)
+        _ = parsed.host  # raises where a name in Punycode stands for nothing
     except (httpx.InvalidURL, ValueError, TypeError):
         raise Refused("this is not an address") from None
     if parsed.scheme not in ("http", "https") or parsed.userinfo or not _HOST.fullmatch(_host(parsed)):

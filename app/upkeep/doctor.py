@@ -4,7 +4,7 @@ nothing, may be asked while the studio serves, and looks at one file at a time."
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from app.base.database import Database, Row, Transaction
+from app.base.database import Database, Transaction
 from app.storage.files import Files
 from app.upkeep import repository
 from app.upkeep.schemas import Faults, Named
@@ -22,10 +22,6 @@ async def check(database: Database, files: Files, *, in_use: Callable[[str], boo
     `in_use` tells which stored files are about to be named by a row."""
     faults, named = await database.read(_rows)
     return [*_told(faults), *await _files(database, files, named, in_use)]
-
-
-async def counts(database: Database) -> Row:
-    return await database.read(repository.counts_any)
 
 
 def _rows(tx: Transaction) -> tuple[list[Faults], list[Named]]:

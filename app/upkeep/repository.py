@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
-from app.base.database import Row, Transaction
-from app.upkeep.schemas import Faults, Named, Question
+from app.base.database import Transaction
+from app.upkeep.schemas import Applied, Faults, Named, Question
 
 SHOWN: Final = 20  # ids of one fault that are told; the others are counted
 
@@ -165,16 +165,12 @@ def named_any(tx: Transaction) -> list[Named]:
     return [Named(row["key"], row["bytes"], row["asset"]) for row in rows]
 
 
-def counts_any(tx: Transaction) -> Row:
-    """How much there is, for people."""
-    row = tx.row(
-        "select (select count(*) from users) as people, (select count(*) from jobs) as jobs,"
-        " (select count(*) from messages) as messages, (select count(*) from assets) as assets,"
-        " (select count(*) from ledger) as ledger"
-    )
-    return row or {}
-
-
 def names_any(tx: Transaction, key: str) -> bool:
     """Whether some row names this file."""
     return tx.value("select 1 from assets where file_key = $1 or thumbnail_key = $1 limit 1", key) is not None
+
+
+def migrations_any(tx: Transaction) -> list[Applied]:
+    """In the order in which they were applied."""
+    rows = tx.rows("select name, checksum from migrations order by number")
+    return [Applied(row["name"], row["checksum"]) for row in rows]

@@ -91,9 +91,15 @@ class Walls(ASGIMiddleware):
         self._csrf = csrf
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        if scope["method"] not in SAFE and not for_programs(scope["path"]):  # type: ignore[typeddict-item]
-            await self._check(Request(scope, receive, send))
-        await next_app(scope, receive, send)
+        if scope["method"] in SAFE or for_programs(scope["path"]):  # type: ignore[typeddict-item]
+            await next_app(scope, receive, send)
+            return
+        request: AnyRequest = Request(scope, receive, send)
+        try:
+            await self._check(request)
+            await next_app(scope, receive, send)
+        finally:
+            await forms.close(request)
 
     async def _check(self, request: AnyRequest) -> None:
         if request.headers.get("Sec-Fetch-Site", "none") not in OWN:

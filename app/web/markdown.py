@@ -112,7 +112,7 @@ class Growing:
 
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
-        self._known: dict[str, Any] = {}  # what links refer to
+        self._known: dict[str, Any] = {}  # what links may refer to
         self._headings: list[int] = []
         self._done = Markup()
         self._read = 0  # characters of the text that stand in `_done`
@@ -125,15 +125,18 @@ class Growing:
         return await self._renderer.threaded(lambda: self._render(rest))
 
     def _render(self, rest: str) -> Markup:
+        known = {"references": dict(self._known)}
         try:
-            tokens = _read(rest, self._known, LIVE_BUDGET)
+            tokens = _read(rest, known, LIVE_BUDGET)
         except TooSlow:
             return self._done + _as_it_is(rest)
         last = max((place for place, token in enumerate(tokens) if _begins_block(token)), default=0)
         if last:
             _tame(tokens[:last], self._headings)
             self._done += _written(tokens[:last])
-            self._read += _offset(rest, (tokens[last].map or [0])[0])
+            line = (tokens[last].map or [0])[0]
+            self._known |= {name: it for name, it in known["references"].items() if it["map"][1] <= line}
+            self._read += _offset(rest, line)
         tokens = tokens[last:]
         _tame(tokens, list(self._headings))
         return self._done + _written(tokens)
@@ -149,7 +152,7 @@ class _Reader(MarkdownIt):
         self.block.ruler.before("table", "watch", _watch_blocks)
 
     def validateLink(self, url: str) -> bool:
-        return VALUES["href"].fullmatch(url) is not None
+        return True  # every link is read, and `_tamed` takes away what leads where it must not
 
 
 def _watch(state: StateInline, silent: bool) -> bool:
@@ -226,30 +229,36 @@ def _tamed(children: Sequence[Token]) -> list[Token]:
     found: list[Token] = []
     linked = False
     for token in children:
-        if token.type in ("link_open", "link_close"):
-            linked = token.type == "link_open"
+        if token.type == "link_open":
+            address = _address(token.attrs.get("href"))
+            linked = address is not None
+            if address is not None:
+                found.append(_link(address))
+        elif token.type == "link_close":
             if linked:
-                token.attrs = {"href": token.attrs["href"], "target": "_blank"}
+                found.append(token)
+            linked = False
         elif token.type == "image":
             found += _without_picture(token, linked=linked)
-            continue
-        elif token.nesting and token.level > DEEPEST_EMPHASIS:
-            continue
-        found.append(token)
+        elif not token.nesting or token.level <= DEEPEST_EMPHASIS:
+            found.append(token)
     return found
 
 
 def _without_picture(image: Token, *, linked: bool) -> list[Token]:
     """A link to the picture by its name; only the name where there is a link already, or nowhere to lead."""
-    address = str(image.attrs.get("src", ""))
+    address = _address(image.attrs.get("src"))
     name = Token("text", "", 0, content=image.content.strip() or "Picture")
-    if linked or not address:
-        return [name]
-    return [
-        Token("link_open", "a", 1, attrs={"href": address, "target": "_blank"}),
-        name,
-        Token("link_close", "a", -1),
-    ]
+    return [name] if linked or address is None else [_link(address), name, Token("link_close", "a", -1)]
+
+
+def _address(given: object) -> str | None:
+    """Where a link may lead: to a whole address on the web or of somebody's mail; None for anything else."""
+    return given if isinstance(given, str) and VALUES["href"].fullmatch(given) else None
+
+
+def _link(address: str) -> Token:
+    return Token("link_open", "a", 1, attrs={"href": address, "target": "_blank"})
 
 
 def _begins_block(token: Token) -> bool:

@@ -1,4 +1,4 @@
-// Chat: the page follows an answer while the reader is at its end, Enter sends, a draft survives, code can be copied.
+// Chat: the page follows an answer while the reader is at its end, Enter and examples send, a draft survives, code can be copied.
 const composer = () => document.getElementById("composer");
 const draft = `draft ${location.pathname}`;
 const streaming = () => document.querySelector('.turn[data-status="streaming"]');
@@ -47,6 +47,15 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || !matchMedia("(pointer: fine)").matches) return;
   event.preventDefault();
   if (!streaming()) composer().requestSubmit();
+});
+
+// An example is said at a click; without JavaScript its link puts it into the field.
+document.addEventListener("click", (event) => {
+  const example = event.target.closest("[data-say]");
+  if (!example || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  composer().elements.text.value = example.dataset.say;
+  composer().requestSubmit();
 });
 
 // While an answer is being written the next message waits in its field.

@@ -32,6 +32,12 @@ async def bob(atelier: Studio) -> httpx.AsyncClient:
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
+async def maker(atelier: Studio) -> httpx.AsyncClient:
+    """Somebody who makes things and is shared by all tests that do not look at lists."""
+    return await person(atelier, "maker")
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def reader(atelier: Studio) -> httpx.AsyncClient:
     """Somebody who only asks and is shared by all tests: for refusals that leave nothing behind."""
     return await person(atelier, "reader")

@@ -53,38 +53,38 @@ PATH = "/api/v1/assets"
     ],
 )
 async def test_a_picture_is_taken_for_what_it_is(
-    ann: httpx.AsyncClient, name: str, claimed: str, form: str, mime: str
+    maker: httpx.AsyncClient, name: str, claimed: str, form: str, mime: str
 ) -> None:
-    answer = await ann.post(PATH, files={"file": (name, picture(form), claimed)})
+    answer = await maker.post(PATH, files={"file": (name, picture(form), claimed)})
     assert answer.status_code == 201, answer.text
     asset = answer.json()
     check_asset(asset)
     assert (asset["kind"], asset["mime"], asset["width"], asset["height"]) == ("image", mime, 64, 48)
-    media = await ann.get(asset["url"])
+    media = await maker.get(asset["url"])
     assert media.headers["content-type"] == mime
     assert seen(media.content).size == (64, 48)
     assert len(media.content) == asset["bytes"]
-    assert (await ann.get(f"{PATH}/{asset['id']}")).json() == asset
+    assert (await maker.get(f"{PATH}/{asset['id']}")).json() == asset
 
 
-async def test_a_clip_is_taken_and_plays(ann: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_a_clip_is_taken_and_plays(maker: httpx.AsyncClient, tmp_path: Path) -> None:
     data = clip(tmp_path / "clip.mp4")
-    answer = await ann.post(PATH, files={"file": ("holiday.txt", data, "text/plain")})
+    answer = await maker.post(PATH, files={"file": ("holiday.txt", data, "text/plain")})
     assert answer.status_code == 201, answer.text
     asset = answer.json()
     check_asset(asset)
     assert (asset["kind"], asset["mime"], asset["width"], asset["height"]) == ("video", "video/mp4", 64, 48)
     assert asset["duration"] == pytest.approx(1, abs=0.11)
-    assert watched((await ann.get(asset["url"])).content)[1:3] == (64, 48)
+    assert watched((await maker.get(asset["url"])).content)[1:3] == (64, 48)
     assert asset["thumbnail_url"]
-    assert (await ann.get(asset["thumbnail_url"])).status_code == 200
+    assert (await maker.get(asset["thumbnail_url"])).status_code == 200
 
 
-async def test_a_photograph_stands_upright_and_no_longer_tells_where_it_was_taken(ann: httpx.AsyncClient) -> None:
-    asset = await uploaded(ann, photograph(), "photo.jpg")
+async def test_a_photograph_stands_upright_and_no_longer_tells_where_it_was_taken(maker: httpx.AsyncClient) -> None:
+    asset = await uploaded(maker, photograph(), "photo.jpg")
     assert (asset["width"], asset["height"]) == (40, 80)
     for url in (asset["url"], asset["thumbnail_url"]):
-        content = (await ann.get(url)).content
+        content = (await maker.get(url)).content
         image = seen(content)
         assert not dict(image.getexif())
         for secret in (b"SecretCamera", b"Exif", b"made at home"):
@@ -158,23 +158,23 @@ def icon() -> bytes:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 async def test_what_is_no_picture_and_no_clip_is_415_whatever_it_is_called(
-    ann: httpx.AsyncClient, name: str, data: bytes
+    reader: httpx.AsyncClient, name: str, data: bytes
 ) -> None:
     for filename, claimed in (("a.png", "image/png"), ("a.mp4", "video/mp4")):
-        answer = await ann.post(PATH, files={"file": (filename, data, claimed)})
+        answer = await reader.post(PATH, files={"file": (filename, data, claimed)})
         if name == "bomb":
             assert answer.status_code in (413, 415)
         else:
             problem(answer, 415, "INVALID_FILE_TYPE")
-    assert (await ann.get(PATH)).json()["total"] == 0
+    assert (await reader.get(PATH)).json()["total"] == 0
 
 
 async def test_a_picture_with_a_page_hidden_behind_it_is_served_as_a_picture_or_not_at_all(
-    ann: httpx.AsyncClient,
+    maker: httpx.AsyncClient,
 ) -> None:
-    answer = await ann.post(PATH, files={"file": ("a.html", png() + HTML, "text/html")})
+    answer = await maker.post(PATH, files={"file": ("a.html", png() + HTML, "text/html")})
     if answer.status_code == 201:
-        media = await ann.get(answer.json()["url"])
+        media = await maker.get(answer.json()["url"])
         assert media.headers["content-type"] == "image/png"
         assert media.headers["x-content-type-options"] == "nosniff"
     else:
@@ -205,20 +205,20 @@ async def test_a_clip_above_the_cap_and_a_body_above_every_cap_are_413(tmp_path:
 
 
 @pytest.mark.parametrize("case", ["no file", "a word instead", "another name", "json", "nothing", "broken"])
-async def test_an_upload_without_its_file_is_refused_in_the_envelope(ann: httpx.AsyncClient, case: str) -> None:
+async def test_an_upload_without_its_file_is_refused_in_the_envelope(maker: httpx.AsyncClient, case: str) -> None:
     if case == "no file":
-        answer = await ann.post(PATH, files={"other": ("a.txt", b"x")})
+        answer = await maker.post(PATH, files={"other": ("a.txt", b"x")})
     elif case == "a word instead":
-        answer = await ann.post(PATH, files={"file": (None, "word")})
+        answer = await maker.post(PATH, files={"file": (None, "word")})
     elif case == "another name":
-        answer = await ann.post(PATH, files={"picture": ("a.png", png())})
+        answer = await maker.post(PATH, files={"picture": ("a.png", png())})
     elif case == "json":
-        answer = await ann.post(PATH, json={"file": "x"})
+        answer = await maker.post(PATH, json={"file": "x"})
     elif case == "nothing":
-        answer = await ann.post(PATH)
+        answer = await maker.post(PATH)
     else:
         headers = {"content-type": "multipart/form-data; boundary=x"}
-        answer = await ann.post(PATH, content=b"--y\r\nrubbish", headers=headers)
+        answer = await maker.post(PATH, content=b"--y\r\nrubbish", headers=headers)
     assert answer.status_code in (400, 415), answer.text
     problem(answer, answer.status_code)
     if case in ("no file", "another name"):
@@ -252,10 +252,10 @@ async def test_a_deleted_file_is_gone_for_good_for_its_owner(ann: httpx.AsyncCli
     assert (await ann.get(PATH)).json()["items"] == [kept]
 
 
-async def test_the_job_outlives_its_deleted_picture(ann: httpx.AsyncClient) -> None:
-    job = await pictured(ann)
-    await ann.delete(f"{PATH}/{job['assets'][0]['id']}")
-    left = await read_job(ann, job["id"])
+async def test_the_job_outlives_its_deleted_picture(maker: httpx.AsyncClient) -> None:
+    job = await pictured(maker)
+    await maker.delete(f"{PATH}/{job['assets'][0]['id']}")
+    left = await read_job(maker, job["id"])
     assert left == {**job, "assets": []}
 
 
@@ -270,25 +270,25 @@ async def test_a_strangers_file_is_exactly_as_absent_as_an_invented_one(
     assert (await ann.get(asset["url"])).status_code == 200
 
 
-async def test_deleting_a_first_frame_under_way_loses_no_clip(ann: httpx.AsyncClient) -> None:
+async def test_deleting_a_first_frame_under_way_loses_no_clip(maker: httpx.AsyncClient) -> None:
     from tests.api.kit import FRAMED, SHORT_FRAMED
 
-    asset = await uploaded(ann)
+    asset = await uploaded(maker)
     body = {"model": FRAMED, "prompt": "it wakes", "image_asset_id": asset["id"], **SHORT_FRAMED}
-    job = (await ann.post("/api/v1/generate/video/from-image", json=body)).json()
-    assert (await ann.delete(f"{PATH}/{asset['id']}")).status_code in (204, 409)
+    job = (await maker.post("/api/v1/generate/video/from-image", json=body)).json()
+    assert (await maker.delete(f"{PATH}/{asset['id']}")).status_code in (204, 409)
     done = await eventually(
-        lambda: read_job(ann, job["id"]), lambda now: now["status"] in ("completed", "failed", "cancelled")
+        lambda: read_job(maker, job["id"]), lambda now: now["status"] in ("completed", "failed", "cancelled")
     )
     assert done["status"] == "completed" or done["error"]["message"].strip()
 
 
-async def test_a_clips_poster_is_deleted_with_it(ann: httpx.AsyncClient) -> None:
-    job = await asked_clip(ann)
-    done = await eventually(lambda: read_job(ann, job["id"]), lambda now: now["status"] == "completed")
+async def test_a_clips_poster_is_deleted_with_it(maker: httpx.AsyncClient) -> None:
+    job = await asked_clip(maker)
+    done = await eventually(lambda: read_job(maker, job["id"]), lambda now: now["status"] == "completed")
     [asset] = done["assets"]
-    assert (await ann.delete(f"{PATH}/{asset['id']}")).status_code == 204
-    assert (await ann.get(asset["thumbnail_url"])).status_code == 404
-    status = (await ann.get(job["polling_url"])).json()
+    assert (await maker.delete(f"{PATH}/{asset['id']}")).status_code == 204
+    assert (await maker.get(asset["thumbnail_url"])).status_code == 404
+    status = (await maker.get(job["polling_url"])).json()
     assert status["status"] == "completed"
     assert status.get("video_url") is None

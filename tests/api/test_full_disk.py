@@ -20,7 +20,7 @@ from tests.api.processes import Running, provider
 from tests.journeys.test_restart import beside, submits
 from tests.studio import Studio, running
 
-ROOM = 700_000  # bytes: enough for the database to write down what happened, not enough for a result
+ROOM = 300_000  # bytes: enough for the database to write down what happened, not enough for a result
 PICTURES = {"model": COUNTED, "prompt": "a lighthouse", "n": 4, "image_size": "2K"}
 LARGE = {"model": CLIP, "prompt": "a large clip", "resolution": "1080p", "aspect_ratio": "16:9", "duration": 6}
 
@@ -46,6 +46,10 @@ def fill(folder: Path, left: int) -> None:
             size = min(1_000_000, room.f_bavail * room.f_frsize - left)
             with contextlib.suppress(OSError):
                 file.write(bytes(max(size, 1)))
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return [file for file in (folder / "data" / "tmp").rglob("*") if file.is_file()]
 
 
 def empty(folder: Path) -> None:
@@ -98,31 +102,41 @@ async def test_a_clip_that_finds_no_room_fails_clearly_and_comes_by_retry_withou
         assert len([one for one in await submits(upstream) if one["prompt"] == LARGE["prompt"]]) == 1
 
 
-async def test_a_picture_and_an_upload_that_find_no_room_are_refused_and_the_server_stays_up(
+async def test_pictures_that_find_no_room_fail_clearly_and_leave_none_of_it_occupied(
     small: Path, tmp_path: Path
 ) -> None:
     async with provider(tmp_path) as upstream, studio_on(small, upstream) as (_, client):
         earlier = await uploaded(client)
         fill(small, ROOM)
-        answer = await client.post("/api/v1/generate/image", json=PICTURES)
+        answer = await client.post("/api/v1/generate/image", json=PICTURES, timeout=12)
         error = problem(answer, 502, "UPSTREAM_ERROR")
         assert error["details"]["code"] == "STORAGE_FULL"
         job = await read_job(client, error["details"]["job_id"])
         assert (job["status"], job["error"]["code"]) == ("failed", "STORAGE_FULL")
+        assert (await client.get(earlier["url"])).status_code == 200
+        assert leftovers(small) == []
+        empty(small)
+        assert (await pictured(client))["status"] == "completed"
 
+
+async def test_an_upload_that_finds_no_room_is_refused_and_leaves_none_of_it_occupied(
+    small: Path, tmp_path: Path
+) -> None:
+    async with provider(tmp_path) as upstream, studio_on(small, upstream) as (_, client):
+        earlier = await uploaded(client)
         noise = Image.frombytes("RGB", (1200, 1000), os.urandom(3_600_000))
         big = io.BytesIO()
         noise.save(big, "PNG", compress_level=0)
+        fill(small, ROOM)
         upload = await client.post("/api/v1/assets", files={"file": ("a.png", big.getvalue())})
         assert upload.status_code in (503, 507)
         problem(upload, upload.status_code)
         assert "Errno" not in upload.text
-
         assert (await client.get(earlier["url"])).status_code == 200
+        assert (await client.get("/health")).status_code == 200
+        assert leftovers(small) == []
         empty(small)
-        assert (await pictured(client))["status"] == "completed"
-        leftovers = [file for file in (small / "data" / "tmp").rglob("*") if file.is_file()]
-        assert leftovers == []
+        assert (await uploaded(client, big.getvalue()))["width"] == 1200
 
 
 async def test_with_not_one_byte_left_nothing_breaks_for_good(small: Path, tmp_path: Path) -> None:

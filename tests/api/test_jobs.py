@@ -101,64 +101,64 @@ async def test_a_strangers_cursor_opens_nothing(ann: httpx.AsyncClient, bob: htt
 
 @pytest.mark.parametrize("cancel", CANCELS)
 async def test_a_job_under_way_is_cancelled_at_once_because_openrouter_has_no_cancel(
-    ann: httpx.AsyncClient, cancel: str
+    maker: httpx.AsyncClient, cancel: str
 ) -> None:
-    job = await asked_clip(ann, "[stuck] a lighthouse")
-    await reached(ann, job, "processing")
-    answer = await ann.post(cancel.format(job["id"]))
+    job = await asked_clip(maker, "[stuck] a lighthouse")
+    await reached(maker, job, "processing")
+    answer = await maker.post(cancel.format(job["id"]))
     assert answer.status_code == 200
-    cancelled = await read_job(ann, job["id"])
+    cancelled = await read_job(maker, job["id"])
     check_job(cancelled)
     assert (cancelled["status"], cancelled["error"]) == ("cancelled", None)
     assert answer.json() == cancelled
-    again = await ann.post(cancel.format(job["id"]))
+    again = await maker.post(cancel.format(job["id"]))
     problem(again, 409, "CONFLICT")
-    assert (await ann.get(job["polling_url"])).json()["status"] == "cancelled"
+    assert (await maker.get(job["polling_url"])).json()["status"] == "cancelled"
 
 
-async def test_a_queued_job_is_cancelled_at_once_and_is_never_sent(ann: httpx.AsyncClient, atelier: Studio) -> None:
+async def test_a_queued_job_is_cancelled_at_once_and_is_never_sent(maker: httpx.AsyncClient, atelier: Studio) -> None:
     """`overloaded` turns the first try away, so the job waits in the queue for its second."""
-    job = await asked_clip(ann, "[overloaded] a job that waits in the queue")
+    job = await asked_clip(maker, "[overloaded] a job that waits in the queue")
     waiting = await eventually(
-        lambda: read_job(ann, job["id"]), lambda now: now["status"] == "queued" and now["attempts"] > 0
+        lambda: read_job(maker, job["id"]), lambda now: now["status"] == "queued" and now["attempts"] > 0
     )
     assert waiting["completed_at"] is None
-    answer = await ann.post(f"/api/v1/jobs/{job['id']}/cancel")
+    answer = await maker.post(f"/api/v1/jobs/{job['id']}/cancel")
     assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
 
     # Another job that is turned away at first completes in the meantime; the cancelled one was due before it.
-    other = await asked_clip(ann, "[overloaded] a job that is not cancelled")
-    assert (await reached(ann, other, *FINAL))["status"] == "completed"
-    assert (await read_job(ann, job["id"]))["status"] == "cancelled"
+    other = await asked_clip(maker, "[overloaded] a job that is not cancelled")
+    assert (await reached(maker, other, *FINAL))["status"] == "completed"
+    assert (await read_job(maker, job["id"]))["status"] == "cancelled"
     assert [one for one in submits(atelier) if "a job that waits in the queue" in str(one["request"])] == []
 
 
 @pytest.mark.parametrize("kind", ["text", "image", "video"])
-async def test_a_final_job_cannot_be_cancelled(ann: httpx.AsyncClient, kind: str) -> None:
+async def test_a_final_job_cannot_be_cancelled(maker: httpx.AsyncClient, kind: str) -> None:
     if kind == "text":
-        made = (await ann.post("/api/v1/generate/text", json={"model": TEXT, "prompt": "hello"})).json()
+        made = (await maker.post("/api/v1/generate/text", json={"model": TEXT, "prompt": "hello"})).json()
     elif kind == "image":
-        made = await pictured(ann)
+        made = await pictured(maker)
     else:
-        made = await reached(ann, await asked_clip(ann), *FINAL)
-    before = await read_job(ann, made["id"])
-    problem(await ann.post(f"/api/v1/jobs/{made['id']}/cancel"), 409, "CONFLICT")
-    assert await read_job(ann, made["id"]) == before
+        made = await reached(maker, await asked_clip(maker), *FINAL)
+    before = await read_job(maker, made["id"])
+    problem(await maker.post(f"/api/v1/jobs/{made['id']}/cancel"), 409, "CONFLICT")
+    assert await read_job(maker, made["id"]) == before
 
 
-async def test_a_failed_job_cannot_be_cancelled(ann: httpx.AsyncClient) -> None:
-    job = await reached(ann, await asked_clip(ann, "[refuse] a lighthouse"), *FINAL)
-    problem(await ann.post(f"/api/v1/jobs/{job['id']}/cancel"), 409, "CONFLICT")
-    assert (await read_job(ann, job["id"]))["status"] == "failed"
+async def test_a_failed_job_cannot_be_cancelled(maker: httpx.AsyncClient) -> None:
+    job = await reached(maker, await asked_clip(maker, "[refuse] a lighthouse"), *FINAL)
+    problem(await maker.post(f"/api/v1/jobs/{job['id']}/cancel"), 409, "CONFLICT")
+    assert (await read_job(maker, job["id"]))["status"] == "failed"
 
 
-async def test_a_picture_under_way_can_be_cancelled(ann: httpx.AsyncClient) -> None:
+async def test_a_picture_under_way_can_be_cancelled(maker: httpx.AsyncClient) -> None:
     body = {"model": "recraft/recraft-v4", "prompt": "[stuck] a lighthouse"}
-    job = (await ann.post("/api/v1/generate/image", json=body, headers={"Prefer": "respond-async"})).json()
-    await reached(ann, job, "processing")
-    answer = await ann.post(f"/api/v1/jobs/{job['id']}/cancel")
+    job = (await maker.post("/api/v1/generate/image", json=body, headers={"Prefer": "respond-async"})).json()
+    await reached(maker, job, "processing")
+    answer = await maker.post(f"/api/v1/jobs/{job['id']}/cancel")
     assert answer.status_code == 200
-    assert (await reached(ann, job, *FINAL))["status"] == "cancelled"
+    assert (await reached(maker, job, *FINAL))["status"] == "cancelled"
 
 
 async def test_a_failed_job_is_asked_for_again_as_a_new_one(ann: httpx.AsyncClient) -> None:
@@ -176,12 +176,12 @@ async def test_a_failed_job_is_asked_for_again_as_a_new_one(ann: httpx.AsyncClie
     assert [job["id"] for job in (await ann.get("/api/v1/jobs")).json()["items"]] == [second["id"], first["id"]]
 
 
-async def test_a_cancelled_job_is_asked_for_again(ann: httpx.AsyncClient) -> None:
-    job = await asked_clip(ann, "[stuck] a lighthouse")
-    await ann.post(f"/api/v1/jobs/{job['id']}/cancel")
-    answer = await ann.post(f"/api/v1/jobs/{job['id']}/retry")
+async def test_a_cancelled_job_is_asked_for_again(maker: httpx.AsyncClient) -> None:
+    job = await asked_clip(maker, "[stuck] a lighthouse")
+    await maker.post(f"/api/v1/jobs/{job['id']}/cancel")
+    answer = await maker.post(f"/api/v1/jobs/{job['id']}/retry")
     assert answer.status_code == 201
-    await ann.post(f"/api/v1/jobs/{answer.json()['id']}/cancel")
+    await maker.post(f"/api/v1/jobs/{answer.json()['id']}/cancel")
 
 
 async def test_a_job_that_goes_on_or_went_well_is_not_asked_for_again(ann: httpx.AsyncClient) -> None:
@@ -193,16 +193,16 @@ async def test_a_job_that_goes_on_or_went_well_is_not_asked_for_again(ann: httpx
     assert (await ann.get("/api/v1/jobs")).json()["total"] == 2
 
 
-async def test_a_retry_works_with_the_picture_of_the_first_job(ann: httpx.AsyncClient, atelier: Studio) -> None:
+async def test_a_retry_works_with_the_picture_of_the_first_job(maker: httpx.AsyncClient, atelier: Studio) -> None:
     from tests.api.kit import FRAMED, SHORT_FRAMED, uploaded
 
-    asset = await uploaded(ann)
+    asset = await uploaded(maker)
     body = {"model": FRAMED, "prompt": "[ambiguous] frame again", "image_asset_id": asset["id"], **SHORT_FRAMED}
-    first = await reached(ann, (await ann.post("/api/v1/generate/video/from-image", json=body)).json(), *FINAL)
+    first = await reached(maker, (await maker.post("/api/v1/generate/video/from-image", json=body)).json(), *FINAL)
     assert first["error"]["code"] == "OUTCOME_UNKNOWN"
-    second = (await ann.post(f"/api/v1/jobs/{first['id']}/retry")).json()
+    second = (await maker.post(f"/api/v1/jobs/{first['id']}/retry")).json()
     assert second["generation_type"] == "image_to_video"
-    await reached(ann, second, *FINAL)
+    await reached(maker, second, *FINAL)
     sent = [one["request"] for one in submits(atelier) if "frame again" in str(one["request"])]
     assert len(sent) == 2
     assert "first_frame" in str(sent[1])

@@ -40,8 +40,8 @@ async def ended(client: httpx.AsyncClient, job: Json, seconds: float = 20) -> Js
     return await eventually(lambda: read_job(client, job["id"]), lambda now: now["status"] in FINAL, seconds)
 
 
-async def test_a_clip_is_asked_for_with_202_and_followed_until_it_is_there(ann: httpx.AsyncClient) -> None:
-    job = await asked_clip(ann, "Waves 波 🌊")
+async def test_a_clip_is_asked_for_with_202_and_followed_until_it_is_there(maker: httpx.AsyncClient) -> None:
+    job = await asked_clip(maker, "Waves 波 🌊")
     check_job(job)
     assert (job["kind"], job["generation_type"], job["status"]) == ("video", "text_to_video", "queued")
     assert job["assets"] == []
@@ -50,7 +50,7 @@ async def test_a_clip_is_asked_for_with_202_and_followed_until_it_is_there(ann: 
     seen: list[Json] = []
 
     async def status() -> Json:
-        answer = await ann.get(job["polling_url"])
+        answer = await maker.get(job["polling_url"])
         assert answer.status_code == 200
         body: Json = answer.json()
         assert {"id", "status", "progress"} <= set(body) <= {"id", "status", "progress", "video_url", "error"}
@@ -67,11 +67,11 @@ async def test_a_clip_is_asked_for_with_202_and_followed_until_it_is_there(ann: 
     order = ["queued", "processing", "completed"]
     assert [order.index(body["status"]) for body in seen] == sorted(order.index(body["status"]) for body in seen)
 
-    done = await read_job(ann, job["id"])
+    done = await read_job(maker, job["id"])
     check_job(done)
     [asset] = done["assets"]
     assert last["video_url"] == asset["url"]
-    media = await ann.get(last["video_url"])
+    media = await maker.get(last["video_url"])
     assert media.status_code == 200
     assert media.headers["content-type"] == "video/mp4"
     codec, width, height, seconds, frames = watched(media.content)
@@ -80,7 +80,7 @@ async def test_a_clip_is_asked_for_with_202_and_followed_until_it_is_there(ann: 
     assert seconds == pytest.approx(1, abs=0.2)
     assert asset["duration"] == pytest.approx(seconds, abs=0.1)
     assert frames
-    assert (await ann.get(asset["thumbnail_url"])).status_code == 200
+    assert (await maker.get(asset["thumbnail_url"])).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -92,22 +92,22 @@ async def test_a_clip_is_asked_for_with_202_and_followed_until_it_is_there(ann: 
     ],
 )
 async def test_a_clip_is_as_large_and_as_long_as_asked(
-    ann: httpx.AsyncClient, params: Json, height: int | None, ratio: float, seconds: int
+    maker: httpx.AsyncClient, params: Json, height: int | None, ratio: float, seconds: int
 ) -> None:
-    job = await ended(ann, (await ann.post(ASK, json={"model": FRAMED, "prompt": "waves", **params})).json())
+    job = await ended(maker, (await maker.post(ASK, json={"model": FRAMED, "prompt": "waves", **params})).json())
     assert job["status"] == "completed"
     assert job["params"] == params
-    _, wide, high, length, _ = watched((await ann.get(job["assets"][0]["url"])).content)
+    _, wide, high, length, _ = watched((await maker.get(job["assets"][0]["url"])).content)
     assert wide / high == pytest.approx(ratio, rel=0.03)
     assert height is None or high == height
     assert min(wide, high) == int(params["resolution"][:-1])
     assert length == pytest.approx(seconds, abs=0.2)
 
 
-async def test_every_fact_of_the_request_reaches_the_provider(ann: httpx.AsyncClient, atelier: Studio) -> None:
+async def test_every_fact_of_the_request_reaches_the_provider(maker: httpx.AsyncClient, atelier: Studio) -> None:
     body = {"model": FRAMED, "prompt": "exactly these facts", "seed": 7, **SHORT_FRAMED}
-    job = (await ann.post(ASK, json=body)).json()
-    await ended(ann, job)
+    job = (await maker.post(ASK, json=body)).json()
+    await ended(maker, job)
     [sent] = [one["request"] for one in submits(atelier) if one["request"].get("prompt") == "exactly these facts"]
     assert {key: sent[key] for key in body} == body
 
@@ -124,11 +124,11 @@ async def test_every_fact_of_the_request_reaches_the_provider(ann: httpx.AsyncCl
     ids=["own path", "slash", "query", "whole address", "id alone"],
 )
 async def test_polling_by_polling_url_takes_what_this_api_gave_and_nothing_else(
-    ann: httpx.AsyncClient, build: object
+    maker: httpx.AsyncClient, build: object
 ) -> None:
-    job = await asked_clip(ann)
+    job = await asked_clip(maker)
     asked = build(job)  # type: ignore[operator]
-    answer = await ann.get(STATUS, params={"polling_url": asked})
+    answer = await maker.get(STATUS, params={"polling_url": asked})
     if asked == job["polling_url"]:
         assert answer.status_code == 200
         assert answer.json()["id"] == job["id"]
@@ -161,11 +161,11 @@ async def test_polling_without_a_polling_url_is_400(reader: httpx.AsyncClient) -
     invalid(await reader.get(STATUS), "polling_url")
 
 
-async def test_a_polling_url_fetches_nothing(ann: httpx.AsyncClient, own_listener: tuple[str, list[bytes]]) -> None:
+async def test_a_polling_url_fetches_nothing(maker: httpx.AsyncClient, own_listener: tuple[str, list[bytes]]) -> None:
     address, heard = own_listener
-    job = await asked_clip(ann)
+    job = await asked_clip(maker)
     for url in (address, f"{address}{job['polling_url']}", f"{address}/api/v1/videos/x"):
-        problem(await ann.get(STATUS, params={"polling_url": url}), 404, "RESOURCE_NOT_FOUND")
+        problem(await maker.get(STATUS, params={"polling_url": url}), 404, "RESOURCE_NOT_FOUND")
     assert heard == []
 
 
@@ -211,16 +211,16 @@ async def test_only_a_model_that_makes_clips_is_asked(reader: httpx.AsyncClient)
 
 
 @pytest.mark.parametrize("door", ["from-image", "plain"])
-async def test_a_clip_starts_from_the_given_picture(ann: httpx.AsyncClient, atelier: Studio, door: str) -> None:
-    asset = await uploaded(ann, png(480, 480, "#b02020"))
+async def test_a_clip_starts_from_the_given_picture(maker: httpx.AsyncClient, atelier: Studio, door: str) -> None:
+    asset = await uploaded(maker, png(480, 480, "#b02020"))
     path = f"{ASK}/from-image" if door == "from-image" else ASK
     body = {"model": FRAMED, "prompt": f"it wakes by {door}", "image_asset_id": asset["id"], **SHORT_FRAMED}
-    answer = await ann.post(path, json=body)
+    answer = await maker.post(path, json=body)
     assert answer.status_code == 202, answer.text
     assert answer.json()["generation_type"] == "image_to_video"
-    job = await ended(ann, answer.json())
+    job = await ended(maker, answer.json())
     assert job["status"] == "completed"
-    frames = watched((await ann.get(job["assets"][0]["url"])).content)[4]
+    frames = watched((await maker.get(job["assets"][0]["url"])).content)[4]
     red, green, blue = frames[0].resize((1, 1)).getpixel((0, 0))  # type: ignore[misc]
     assert red > 100
     assert red > 2 * green
@@ -229,26 +229,26 @@ async def test_a_clip_starts_from_the_given_picture(ann: httpx.AsyncClient, atel
     assert "first_frame" in str(sent["request"])
 
 
-async def test_a_clip_starts_from_a_picture_that_was_made_here(ann: httpx.AsyncClient) -> None:
-    picture = (await pictured(ann))["assets"][0]
+async def test_a_clip_starts_from_a_picture_that_was_made_here(maker: httpx.AsyncClient) -> None:
+    picture = (await pictured(maker))["assets"][0]
     body = {"model": FRAMED, "prompt": "it wakes", "image_asset_id": picture["id"], **SHORT_FRAMED}
-    job = await ended(ann, (await ann.post(f"{ASK}/from-image", json=body)).json())
+    job = await ended(maker, (await maker.post(f"{ASK}/from-image", json=body)).json())
     assert (job["status"], job["generation_type"]) == ("completed", "image_to_video")
 
 
-async def test_from_image_needs_one_picture(ann: httpx.AsyncClient) -> None:
+async def test_from_image_needs_one_picture(maker: httpx.AsyncClient) -> None:
     body = {"model": FRAMED, "prompt": "x", **SHORT_FRAMED}
-    error = invalid(await ann.post(f"{ASK}/from-image", json=body))
+    error = invalid(await maker.post(f"{ASK}/from-image", json=body))
     assert set(error["details"]["fields"]) <= {"image_asset_id", "image_url"}  # fields that this API has
-    asset = await uploaded(ann)
+    asset = await uploaded(maker)
     both = {**body, "image_asset_id": asset["id"], "image_url": "https://example.org/x.png"}
-    problem(await ann.post(f"{ASK}/from-image", json=both), 400, "VALIDATION_ERROR")
+    problem(await maker.post(f"{ASK}/from-image", json=both), 400, "VALIDATION_ERROR")
 
 
-async def test_a_model_that_takes_no_picture_says_so(ann: httpx.AsyncClient) -> None:
-    asset = await uploaded(ann)
+async def test_a_model_that_takes_no_picture_says_so(maker: httpx.AsyncClient) -> None:
+    asset = await uploaded(maker)
     body = {"model": CLIP, "prompt": "x", "image_asset_id": asset["id"]}
-    problem(await ann.post(f"{ASK}/from-image", json=body), 400, "VALIDATION_ERROR")
+    problem(await maker.post(f"{ASK}/from-image", json=body), 400, "VALIDATION_ERROR")
 
 
 async def test_a_strangers_picture_does_not_become_a_clip(ann: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
@@ -262,7 +262,7 @@ async def test_a_strangers_picture_does_not_become_a_clip(ann: httpx.AsyncClient
     assert (await bob.get("/api/v1/jobs")).json()["total"] == 0
 
 
-async def test_a_clip_cannot_be_the_first_frame(ann: httpx.AsyncClient) -> None:
-    clip = await ended(ann, await asked_clip(ann))
+async def test_a_clip_cannot_be_the_first_frame(maker: httpx.AsyncClient) -> None:
+    clip = await ended(maker, await asked_clip(maker))
     body = {"model": FRAMED, "prompt": "x", "image_asset_id": clip["assets"][0]["id"], **SHORT_FRAMED}
-    problem(await ann.post(f"{ASK}/from-image", json=body), 400, "VALIDATION_ERROR")
+    problem(await maker.post(f"{ASK}/from-image", json=body), 400, "VALIDATION_ERROR")

@@ -61,7 +61,7 @@ async def test_a_ticket_is_on_disk_before_anything_else_is_done_with_it(jobs: Jo
     await jobs.go_on(job, _later())
     again = reopen()
     await again.rescue()
-    assert [polled.ticket for polled in again.to_poll()] == []  # not due yet
+    assert [polled.ticket for polled in again.to_poll(9)] == []  # not due yet
     restarted = again.current(job.id)
     assert restarted is not None
     assert restarted.ticket == TICKET

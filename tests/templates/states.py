@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 import msgspec
+from markupsafe import Markup
 
 from app.accounts.schemas import ApiKey, NewApiKey, Role, Session, SessionKind, User
 from app.admin.schemas import DatabaseHealth, Disk, Leaving, OwnedJob, Stats
@@ -20,6 +21,9 @@ from app.base.clock import now
 from app.catalog.pages import Offered
 from app.catalog.prices import Price
 from app.catalog.schemas import Changes, Field, Model
+from app.chat.schemas import Conversation, Message, Shown, Thread, Trouble
+from app.chat.schemas import Role as Speaker
+from app.chat.schemas import Status as AnswerStatus
 from app.jobs.schemas import GenerationType, Job, JobError, Status
 from app.library.schemas import Asset, AssetKind, Origin
 from app.providers.contract import ErrorCode, Kind, Usage
@@ -785,7 +789,177 @@ PROFILE_STATES = {
     "new key": profile(part="api-keys", made=NewApiKey(KEYS[0], "atl_" + "8f3kQ2xZ" * 5 + "abc")),
 }
 
+
+def said(name: str, text: str, **values: Any) -> Shown:
+    """What the person says."""
+    siblings = {key: values.pop(key) for key in ("number", "count", "before", "after") if key in values}
+    message = {"conversation_id": "talk-1", "owner_id": "u-1", "role": Speaker.USER, "created_at": NOW, "ended_at": NOW}
+    return Shown(message=Message(**{**message, "id": name, "text": text, **values}), **siblings)
+
+
+def answer(name: str, text: str, **values: Any) -> Shown:
+    """What the model answers."""
+    return said(
+        name,
+        text,
+        **{
+            "role": Speaker.ASSISTANT,
+            "model": "anthropic/claude-sonnet-4.5",
+            "model_name": "Claude Sonnet 4.5",
+            "provider": "openrouter",
+            "usage": Usage(prompt_tokens=61, completion_tokens=351, total_tokens=412),
+            "cost_nano": 6_100_000,
+            **values,
+        },
+    )
+
+
+def thread(*shown: Shown, **values: Any) -> Thread:
+    return Thread(conversation=TALKS[0], shown=list(shown), **values)
+
+
+def talk(name: str, title: str) -> Conversation:
+    return Conversation(
+        id=name,
+        owner_id="u-1",
+        title=title,
+        model="anthropic/claude-sonnet-4.5",
+        system_prompt="Be brief.",
+        leaf_id="answer",
+        created_at=NOW,
+        changed_at=NOW,
+    )
+
+
+TALKS = [
+    talk("talk-1", "Shot list for the harbour film"),
+    talk("talk-2", "Names for a paper boat"),
+    talk("talk-3", HOSTILE),
+    talk("talk-4", UNBROKEN[:80]),
+]
+UNTOLD: dict[str, Any] = {"usage": None, "cost_nano": None}
+WRITTEN = Markup(
+    "<p>Five shots, from far to near:</p><ol><li>Wide: fog lifts.</li></ol><h3>Lenses</h3>"
+    '<pre><code tabindex="0" data-language="json">{"seconds": [6, 4]}</code></pre>'
+    '<table tabindex="0"><tbody><tr><td>a</td></tr></tbody></table>'
+)
+TURNS = {
+    "question": said("question", "Give me five shots for the harbour scene."),
+    "question, edited": said("edited", "Another\n\n  one", number=2, count=3, before="question", after="third"),
+    "hostile question": said("sly", HOSTILE),
+    "answer": answer("answer", TEXT),
+    "answer, second": answer("second", TEXT, number=2, count=2, before="answer"),
+    "of unknown price": answer("unpriced", TEXT, **UNTOLD),
+    "waiting": answer("waiting", "", status=AnswerStatus.STREAMING, ended_at=None, **UNTOLD),
+    "streaming": answer("streaming", "Five shots,", status=AnswerStatus.STREAMING, ended_at=None, **UNTOLD),
+    "stopped": answer("stopped", "Five shots,", status=AnswerStatus.STOPPED, **UNTOLD),
+    "stopped before a word": answer("silent", "", status=AnswerStatus.STOPPED, **UNTOLD),
+    "failed": answer(
+        "failed",
+        HOSTILE,
+        status=AnswerStatus.FAILED,
+        error=Trouble(ErrorCode.OUTCOME_UNKNOWN, "Atelier was stopped while this was being written."),
+        **UNTOLD,
+    ),
+}
+WRITTEN_BY_ID = {it.message.id: WRITTEN if it.message.text else Markup() for it in TURNS.values()}
+THREADS = {
+    "finished": thread(TURNS["question"], TURNS["answer"], TURNS["question, edited"], TURNS["answer, second"]),
+    "streaming": thread(TURNS["question"], TURNS["answer"], TURNS["hostile question"], TURNS["streaming"]),
+    "failed": thread(TURNS["question"], TURNS["failed"], earlier="edited"),
+    "stopped": thread(TURNS["hostile question"], TURNS["stopped before a word"]),
+}
+COMPOSED: dict[str, Any] = {
+    "conversation_id": "talk-1",
+    "models": MODELS["text"],
+    "values": {"text": "", "model": "openai/gpt-5", "system_prompt": ""},
+    "errors": {},
+    "message": None,
+    "csrf_token": "token'\"<&",
+}
+COMPOSERS: dict[str, dict[str, Any]] = {
+    "new": {**COMPOSED, "conversation_id": None},
+    "open": COMPOSED,
+    "typed": {**COMPOSED, "values": {"text": HOSTILE, "model": "openai/gpt-5", "system_prompt": HOSTILE}},
+    "wrong": {
+        **COMPOSED,
+        "errors": {"text": "Write something first.", "model": "Choose a model.", "system_prompt": "Too long."},
+    },
+    "refused": {**COMPOSED, "message": "An answer is still being written here.", "values": {**COMPOSED["values"]}},
+    "model gone": {**COMPOSED, "values": {**COMPOSED["values"], "model": "gone/model"}},
+}
+
+
+def talking(**values: Any) -> dict[str, Any]:
+    return page(
+        **{
+            **COMPOSED,
+            "path": "/chat/talk-1",
+            "thread": THREADS["finished"],
+            "written": WRITTEN_BY_ID,
+            "talks": TALKS,
+            "next": None,
+            "q": "",
+            "current": "talk-1",
+            "until": None,
+            "examples": (),
+            "deleted": "",
+            **values,
+        }
+    )
+
+
+BEGINNING: dict[str, Any] = {
+    **COMPOSERS["new"],
+    "thread": None,
+    "current": "",
+    "examples": EXAMPLES["text"],
+    "path": "/chat/new",
+}
+CHAT_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
+    "chat/_message.html": {
+        name: {"it": it, "html": WRITTEN_BY_ID[it.message.id], "csrf_token": "token"} for name, it in TURNS.items()
+    },
+    "chat/_thread.html": {
+        **{
+            name: {"thread": it, "written": WRITTEN_BY_ID, "until": None, "csrf_token": "token"}
+            for name, it in THREADS.items()
+        },
+        "earlier": {"thread": THREADS["finished"], "written": WRITTEN_BY_ID, "until": "x", "csrf_token": "token"},
+    },
+    "chat/_composer.html": COMPOSERS,
+    "chat/_talk.html": {
+        "current": {"talk": TALKS[0], "current": "talk-1", "csrf_token": "token"},
+        "other": {"talk": TALKS[2], "current": "talk-1", "csrf_token": "token"},
+    },
+    "chat/_deleted.html": {"deleted": {"talk": TALKS[0], "csrf_token": "token"}},
+    "chat/_talks.html": {
+        "first": {
+            "talks": TALKS,
+            "next": "2026-11-20T09:30:00 x&",
+            "q": HOSTILE,
+            "current": "talk-2",
+            "csrf_token": "t",
+        },
+        "last": {"talks": TALKS[:1], "next": None, "q": "", "current": "", "csrf_token": "t"},
+        "none": {"talks": [], "next": None, "q": "", "current": "", "csrf_token": "t"},
+        "none found": {"talks": [], "next": None, "q": HOSTILE, "current": "", "csrf_token": "t"},
+    },
+    "chat/chat.html": {
+        **{name: talking(thread=it) for name, it in THREADS.items()},
+        "earlier": talking(until="x"),
+        "wrong": talking(**COMPOSERS["wrong"]),
+        "many": talking(next="c=&", q=HOSTILE),
+        "new": talking(**BEGINNING),
+        "first": talking(**{**BEGINNING, "talks": []}),
+        "deleted": talking(**{**BEGINNING, "deleted": "talk-1"}),
+        "no model": talking(**{**BEGINNING, "models": [], "talks": []}),
+        "no model, person": talking(**{**BEGINNING, "models": []}, person=PERSON),
+    },
+}
+
 STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
+    **CHAT_STATES,
     **ADMIN_STATES,
     **MODEL_STATES,
     "accounts/profile.html": PROFILE_STATES,

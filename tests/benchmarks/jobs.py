@@ -1,0 +1,148 @@
+"""Work: how fast it is accepted and carried out, what others feel of it, and what stays in memory.
+
+python -m tests.benchmarks.jobs
+"""
+
+import itertools
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from tests.api.kit import CLIP, SHORT, TEXT
+from tests.benchmarks import bare, load
+from tests.benchmarks.figures import Figure, run
+from tests.benchmarks.processes import started, studio, witness
+
+CONNECTIONS = 32
+ENQUEUED = 3_000
+WRITTEN = 1_500
+FILMED = 200
+FEW, MANY = 500, 5_000
+STEADY = 25.0  # milliseconds
+
+_numbers = itertools.count(1)
+
+
+def _clips(count: int) -> list[load.Request]:
+    return [
+        ("POST", "/api/v1/generate/video", {"model": CLIP, "prompt": f"a paper boat {next(_numbers)}", **SHORT})
+        for _ in range(count)
+    ]
+
+
+def _texts(count: int) -> list[load.Request]:
+    return [
+        ("POST", "/api/v1/generate/text", {"model": TEXT, "prompt": f"a paper boat {next(_numbers)}"})
+        for _ in range(count)
+    ]
+
+
+async def accepting() -> AsyncIterator[Figure]:
+    """Requests for clips, none of which is ever finished: what is measured is that they are on disk."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        async with started(folder, "tests.benchmarks.bare", settings={}) as plain:
+            asked: list[load.Request] = [("POST", "/", body) for _, _, body in _clips(ENQUEUED)]
+            took, _ = await load.together(
+                plain.url, asked, connections=CONNECTIONS, expected=lambda answer: answer.status == 202
+            )
+            route = ENQUEUED / took
+        inserts = bare.inserts_a_second()
+        async with studio(folder / "studio", ATELIER_WORKER_SECONDS="3600") as here:
+            url, token = here.atelier.url, here.token
+            accepted = lambda answer: answer.status == 202  # noqa: E731
+            await load.together(url, _clips(200), connections=CONNECTIONS, expected=accepted, token=token)
+            took, answers = await load.together(
+                url, _clips(ENQUEUED), connections=CONNECTIONS, expected=accepted, token=token
+            )
+            rate, seconds = ENQUEUED / took, [answer.seconds for answer in answers]
+            yield Figure(
+                name="durable enqueues over HTTP",
+                value=rate,
+                unit="/s",
+                target=">= 300",
+                workload=f"{ENQUEUED} clips over {CONNECTIONS} connections, each on disk before its 202; median"
+                f" {load.share(seconds, 0.5):.0f} ms, 99 % below {load.share(seconds, 0.99):.0f} ms",
+                beside=f"a bare Litestar route: {route:.0f}/s (1/{route / rate:.0f}); bare DuckDB one-row inserts:"
+                f" {inserts:.0f}/s ({rate / inserts:.2f} of it)",
+            )
+
+
+async def writing() -> AsyncIterator[Figure]:
+    """Texts from request to answer, against the simulator."""
+    with tempfile.TemporaryDirectory() as place:
+        async with studio(Path(place)) as here:
+            url, token = here.atelier.url, here.token
+            good = lambda answer: answer.status == 200  # noqa: E731
+            await load.together(url, _texts(100), connections=CONNECTIONS, expected=good, token=token)
+            async with witness(url) as fared:
+                took, answers = await load.together(
+                    url, _texts(WRITTEN), connections=CONNECTIONS, expected=good, token=token
+                )
+            seconds = [answer.seconds for answer in answers]
+            yield Figure(
+                name="texts end to end",
+                value=WRITTEN / took,
+                unit="/s",
+                target=">= 100",
+                workload=f"{WRITTEN} texts over {CONNECTIONS} connections, simulator at speed 0 on the same machine;"
+                f" median {load.share(seconds, 0.5):.0f} ms, 99 % below {load.share(seconds, 0.99):.0f} ms",
+                beside=f"meanwhile /health: median {fared[0].median:.1f} ms, slowest {fared[0].slowest:.1f} ms",
+            )
+
+
+async def filming() -> AsyncIterator[Figure]:
+    """Clips that are made, fetched, looked into, and given thumbnails, while somebody else asks for something else."""
+    with tempfile.TemporaryDirectory() as place:
+        async with studio(Path(place)) as here:
+            url, token = here.atelier.url, here.token
+            accepted = lambda answer: answer.status == 202  # noqa: E731
+            await load.together(url, _clips(8), connections=8, expected=accepted, token=token)
+            await here.until_ended(8)
+            async with witness(url) as fared:
+                _, _ = await load.together(url, _clips(FILMED), connections=CONNECTIONS, expected=accepted, token=token)
+                await here.until_ended(8 + FILMED)
+            health = await here.health()
+        workload = f"{FILMED} clips of one second at 360 by 360 are finished and their thumbnails made"
+        own = [stall for stall in health["stalls"] if stall["cpu_ms"] >= stall["ms"] / 2]
+        longest = max((stall["ms"] for stall in own), default=0.0)
+        yield Figure(
+            name="slowest unrelated request",
+            value=fared[0].slowest,
+            unit="ms",
+            target=f"<= {STEADY:.0f}",
+            workload=f"/health from another process, {fared[0].asked} times, while {workload}",
+            beside=f"median {fared[0].median:.1f} ms",
+        )
+        yield Figure(
+            name="longest stall of the event loop",
+            value=longest,
+            unit="ms",
+            target=f"<= {STEADY:.0f}",
+            workload=f"by the program's own sampler, while {workload}; 0 is none of 25 ms or more",
+            beside=f"with those in which its thread only waited for the machine: {health['longest_stall_ms']:.1f} ms"
+            + "".join(f"\n      {stall['ms']} ms (cpu {stall['cpu_ms']}): {' < '.join(stall['where'])}" for stall in own[:5]),
+        )
+
+
+async def remembering() -> AsyncIterator[Figure]:
+    """Whether finished work leaves anything in memory."""
+    with tempfile.TemporaryDirectory() as place:
+        async with studio(Path(place)) as here:
+            url, token = here.atelier.url, here.token
+            good = lambda answer: answer.status == 200  # noqa: E731
+            sizes = []
+            for count in (FEW, MANY - FEW):
+                await load.together(url, _texts(count), connections=CONNECTIONS, expected=good, token=token)
+                sizes.append(here.atelier.megabytes)
+            yield Figure(
+                name=f"memory after {MANY} jobs against after {FEW}",
+                value=(sizes[1] / sizes[0] - 1) * 100,
+                unit="% more",
+                target="<= 10",
+                workload=f"texts over {CONNECTIONS} connections; {sizes[0]:.0f} MB, then {sizes[1]:.0f} MB",
+            )
+
+
+if __name__ == "__main__":
+    run(accepting, writing, filming, remembering)

@@ -1,0 +1,130 @@
+"""The processes of a run: Atelier, the simulator, and whoever watches how others fare."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from tests.api.processes import ROOT, environment
+from tests.benchmarks.load import connected
+
+PERSON = {"email": "ann@studio.example", "password": "correct horse battery"}
+PATIENCE = 60.0  # seconds until a process must be up
+
+
+class Process:
+    """A started process; its words go into a file, because a pipe would have to be read by whoever makes the load."""
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str, said: Path) -> None:
+        self.process = process
+        self.url = url
+        self.said = said
+
+    @property
+    def megabytes(self) -> float:
+        """Resident memory."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found
+        return int(found[1]) / 1024
+
+
+@asynccontextmanager
+async def started(folder: Path, *arguments: str, settings: Mapping[str, str]) -> AsyncIterator[Process]:
+    """`python -m …` until it says its address; ended in good order."""
+    said = folder / f"{arguments[0]}.said"
+    with said.open("wb") as words:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            *arguments,
+            env={**environment(folder, settings), "PYTHONWARNINGS": "ignore"},
+            cwd=ROOT,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=words,
+            stderr=words,
+        )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not (found := re.search(r"(?:at|on) (https?://[^\s/]+)", said.read_text("utf-8", "replace"))):
+                if process.returncode is not None:
+                    raise RuntimeError(f"it did not start: {said.read_text('utf-8', 'replace')[-2000:]}")
+                await asyncio.sleep(0.05)
+        yield Process(process, found[1], said)
+    finally:
+        if process.returncode is None:
+            os.kill(process.pid, signal.SIGTERM)
+        await process.wait()
+
+
+class Studio(msgspec.Struct, frozen=True):
+    """Atelier, and the bearer of its first person, who is its admin."""
+
+    atelier: Process
+    token: str
+
+    async def health(self) -> dict[str, Any]:
+        async with connected(self.atelier.url, self.token) as connection:
+            found: dict[str, Any] = (await connection.ask("GET", "/api/v1/admin/health")).json
+            return found
+
+    async def ended(self) -> int:
+        """How many jobs have come to an end."""
+        async with connected(self.atelier.url, self.token) as connection:
+            jobs = (await connection.ask("GET", "/api/v1/admin/stats")).json["jobs"]
+            return int(jobs["completed"] + jobs["failed"] + jobs["cancelled"])
+
+    async def until_ended(self, count: int, seconds: float = 600) -> None:
+        async with asyncio.timeout(seconds):
+            while await self.ended() < count:
+                await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def studio(folder: Path, **settings: str) -> AsyncIterator[Studio]:
+    """Atelier beside the simulator alone at speed 0, with one person signed in by API key."""
+    folder.mkdir(exist_ok=True)
+    alone = ("app.providers.simulator", "--port", "0", "--data", str(folder / "provider"), "--speed", "0")
+    async with started(folder, *alone, settings={}) as provider:
+        beside = {"OPENROUTER_BASE_URL": f"{provider.url}/api/v1", "OPENROUTER_API_KEY": "any", **settings}
+        async with started(folder, "app", settings=beside) as atelier:
+            async with httpx.AsyncClient(base_url=atelier.url, trust_env=False, timeout=30) as http:
+                await http.post("/api/v1/auth/register", json=PERSON)
+                tokens = (await http.post("/api/v1/auth/login", json=PERSON)).json()
+                http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+                key = (await http.post("/api/v1/users/me/keys", json={"name": "benchmark"})).json()["key"]
+            yield Studio(atelier, key)
+
+
+class Fared(msgspec.Struct, frozen=True):
+    """How one who only asked `/health` fared meanwhile: how often, and milliseconds."""
+
+    asked: int
+    median: float
+    slowest: float
+
+
+@asynccontextmanager
+async def witness(url: str) -> AsyncIterator["list[Fared]"]:
+    """Somebody else, in a process of their own, asks `/health` all the time; told when the block is left."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.benchmarks.witness", url, cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout
+    await process.stdout.readline()  # it has begun
+    fared: list[Fared] = []
+    try:
+        yield fared
+    finally:
+        told, _ = await process.communicate(b"enough\n")
+        fared.append(msgspec.convert(json.loads(told), Fared))
