@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import uvicorn
@@ -21,6 +21,10 @@ from app.base.migrate import migrate
 
 if TYPE_CHECKING:
     from app.upkeep.schemas import Told
+
+
+STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
+LONGEST_STOP: Final = 9  # seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _serve(settings: Settings) -> int:
-    from app.main import Server, build, listening, opened, serving
+    from app.main import Server, build, come_to_rest, listening, opened, serving
 
     try:
         listener = listening(settings.host, settings.port)
@@ -67,7 +71,7 @@ async def _serve(settings: Settings) -> int:
     with listener:
         settings = _with_port(settings, listener.getsockname()[1])
         async with opened(settings) as program:
-            server = Server(_uvicorn(settings, build(program)), program.chat.close)
+            server = Server(_uvicorn(settings, build(program)), lambda: come_to_rest(program))
             _stop_on_signals(server)
             task = asyncio.create_task(server.serve([listener]))
             started = await serving(server, task)
@@ -92,19 +96,26 @@ def _uvicorn(settings: Settings, app: object) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         lifespan="on",
-        timeout_graceful_shutdown=3,
+        timeout_graceful_shutdown=2,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
     )
 
 
 def _stop_on_signals(server: uvicorn.Server) -> None:
+    """The first signal stops the program in good order. A second one ends it at once, and so does the clock when that takes
+    too long: even if nothing else works any more, and without loss, because what is acknowledged is on disk."""
+    loop = asyncio.get_running_loop()
+
     def stop() -> None:
         server.should_exit = True
+        for number in STOPPING:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+        signal.alarm(LONGEST_STOP)
 
-    loop = asyncio.get_running_loop()
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signal_number, stop)
+    for number in STOPPING:
+        loop.add_signal_handler(number, stop)
 
 
 async def _command(settings: Settings, command: str, word: str) -> int:
@@ -121,17 +132,24 @@ async def _command(settings: Settings, command: str, word: str) -> int:
 
 
 def _upkeep(settings: Settings, command: str, word: str) -> int:
-    """Backup, restore, doctor. What they find is what they were asked for, so it is told on stdout."""
+    """Backup, restore, doctor. What the doctor finds is what was asked for, so it is told on stdout like good news."""
     from app.main import MIGRATIONS
+    from app.upkeep.schemas import Told
     from app.upkeep.service import examine_backup, restored
 
-    if command == "restore":
-        told = restored(word, Folder(settings.data_dir), MIGRATIONS)
-    elif command == "doctor" and word:
-        told = examine_backup(word, MIGRATIONS)
+    try:
+        if command == "restore":
+            told = restored(word, Folder(settings.data_dir), MIGRATIONS)
+        elif command == "doctor" and word:
+            told = examine_backup(word, MIGRATIONS)
+        else:
+            told = asyncio.run(_with_database(settings, command, word))
+    except (AtelierError, DatabaseError) as problem:
+        told = Told(False, str(problem))
+    if told.ok or command == "doctor":
+        print(told.text)
     else:
-        told = asyncio.run(_with_database(settings, command, word))
-    print(told.text)
+        print(f"atelier: {told.text}", file=sys.stderr)
     return 0 if told.ok else 1
 
 
@@ -150,11 +168,8 @@ async def _with_database(settings: Settings, command: str, word: str) -> "Told":
         return Told(False, "the server has not answered for an hour; it may still be at work")
     except ConnectionError:
         pass
-    try:
-        async with alone(folder, MIGRATIONS, program=VERSION) as upkeep:
-            return await (upkeep.backup(word) if command == "backup" else upkeep.examine())
-    except DatabaseError as problem:
-        return Told(False, str(problem))
+    async with alone(folder, MIGRATIONS, program=VERSION) as upkeep:
+        return await (upkeep.backup(word) if command == "backup" else upkeep.examine())
 
 
 async def _migrate(settings: Settings) -> int:

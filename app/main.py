@@ -57,9 +57,10 @@ from app.jobs.worker import Worker
 from app.library import api as library_api
 from app.library import pages as library_pages
 from app.library.service import Library
+from app.providers.calls import Calls
 from app.providers.client import Client
 from app.providers.contract import Provider
-from app.providers.registry import base_urls, providers
+from app.providers.registry import base_urls, providers, webhooks
 from app.providers.watched import watched
 from app.quota.service import Quota
 from app.storage.files import Files
@@ -71,13 +72,15 @@ from app.web.headers import Headers
 from app.web.limits import BODY, Bodies, Throttle
 from app.web.markdown import Renderer
 from app.web.openapi import COMPONENTS, DocumentRouter, Shapes
+from app.web.render import warm
+from app.web.request import Asked
 from app.web.static import static_files
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 MIGRATIONS: Final = ROOT / "migrations"
 FORM_OVERHEAD: Final = 1024 * 1024  # bytes that a form needs around the file it carries
 FIRST_CATALOGUE: Final = 2.0  # seconds that the first start waits for the first list of models
-STOP_GRACE: Final = 5.0  # seconds that work under way gets to come to rest
+STOP_GRACE: Final = 4.0  # seconds that work under way gets to come to rest
 
 VERSION: Final = "0.1.0"
 
@@ -121,7 +124,9 @@ async def opened(settings: Settings) -> AsyncIterator[Program]:
             metrics = Metrics()
             database = Database(folder.database, metrics=metrics)
             stack.push_async_callback(database.close)
+            warming = asyncio.create_task(asyncio.to_thread(warm))
             await migrate(database, MIGRATIONS)
+            await warming
             yield await _built(settings, folder, database, metrics, key, stack)
     finally:
         folder.release()
@@ -150,7 +155,9 @@ async def _built(
     await files.clear_temporary()
     client = Client(base_urls(settings, simulator_url))
     stack.push_async_callback(client.aclose)
-    upstream = watched(providers(settings, client, simulator_url, simulator_key), metrics)
+    calls = Calls(settings.public_url, secret.derived(key, "callbacks"), webhooks(settings))
+    callback = calls.address if settings.public else None
+    upstream = watched(providers(settings, client, simulator_url, simulator_key, callback), metrics)
     accounts = Accounts(database, settings, secret.derived(key, "access tokens"))
     stack.callback(accounts.close)
     catalog = Catalog(database, upstream)
@@ -170,6 +177,7 @@ async def _built(
         upstream,
         timeout=settings.job_timeout_seconds,
         pause=settings.worker_seconds,
+        calls=calls,
         metrics=metrics,
     )
     worker = Worker(jobs, catalog, library, files, upstream)
@@ -274,6 +282,7 @@ def build(program: Program) -> ASGIApp:
         ],
         dependencies={name: Provide(_giving(service), sync_to_thread=False) for name, service in services.items()},
         middleware=[Identify(), *([Throttle()] if settings.rate_limits else []), Bodies(largest), Walls(csrf)],
+        request_class=Asked,
         exception_handlers=HANDLERS,
         before_send=[csrf.send_cookie, name_methods],
         compression_config=CompressionConfig(
@@ -348,8 +357,14 @@ async def _living(program: Program) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            await program.chat.close()
-            await program.worker.stop(STOP_GRACE)
+            await come_to_rest(program)
+
+
+async def come_to_rest(program: Program) -> None:
+    """While the server still answers: nothing new is begun, what is under way gets a moment, and whoever waits or listens
+    is told how things stand."""
+    await asyncio.gather(program.chat.close(), program.worker.stop(STOP_GRACE))
+    program.jobs.dismiss()
 
 
 class Server(uvicorn.Server):

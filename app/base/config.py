@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 MB = 1024 * 1024
+# Names that lead nowhere beyond a machine or its network (RFC 6761, 6762, 8375, 9476).
+_NEAR = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test", ".example", ".invalid", ".alt", ".onion")
 
 
 class SettingError(Exception):
@@ -36,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_video_bytes: int
     openrouter_api_key: str | None
     openrouter_base_url: str
+    openrouter_webhook_secret: str | None
 
     def __repr__(self) -> str:
         return f"Settings(data_dir={str(self.data_dir)!r}, public_url={self.public_url!r})"
@@ -43,6 +46,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def https(self) -> bool:
         return self.public_url.startswith("https://")
+
+    @property
+    def public(self) -> bool:
+        """Whether `public_url` is an https address that others on the internet may reach, as far as its name tells."""
+        host = (urlsplit(self.public_url).hostname or "").rstrip(".")
+        try:
+            return self.https and ipaddress.ip_address(host).is_global
+        except ValueError:
+            return self.https and "." in host and not host.endswith(_NEAR)
 
     @property
     def simulated(self) -> bool:
@@ -202,6 +214,14 @@ SETTINGS: tuple[Setting, ...] = (
         _origin,
         "any OpenRouter-compatible server may stand here, a loopback one too",
     ),
+    Setting(
+        "OPENROUTER_WEBHOOK_SECRET",
+        "openrouter_webhook_secret",
+        None,
+        str,
+        "the workspace's signing secret: callbacks about clips that are not signed with it are refused; they come only when"
+        " `ATELIER_PUBLIC_URL` is a public https address",
+    ),
 )
 
 
@@ -213,7 +233,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         try:
             values[setting.field] = None if text is None else setting.read(text)
         except ValueError as problem:
-            secret = setting.field in ("secret_key", "openrouter_api_key")
+            secret = setting.field in ("secret_key", "openrouter_api_key", "openrouter_webhook_secret")
             shown = "" if secret else f" (it is {text!r})"
             raise SettingError(f"{setting.name} must be {_wanted(problem)}{shown}") from None
     if values["public_url"] is None:

@@ -64,6 +64,7 @@ class Transaction:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
+        self._gathered: dict[str, dict[str, list[tuple[Any, ...]]]] = {}  # table -> statement -> its rows
         self.afterwards: list[Callable[[], object]] = []
 
     def then(self, call: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -73,6 +74,22 @@ class Transaction:
 
     def execute(self, sql: str, *parameters: Any) -> None:
         self._run(sql, parameters)
+
+    def gather(self, table: str, sql: str, *row: Any) -> None:
+        """Run a statement on `table` whose parameters are lists (for `unnest`), with this row and those of all who gather
+        for it in the verbs that are committed together: a statement costs far more than a row. It has run before
+        anything else in this transaction names the table, and before the commit."""
+        self._gathered.setdefault(table, {}).setdefault(sql, []).append(row)
+
+    def finish(self) -> None:
+        """Run what was gathered."""
+        for table in list(self._gathered):
+            self._scatter(table)
+
+    def count(self, sql: str, *parameters: Any) -> int:
+        """How many rows an update or delete has changed."""
+        found = self._run(sql, parameters).fetchone()
+        return int(found[0]) if found else 0
 
     def rows(self, sql: str, *parameters: Any) -> list[Row]:
         result = self._run(sql, parameters)
@@ -107,7 +124,13 @@ class Transaction:
                 raise DatabaseError(f"the table {table['name']} is damaged on the disk and cannot be read") from None
         return found
 
+    def _scatter(self, table: str) -> None:
+        for sql, rows in self._gathered.pop(table).items():
+            self._run(sql, [list(column) for column in zip(*rows, strict=True)])
+
     def _run(self, sql: str, parameters: Sequence[Any]) -> duckdb.DuckDBPyConnection:
+        for table in [table for table in self._gathered if table in sql]:
+            self._scatter(table)
         try:
             return self._connection.execute(sql, list(parameters)) if parameters else self._connection.execute(sql)
         except duckdb.ConstraintException as problem:
@@ -126,15 +149,26 @@ class _Write:
         self.result: Any = None
 
     def settle(self, result: Any, problem: BaseException | None) -> None:
-        self.loop.call_soon_threadsafe(self._settle, result, problem)
+        self.loop.call_soon_threadsafe(self.tell, result, problem)
 
-    def _settle(self, result: Any, problem: BaseException | None) -> None:
+    def tell(self, result: Any, problem: BaseException | None) -> None:
+        """In the loop."""
         if self.future.done():  # whoever waited was cancelled; what was written stays written
             return
         if problem is None:
             self.future.set_result(result)
         else:
             self.future.set_exception(problem)
+
+
+def _tell(afterwards: Sequence[Callable[[], object]], batch: Sequence[_Write]) -> None:
+    """In the loop: what was to be done once the write is committed, then to everybody in it that it is. The loop is woken
+    once for all; each step is its own, so that none can keep another from happening."""
+    loop = batch[0].loop
+    for call in afterwards:
+        loop.call_soon(call)
+    for item in batch:
+        loop.call_soon(item.tell, item.result, None)
 
 
 class Database:
@@ -235,17 +269,17 @@ class Database:
         with self._reading() as cursor:
             source = _quoted(Transaction(cursor).value("select current_database()"), '"')
             target = _quoted(path, "'")
-            cursor.execute(f"attach '{target}' as copied")
+            cursor.execute(f"attach '{target}' as {_COPY}")
             try:
                 self._copying = cursor
-                cursor.execute(f'copy from database "{source}" to copied')
-                cursor.execute("checkpoint copied")  # to detach does the same, but keeps a failure to itself
-                cursor.execute("use copied")
+                cursor.execute(f'copy from database "{source}" to {_COPY}')
+                cursor.execute(f"checkpoint {_COPY}")  # to detach does the same, but keeps a failure to itself
+                cursor.execute(f"use {_COPY}")
                 return verb(Transaction(cursor))
             finally:
                 self._copying = None
                 cursor.execute(f'use "{source}"')
-                cursor.execute("detach copied")
+                cursor.execute(f"detach {_COPY}")
 
     def _stop_copying(self) -> None:
         while cursor := self._copying:
@@ -316,6 +350,7 @@ class Database:
             transaction = Transaction(cursor)
             for item in batch:
                 item.result = item.run(transaction)
+            transaction.finish()
             cursor.execute("commit")
         except BaseException as problem:
             meaning = self._meaning(problem)
@@ -326,10 +361,7 @@ class Database:
             for item in batch:
                 self._commit(cursor, [item])
         else:
-            for call in transaction.afterwards:
-                batch[0].loop.call_soon_threadsafe(call)
-            for item in batch:
-                item.settle(item.result, None)
+            batch[0].loop.call_soon_threadsafe(_tell, transaction.afterwards, batch)
             self._commits.observe(perf_counter() - began)
             self._verbs.inc(len(batch))
 
@@ -378,7 +410,7 @@ class Database:
     def _meaning(self, problem: BaseException) -> BaseException:
         """What a failure means to whoever asked; when the engine has given up, the writer is woken to open it anew."""
         text = str(problem)
-        if isinstance(problem, duckdb.FatalException) or "database has been invalidated" in text:
+        if isinstance(problem, duckdb.FatalException) or (_INVALID in text and f'"{_COPY}"' not in text):
             if self._broken is None:
                 self._broken = text
                 logger.error("the database has given up", reason=text[:500])
@@ -395,6 +427,8 @@ class _Wake:
     """Gets the writer to look around."""
 
 
+_COPY: Final = "copied"  # what a copy is called while it is made; when that fails, we do not suffer
+_INVALID: Final = "database has been invalidated"
 _BROKEN: Final = "The database is being opened anew, so nothing could be read or saved. Try again in a moment."
 _NO_ROOM: Final = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 

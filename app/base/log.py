@@ -40,6 +40,15 @@ def start(*, human: bool) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    logging.basicConfig(handlers=[_Theirs(logging.WARNING)], level=logging.WARNING, force=True)
+    logging.captureWarnings(not human)
+
+
+class _Theirs(logging.Handler):
+    """What libraries, the server and the interpreter log in the standard way becomes a line like ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        get(record.name).log(record.levelno, record.getMessage(), exc_info=record.exc_info or None)
 
 
 def bind(**values: str) -> None:

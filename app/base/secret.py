@@ -10,7 +10,6 @@ import time
 import uuid
 from pathlib import Path
 
-
 _turn = threading.Lock()
 _last = 0  # milliseconds and sequence of the newest id
 

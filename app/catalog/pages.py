@@ -11,8 +11,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from app.accounts.guards import SignedIn, signed_in
-from app.catalog.prices import Price, free, in_short, prices, usual
-from app.catalog.schemas import Model
+from app.catalog.prices import free, in_short, prices, usual
+from app.catalog.schemas import Model, Price
 from app.catalog.service import Catalog
 from app.providers.contract import Kind
 from app.web import paging

@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
-import msgspec
-
 from app.base.money import nano_dollars
-from app.catalog.schemas import Model
+from app.catalog.schemas import Model, Price
 
 MILLION: Final = 1_000_000
 BY_THE_MILLION: Final = Decimal("0.001")  # below this, in USD, a unit is counted by the million
@@ -30,14 +28,6 @@ MAIN: Final = ("prompt", "completion", "image_output", "request")
 WITH: Final = {"with audio": "with sound", "without audio": "without sound"}
 # A usual order, so that prices by the token and by the second can be put in one row: a page of text, a picture, a clip.
 TOKENS, PICTURE_TOKENS, SECONDS = 1000, 4096, 5
-
-
-class Price(msgspec.Struct, frozen=True):
-    """Nano-dollars from `least` to `most` for one of `per`, as in `a second` or `a million tokens read`."""
-
-    least: int
-    most: int
-    per: str
 
 
 def prices(model: Model) -> list[Price]:

@@ -54,6 +54,14 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
+class Price(msgspec.Struct, frozen=True):
+    """Nano-dollars from `least` to `most` for one of `per`, as in `a second` or `a million tokens read`."""
+
+    least: int
+    most: int
+    per: str
+
+
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """The names of the models that a refresh added, removed and changed."""
 

@@ -15,7 +15,8 @@ from app.base import clock, log
 from app.base.database import Database, Transaction
 from app.base.errors import Invalid, Missing, Unready, Upstream
 from app.catalog import repository
-from app.catalog.schemas import Changes, Field, Model
+from app.catalog.prices import in_short
+from app.catalog.schemas import Changes, Field, Model, Price
 from app.providers.contract import Kind, Offer, Provider
 
 logger = log.get("catalog")
@@ -146,6 +147,10 @@ class Catalog:
     def fields(self, model: Model, values: Mapping[str, Any], errors: Mapping[str, str] | None = None) -> list[Field]:
         """The controls of a form for this model, in the schema's order."""
         return [_field(name, schema, values.get(name), (errors or {}).get(name)) for name, schema in _controls(model)]
+
+    def prices(self, model: Model) -> list[Price]:
+        """What matters of its prices for a choice."""
+        return in_short(model)
 
     async def _take(self, provider: str, offers: "list[Offer] | Any") -> Changes:
         known = {model.id: model for model in self._models.values() if model.provider == provider}

@@ -267,8 +267,8 @@ async def _new(
     problem: AtelierError | None = None,
 ) -> Response[str]:
     found = await chat.newest(request.user.id, q=q, before=before)
-    if not form.get("model") and found.items:
-        form = {**form, "model": found.items[0].model}
+    if not form.get("model"):
+        form = {**form, "model": chat.usual(found.items)}
     answer = told(problem) if problem else None
     return page(
         "chat/chat.html",

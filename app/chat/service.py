@@ -45,6 +45,11 @@ class Chat:
         """The models that a conversation can be had with, by name."""
         return [model for model in self._catalog.search(output=Kind.TEXT.value) if model.output_modalities == ("text",)]
 
+    def usual(self, conversations: Sequence[Conversation]) -> str:
+        """The model to begin with: the one that was used last, if it is still on offer, or nothing."""
+        offered = {model.id for model in self.models()}
+        return next((it.model for it in conversations if it.model in offered), "")
+
     async def newest(
         self, owner: str, *, q: str = "", before: str | None = None, limit: int = 30
     ) -> Part[Conversation]:

@@ -20,7 +20,7 @@ from app.providers.contract import Kind
 from app.web import forms
 from app.web.errors import told
 from app.web.limits import FILES, PAID
-from app.web.render import page, partial
+from app.web.render import money, page, partial
 
 Person = Request[Any, Any, State]
 
@@ -195,8 +195,20 @@ def _form_context(
         "examples": EXAMPLES[kind],
         "directives": generation.directives(kind),
         "key": new_id(),
-        "price": None,
+        "price": _price(generation, model) if model else None,
     }
+
+
+def _price(generation: Generation, model: Model) -> str | None:
+    """What the last one cost, else what the provider says, in a few words."""
+    cost = generation.usual_cost(model)
+    if cost is not None:
+        return f"about {money(cost)}"
+    said = [
+        f"{money(price.least)}{f' to {money(price.most)}' if price.most > price.least else ''} {price.per}"
+        for price in generation.prices(model)
+    ]
+    return ", ".join(said[:2]) or None
 
 
 def _chosen(models: Any, id: str | None) -> Model | None:

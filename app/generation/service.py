@@ -7,7 +7,7 @@ from app.base import clock
 from app.base.errors import Invalid, Missing
 from app.base.once import Once
 from app.base.secret import new_id
-from app.catalog.schemas import Field, Model
+from app.catalog.schemas import Field, Model, Price
 from app.catalog.service import Catalog
 from app.generation.schemas import Wish
 from app.jobs.schemas import Accepted, GenerationType, Job
@@ -93,6 +93,14 @@ class Generation:
 
     def fields(self, model: Model, values: dict[str, Any], errors: dict[str, str] | None = None) -> list[Field]:
         return self._catalog.fields(model, values, errors)
+
+    def usual_cost(self, model: Model) -> int | None:
+        """What the last job of this model cost, in nano-dollars; None when none has told."""
+        return self._jobs.usual_cost(model.id)
+
+    def prices(self, model: Model) -> Sequence[Price]:
+        """What matters of its prices for a choice."""
+        return self._catalog.prices(model)
 
     def read_form(self, kind: Kind, form: dict[str, str]) -> dict[str, Any]:
         """The parameters of the chosen model out of a form; none when the model is not known (`make` will say so)."""

@@ -1,7 +1,7 @@
 """A person's jobs, for programs: of every kind under `/jobs`, pictures and clips also under `/generate/…`."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 from litestar import Request, Response, Router, get, post
@@ -17,10 +17,13 @@ from app.jobs.schemas import Job, JobOut, JobState, Late, Status
 from app.jobs.service import Jobs
 from app.providers.contract import Kind
 from app.web import paging
-from app.web.limits import PAID
+from app.web.limits import CALLBACK, PAID
 from app.web.openapi import BEARER, refusals
 
 Program = Request[Any, Any, State]
+
+
+CALL: Final = 64 * 1024  # bytes of a provider's call; nothing in it is believed
 
 
 class JobList(paging.Page[JobOut]):
@@ -136,6 +139,20 @@ async def status_by_url(request: Program, polling_url: FromQuery[str], jobs: Nam
     return JobState.of(job)
 
 
+@post(
+    "/webhooks/{provider:str}/{token:str}",
+    status_code=204,
+    opt=CALLBACK,
+    request_max_body_size=CALL,
+    include_in_schema=False,
+)
+async def called(
+    request: Request[None, None, State], provider: FromPath[str], token: FromPath[str], jobs: NamedDependency[Jobs]
+) -> None:
+    """Where providers say that a job has ended. The address is the proof, and the signature where there is one."""
+    jobs.called(provider, token, request.headers, await request.body())
+
+
 async def _list(
     request: Program, jobs: Jobs, kinds: Sequence[Kind], status: str | None, limit: int, cursor: str | None
 ) -> JobList:
@@ -184,5 +201,6 @@ routes = [
         guards=[signed_in],
         security=BEARER,
         tags=["Jobs"],
-    )
+    ),
+    Router("/", route_handlers=[called]),
 ]

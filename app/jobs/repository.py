@@ -23,11 +23,15 @@ DOWNLOADED = "downloaded"
 
 
 def add(tx: Transaction, owner: str, job: Job) -> None:
-    tx.execute(
+    tx.gather(
+        "jobs",
         "insert into jobs (id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route,"
         " prompt, system_prompt, params, status, input_asset_id, retry_of, ticket_id, ticket_url, due, created_at,"
-        " priority)"
-        " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'queued', $13, $14, $15, $16, $17, $18, $19)",
+        " priority) select unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]),"
+        " unnest($5::text[]), unnest($6::text[]), unnest($7::text[]), unnest($8::text[]), unnest($9::text[]),"
+        " unnest($10::text[]), unnest($11::text[]), unnest($12::text[]), 'queued', unnest($13::text[]),"
+        " unnest($14::text[]), unnest($15::text[]), unnest($16::text[]), unnest($17::timestamp[]),"
+        " unnest($18::timestamp[]), unnest($19::integer[])",
         job.id,
         owner,
         job.kind.value,
@@ -52,7 +56,16 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
 
 def note(tx: Transaction, owner: str, job_id: str, now: datetime, what: str, text: str = "") -> None:
     """Add a line to the job's timeline."""
-    tx.execute("insert into job_events values ($1, $2, $3, $4, $5)", job_id, owner, now, what, text)
+    tx.gather(
+        "job_events",
+        "insert into job_events select unnest($1::text[]), unnest($2::text[]), unnest($3::timestamp[]),"
+        " unnest($4::text[]), unnest($5::text[])",
+        job_id,
+        owner,
+        now,
+        what,
+        text,
+    )
 
 
 def events(tx: Transaction, owner: str, job_id: str) -> list[Event]:
@@ -260,12 +273,13 @@ def complete(
     usage: Usage | None,
     cost_nano: int | None,
     generation_id: str | None,
-) -> Job | None:
-    return _changed(
+) -> bool:
+    """From processing to completed; False when it is not processing any more, or its result is not wanted."""
+    return _ended(
         tx,
         "status = 'completed', ended_at = $3, text = $4, usage = $5, cost_nano = $6, generation_id = $7,"
         " progress = 100, due = null, late = null",
-        "processing",
+        "(not cancel_requested or late is distinct from 'discard')",
         owner,
         id,
         now,
@@ -287,12 +301,13 @@ def fail(
     detail: str,
     text: str | None = None,
     cost_nano: int | None = None,
-) -> Job | None:
-    return _changed(
+) -> bool:
+    """From processing to failed; False when it is not processing any more, or its person wished it stopped."""
+    return _ended(
         tx,
         "status = 'failed', ended_at = $3, error_code = $4, error_message = $5, error_detail = $6, text = $7,"
         " cost_nano = $8, due = null",
-        "processing",
+        "not cancel_requested",
         owner,
         id,
         now,
@@ -481,6 +496,12 @@ def _changed(tx: Transaction, changes: str, state: str, owner: str, id: str, *pa
         *parameters,
     )
     return _job(row) if row else None
+
+
+def _ended(tx: Transaction, changes: str, condition: str, owner: str, id: str, *parameters: Any) -> bool:
+    """Without the row, which nobody needs any more and which would cost as much again."""
+    where = f"id = $1 and owner_id = $2 and status = 'processing' and {condition}"
+    return tx.count(f"update jobs set {changes} where {where}", id, owner, *parameters) == 1
 
 
 def _where(owner: str, kinds: Sequence[Kind], statuses: Sequence[Status]) -> tuple[str, list[Any]]:

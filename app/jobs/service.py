@@ -25,6 +25,7 @@ from app.jobs.rounds import Rounds
 from app.jobs.schemas import Accepted, Counts, Event, Job, Late, Outlook, Status, Tally
 from app.library.schemas import Asset
 from app.library.service import Library
+from app.providers.calls import Calls
 from app.providers.contract import Again, Done, ErrorCode, Kind, Later, Never, Provider
 from app.quota.schemas import Subject
 from app.quota.service import Quota
@@ -52,6 +53,7 @@ class Jobs:
         *,
         timeout: float,
         pause: float,
+        calls: Calls | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         """`timeout` is the deadline of a processing job, `pause` the time between two polls; both in seconds."""
@@ -68,6 +70,7 @@ class Jobs:
         self._history = History()
         self._ended: dict[str, asyncio.Event] = {}
         self._heard: dict[str, asyncio.Queue[str | None]] = {}
+        self._calls = calls
         self._closing = False
         self.wake = asyncio.Event()
         metrics = metrics or Metrics()
@@ -132,6 +135,10 @@ class Jobs:
             spent_nano=sum(costs) if costs else None,
         )
 
+    def usual_cost(self, model: str) -> int | None:
+        """What the last job of this model cost, in nano-dollars; None when none has told."""
+        return self._history.cost(model)
+
     async def events(self, owner: str, id: str) -> Sequence[Event]:
         return await self._database.read(repository.events, owner, id)
 
@@ -157,6 +164,17 @@ class Jobs:
                 yield word
         finally:
             self._heard.pop(job.id, None)
+
+    def called(self, provider: str, token: str, headers: Mapping[str, str], body: bytes) -> None:
+        """A provider says that something has happened to one of its jobs: the job is asked after at once. What the call
+        says is not believed. Denied when it is forged."""
+        if self._calls is None:
+            raise Missing("Nobody calls here.")
+        id = self._calls.heard(provider, token, headers, body)
+        job = (self._live.get(id) or self._late.get(id)) if id else None
+        if job is not None and job.provider == provider:
+            self._rounds.hint(job.id)
+            self.wake.set()
 
     def dismiss(self) -> None:
         """The program is about to end: nobody waits or listens any longer, everybody is told how things stand."""
@@ -561,9 +579,7 @@ class Jobs:
 
     def _complete(self, tx: Transaction, job: Job, done: Done, assets: Sequence[Asset]) -> bool:
         now = clock.now()
-        if self._stop(tx, job, done.cost_nano, done=True):
-            return False
-        changed = repository.complete(
+        completed = repository.complete(
             tx,
             job.owner_id,
             job.id,
@@ -573,20 +589,20 @@ class Jobs:
             cost_nano=done.cost_nano,
             generation_id=done.generation_id,
         )
-        if changed is None:
+        if not completed:
+            if self._stop(tx, job, done.cost_nano, done=True):
+                return False
             return self._come_late(tx, job, done.cost_nano, assets, done)
         self._library.add(tx, job.owner_id, assets)
         self._quota.settle(tx, job.owner_id, job.id, done.cost_nano)
         repository.note(tx, job.owner_id, job.id, now, "completed")
         tx.then(self._history.learn, job.model, done.cost_nano)
-        self._settle(tx, job, changed)
+        tx.then(self._forget, job.id)
         return True
 
-    def _fail(self, tx: Transaction, job: Job, never: Never) -> Job | None:
+    def _fail(self, tx: Transaction, job: Job, never: Never) -> None:
         now = clock.now()
-        if stopped := self._stop(tx, job, never.cost_nano):
-            return stopped
-        changed = repository.fail(
+        failed = repository.fail(
             tx,
             job.owner_id,
             job.id,
@@ -597,12 +613,13 @@ class Jobs:
             text=never.text,
             cost_nano=never.cost_nano,
         )
-        if changed is None:
-            self._come_late(tx, job, never.cost_nano, [])
-            return None
+        if not failed:
+            if not self._stop(tx, job, never.cost_nano):
+                self._come_late(tx, job, never.cost_nano, [])
+            return
         self._quota.settle(tx, job.owner_id, job.id, never.cost_nano)
         repository.note(tx, job.owner_id, job.id, now, "failed", never.message)
-        return self._settle(tx, job, changed)
+        tx.then(self._forget, job.id)
 
     def _doubt(self, tx: Transaction, job: Job) -> None:
         if repository.doubt(tx, job.owner_id, job.id, clock.now()) is not None:

@@ -1,9 +1,12 @@
 """Which providers are configured, and at which addresses the one outbound client may therefore look."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 from app.base.config import SettingError, Settings
 from app.providers.client import Client
 from app.providers.contract import Provider
-from app.providers.openrouter import OpenRouter
+from app.providers.openrouter import OpenRouter, Webhooks
 
 TITLE = "Atelier"  # what the provider's own statistics call us; this studio's address stays its own business
 
@@ -15,10 +18,20 @@ def base_urls(settings: Settings, simulator_url: str | None) -> tuple[str, ...]:
     return (settings.openrouter_base_url,) if settings.openrouter_api_key else ()
 
 
+def webhooks(settings: Settings) -> dict[str, Callable[[Mapping[str, str], bytes], str]]:
+    """By the names of the providers that call back: what a call is known by, or Denied when it is not theirs."""
+    return {OpenRouter.name: Webhooks(settings.openrouter_webhook_secret).key}
+
+
 def providers(
-    settings: Settings, client: Client, simulator_url: str | None = None, simulator_key: str | None = None
+    settings: Settings,
+    client: Client,
+    simulator_url: str | None = None,
+    simulator_key: str | None = None,
+    callback: Callable[[str, str], str] | None = None,
 ) -> dict[str, Provider]:
-    """Providers by name. `simulator_url` is the base URL of the simulator's OpenRouter; a real key never goes there."""
+    """Providers by name. `simulator_url` is the base URL of the simulator's OpenRouter; a real key never goes there.
+    `callback` gives the address where a provider, by its name, may say that a job, by its id, has ended."""
     key = simulator_key if settings.simulated else settings.openrouter_api_key
     configured: dict[str, Provider] = {}
     for base_url in base_urls(settings, simulator_url):
@@ -31,6 +44,7 @@ def providers(
                 max_video_bytes=settings.max_video_bytes,
                 title=TITLE,
                 is_openrouter=True if settings.simulated else None,
+                callback=partial(callback, OpenRouter.name) if callback else None,
             )
         except ValueError:
             raise SettingError("OPENROUTER_API_KEY must be one line of plain ASCII") from None

@@ -17,9 +17,11 @@ def add(
     spent_nano: int | None,
     now: datetime,
 ) -> None:
-    tx.execute(
+    tx.gather(
+        "ledger",
         "insert into ledger (id, owner_id, subject_kind, subject_id, entry, held_nano, spent_nano, happened_at)"
-        " values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        " select unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]), unnest($5::text[]),"
+        " unnest($6::bigint[]), unnest($7::bigint[]), unnest($8::timestamp[])",
         id,
         owner,
         kind.value,
@@ -33,10 +35,14 @@ def add(
 
 def settle(tx: Transaction, owner: str, id: str, subject: str, spent_nano: int | None, now: datetime) -> None:
     """Close the subject's hold, whatever it was."""
-    tx.execute(
+    tx.gather(
+        "ledger",
         "insert into ledger (id, owner_id, subject_kind, subject_id, entry, held_nano, spent_nano, happened_at)"
-        " select $1, owner_id, subject_kind, subject_id, 'settlement', -held_nano, $4, $5 from ledger"
-        " where owner_id = $2 and subject_id = $3 and entry = 'hold'",
+        " select ended.id, held.owner_id, subject_kind, held.subject_id, 'settlement', -held_nano, ended.spent, ended.now"
+        " from (select unnest($1::text[]) as id, unnest($2::text[]) as owner_id, unnest($3::text[]) as subject_id,"
+        " unnest($4::bigint[]) as spent, unnest($5::timestamp[]) as now) as ended"
+        " join ledger as held on held.owner_id = ended.owner_id and held.subject_id = ended.subject_id"
+        " and held.entry = 'hold'",
         id,
         owner,
         subject,

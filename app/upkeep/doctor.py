@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from app.base.database import Database, Transaction
+from app.base.errors import Missing
 from app.storage.files import Files
 from app.upkeep import repository
-from app.upkeep.schemas import Faults, Named
+from app.upkeep.schemas import Named
 
 SHOWN: Final = repository.SHOWN
 
@@ -20,22 +21,18 @@ def nobody(_: str) -> bool:
 async def check(database: Database, files: Files, *, in_use: Callable[[str], bool] = nobody) -> list[str]:
     """Every finding about rows, ledger and stored files as one line; nothing when all is in order. While the studio works,
     `in_use` tells which stored files are about to be named by a row."""
-    faults, named = await database.read(_rows)
-    return [*_told(faults), *await _files(database, files, named, in_use)]
+    found, named = await database.read(lambda tx: (asked(tx), repository.named_any(tx)))
+    return [*found, *await _files(database, files, named, in_use)]
 
 
-def _rows(tx: Transaction) -> tuple[list[Faults], list[Named]]:
-    """All questions about one moment."""
-    found = [repository.faults_any(tx, question) for question in repository.QUESTIONS]
-    return [faults for faults in found if faults.count], repository.named_any(tx)
-
-
-def _told(faults: Sequence[Faults]) -> list[str]:
+def asked(tx: Transaction) -> list[str]:
+    """Every finding about rows and ledger at one moment."""
     lines = []
-    for one in faults:
-        lines += [one.fault.format(id=id) for id in one.ids]
-        if one.count > len(one.ids):
-            lines.append(f"… and {one.count - len(one.ids)} more like the last")
+    for question in repository.QUESTIONS:
+        found = repository.faults_any(tx, question)
+        lines += [found.fault.format(id=id) for id in found.ids]
+        if found.count > len(found.ids):
+            lines.append(_more(found.count - len(found.ids)))
     return lines
 
 
@@ -47,11 +44,12 @@ async def _files(database: Database, files: Files, named: Sequence[Named], in_us
         one = wanted.pop(key, None)
         if one is None:
             if not in_use(key) and not await database.read(repository.names_any, key) and await files.exists(key):
-                strange.add(f"stored file {key} is named by no row")
-        elif not await files.exists(key):
-            wanted[key] = one
+                strange.add(f"stored file {key} is named by no row; the next start removes it")
         elif fault := await _fault(files, one):
-            damaged.add(fault)
+            if await files.exists(key):
+                damaged.add(fault)
+            else:
+                wanted[key] = one
     for key, one in sorted(wanted.items()):
         if await database.read(repository.names_any, key):
             missing.add(f"stored file {key} of file {one.asset} is missing")
@@ -66,6 +64,8 @@ async def _fault(files: Files, one: Named) -> str | None:
             return f"stored file {one.key} has another size than file {one.asset} says"
     except OSError as problem:
         return f"stored file {one.key} of file {one.asset} cannot be read ({problem.strerror})"
+    except Missing:
+        return "gone"
     return None
 
 
@@ -83,4 +83,8 @@ class _Lines:
 
     def lines(self) -> list[str]:
         more = self._count - len(self._first)
-        return [*self._first, f"… and {more} more like the last"] if more else self._first
+        return [*self._first, _more(more)] if more else self._first
+
+
+def _more(count: int) -> str:
+    return f"… and {count} more like the last"

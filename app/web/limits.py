@@ -1,6 +1,6 @@
 """How often a person, a key or an address may ask, and how much they may send.
 
-A route says what it costs in `opt["limit"]`: `sign-in`, `registration`, `paid`, or `none` for what the pages themselves
+A route says what it costs in `opt["limit"]`: `sign-in`, `registration`, `paid`, `callback`, or `none` for what the pages themselves
 fetch. Everything else has the common allowance. Trying one account's password again and again is counted by
 `accounts`, which knows the account. How large a body may be says the route's `request_max_body_size`: `BODY` by itself,
 `FILES` for what takes files.
@@ -22,6 +22,7 @@ MINUTE: Final = 60
 PAID: Final = {"limit": "paid"}
 SIGN_IN: Final = {"limit": "sign-in"}
 REGISTRATION: Final = {"limit": "registration"}
+CALLBACK: Final = {"limit": "callback"}
 BODY: Final = 1024 * 1024  # bytes of a request that carries no file
 FILES: Final = None  # as many as the settings say, which no module knows: see `Bodies`
 
@@ -37,6 +38,7 @@ class Throttle(ASGIMiddleware):
         self._paid = Limit(60, MINUTE)
         self._signed_in = Limit(600, MINUTE)
         self._signed_out = Limit(120, MINUTE)
+        self._callback = Limit(600, MINUTE)  # a batch of clips may end in one minute
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         await self._count(scope)
@@ -54,6 +56,8 @@ class Throttle(ASGIMiddleware):
             await self._registration.take(address(scope))
         elif kind == "paid" and posted and user is not None:
             await self._paid.take(user.id)
+        elif kind == "callback":
+            await self._callback.take(address(scope))
         elif user is not None:
             await self._signed_in.take(_asker(scope, user.id))
         else:

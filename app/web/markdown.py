@@ -26,7 +26,7 @@ INLINE: Final = 2_000  # characters that are rendered on the event loop, about t
 BUDGET: Final = 1.5  # seconds of processor time for one finished text
 LIVE_BUDGET: Final = 0.2  # the same for the last block of one that is being written
 KEPT: Final = 16_000_000  # characters, of finished texts and their HTML, that are remembered
-DEEPEST: Final = 60  # levels of lists and quotes; what lies deeper is not shown
+DEEPEST: Final = 24  # levels of lists and quotes; what lies deeper is not shown
 DEEPEST_EMPHASIS: Final = 12
 
 TAGS: Final = {

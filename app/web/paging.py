@@ -54,7 +54,7 @@ def after(given: str | None) -> str | None:
         key = base64.b64decode(given + "=" * (-len(given) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
         raise _odd() from None
-    if not key or cursor(key) != given:
+    if not key or not key.isprintable() or cursor(key) != given:
         raise _odd()
     return key
 

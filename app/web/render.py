@@ -94,6 +94,15 @@ def static(path: str) -> str:
     return f"/static/{path}?v={digest}"
 
 
+def warm() -> None:
+    """Read and compile everything once, so that no request has to. Blocks for some 100 ms: call it in a thread."""
+    for path in STATIC.rglob("*"):
+        if path.is_file():
+            static(path.relative_to(STATIC).as_posix())
+    for name in _environment().list_templates(extensions=["html"]):
+        _environment().get_template(name)
+
+
 def partial(request: Request[Any, Any, State]) -> bool:
     """Whether htmx asks for a fragment. A boosted link sends HX-Request too, but wants a whole page."""
     return request.headers.get("HX-Request-Type") == "partial"

@@ -94,6 +94,16 @@ document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
   refresh();
 });
 
+// A text that goes on is added to and not replaced, so that what a reader has marked in it stays marked.
+htmx.registerExtension("growing-text", {
+  htmx_before_morph_node(element, { newNode }) {
+    element.childNodes.forEach((text, place) => {
+      const now = newNode.childNodes[place]?.nodeValue;
+      if (text.nodeType === Node.TEXT_NODE && now?.startsWith(text.data)) text.appendData(now.slice(text.length));
+    });
+  },
+});
+
 const prompt = document.getElementById("prompt");
 if (prompt && !prompt.value) prompt.value = sessionStorage.getItem(draft) ?? "";
 if (!location.hash) refresh();

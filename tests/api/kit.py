@@ -164,7 +164,10 @@ def submits(studio: Studio) -> list[Json]:
 
 async def person(atelier: Studio, name: str = "person") -> httpx.AsyncClient:
     """Somebody new, signed in by token."""
-    return await atelier.person(email(name))
+    client = await atelier.person(email(name))
+    # The server closes what is idle for five seconds; who is shared by many tests must not use such a connection.
+    token = client.headers["Authorization"].removeprefix("Bearer ")
+    return atelier.client(token, limits=httpx.Limits(keepalive_expiry=1))
 
 
 async def pictured(client: httpx.AsyncClient, prompt: str = "a lighthouse", **params: Any) -> Json:

@@ -194,6 +194,18 @@ async def test_a_wrong_method_is_405_and_says_which_are_right(
     assert method not in named
 
 
+async def test_the_api_answers_json_whatever_a_client_would_rather_have(
+    atelier: Studio, reader: httpx.AsyncClient
+) -> None:
+    for accept in ("text/html", "image/png", "application/xml", "*/*;q=0", "rubbish"):
+        problem(await reader.get("/api/v1/nothing", headers={"Accept": accept}), 404, "RESOURCE_NOT_FOUND")
+        problem(await reader.get(f"/api/v1/jobs/{INVENTED}", headers={"Accept": accept}), 404, "RESOURCE_NOT_FOUND")
+        problem(await reader.patch("/api/v1/jobs", headers={"Accept": accept}), 405, "METHOD_NOT_ALLOWED")
+        anonymous = await atelier.client().get("/api/v1/jobs", headers={"Accept": accept, "HX-Request": "true"})
+        problem(anonymous, 401, "AUTHENTICATION_ERROR")
+        assert (await reader.get("/api/v1/jobs", headers={"Accept": accept})).status_code in (200, 406)
+
+
 EVERYWHERE = [
     ("GET", "/", "page"),
     ("GET", "/login", "page"),

@@ -6,8 +6,8 @@ import re
 import httpx
 import pytest
 
-from app.catalog.prices import Price, free, in_short, prices, usual
-from app.catalog.schemas import Model
+from app.catalog.prices import free, in_short, prices, usual
+from app.catalog.schemas import Model, Price
 from app.web.render import money
 from tests.studio import Browser, Studio
 

@@ -164,38 +164,38 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("change", "field"), WRONG, ids=[f"{number}-{field}" for number, (_, field) in enumerate(WRONG)]
-)
-async def test_what_is_wrong_is_named(ann: httpx.AsyncClient, model: str, change: dict[str, Any], field: str) -> None:
-    answer = await ann.post("/api/v1/ai/chat", json={"model": model, "messages": ASK, **change})
-    assert answer.status_code == 400, answer.text
-    error = answer.json()["error"]
-    assert error["code"] == "VALIDATION_ERROR"
-    assert set(error["details"]["fields"]) == {field}
+async def test_what_is_wrong_is_named(studio: Studio, ann: httpx.AsyncClient, model: str) -> None:
+    for change, field in WRONG:
+        answer = await ann.post("/api/v1/ai/chat", json={"model": model, "messages": ASK, **change})
+        assert answer.status_code == 400, answer.text
+        error = answer.json()["error"]
+        assert error["code"] == "VALIDATION_ERROR"
+        assert set(error["details"]["fields"]) == {field}
+    assert await rows(studio) == [], "nothing was asked"
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://example.org/a.png",
-        "http://169.254.169.254/latest",
-        "data:text/html;base64,PGI+",
-        "data:image/svg+xml;base64,PHN2Zz4=",
-        "data:image/png;base64,not base64!",
-        "data:image/png,plain",
-        "file:///etc/passwd",
-        "",
-        None,
-    ],
-)
-async def test_a_picture_at_an_address_is_not_fetched(ann: httpx.AsyncClient, url: str | None) -> None:
+ELSEWHERE = [
+    "https://example.org/a.png",
+    "http://169.254.169.254/latest",
+    "data:text/html;base64,PGI+",
+    "data:image/svg+xml;base64,PHN2Zz4=",
+    "data:image/png;base64,not base64!",
+    "data:image/png,plain",
+    "file:///etc/passwd",
+    "data:image/png;base64," + "A" * 14_000_000,
+    "",
+    None,
+]
+
+
+async def test_a_picture_at_an_address_is_not_fetched(ann: httpx.AsyncClient) -> None:
     seeing = await text_model(ann, input_modalities="image")
-    content = [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": url}}]
-    body = {"model": seeing, "messages": [{"role": "user", "content": content}]}
-    answer = await ann.post("/api/v1/ai/chat", json=body)
-    assert answer.status_code == 400
-    assert set(answer.json()["error"]["details"]["fields"]) == {"messages.0.content.1.image_url"}
+    for url in ELSEWHERE:
+        content = [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": url}}]
+        body = {"model": seeing, "messages": [{"role": "user", "content": content}]}
+        answer = await ann.post("/api/v1/ai/chat", json=body)
+        assert answer.status_code == 400
+        assert set(answer.json()["error"]["details"]["fields"]) == {"messages.0.content.1.image_url"}
 
 
 async def test_a_picture_for_a_model_that_takes_none_is_refused(studio: Studio, ann: httpx.AsyncClient) -> None:
@@ -262,9 +262,8 @@ async def test_a_failure_is_told_in_both_ways(
 async def test_what_passes_by_itself_is_waited_for(ann: httpx.AsyncClient, model: str, name: str) -> None:
     body = {"model": model, "messages": [{"role": "user", "content": f"[{name}] Count to 12"}]}
     answer = await ann.post("/api/v1/ai/chat", json=body)
-    assert answer.status_code in (200, 502), answer.text
-    if answer.status_code == 200:
-        assert answer.json()["message"]["content"] == COUNTED
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["message"]["content"] == COUNTED
 
 
 async def test_a_price_that_nobody_says_is_null(ann: httpx.AsyncClient, model: str) -> None:

@@ -118,7 +118,7 @@ async def test_a_title_is_changed_and_a_conversation_deleted_and_brought_back(st
     restored = await browser.send_form(f"{address}/restore")
     assert restored.headers["location"] == address
     assert (await browser.get(address)).status_code == 200
-    assert 'action="/chat/' not in (await browser.get('/chat/new?deleted="><b>')).text
+    assert '/restore"' not in (await browser.get('/chat/new?deleted="><b>')).text
 
 
 async def test_the_model_and_system_prompt_are_kept(studio: Studio) -> None:
@@ -229,7 +229,7 @@ async def test_the_list_is_searched_and_goes_on(studio: Studio) -> None:
     rest = (await browser.get(unescape(more), headers=FRAGMENT)).text
     assert rest.count('class="talk"') == 3
     assert "Older" not in rest
-    assert (await browser.get("/chat/list", params={"q": "BOAT 1"}, headers=FRAGMENT)).text.count('class="talk"') == 6
+    assert (await browser.get("/chat/list", params={"q": "BOAT 1"}, headers=FRAGMENT)).text.count('class="talk"') == 8
     assert "No title has these words." in (await browser.get("/chat/new", params={"q": "zebra"})).text
     (older,) = re.findall(r'class="button" href="(/chat/new\?cursor[^"]+)"', first)
     assert (await browser.get(unescape(older))).text.count('class="talk"') == 3

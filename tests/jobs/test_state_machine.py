@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from app.base import clock
-from app.base.database import Database, Row
+from app.base.database import Database, Row, Transaction
 from app.base.errors import Conflict, Missing
 from app.base.migrate import migrate
 from app.base.once import Once
@@ -34,7 +34,10 @@ from tests.jobs.conftest import a_job
 
 T = TypeVar("T")
 TIMEOUT, PAUSE = 1800.0, 15.0
+MOST = 5  # unfinished jobs in a story
 PEOPLE = ("ann", "bob")
+JOBS = "select id, status, attempts, cost_nano, text, ticket_id, late, error_code, cancel_requested, deleted_at from jobs"
+LEDGER = "select subject_id, owner_id, entry, held_nano, spent_nano from ledger"
 WAYS = {
     Status.QUEUED: {Status.QUEUED, Status.PROCESSING, Status.CANCELLED},
     Status.PROCESSING: {*Status},
@@ -98,6 +101,11 @@ class Expected:
         return self.status is Status.CANCELLED and self.late is not None and self.ticket is not None
 
 
+def _clear(tx: Transaction) -> None:
+    for table in ("jobs", "job_events", "ledger", "idempotency"):
+        tx.execute(f"delete from {table}")  # noqa: S608
+
+
 class Life(RuleBasedStateMachine):
     """Stories about the jobs of two people."""
 
@@ -109,8 +117,7 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         type(self).now = datetime(2026, 11, 20, 9, 0)
-        for table in ("jobs", "job_events", "ledger", "idempotency", "assets"):
-            self.run_(self.database.write(lambda tx, table=table: tx.execute(f"delete from {table}")))  # noqa: S608
+        self.run_(self.database.write(_clear))
         self.expected: dict[str, Expected] = {}
         self.sent: dict[str, Job] = {}  # calls that have not been answered
         self.asked: dict[str, Job] = {}  # polls that have not been answered
@@ -133,6 +140,10 @@ class Life(RuleBasedStateMachine):
         self.run_(jobs.rescue())
         return jobs
 
+    @property
+    def unfinished(self) -> list[str]:
+        return [job.id for job in self.expected.values() if not job.status.final]
+
     def _some(self, place: int, *, of: list[str] | None = None) -> Expected:
         ids = list(self.expected) if of is None else of
         return self.expected[ids[place % len(ids)]]
@@ -145,6 +156,7 @@ class Life(RuleBasedStateMachine):
 
     # What people do
 
+    @precondition(lambda self: len(self.unfinished) < MOST)
     @rule(
         owner=st.sampled_from(PEOPLE),
         kind=st.sampled_from(Kind),
@@ -171,10 +183,17 @@ class Life(RuleBasedStateMachine):
             assert not isinstance(answer, type)
             assert (answer.job.id, answer.repeated) == (known[1], True)
 
+    @precondition(lambda self: self.unfinished)
+    @rule(place=st.integers(0, 99), late=st.sampled_from(Late))
+    def cancel(self, place: int, late: Late) -> None:
+        self._cancel(self._some(place, of=self.unfinished), late)
+
     @precondition(lambda self: self.expected)
-    @rule(place=st.integers(0, 99), late=st.sampled_from(Late), stranger=st.booleans())
-    def cancel(self, place: int, late: Late, stranger: bool) -> None:
-        job = self._some(place)
+    @rule(place=st.integers(0, 99), stranger=st.booleans())
+    def cancel_any(self, place: int, stranger: bool) -> None:
+        self._cancel(self._some(place), Late.KEEP, stranger=stranger)
+
+    def _cancel(self, job: Expected, late: Late, *, stranger: bool = False) -> None:
         owner = "eve" if stranger else job.owner
         answer = self._until_refused(self.jobs.cancel(owner, job.id, late))
         if stranger or job.deleted is not None:
@@ -374,12 +393,9 @@ class Life(RuleBasedStateMachine):
 
     # What must hold at every moment
 
-    def _rows(self, table: str) -> list[Row]:
-        return self.run_(self.database.read(lambda tx: tx.rows(f"select * from {table}")))  # noqa: S608
-
     @invariant()
     def rows_are_as_expected_and_took_only_the_ways_there_are(self) -> None:
-        rows = {row["id"]: row for row in self._rows("jobs")}
+        rows = {row["id"]: row for row in self.database._read(lambda tx: tx.rows(JOBS))}
         assert rows.keys() == self.expected.keys()
         for id, expected in self.expected.items():
             row = rows[id]
@@ -401,7 +417,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def the_ledger_adds_up(self) -> None:
         entries: dict[str, list[Row]] = {}
-        for row in self._rows("ledger"):
+        for row in self.database._read(lambda tx: tx.rows(LEDGER)):
             entries.setdefault(row["subject_id"], []).append(row)
         assert entries.keys() == self.expected.keys()
         for id, job in self.expected.items():
@@ -457,7 +473,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with asyncio.Runner() as runner:
         Life.runner = runner
         Life.now = datetime(2026, 11, 20, 9, 0)
-        Life.database = Database(tmp_path / "test.duckdb")
+        Life.database = Database(Path(":memory:"))
         files, media = Files(tmp_path / "media", tmp_path / "tmp"), Media()
         client = Client()
         Life.library = Library(
@@ -476,7 +492,7 @@ def test_no_story_leads_a_job_astray() -> None:
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=40,
+            max_examples=100,
             stateful_step_count=40,
             deadline=None,
             derandomize=True,

@@ -169,3 +169,31 @@ async def test_a_clip_cancelled_before_the_kill_stays_cancelled(tmp_path: Path) 
                 )
                 assert (settled["status"], settled["assets"]) == ("cancelled", [])
                 assert len(await submits(upstream)) == 1
+
+
+async def test_the_built_in_simulator_does_not_forget_either(tmp_path: Path) -> None:
+    """Without a key the provider dies with Atelier; what it had taken is kept in the data folder."""
+    settings = {"ATELIER_SIMULATOR_SPEED": "0.3"}
+    log = tmp_path / "data" / "simulator" / "submits.jsonl"
+
+    def sent() -> int:
+        return len(log.read_text().splitlines()) if log.exists() else 0
+
+    async def submitted() -> int:
+        return sent()
+
+    async with atelier(tmp_path, settings=settings) as studio:
+        await studio.ready()
+        async with signed_in(studio) as http:
+            job = (await http.post("/api/v1/generate/video", json=ASKED)).json()
+            await eventually(submitted, lambda number: number == 1)
+        await studio.stopped(signal.SIGTERM)
+    async with atelier(tmp_path, settings=settings) as studio:
+        await studio.ready()
+        async with signed_in(studio) as http:
+            done = await eventually(
+                lambda: read_job(http, job["id"]), lambda now: now["completed_at"] is not None, seconds=60
+            )
+            await check_clip(http, done)
+        assert sent() == 1
+        assert await studio.stopped() == 0

@@ -82,6 +82,7 @@ PLACES = {
     "httpx": re.compile(r"providers\.client|accounts\.google"),
     "httpcore": re.compile(r"providers\.client"),
     "argon2": re.compile(r"accounts\.passwords"),
+    "prometheus_client": re.compile(r"base\.metrics"),
     "jinja2": re.compile(r"web\.render"),
     "uvicorn": re.compile(r"main|__main__|providers\.simulator\.__main__"),
 }

@@ -30,6 +30,7 @@ PUBLIC = {
     "POST /register": "how one becomes somebody",
     "POST /logout": "signs out whoever asks, and nobody else",
     "POST /theme": "a cookie about colours",
+    "POST /webhooks/{provider:str}/{token:str}": "the address itself is the proof, and the signature where there is one",
     "GET /static/{file_path:path}": "the pages' own files",
     "HEAD /static/{file_path:path}": "the pages' own files",
 }

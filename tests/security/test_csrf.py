@@ -63,9 +63,6 @@ def refused(answers: dict[str, httpx.Response], why: str) -> list[str]:
 async def test_there_are_doors_to_test(atelier: Studio) -> None:
     names = {str(door) for door in changing_pages(atelier)}
     assert {"POST /login", "POST /logout", "POST /library", "POST /generate/{kind}", "POST /admin/jobs/purge"} <= names
-    assert not [door for door in doors(atelier) if door.method == "GET" and door.path.endswith(("delete", "logout"))][
-        1:
-    ]
 
 
 async def test_without_a_token_nothing_is_changed_through_any_door(atelier: Studio, visitor: Visitor) -> None:

@@ -19,8 +19,7 @@ from app.audit.schemas import Action, Entry
 from app.background import Beat
 from app.base.clock import now
 from app.catalog.pages import Offered
-from app.catalog.prices import Price
-from app.catalog.schemas import Changes, Field, Model
+from app.catalog.schemas import Changes, Field, Model, Price
 from app.chat.schemas import Conversation, Message, Shown, Thread, Trouble
 from app.chat.schemas import Role as Speaker
 from app.chat.schemas import Status as AnswerStatus

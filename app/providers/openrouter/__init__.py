@@ -6,5 +6,6 @@ that makes no sense ends a job, and never this program.
 
 from app.providers.openrouter.api import Patience
 from app.providers.openrouter.provider import OpenRouter
+from app.providers.openrouter.webhooks import Webhooks
 
-__all__ = ["OpenRouter", "Patience"]
+__all__ = ["OpenRouter", "Patience", "Webhooks"]

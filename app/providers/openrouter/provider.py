@@ -1,6 +1,6 @@
 """The provider itself: the shape of the contract over the three kinds of route."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
 from app.providers.client import Client, ClientError, Home
@@ -32,8 +32,10 @@ class OpenRouter:
         title: str | None = None,
         is_openrouter: bool | None = None,
         patience: Patience | None = None,
+        callback: Callable[[str], str] | None = None,
     ) -> None:
-        """ValueError when the key cannot be sent in a header."""
+        """`callback` gives the address, by our job's id, where the provider may say that a clip has ended; it must be https.
+        ValueError when the key cannot be sent in a header."""
         named = {
             "HTTP-Referer": referer,
             "X-OpenRouter-Title": title,
@@ -46,7 +48,7 @@ class OpenRouter:
         self._api = Api(client, home, patience or Patience(), key)
         self._chat = Chat(self._api)
         self._images = Images(self._api, max_image_bytes, is_openrouter=is_openrouter)
-        self._videos = Videos(self._api, max_video_bytes)
+        self._videos = Videos(self._api, max_video_bytes, callback)
 
     async def offers(self) -> Sequence[Offer]:
         return await catalogue.offers(self._api)

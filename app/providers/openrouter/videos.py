@@ -6,6 +6,7 @@ ends it, or its having forgotten the clip.
 
 import asyncio
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +42,18 @@ _log = log.get("providers.openrouter")
 class Videos:
     """Clips over one API."""
 
-    def __init__(self, api: Api, max_bytes: int) -> None:
+    def __init__(self, api: Api, max_bytes: int, callback: Callable[[str], str] | None = None) -> None:
+        """`callback` gives the address, by our job's id, where the provider may say that a clip has ended."""
         self._api = api
         self._max_bytes = max_bytes
+        self._callback = callback
         self._missing: dict[str, int] = {}  # ticket -> polls answered 404 in a row
         self._troubled = False  # polls bring nothing at present: said once, not at every poll of every clip
         self._odd: set[str] = set()  # states that were met and are not known, each said once
 
     async def submit(self, request: Request) -> Outcome:
-        content = await asyncio.to_thread(_body, request)
+        callback = self._callback(request.job_id) if self._callback else None
+        content = await asyncio.to_thread(_body, request, callback)
         try:
             answer = await self._api.post(_PATH, content, total=self._api.patience.video)
         except ClientError as problem:
@@ -214,7 +218,7 @@ def _failed(body: dict[str, Any], cost: int | None, detail: str) -> Never:
     return Never(code=ErrorCode.PROVIDER_FAILED, message=_FAILED, cost_nano=cost, detail=detail)
 
 
-def _body(request: Request) -> bytes:
+def _body(request: Request, callback: str | None) -> bytes:
     """The JSON of a submit; reads the pictures, so it belongs in a thread."""
     body: dict[str, Any] = {"model": request.model}
     if request.prompt:
@@ -228,6 +232,8 @@ def _body(request: Request) -> bytes:
         body["frame_images"] = frames
     if references:
         body["input_references"] = references
+    if callback:
+        body["callback_url"] = callback
     return msgspec.json.encode(body)
 
 

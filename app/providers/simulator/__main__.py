@@ -5,6 +5,7 @@ import asyncio
 import signal
 import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -42,13 +43,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data/simulator"), help="folder for jobs and the submit log")
     parser.add_argument("--speed", type=float, default=1.0, help="factor on every delay; 0 is no delay")
     parser.add_argument("--key", help="accept this bearer key only; any by default")
+    parser.add_argument("--webhook-to", metavar="ORIGIN", help="where webhooks go, as in http://127.0.0.1:8000")
+    parser.add_argument("--webhook-secret", help="what webhooks are signed with; unsigned by default")
     asked = parser.parse_args()
+    if asked.webhook_to and urlsplit(asked.webhook_to).hostname not in ("127.0.0.1", "::1", "localhost"):
+        parser.error("--webhook-to must be on this machine")
     if asked.speed < 0:
         parser.error("--speed must not be negative")
     # uvicorn raises the signal again when it has stopped; after a clean stop that must not count as a death.
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: None)
-    program = build(asked.data, asked.speed, asked.key)
+    program = build(
+        asked.data, asked.speed, asked.key, webhook_to=asked.webhook_to, webhook_secret=asked.webhook_secret
+    )
     config = uvicorn.Config(program, lifespan="on", log_level="warning", access_log=False, timeout_graceful_shutdown=5)
     server = Server(config, program.state.stage)
     try:

@@ -10,6 +10,7 @@ from litestar.types import ASGIApp
 
 from app.providers.simulator import openrouter, wire
 from app.providers.simulator.openrouter.errors import HANDLERS
+from app.providers.simulator.openrouter.webhooks import Caller
 from app.providers.simulator.stage import Stage
 
 LARGEST_BODY = 100 * 1024 * 1024
@@ -33,23 +34,42 @@ async def redirects(stage: NamedDependency[Stage]) -> ASGIApp:
     return wire.Streamed(wire.listed(stage, stage.memory.visits()), wire.JSON)
 
 
-def build(folder: Path, speed: float = 1.0, key: str | None = None) -> Litestar:
+@get("/webhooks")
+async def webhooks(stage: NamedDependency[Stage]) -> ASGIApp:
+    """Every try to say that a clip has ended, and what was answered (0 is nothing)."""
+    return wire.Streamed(wire.listed(stage, stage.memory.calls()), wire.JSON)
+
+
+def build(
+    folder: Path,
+    speed: float = 1.0,
+    key: str | None = None,
+    *,
+    webhook_to: str | None = None,
+    webhook_secret: str | None = None,
+) -> Litestar:
     """The program. Jobs and logs are kept in `folder`.
 
-    `speed` is a factor on every delay, 0 is none. With `key` only that bearer is accepted, without it any.
+    `speed` is a factor on every delay, 0 is none. With `key` only that bearer is accepted, without it any. Webhooks go to
+    the origin `webhook_to`, whatever address was left, signed with `webhook_secret`; without it there are none.
     """
     stage = Stage(folder, speed, key)
+    caller = Caller(stage, webhook_to, webhook_secret) if webhook_to else None
 
     def provide() -> Any:
         return stage
 
     return Litestar(
-        route_handlers=[*openrouter.routes(), Router("/simulator", route_handlers=[health, submits, redirects])],
+        route_handlers=[
+            *openrouter.routes(),
+            Router("/simulator", route_handlers=[health, submits, redirects, webhooks]),
+        ],
         dependencies={"stage": Provide(provide, sync_to_thread=False)},
         exception_handlers=HANDLERS,
         middleware=[wire.Interruptible(stage)],
         lifespan=[stage.open],
-        state=State({"stage": stage}),
+        on_shutdown=[caller.aclose] if caller else [],
+        state=State({"stage": stage, "caller": caller}),
         request_max_body_size=LARGEST_BODY,
         openapi_config=None,
         logging_config=None,

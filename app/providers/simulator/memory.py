@@ -79,6 +79,7 @@ class Memory:
         self._submits = folder / "submits.jsonl"
         self._redirects = folder / "redirects.jsonl"
         self._bills = folder / "bills.jsonl"
+        self._calls = folder / "webhooks.jsonl"
         self._writing = threading.Lock()
         self._charged: dict[int, float] = {}
         self.secret = b""
@@ -87,7 +88,7 @@ class Memory:
         """Make the folders, heal what a kill left half-written, and add up what was charged before."""
         for folder in (self.clips, self._jobs, self._inputs, self._marks):
             folder.mkdir(parents=True, exist_ok=True)
-        for journal in (self._submits, self._redirects, self._bills):
+        for journal in (self._submits, self._redirects, self._bills, self._calls):
             _heal(journal)
         for leftover in self.folder.glob("*/*.part"):
             leftover.unlink(missing_ok=True)
@@ -126,6 +127,14 @@ class Memory:
     def visits(self) -> Iterator[bytes]:
         """Every arrival at the other origin, oldest first."""
         return _lines(self._redirects)
+
+    def log_call(self, call: dict[str, Any]) -> None:
+        """Add one try to say that a job has ended, and what was answered."""
+        self._append(self._calls, msgspec.json.encode({"time": time.time(), **call}), durable=False)
+
+    def calls(self) -> Iterator[bytes]:
+        """Every such try, oldest first."""
+        return _lines(self._calls)
 
     # Money
 

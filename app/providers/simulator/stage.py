@@ -1,7 +1,8 @@
 """What every persona stands on: one memory, one sense of time, and threads for everything that would block the loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ class Stage:
         self._disk = ThreadPoolExecutor(4, thread_name_prefix="simulator-disk")
         self._making: dict[str, asyncio.Task[Any]] = {}
         self._answering: set[asyncio.Task[Any]] = set()
+        self._following: set[asyncio.Task[Any]] = set()
 
     @asynccontextmanager
     async def open(self, _app: object = None) -> AsyncIterator[None]:
@@ -37,6 +39,9 @@ class Stage:
             yield
         finally:
             self.hang_up()
+            for task in self._following:
+                task.cancel()
+            await asyncio.gather(*self._following, return_exceptions=True)
             for threads in (self._drawing, self._disk):
                 await asyncio.to_thread(threads.shutdown, wait=True, cancel_futures=True)
 
@@ -55,6 +60,12 @@ class Stage:
         """Give up every request that is still being answered; some are made to last for ever."""
         for task in self._answering:
             task.cancel()
+
+    def follow_up(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something after the answer, which does not wait for it."""
+        task = asyncio.create_task(work)
+        self._following.add(task)
+        task.add_done_callback(self._following.discard)
 
     async def disk(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do what touches files in a thread."""
@@ -80,6 +91,10 @@ class Stage:
         """Let the time pass that the real service would need."""
         if (wait := self.delay(seconds, faults)) > 0:
             await asyncio.sleep(wait)
+
+    async def until(self, moment: float) -> None:
+        """Wait for that moment, in Unix seconds."""
+        await asyncio.sleep(max(0.0, moment - time.time()))
 
     async def breathe(self) -> None:
         """The pause between two signs of life of something that does not end."""

@@ -31,6 +31,7 @@ from app.providers.simulator.openrouter.gate import (
     settle,
     with_key,
 )
+from app.providers.simulator.openrouter.webhooks import Caller
 from app.providers.simulator.stage import Stage
 
 WAITING = 2.0
@@ -76,7 +77,9 @@ async def submit(request: Plain, stage: NamedDependency[Stage]) -> ASGIApp:
         return ask
     job = _job(stage, ask, video)
     await settle(stage, job)
-    # A webhook would be sent from a loop of the stage when the job ends: `callback_url` is kept in job.request.
+    caller: Caller | None = request.app.state.caller
+    if caller is not None and body.get("callback_url"):
+        stage.follow_up(caller.tell(job, body["callback_url"]))
     if "ambiguous" in ask.faults:
         return wire.HungUp()
     content = {"id": job.id, "polling_url": _polling_url(request, job, ask.faults), "status": "pending"}
