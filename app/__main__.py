@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -73,6 +74,8 @@ async def _serve(settings: Settings) -> int:
         async with opened(settings) as program:
             server = Server(_uvicorn(settings, build(program)), lambda: come_to_rest(program))
             _stop_on_signals(server)
+            gc.collect()
+            gc.freeze()  # what is there now stays: looking through all of it again and again would hold the loop up
             task = asyncio.create_task(server.serve([listener]))
             started = await serving(server, task)
             if started:

@@ -46,17 +46,18 @@ class Background:
     def __init__(self, loops: Sequence[Loop], metrics: Metrics | None = None) -> None:
         self._loops = loops
         self._last: dict[str, datetime] = {}
+        self._seen: dict[str, float] = {}  # the same by the steady clock: nobody is dead because somebody set the time
         self._broken: dict[str, str] = {}
         metrics = metrics or Metrics()
         metrics.readings("loop_last_beat_timestamp_seconds", "When a loop last finished a turn.", "loop", self._beaten)
         metrics.readings("loop_alive", "1 while a loop is not overdue.", "loop", self._living)
 
     def beats(self) -> list[Beat]:
-        now = clock.now()
+        now, steady = clock.now(), clock.steady()
         found = []
         for loop in self._loops:
             last = self._last.get(loop.name, now)
-            late = (now - last).total_seconds() > loop.period + loop.patience
+            late = steady - self._seen.get(loop.name, steady) > loop.period + loop.patience
             found.append(Beat(loop.name, last, self._broken.get(loop.name), not late))
         return found
 
@@ -74,7 +75,7 @@ class Background:
     async def running(self) -> AsyncIterator[None]:
         """Run the loops while the body runs."""
         for loop in self._loops:
-            self._last[loop.name] = clock.now()
+            self._beat(loop)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._keep(loop), name=loop.name) for loop in self._loops]
             try:
@@ -82,6 +83,9 @@ class Background:
             finally:
                 for task in tasks:
                     task.cancel()
+
+    def _beat(self, loop: Loop) -> None:
+        self._last[loop.name], self._seen[loop.name] = clock.now(), clock.steady()
 
     async def _keep(self, loop: Loop) -> None:
         pause = FIRST_PAUSE
@@ -98,5 +102,5 @@ class Background:
             if self._broken.pop(loop.name, None):
                 logger.info("loop healed", loop=loop.name)
             pause = FIRST_PAUSE
-            self._last[loop.name] = clock.now()
+            self._beat(loop)
             await asyncio.sleep(loop.period)

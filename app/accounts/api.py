@@ -11,7 +11,7 @@ from app.accounts.guards import AnyRequest, SignedIn, admin, signed_in
 from app.accounts.schemas import ApiKey, NewApiKey, Role, Session, SessionKind, Silent, Tokens, User
 from app.accounts.service import Accounts
 from app.audit.schemas import Actor
-from app.web.limits import REGISTRATION, SIGN_IN
+from app.web.limits import REGISTRATION, SIGN_IN, address
 from app.web.moments import Moment, kept, shown
 from app.web.openapi import BEARER, refusals
 from app.web.paging import DEFAULT, Cursor, Limit, Page, after
@@ -222,7 +222,7 @@ async def register(data: JSONBody[Registration], accounts: NamedDependency[Accou
 @post("/login", status_code=200, opt=SIGN_IN, summary="Sign in", responses=refusals(400, 401, 403, 413))
 async def login(data: JSONBody[Login], request: AnyRequest, accounts: NamedDependency[Accounts]) -> TokensOut:
     """A wrong password and an unknown email have one answer, 401; a deactivated account is told 403."""
-    return TokensOut.of(await accounts.login(data.email, data.password, agent(request)))
+    return TokensOut.of(await accounts.login(data.email, data.password, agent(request), address(request.scope)))
 
 
 @post("/refresh", status_code=200, summary="Renew the tokens", responses=refusals(400, 401, 413))

@@ -62,3 +62,20 @@ class Memory:
         person = self._people.pop(user_id, None)
         for mark in person.credentials if person else ():
             del self._owners[mark]
+
+
+class Homes:
+    """Which addresses people have signed in from, rightly and lately. Bounded, and forgotten by a restart."""
+
+    def __init__(self, size: int = SIZE) -> None:
+        self._size = size
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def __contains__(self, home: tuple[str, str]) -> bool:
+        return home in self._known
+
+    def add(self, email: str, address: str) -> None:
+        self._known[email, address] = None
+        self._known.move_to_end((email, address))
+        if len(self._known) > self._size:
+            self._known.popitem(last=False)

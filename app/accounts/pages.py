@@ -17,7 +17,7 @@ from app.base import clock
 from app.base.errors import AtelierError, Invalid
 from app.web import forms
 from app.web.errors import told
-from app.web.limits import REGISTRATION, SIGN_IN
+from app.web.limits import REGISTRATION, SIGN_IN, address
 from app.web.render import page
 
 BODY: Final = 64 * 1024  # bytes; nothing here is longer
@@ -221,7 +221,7 @@ async def _sign_in(
     request: AnyRequest, accounts: Accounts, form: dict[str, str], notice: str | None = None
 ) -> Response[str]:
     agent = request.headers.get("user-agent", "")
-    token = await accounts.sign_in_page(form.get("email", ""), form.get("password", ""), agent)
+    token = await accounts.sign_in_page(form.get("email", ""), form.get("password", ""), agent, address(request.scope))
     await _sign_out(request, accounts)
     return forms.go(forms.safe_next(form.get("next")), notice, cookies=[session_cookie(token)])
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol, TypeVar
 
 from app.accounts import fields, repository
-from app.accounts.memory import Memory
+from app.accounts.memory import Homes, Memory
 from app.accounts.passwords import Passwords
 from app.accounts.repository import PersonSigningIn, RefreshToken
 from app.accounts.schemas import (
@@ -80,6 +80,7 @@ class Accounts:
         self._tokens = AccessTokens(secret)
         self._memory = Memory()
         self._sign_ins = Limit(*SIGN_INS)
+        self._homes = Homes()
 
     def close(self) -> None:
         self._passwords.close()
@@ -132,16 +133,16 @@ class Accounts:
 
     # Signing in and out
 
-    async def sign_in_page(self, email: str, password: str, agent: str = "") -> str:
+    async def sign_in_page(self, email: str, password: str, agent: str = "", address: str = "") -> str:
         """A new page session: the token for its cookie."""
-        person = await self._check(email, password)
+        person = await self._check(email, password, address)
         token = new_token()
         await self._open(person, password, SessionKind.PAGE, agent, token)
         return token
 
-    async def login(self, email: str, password: str, agent: str = "") -> Tokens:
+    async def login(self, email: str, password: str, agent: str = "", address: str = "") -> Tokens:
         """A new family of tokens for a program."""
-        person = await self._check(email, password)
+        person = await self._check(email, password, address)
         token = new_token()
         session = await self._open(person, password, SessionKind.TOKEN, agent, token)
         return self._pair(session.user_id, session.id, token)
@@ -335,16 +336,17 @@ class Accounts:
             raise _taken()
         return first
 
-    async def _check(self, email: str, password: str) -> PersonSigningIn:
+    async def _check(self, email: str, password: str, address: str) -> PersonSigningIn:
         """Whose email and password these are. Unknown email and wrong password have one answer and take one time."""
         email = email.strip().lower()[: fields.EMAIL_LONGEST]
-        await self._count_try(email)
+        await self._count_try(email, address)
         person = await self._database.read(repository.person_signing_in, email)
         right = await self._passwords.verify(person.password_hash if person else None, password)
         if person is None or not right:
             raise Denied(WRONG, signed_in=False)
         if not person.user.is_active:
             raise Denied(DEACTIVATED)
+        self._homes.add(email, address)
         return person
 
     async def _check_current(self, person: PersonSigningIn, current: str | None) -> None:
@@ -354,9 +356,11 @@ class Accounts:
         if not await self._passwords.verify(person.password_hash, current):
             raise fields.wrong("current_password", "is not your password")
 
-    async def _count_try(self, email: str) -> None:
+    async def _count_try(self, email: str, address: str = "") -> None:
+        """Where the person has signed in before, tries are counted by themselves: whoever tries from elsewhere again and
+        again does not lock them out."""
         if self.settings.rate_limits:
-            await self._sign_ins.take(email)
+            await self._sign_ins.take(email, *([address] if (email, address) in self._homes else []))
 
     def _pair(self, user_id: str, family_id: str, refresh_token: str) -> Tokens:
         return Tokens(self._tokens.sign(user_id, family_id, self._clock()), refresh_token, LIFE_ACCESS)

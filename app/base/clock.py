@@ -1,11 +1,34 @@
-"""The one clock: UTC without a zone, as the database keeps it."""
+"""The one clock: UTC without a zone, as the database keeps it.
 
+While the program runs it never goes back. Where the system's clock is set back, this one goes on from where it was, or
+whatever is due in a minute would be due in that and an hour; where it is set forward, this one follows.
+"""
+
+import threading
+import time
 from datetime import UTC, datetime, timedelta
+from typing import Final
+
+_BEGINNING: Final = datetime(1970, 1, 1)
+_STEADY: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while the machine sleeps, where it can
+
+_turn = threading.Lock()
+_origin = 0  # nanoseconds since 1970 at which the steady clock showed nothing
 
 
 def now() -> datetime:
     """UTC, naive, whole microseconds."""
-    return datetime.now(UTC).replace(tzinfo=None)
+    global _origin
+    with _turn:
+        wall = _wall()
+        since = _since_boot()  # read second: a pause in between must not push us ahead
+        _origin = max(_origin, wall - since)
+        return _BEGINNING + timedelta(microseconds=(_origin + since) // 1000)
+
+
+def steady() -> float:
+    """Seconds since some moment, which nobody can set: for how long something has taken."""
+    return time.monotonic()
 
 
 def after(seconds: float) -> datetime:
@@ -20,3 +43,11 @@ def unix(moment: datetime) -> float:
 def iso(moment: datetime) -> str:
     """ISO 8601 with milliseconds, ending in Z: `2026-11-20T09:30:00.000Z`."""
     return moment.isoformat(timespec="milliseconds") + "Z"
+
+
+def _wall() -> int:
+    return time.time_ns()
+
+
+def _since_boot() -> int:
+    return time.clock_gettime_ns(_STEADY)

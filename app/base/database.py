@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from time import perf_counter, sleep
+from time import monotonic, perf_counter, sleep
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import duckdb
@@ -39,6 +39,7 @@ READERS: Final = 4
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5)  # seconds
 FOLD: Final = 16 * 1024 * 1024  # bytes of write-ahead log that are folded into the file
 ROOM: Final = 64 * 1024 * 1024  # bytes that must be free on the disk for that
+FOLD_PAUSE: Final = 60.0  # seconds after one that failed
 MEND_PAUSE: Final = 1.0  # seconds between two tries to open a database anew
 
 logger = log.get("database")
@@ -186,6 +187,7 @@ class Database:
         self.path = path
         self._ahead = path.with_name(f"{path.name}.wal")
         self._fold_at = fold
+        self._fold_after = 0.0  # not before the monotonic clock shows this
         self._room = room
         self._connection = _connect(path)
         self._era = 0  # how often it was opened anew; a cursor is good for one era
@@ -375,6 +377,8 @@ class Database:
 
     def _fold(self, cursor: duckdb.DuckDBPyConnection) -> None:
         """Bring the write-ahead log into the file when it has grown and there is room for that."""
+        if self._broken or monotonic() < self._fold_after:
+            return
         try:
             grown = self._ahead.stat().st_size
             if grown < self._fold_at or shutil.disk_usage(self.path.parent).free < self._room + grown:
@@ -386,6 +390,7 @@ class Database:
         except duckdb.TransactionException:
             pass  # somebody still reads what was there before: after one of the next writes, then
         except duckdb.Error as problem:
+            self._fold_after = monotonic() + FOLD_PAUSE
             self._meaning(problem)
 
     def _mended(self) -> duckdb.DuckDBPyConnection | None:

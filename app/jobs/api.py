@@ -8,7 +8,7 @@ from litestar import Request, Response, Router, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from app.accounts.guards import signed_in
 from app.base.errors import Invalid, Missing
@@ -57,7 +57,7 @@ async def one(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) 
 
 @post("/jobs/{id:str}/cancel", status_code=200, responses=refusals(400, 401, 404, 409), summary="Cancel an own job")
 async def cancel(
-    request: Program, id: FromPath[str], jobs: NamedDependency[Jobs], data: CancelIn | None = None
+    request: Program, id: FromPath[str], jobs: NamedDependency[Jobs], data: JSONBody[CancelIn | None] = None
 ) -> JobOut:
     """What was sent already may still be made and charged; the body says what becomes of the result then."""
     return JobOut.of(await jobs.cancel(request.user.id, id, _late(data)))
@@ -117,7 +117,7 @@ async def video(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]
     summary="Cancel an own clip job",
 )
 async def cancel_video(
-    request: Program, id: FromPath[str], jobs: NamedDependency[Jobs], data: CancelIn | None = None
+    request: Program, id: FromPath[str], jobs: NamedDependency[Jobs], data: JSONBody[CancelIn | None] = None
 ) -> JobOut:
     """What was sent already may still be made and charged; the body says what becomes of the result then."""
     job = await _of_kind(request, jobs, id, Kind.VIDEO)

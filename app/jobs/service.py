@@ -492,7 +492,7 @@ class Jobs:
         return Part(items, total, items[-1].id if len(found) > limit else None)
 
     def _with_assets(self, tx: Transaction, owner: str, jobs: Sequence[Job]) -> list[Job]:
-        assets = self._library.of_jobs(tx, owner, [job.id for job in jobs])
+        assets = self._library.of_jobs(tx, owner, [job.id for job in jobs if job.kind is not Kind.TEXT])
         return [msgspec.structs.replace(job, assets=tuple(assets[job.id])) if job.id in assets else job for job in jobs]
 
     def _delete(self, tx: Transaction, owner: str, id: str) -> Job | None:

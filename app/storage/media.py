@@ -52,7 +52,7 @@ class Media:
 
     def __init__(self, *, max_pixels: int = MAX_PIXELS) -> None:
         self._max_pixels = max_pixels
-        self._threads = Threads(2, "media")
+        self._threads = Threads(2, "media", giving_way=True)
 
     async def inspect(self, path: Path) -> Facts:
         return await self._threads.run(inspect, path, self._max_pixels)

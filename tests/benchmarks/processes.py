@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,10 @@ class Process:
 
 
 @asynccontextmanager
-async def started(folder: Path, *arguments: str, settings: Mapping[str, str]) -> AsyncIterator[Process]:
-    """`python -m …` until it says its address; ended in good order."""
+async def started(
+    folder: Path, *arguments: str, settings: Mapping[str, str], nice: int = 0
+) -> AsyncIterator[Process]:
+    """`python -m …` from when it says its address; ended in good order. `nice` as in the command of that name."""
     said = folder / f"{arguments[0]}.said"
     with said.open("wb") as words:
         process = await asyncio.create_subprocess_exec(
@@ -52,6 +55,7 @@ async def started(folder: Path, *arguments: str, settings: Mapping[str, str]) ->
             stdin=asyncio.subprocess.DEVNULL,
             stdout=words,
             stderr=words,
+            preexec_fn=partial(os.nice, nice),
         )
     try:
         async with asyncio.timeout(PATIENCE):
@@ -94,7 +98,8 @@ async def studio(folder: Path, **settings: str) -> AsyncIterator[Studio]:
     """Atelier beside the simulator alone at speed 0, with one person signed in by API key."""
     folder.mkdir(exist_ok=True)
     alone = ("app.providers.simulator", "--port", "0", "--data", str(folder / "provider"), "--speed", "0")
-    async with started(folder, *alone, settings={}) as provider:
+    # The provider gives way, because it is elsewhere in truth: drawing and filming would take the processor from us.
+    async with started(folder, *alone, settings={}, nice=10) as provider:
         beside = {"OPENROUTER_BASE_URL": f"{provider.url}/api/v1", "OPENROUTER_API_KEY": "any", **settings}
         async with started(folder, "app", settings=beside) as atelier:
             async with httpx.AsyncClient(base_url=atelier.url, trust_env=False, timeout=30) as http:
@@ -110,6 +115,7 @@ class Fared(msgspec.Struct, frozen=True):
 
     asked: int
     median: float
+    most: float  # 99 of 100
     slowest: float
 
 

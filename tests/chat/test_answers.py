@@ -299,7 +299,8 @@ async def test_when_the_database_cannot_write_the_end_waits_for_it(
     monkeypatch.setattr(answers_module, "UNREADY_PAUSE", 0.01)
     provider.part = slowly = Slowly()
     answer = await started(chat)
-    write, refused = database.write, []
+    write = database.write
+    refused: list[Any] = []
 
     async def full(verb: Any, /, *args: Any, **kwargs: Any) -> Any:
         if len(refused) < 3:

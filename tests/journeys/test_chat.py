@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from app.base import clock
+from app.base.database import Transaction
 from app.base.secret import new_id
 from app.chat import repository
 from app.chat.schemas import Conversation, Message, Role
@@ -219,7 +220,7 @@ async def test_without_javascript_a_conversation_still_works(chromium: Browser, 
         await page.get_by_role("button", name="Send").click()
         await expect(page.locator(STREAMING)).to_be_visible()
         await expect(page.get_by_role("button", name="Stop")).to_be_visible()
-        await expect(page.locator(DONE)).to_contain_text("89, 90"), "it looks again by itself"
+        await expect(page.locator(DONE)).to_contain_text("89, 90")  # it looks again by itself
         await page.fill("#prompt", "Count to 900")
         await page.get_by_role("button", name="Send").click()
         await page.get_by_role("button", name="Stop").click()
@@ -261,7 +262,7 @@ async def answered(studio: Studio, owner: str, texts: list[str]) -> str:
         id=id, owner_id=owner, title="Hostile", model="x", leaf_id=said[-1].id, created_at=now, changed_at=now
     )
 
-    def write(tx: repository.Transaction) -> None:
+    def write(tx: Transaction) -> None:
         repository.add_conversation(tx, owner, talk)
         for message in said:
             repository.add(tx, owner, message)

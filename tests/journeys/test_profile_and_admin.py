@@ -115,7 +115,7 @@ async def test_somebody_signs_another_browser_out(chromium: Browser, studio: Stu
         await _sign_in(here)
         await here.go("/users/profile")
         places = here.page.get_by_role("region", name="Where you are signed in")
-        this = places.get_by_role("row", name="Chrome on Linux This one")
+        this = places.get_by_role("row", name="Chrome on Linux this one")
         await expect(this).to_be_visible()
         await expect(this.get_by_role("button")).to_have_count(0)
         await places.get_by_role("button", name="Sign out Chrome on Linux").click()

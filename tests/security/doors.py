@@ -3,9 +3,12 @@
 import re
 from typing import Any, NamedTuple
 
+import msgspec
 from litestar import Litestar
 
+from app.base.metrics import Metrics
 from app.main import build
+from app.web.errors import for_programs
 from tests.api.kit import INVENTED
 from tests.studio import Studio
 
@@ -26,7 +29,7 @@ class Door(NamedTuple):
 
     @property
     def for_programs(self) -> bool:
-        return self.path.startswith(("/api/v1", "/v1", "/health", "/metrics"))
+        return for_programs(self.path)
 
     @property
     def changes(self) -> bool:
@@ -40,7 +43,8 @@ class Door(NamedTuple):
 
 def program(studio: Studio) -> Litestar:
     """The same program once more, to look at and not to run."""
-    inner = build(studio.program)._app  # type: ignore[attr-defined]
+    twin = msgspec.structs.replace(studio.program, metrics=Metrics())
+    inner = build(twin)._app  # type: ignore[attr-defined]
     assert isinstance(inner, Litestar)
     return inner
 
