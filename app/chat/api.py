@@ -18,6 +18,7 @@ from app.chat.schemas import Ask, ChatOut, Delta, Message
 from app.chat.service import Chat
 from app.chat.words import LARGEST_PICTURE, MOST_PICTURES, MOST_TURNS, ROLES, wrong
 from app.web import events
+from app.web.limits import PAID
 from app.web.openapi import BEARER, refusals
 
 Program = Request[Any, Any, State]
@@ -96,7 +97,7 @@ class _Streamed(Operation):
     "/chat",
     status_code=200,
     responses=refusals(400, 401, 413, 502),
-    opt=events.UNCOMPRESSED,
+    opt={**events.UNCOMPRESSED, **PAID},
     request_max_body_size=LARGEST_BODY,
     operation_class=_Streamed,
     summary="Talk with a model",

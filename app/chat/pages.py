@@ -21,6 +21,7 @@ from app.chat.service import Chat
 from app.web import forms
 from app.web.errors import told
 from app.web.events import UNCOMPRESSED
+from app.web.limits import PAID
 from app.web.markdown import Growing, Renderer
 from app.web.render import page, partial, render
 
@@ -60,7 +61,7 @@ async def new(
     return await _new(request, chat, form, q=q, before=cursor, deleted=deleted if _ID.fullmatch(deleted) else "")
 
 
-@post("/chat", guards=[signed_in], include_in_schema=False, status_code=200)
+@post("/chat", guards=[signed_in], include_in_schema=False, status_code=200, opt=PAID)
 async def start(request: Person, chat: NamedDependency[Chat]) -> Response[str]:
     form = await forms.read(request)
     try:
@@ -98,7 +99,7 @@ async def conversation(
     return await _page(request, chat, markdown, thread, {}, q=q, until=until)
 
 
-@post("/chat/{id:str}", guards=[signed_in], include_in_schema=False, status_code=200)
+@post("/chat/{id:str}", guards=[signed_in], include_in_schema=False, status_code=200, opt=PAID)
 async def say(
     request: Person, id: FromPath[str], chat: NamedDependency[Chat], markdown: NamedDependency[Renderer]
 ) -> Response[str]:
@@ -149,7 +150,13 @@ async def restore(request: Person, id: FromPath[str], chat: NamedDependency[Chat
     return forms.go(f"/chat/{id}", "The conversation is back.")
 
 
-@post("/chat/{id:str}/messages/{message_id:str}/edit", guards=[signed_in], include_in_schema=False, status_code=200)
+@post(
+    "/chat/{id:str}/messages/{message_id:str}/edit",
+    guards=[signed_in],
+    include_in_schema=False,
+    status_code=200,
+    opt=PAID,
+)
 async def edit(
     request: Person,
     id: FromPath[str],
@@ -162,7 +169,13 @@ async def edit(
     return await _changed(request, chat, markdown, id, at=answer.id)
 
 
-@post("/chat/{id:str}/messages/{message_id:str}/retry", guards=[signed_in], include_in_schema=False, status_code=200)
+@post(
+    "/chat/{id:str}/messages/{message_id:str}/retry",
+    guards=[signed_in],
+    include_in_schema=False,
+    status_code=200,
+    opt=PAID,
+)
 async def retry(
     request: Person,
     id: FromPath[str],

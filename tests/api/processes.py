@@ -107,8 +107,8 @@ async def atelier(
 
 
 @asynccontextmanager
-async def provider(folder: Path, speed: str = "0") -> AsyncIterator[Running]:
+async def provider(folder: Path, speed: str = "0", *more: str) -> AsyncIterator[Running]:
     """The simulator alone, which outlives every Atelier beside it."""
-    arguments = ["--port", "0", "--data", str(folder / "provider"), "--speed", speed]
+    arguments = ["--port", "0", "--data", str(folder / "provider"), "--speed", speed, *more]
     async with started("app.providers.simulator", *arguments, env=environment(folder, {})) as running:
         yield await running.ready()

@@ -121,7 +121,9 @@ async def filming() -> AsyncIterator[Figure]:
             target=f"<= {STEADY:.0f}",
             workload=f"by the program's own sampler, while {workload}; 0 is none of 25 ms or more",
             beside=f"with those in which its thread only waited for the machine: {health['longest_stall_ms']:.1f} ms"
-            + "".join(f"\n      {stall['ms']} ms (cpu {stall['cpu_ms']}): {' < '.join(stall['where'])}" for stall in own[:5]),
+            + "".join(
+                f"\n      {stall['ms']} ms (cpu {stall['cpu_ms']}): {' < '.join(stall['where'])}" for stall in own[:5]
+            ),
         )
 
 

@@ -34,7 +34,9 @@ class Connection:
     async def ask(self, method: str, path: str, content: object = None) -> Answer:
         body = b"" if content is None else json.dumps(content).encode()
         began = time.perf_counter()
-        self._writer.write(f"{method} {path} HTTP/1.1\r\n{self._head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        self._writer.write(
+            f"{method} {path} HTTP/1.1\r\n{self._head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        )
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         status = int(head.split(" ", 2)[1])
         _, found, length = head.partition("\r\ncontent-length:")

@@ -40,9 +40,7 @@ class Process:
 
 
 @asynccontextmanager
-async def started(
-    folder: Path, *arguments: str, settings: Mapping[str, str], nice: int = 0
-) -> AsyncIterator[Process]:
+async def started(folder: Path, *arguments: str, settings: Mapping[str, str], nice: int = 0) -> AsyncIterator[Process]:
     """`python -m …` from when it says its address; ended in good order. `nice` as in the command of that name."""
     said = folder / f"{arguments[0]}.said"
     with said.open("wb") as words:

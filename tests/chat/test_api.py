@@ -5,6 +5,7 @@ import base64
 import json
 from decimal import Decimal
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.chat.conftest import until
-from tests.studio import Studio
+from tests.studio import Studio, running
 
 TEXT = "anthropic/claude-sonnet-5"
 ASK: list[dict[str, Any]] = [{"role": "user", "content": "Count to 12"}]
@@ -324,3 +325,14 @@ async def test_the_document_tells_both_ways(studio: Studio) -> None:
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
     assert {"model", "messages", "stream"} <= set(schema["properties"])
     assert {"200", "400", "401", "413", "502"} <= set(operation["responses"])
+
+
+async def test_questions_are_counted_as_paid_work(tmp_path: Path) -> None:
+    async with running(tmp_path, ATELIER_RATE_LIMITS="on") as studio:
+        ann = await studio.person()
+        for _ in range(60):
+            assert (await ann.post("/api/v1/ai/chat", json={})).status_code == 400
+        answer = await ann.post("/api/v1/ai/chat", json={})
+        assert answer.status_code == 429
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert answer.json()["error"]["code"] == "RATE_LIMITED"

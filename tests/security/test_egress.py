@@ -402,8 +402,8 @@ async def test_a_name_that_is_public_only_now_and_then_is_never_followed_within(
 async def test_a_person_cannot_point_to_the_configured_provider_on_this_machine(
     world: Internet, asker: httpx.AsyncClient, atelier: Studio
 ) -> None:
-    provider = next(iter(atelier.program.providers.values()))
-    base = provider._api.home.base_url  # type: ignore[attr-defined]
+    provider: Any = next(iter(atelier.program.providers.values()))
+    base = provider._provider._api.home.base_url
     assert base.startswith("http://127.0.0.1:")
     for path in ("/models", "/key", "/videos/x/content"):
         assert REFUSED in str(invalid(await ask(asker, base + path), "image_url"))

@@ -105,7 +105,7 @@ async def test_people_go_on_working_while_a_backup_is_made_and_it_is_of_one_mome
         await working
         during = len([id for id, ended in accepted if not ended]) - before
         assert during >= 5, f"only {during} jobs were taken in the {took:.1f} s of the backup"
-        assert late < 0.5, f"the loop was kept waiting for {late:.3f} s"
+        assert late < took / 2, f"the loop was kept waiting for {late:.3f} s of {took:.3f} s"
         for id, _ in accepted:
             assert (await studio.finished(ann, id))["status"] == "completed"
         assert (await studio.program.upkeep.examine()).ok

@@ -296,7 +296,7 @@ async def test_beside_a_studio_that_serves_faults_are_found_too_and_what_is_unde
         assert (told.ok, told.text) == (False, "temporary file left was left behind; the next start removes it")
         left.unlink()
 
-        spoil(data, "removed")
+        spoil(data, "a thumbnail removed")
         spoil(data, "a file without a row")
         told = await upkeep.examine()
         assert len(told.text.splitlines()) == 2

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.base import clock
+from app.base import clock, secret
 from app.base.secret import new_id
 from app.jobs import service as jobs_service
 from app.providers.openrouter import Patience, provider
@@ -84,8 +84,8 @@ def fill(folder: Path) -> None:
 
 
 async def asked(client: httpx.AsyncClient, prompt: str) -> httpx.Response:
-    body = {"model": TEXT, "prompt": prompt}
-    return await client.post("/api/v1/generate/text", json=body, headers={"Prefer": "respond-async"})
+    body = {"model": PICTURE, "prompt": prompt}
+    return await client.post("/api/v1/generate/image", json=body, headers={"Prefer": "respond-async"})
 
 
 async def refused(client: httpx.AsyncClient, small_disk: Path) -> list[str]:
@@ -172,6 +172,12 @@ async def test_an_engine_that_gives_up_on_a_full_disk_is_started_anew_while_the_
 # The clock jumps
 
 
+async def with_key(studio: Studio) -> httpx.AsyncClient:
+    """A person's program that signs in with a key, which no jump of an hour makes too old."""
+    ann = await studio.person()
+    return studio.client((await ann.post("/api/v1/users/me/keys", json={"name": "laptop"})).json()["key"])
+
+
 class Watch:
     """The system's clock, which somebody sets."""
 
@@ -200,6 +206,7 @@ def test_time_follows_a_clock_that_is_set_forward_and_goes_on_when_it_is_set_bac
 
 def test_ids_sort_by_the_time_they_were_made_however_the_clock_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time_ns
+    monkeypatch.setattr(secret, "_last", 0)
     made = [new_id()]
     for ahead in (0, 3600, -3600, 0):
         monkeypatch.setattr(time, "time_ns", lambda ahead=ahead: now() + ahead * 10**9)
@@ -210,7 +217,7 @@ def test_ids_sort_by_the_time_they_were_made_however_the_clock_is_set(monkeypatc
 @pytest.mark.parametrize("ahead", [-3600.0, 1200.0])
 async def test_work_under_way_comes_to_its_end_in_its_time(tmp_path: Path, watch: Watch, ahead: float) -> None:
     async with running(tmp_path, ATELIER_SIMULATOR_SPEED="0.2") as studio:
-        ann = await studio.person()
+        ann = await with_key(studio)
         clip, later = await asked_clip(ann), await asked_clip(ann, "[overloaded] later")
         await eventually(lambda: read_job(ann, clip["id"]), lambda job: job["status"] == "processing")
         await eventually(lambda: read_job(ann, later["id"]), lambda job: job["attempts"] == 1)
@@ -228,7 +235,7 @@ async def test_a_clip_whose_deadline_passes_in_a_jump_is_told_so_and_comes_by_re
     tmp_path: Path, watch: Watch
 ) -> None:
     async with running(tmp_path, ATELIER_SIMULATOR_SPEED="0.5") as studio:
-        ann = await studio.person()
+        ann = await with_key(studio)
         clip = await asked_clip(ann, "a long way")
         await eventually(lambda: read_job(ann, clip["id"]), lambda job: job["status"] == "processing")
         await eventually(lambda: asyncio.sleep(0, len(submits(studio))), lambda count: count == 1)
@@ -266,8 +273,9 @@ async def test_nobody_is_signed_out_or_let_in_by_a_clock_that_is_set(tmp_path: P
 
 # The provider is half dead
 
+WAIT = 3.0  # seconds
 SHORT_PATIENCE = Patience(
-    text_idle=1, text=2, stream=2, image=2, video=2, poll=2, catalogue=30, download=2, between_downloads=0.1
+    text_idle=WAIT, text=WAIT, stream=WAIT, image=WAIT, video=WAIT, poll=WAIT, download=WAIT, between_downloads=0.1
 )
 HALF_DEAD = {"stuck": "never answers", "trickle": "a byte a second", "cut": "cuts in mid-body", "html": "a web page"}
 CODES = {"PROVIDER_FAILED", "PROVIDER_UNREACHABLE", "OUTCOME_UNKNOWN", "TIMED_OUT", "RESULT_INVALID"}
@@ -329,8 +337,9 @@ async def test_whatever_a_half_dead_provider_does_everybody_is_told_in_time_and_
         for answer in answers:
             if answer.status_code != 200:
                 assert problem(answer, 502, "UPSTREAM_ERROR")["message"].endswith(".")
-        assert late < 0.5, f"the loop was kept waiting for {late:.3f} s"
-        assert slowest < 2, f"somebody else waited for {slowest:.3f} s"
+        # Whoever waited for the provider in the loop would keep it for all of that time.
+        assert late < WAIT * 0.7, f"the loop was kept waiting for {late:.3f} s"
+        assert slowest < WAIT, f"somebody else waited for {slowest:.3f} s"
         told = await studio.program.upkeep.examine()
         assert told.ok, told.text
         assert (await pictured(bob))["status"] == "completed"

@@ -18,7 +18,7 @@ from app.base.migrate import migrate
 from app.main import MIGRATIONS
 from app.upkeep.schemas import Applied, Filed, Manifest
 from app.upkeep.service import examine_backup, restored
-from tests.api.kit import CLIP, PICTURE, SHORT, TEXT, Json, asked_clip, eventually, pictured, read_job, uploaded
+from tests.api.kit import PICTURE, TEXT, Json, asked_clip, eventually, pictured, read_job, uploaded
 from tests.api.processes import atelier, provider
 from tests.journeys.test_restart import beside, submits
 from tests.studio import PASSWORD, Browser, Studio, running
@@ -114,10 +114,7 @@ async def asked_late(client: httpx.AsyncClient, prompt: str) -> Json:
     return job
 
 
-@pytest.mark.parametrize("how", ["by the command", "by hand"])
-async def test_what_was_unfinished_is_polled_or_told_to_be_unknown_and_never_sent_again(
-    tmp_path: Path, how: str
-) -> None:
+async def test_what_was_unfinished_is_polled_or_told_to_be_unknown_and_never_sent_again(tmp_path: Path) -> None:
     backup, again = tmp_path / "backup", tmp_path / "again" / "data"
     async with provider(tmp_path, speed="0.3") as upstream:
 
@@ -141,10 +138,7 @@ async def test_what_was_unfinished_is_polled_or_told_to_be_unknown_and_never_sen
             await studio.finished(ann, queued["id"])
             paid = await sent("[overloaded] a clip in the queue")
             assert paid > turned_away
-        if how == "by the command":
-            restored(str(backup), Folder(again), MIGRATIONS)
-        else:
-            shutil.copytree(backup, again)
+        restored(str(backup), Folder(again), MIGRATIONS)
         async with running(tmp_path / "again", **beside(upstream)) as studio:
             ann = await studio.person()
             await offered(ann)
@@ -171,17 +165,32 @@ async def test_what_was_unfinished_is_polled_or_told_to_be_unknown_and_never_sen
             assert (await studio.finished(ann, waiting["id"]))["status"] == "completed", "only the first start is wary"
 
 
+async def test_a_backup_that_was_put_in_place_by_hand_is_treated_alike(tmp_path: Path) -> None:
+    async with running(tmp_path) as studio:
+        ann = await studio.person()
+        queued = await asked_clip(ann, "[overloaded] a clip in the queue")
+        await eventually(
+            lambda: read_job(ann, queued["id"]), lambda job: job["status"] == "queued" and job["attempts"] == 1
+        )
+        assert (await studio.program.upkeep.backup(str(tmp_path / "backup"))).ok
+    shutil.copytree(tmp_path / "backup", tmp_path / "again" / "data")
+    async with running(tmp_path / "again") as studio:
+        now = await read_job(await studio.person(), queued["id"])
+        assert (now["status"], now["error"]["code"]) == ("failed", "OUTCOME_UNKNOWN")
+    assert not (tmp_path / "again" / "data" / "manifest.json").exists()
+
+
 # What is refused, before anything is touched
 
 
 def refused(source: Path, folder: Path) -> str:
     there = folder.exists()
-    before = {path for path in folder.rglob("*")}
+    before = set(folder.rglob("*"))
     with pytest.raises(AtelierError) as problem:
         restored(str(source), Folder(folder), MIGRATIONS)
     assert "\n" not in problem.value.message
     assert folder.exists() == there
-    assert {path for path in folder.rglob("*")} == before
+    assert set(folder.rglob("*")) == before
     return problem.value.message
 
 
@@ -207,10 +216,14 @@ KINDS = {"database": "atelier.duckdb", "secret": "secret.key", "picture": "*.png
 WAYS: dict[str, Callable[[Path], None]] = {"flip": flip, "cut": cut, "grow": grow, "swap": swap, "remove": Path.unlink}
 
 
+def one_of(backup: Path, kind: str) -> Path:
+    return min(backup.rglob(KINDS[kind]))
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_file_that_is_not_as_it_was_is_named(backed_up: Path, kind: str, way: str) -> None:
-    path = min(backed_up.rglob(KINDS[kind]))
+    path = one_of(backed_up, kind)
     WAYS[way](path)
     said = refused(backed_up, backed_up.parent / "again")
     name = path.relative_to(backed_up).as_posix()
