@@ -81,6 +81,7 @@ async def _serve(settings: Settings) -> int:
             if started:
                 print(f"Atelier is running at {settings.public_url} (Ctrl+C stops it)", flush=True)
             await task
+            gc.unfreeze()
             return 0 if started else 1
 
 

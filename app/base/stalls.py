@@ -133,7 +133,11 @@ def _doing(thread: int) -> tuple[str, ...]:
 
 def _busy(frame: FrameType) -> tuple[str, ...]:
     told = () if _at_rest(frame) else _told(frame)
-    return told if any(_is_ours(one) for one in _outwards(frame)) and not told[0].startswith("base/stalls.py") else ()
+    return (
+        told
+        if told and any(_is_ours(one) for one in _outwards(frame)) and not told[0].startswith("base/stalls.py")
+        else ()
+    )
 
 
 def _told(frame: FrameType) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ SECRETS = {"password", "current_password", "access_token", "refresh_token", "key
     "struct",
     [
         struct
-        for struct in {*structs(api), *structs(schemas)}
+        for struct in dict.fromkeys([*structs(api), *structs(schemas)])
         if any(field.name in SECRETS for field in msgspec.structs.fields(struct))
     ],
     ids=lambda struct: str(struct.__name__),

@@ -276,7 +276,7 @@ async def test_bombs_do_not_stall_the_loop() -> None:
     beating.cancel()
     renderer.close()
     assert sorted(gaps)[len(gaps) // 2] < 0.1
-    assert max(gaps) < 1
+    assert max(gaps) < 3, "on the loop they would take longer, also on a machine that is idle"
 
 
 async def test_what_takes_too_long_is_shown_as_it_is() -> None:

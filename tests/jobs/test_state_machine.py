@@ -37,7 +37,9 @@ T = TypeVar("T")
 TIMEOUT, PAUSE = 1800.0, 15.0
 MOST = 3  # unfinished jobs in a story
 PEOPLE = ("ann", "bob")
-JOBS = "select id, status, attempts, cost_nano, text, ticket_id, late, error_code, cancel_requested, deleted_at from jobs"
+JOBS = (
+    "select id, status, attempts, cost_nano, text, ticket_id, late, error_code, cancel_requested, deleted_at from jobs"
+)
 LEDGER = "select subject_id, owner_id, entry, held_nano, spent_nano from ledger"
 WAYS = {
     Status.QUEUED: {Status.QUEUED, Status.PROCESSING, Status.CANCELLED},
@@ -200,7 +202,8 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.unfinished)
     @rule(place=st.integers(0, 99), late=st.sampled_from(Late))
     def cancel(self, place: int, late: Late) -> None:
-        self._cancel(self._some(place, of=self.unfinished), late)
+        under_way = [id for id in (*self.sent, *self.asked) if not self.expected[id].status.final]
+        self._cancel(self._some(place, of=under_way or self.unfinished), late)
 
     def _cancel(self, job: Expected, late: Late) -> None:
         answer = self._until_refused(self.jobs.cancel(job.owner, job.id, late))
@@ -231,9 +234,23 @@ class Life(RuleBasedStateMachine):
                 self._erase(job)
 
     @precondition(lambda self: self.expected)
-    @rule(place=st.integers(0, 99), verb=st.sampled_from(["cancel", "retry", "delete", "restore", "find"]))
-    def ask_what_is_not_possible(self, place: int, verb: str) -> None:
-        job = self._some(place)
+    @rule(
+        place=st.integers(0, 99),
+        what=st.sampled_from([1, 700, TIMEOUT + 1, 90_000, "time out", "restart", "find", "retry"]),
+    )
+    def meanwhile(self, place: int, what: float | str) -> None:
+        """Time passes, an admin gives up on what takes too long, the program starts anew, or somebody asks in vain."""
+        match what:
+            case "time out":
+                self._time_out()
+            case "restart":
+                self._start_anew()
+            case str():
+                self._ask_in_vain(self._some(place), what)
+            case _:
+                type(self).now += timedelta(seconds=what)
+
+    def _ask_in_vain(self, job: Expected, verb: str) -> None:
         work: Coroutine[Any, Any, object] = getattr(self.jobs, verb)("eve", job.id)
         assert self._until_refused(work) is Missing
         if job.status.final:
@@ -288,14 +305,12 @@ class Life(RuleBasedStateMachine):
         self.run_(self.database.write(lambda tx: self.jobs.erase(tx, [job.id])))
         job.deleted, job.erased, job.text = clock.now() - 2 * UNDO, True, None
 
-    @precondition(lambda self: self.expected)
-    @rule(seconds=st.sampled_from([1, 700, TIMEOUT + 1, 90_000]))
-    def let_time_pass(self, seconds: float) -> None:
-        type(self).now += timedelta(seconds=seconds)
+    def _time_out(self) -> None:
+        for job in self.jobs.overdue():
+            self.run_(self.jobs.time_out(job))
+            self.expected[job.id].end(Status.FAILED, None, ErrorCode.TIMED_OUT)
 
-    @precondition(lambda self: self.unfinished or any(job.late for job in self.expected.values()))
-    @rule()
-    def start_anew(self) -> None:
+    def _start_anew(self) -> None:
         """As after a kill: what was under way is lost, the rows are not."""
         self.sent.clear()
         self.asked.clear()
@@ -393,13 +408,6 @@ class Life(RuleBasedStateMachine):
         self.run_(self.jobs.fetched(job))
         if self.expected[job.id].status is Status.PROCESSING:
             self.expected[job.id].state = "downloaded"
-
-    @precondition(lambda self: self.jobs.overdue())
-    @rule()
-    def time_out_what_is_overdue(self) -> None:
-        for job in self.jobs.overdue():
-            self.run_(self.jobs.time_out(job))
-            self.expected[job.id].end(Status.FAILED, None, ErrorCode.TIMED_OUT)
 
     def _answer(self, job: Job, outcome: Outcome) -> None:
         expected = self.expected[job.id]
@@ -516,9 +524,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         Life.database = Database(Path(":memory:"))
         files, media = Files(tmp_path / "media", tmp_path / "tmp"), Media()
         client = Client()
-        Life.library = Library(
-            Life.database, files, media, client, max_image_bytes=10**7, max_video_bytes=10**8
-        )
+        Life.library = Library(Life.database, files, media, client, max_image_bytes=10**7, max_video_bytes=10**8)
         runner.run(migrate(Life.database, MIGRATIONS))
         yield
         runner.run(Life.database.close())
@@ -532,7 +538,7 @@ def test_no_story_leads_a_job_astray() -> None:
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=100,
+            max_examples=150,
             stateful_step_count=40,
             deadline=None,
             derandomize=True,
