@@ -255,7 +255,7 @@ class Database:
 
     def _check(self) -> None:
         if self._closed:
-            raise Unready("Atelier is shutting down.")
+            raise Unready(_CLOSED)
 
     # Readers
 
@@ -318,12 +318,12 @@ class Database:
         while more:
             batch, more = self._next()
             if self._broken:
-                cursor = self._mended() or cursor
+                cursor = self._mended(cursor) or cursor
             if batch:
                 self._commit(cursor, batch)
             self._fold(cursor)
             if self._broken:
-                cursor = self._mended() or cursor
+                cursor = self._mended(cursor) or cursor
         cursor.close()
 
     def _next(self) -> tuple[list["_Write"], bool]:
@@ -393,15 +393,17 @@ class Database:
             self._fold_after = monotonic() + FOLD_PAUSE
             self._meaning(problem)
 
-    def _mended(self) -> duckdb.DuckDBPyConnection | None:
+    def _mended(self, writing: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection | None:
         """Open anew a database whose engine has given up; the writer's new cursor, or None when it cannot be opened now."""
         with self._gate:
             while self._inside:
-                self._gate.wait()
-            for cursor in self._cursors:
-                cursor.close()
+                if copying := self._copying:
+                    copying.interrupt()
+                self._gate.wait(MEND_PAUSE)
+            for opened in (writing, *self._cursors, self._connection):
+                with contextlib.suppress(duckdb.Error):
+                    opened.close()
             self._cursors.clear()
-            self._connection.close()
             try:
                 self._connection = _connect(self.path)
             except DatabaseError as problem:
@@ -424,7 +426,7 @@ class Database:
         if isinstance(problem, duckdb.Error) and any(reason in text for reason in _NO_ROOM):
             return NoRoom()
         if isinstance(problem, duckdb.InterruptException):
-            return Unready("Atelier is shutting down.")
+            return Unready(_CLOSED if self._closed else _BROKEN)
         return problem
 
 
@@ -434,6 +436,7 @@ class _Wake:
 
 _COPY: Final = "copied"  # what a copy is called while it is made; when that fails, we do not suffer
 _INVALID: Final = "database has been invalidated"
+_CLOSED: Final = "Atelier is shutting down."
 _BROKEN: Final = "The database is being opened anew, so nothing could be read or saved. Try again in a moment."
 _NO_ROOM: Final = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 

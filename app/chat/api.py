@@ -3,13 +3,11 @@
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from litestar import Request, Response, Router, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, OpenAPIType, Operation, Schema
 from litestar.params import Body
 
 from app.accounts.guards import signed_in
@@ -19,7 +17,7 @@ from app.chat.service import Chat
 from app.chat.words import LARGEST_PICTURE, MOST_PICTURES, MOST_TURNS, ROLES, wrong
 from app.web import events
 from app.web.limits import PAID
-from app.web.openapi import BEARER, refusals
+from app.web.openapi import BEARER, Streamed, refusals
 
 Program = Request[Any, Any, State]
 
@@ -68,7 +66,7 @@ ChatBody = Annotated[
             "additional_properties": True,
             "examples": [
                 {
-                    "model": "anthropic/claude-sonnet-4.5",
+                    "model": "anthropic/claude-sonnet-5",
                     "messages": [{"role": "user", "content": "Three names for a paper boat"}],
                 }
             ],
@@ -77,29 +75,13 @@ ChatBody = Annotated[
 ]
 
 
-@dataclass
-class _Streamed(Operation):
-    """Litestar knows one media type for a status; this call has two."""
-
-    def __post_init__(self) -> None:
-        answer = (self.responses or {}).get("200")
-        if isinstance(answer, OpenAPIResponse) and answer.content is not None:
-            answer.content["text/event-stream"] = OpenAPIMediaType(
-                schema=Schema(
-                    type=OpenAPIType.STRING,
-                    description='`data: {"delta": "…"}` for each piece, the whole answer as the last one (or'
-                    ' `{"error": …}`), then `data: [DONE]`.',
-                )
-            )
-
-
 @post(
     "/chat",
     status_code=200,
     responses=refusals(400, 401, 413, 502),
     opt={**events.UNCOMPRESSED, **PAID},
     request_max_body_size=LARGEST_BODY,
-    operation_class=_Streamed,
+    operation_class=Streamed,
     summary="Talk with a model",
 )
 async def talk(request: Program, data: ChatBody, chat: NamedDependency[Chat]) -> Response[ChatOut]:

@@ -37,6 +37,7 @@ SHARE: Final = 0.1  # of the time that rendering one answer may take
 RATE: Final = 400_000  # characters of HTML a second to one reader
 ALIVE: Final = b": still here\n\n"
 _ID: Final = re.compile(r"[0-9a-f]{32}")
+_LINE: Final = re.compile(r"\r\n|\r|\n")  # what ends a line of an event
 
 
 @get("/chat", guards=[signed_in], include_in_schema=False)
@@ -240,8 +241,8 @@ async def _events(
 
 
 def _event(request: Person, shown: Shown, html: Markup) -> bytes:
-    element = render("chat/_message.html", request, it=shown, html=html)
-    return b"".join(b"data: %s\n" % line.encode() for line in element.splitlines()) + b"\n"
+    element = render("chat/_message.html", request, it=shown, html=html).strip()
+    return b"".join(b"data: %s\n" % line.encode() for line in _LINE.split(element)) + b"\n"
 
 
 def _saying(form: dict[str, str]) -> Saying:

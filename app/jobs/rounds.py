@@ -43,6 +43,7 @@ class Rounds:
         while len(taken) < limit and (due := self.next_due()) is not None and due <= now:
             _, id = heapq.heappop(self._line)
             self._out.add(id)
+            self._hinted.discard(id)
             taken.append(self._jobs[id])
         return taken
 
@@ -61,9 +62,6 @@ class Rounds:
         return None
 
     def _line_up(self, job: Job) -> None:
-        due = job.due
-        if due is None or job.id in self._hinted:
-            self._hinted.discard(job.id)
-            due = clock.now()
+        due = clock.now() if job.due is None or job.id in self._hinted else job.due
         self._when[job.id] = due
         heapq.heappush(self._line, (due, job.id))

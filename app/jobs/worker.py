@@ -5,6 +5,8 @@ It holds no state that matters. What it knows is in the job's row; a restart rea
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, assert_never
 
 from app.base import clock, log
@@ -33,6 +35,7 @@ from app.storage.files import Files, Full, writing
 STARTING: Final = 16  # jobs being sent at one time
 POLLING: Final = 16  # jobs being asked after at one time
 UNREADY_PAUSE: Final = 5.0  # seconds
+NOWHERE: Final = Path("no-such-folder")
 
 P = ParamSpec("P")
 logger = log.get("worker")
@@ -126,7 +129,7 @@ class Worker:
         except Missing:
             await self._jobs.fail(job, _NO_PICTURE)
             return
-        async with self._files.folder() as folder:
+        async with self._place(job.kind) as folder:
             if not self._jobs.wanted(job):
                 await self._settle(job, _NOT_SENT)
                 return
@@ -139,6 +142,10 @@ class Worker:
             except Full:
                 outcome = _full(job, None)
             await self._settle(job, outcome)
+
+    def _place(self, kind: Kind) -> AbstractAsyncContextManager[Path]:
+        """Where a provider may put files. A text brings none, and need not wait for a folder to come and go."""
+        return nullcontext(NOWHERE) if kind is Kind.TEXT else self._files.folder()
 
     async def _write(self, job: Job, provider: Provider, request: Request) -> Outcome:
         """A text that somebody listens to, passed on piece by piece."""

@@ -11,7 +11,6 @@ from litestar.openapi.spec import (
     Components,
     OpenAPIMediaType,
     OpenAPIResponse,
-    OpenAPIType,
     Operation,
     Schema,
     SecurityRequirement,
@@ -75,9 +74,9 @@ class Streamed(Operation):
     def __post_init__(self) -> None:
         answer = (self.responses or {}).get("200")
         if isinstance(answer, OpenAPIResponse) and answer.content is not None:
+            # No type: readers of the document differ in whether it would be that of the stream or of each event.
             answer.content["text/event-stream"] = OpenAPIMediaType(
                 schema=Schema(
-                    type=OpenAPIType.STRING,
                     description='`data: {"delta": "…"}` for each piece, then `data:` with the whole answer (or with'
                     ' `{"error": …}`), last `data: [DONE]`.',
                 )

@@ -243,7 +243,7 @@ class Overdue:
             return len(items) == len(OVERDUE) and all(job["completed_at"] for job in items)
 
         with contextlib.suppress(TimeoutError):
-            await eventually(self._jobs, ended, 8)
+            await eventually(self._jobs, ended, 12)
         return {job["kind"] + " " + job["prompt"].split("]")[0] + "]": job for job in await self._jobs()}
 
     async def close(self) -> None:

@@ -106,7 +106,7 @@ async def test_with_respond_async_the_answer_is_202_at_once_and_the_picture_come
         ASK, json={"model": PICTURE, "prompt": "[slow] a lighthouse"}, headers={"Prefer": "respond-async"}
     )
     assert answer.status_code == 202
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
     job = answer.json()
     check_job(job)
     assert job["status"] in ("queued", "processing")

@@ -231,7 +231,7 @@ async def test_what_the_provider_charges_after_a_cancel_is_still_settled(tmp_pat
         cancelled = (await client.post(f"/api/v1/jobs/{job['id']}/cancel")).json()
         assert (cancelled["status"], cancelled["cost_usd"]) == ("cancelled", None)
         settled = await eventually(
-            lambda: read_job(client, job["id"]), lambda now: now["cost_usd"] is not None, seconds=12
+            lambda: read_job(client, job["id"]), lambda now: now["cost_usd"] is not None, seconds=30
         )
         assert (settled["status"], settled["assets"]) == ("cancelled", [])
         assert len(submits(studio)) == 1

@@ -79,7 +79,7 @@ async def test_every_path_of_the_docs_page_and_every_field_has_its_place(scene: 
             assert field in page, f"{operation}: {field}"
 
 
-STREAMED = {
+STREAMED: dict[str, dict[str, Any]] = {
     "POST /api/v1/generate/text": {"model": TEXT, "prompt": "three words"},
     "POST /api/v1/ai/chat": {"model": TEXT, "messages": [{"role": "user", "content": "three words"}]},
 }
@@ -117,7 +117,8 @@ async def test_a_streamed_answer_ends_with_the_shape_that_a_whole_one_has(
 @pytest.mark.parametrize("name", list(STREAMED))
 async def test_a_stream_is_asked_for_with_true_and_nothing_else(scene: Scene, name: str) -> None:
     method, path = name.split()
-    for value in ("true", 1, "no", [], {}):
+    values: list[Any] = ["true", 1, "no", [], {}]
+    for value in values:
         answer = await scene.ann.request(method, path, json={**STREAMED[name], "stream": value})
         assert answer.status_code == 400
         assert "stream" in answer.json()["error"]["details"]["fields"]

@@ -53,13 +53,13 @@ async def test_one_line_with_the_address_then_it_serves_and_stops_cleanly(tmp_pa
     began = time.monotonic()
     async with atelier(tmp_path) as process:
         await process.ready()
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 20
         async with client(process.url) as http:
             assert (await http.get("/health")).status_code == 200
             assert (await http.get("/login")).status_code == 200
             began = time.monotonic()
             assert await process.stopped() == 0
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 10
         assert len(process.out) == 1
         assert re.search(r"http://127\.0\.0\.1:\d+", process.out[0])
         assert "Traceback" not in "\n".join(process.err)
@@ -88,7 +88,7 @@ async def test_it_stops_quickly_with_work_under_way_and_clients_waiting(tmp_path
             )
             began = time.monotonic()
             assert await process.stopped() == 0
-            assert time.monotonic() - began < 12
+            assert time.monotonic() - began < 15
             await asyncio.gather(waiting, return_exceptions=True)
         assert "Traceback" not in "\n".join(process.err), "\n".join(process.err)[-3000:]
 

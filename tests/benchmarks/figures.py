@@ -1,10 +1,12 @@
 """A measured figure, and the table of them."""
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
+import structlog
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,5 +59,5 @@ async def measured(*measures: Measure) -> None:
 
 
 def run(*measures: Measure) -> None:
-    work: Awaitable[None] = measured(*measures)
-    asyncio.run(work)  # type: ignore[arg-type]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    asyncio.run(measured(*measures))

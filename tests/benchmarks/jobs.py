@@ -5,17 +5,19 @@ python -m tests.benchmarks.jobs
 
 import itertools
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tests.api.kit import CLIP, SHORT, TEXT
+from tests.api.kit import CLIP, PICTURE, SHORT, TEXT
 from tests.benchmarks import bare, load
-from tests.benchmarks.figures import Figure, run
-from tests.benchmarks.processes import started, studio, witness
+from tests.benchmarks.figures import Figure, Measure, run
+from tests.benchmarks.processes import Studio, started, studio, witness
 
 CONNECTIONS = 32
 ENQUEUED = 3_000
 WRITTEN = 1_500
+DRAWN = 300
 FILMED = 200
 FEW, MANY = 500, 5_000
 STEADY = 25.0  # milliseconds
@@ -30,11 +32,32 @@ def _clips(count: int) -> list[load.Request]:
     ]
 
 
+def _pictures(count: int) -> list[load.Request]:
+    return [
+        ("POST", "/api/v1/generate/image", {"model": PICTURE, "prompt": f"[stamp] a paper boat {next(_numbers)}"})
+        for _ in range(count)
+    ]
+
+
 def _texts(count: int) -> list[load.Request]:
     return [
         ("POST", "/api/v1/generate/text", {"model": TEXT, "prompt": f"a paper boat {next(_numbers)}"})
         for _ in range(count)
     ]
+
+
+def _each(here: Studio, before: tuple[float, float], count: int) -> str:
+    """What one of `count` has cost since."""
+    ours, theirs = ((now - then) / count * 1000 for now, then in zip(here.processor, before, strict=True))
+    return f"processor time of each: {ours:.1f} ms ours, {theirs:.1f} ms the simulator's"
+
+
+def _accepted(answer: load.Answer) -> bool:
+    return answer.status == 202
+
+
+def _done(answer: load.Answer) -> bool:
+    return answer.status == 200
 
 
 async def accepting() -> AsyncIterator[Figure]:
@@ -43,17 +66,15 @@ async def accepting() -> AsyncIterator[Figure]:
         folder = Path(place)
         async with started(folder, "tests.benchmarks.bare", settings={}) as plain:
             asked: list[load.Request] = [("POST", "/", body) for _, _, body in _clips(ENQUEUED)]
-            took, _ = await load.together(
-                plain.url, asked, connections=CONNECTIONS, expected=lambda answer: answer.status == 202
-            )
+            took, _ = await load.together(plain.url, asked, connections=CONNECTIONS, expected=_accepted)
             route = ENQUEUED / took
         inserts = bare.inserts_a_second()
-        async with studio(folder / "studio", ATELIER_WORKER_SECONDS="3600") as here:
+        async with studio(folder, ATELIER_WORKER_SECONDS="3600") as here:
             url, token = here.atelier.url, here.token
-            accepted = lambda answer: answer.status == 202  # noqa: E731
-            await load.together(url, _clips(200), connections=CONNECTIONS, expected=accepted, token=token)
+            await load.together(url, _clips(200), connections=CONNECTIONS, expected=_accepted, token=token)
+            before = here.processor
             took, answers = await load.together(
-                url, _clips(ENQUEUED), connections=CONNECTIONS, expected=accepted, token=token
+                url, _clips(ENQUEUED), connections=CONNECTIONS, expected=_accepted, token=token
             )
             rate, seconds = ENQUEUED / took, [answer.seconds for answer in answers]
             yield Figure(
@@ -64,31 +85,36 @@ async def accepting() -> AsyncIterator[Figure]:
                 workload=f"{ENQUEUED} clips over {CONNECTIONS} connections, each on disk before its 202; median"
                 f" {load.share(seconds, 0.5):.0f} ms, 99 % below {load.share(seconds, 0.99):.0f} ms",
                 beside=f"a bare Litestar route: {route:.0f}/s (1/{route / rate:.0f}); bare DuckDB one-row inserts:"
-                f" {inserts:.0f}/s ({rate / inserts:.2f} of it)",
+                f" {inserts:.0f}/s ({rate / inserts:.2f} of it); {_each(here, before, ENQUEUED)}",
             )
 
 
 async def writing() -> AsyncIterator[Figure]:
-    """Texts from request to answer, against the simulator."""
+    """Texts and pictures from request to answer, against the simulator."""
     with tempfile.TemporaryDirectory() as place:
         async with studio(Path(place)) as here:
             url, token = here.atelier.url, here.token
-            good = lambda answer: answer.status == 200  # noqa: E731
-            await load.together(url, _texts(100), connections=CONNECTIONS, expected=good, token=token)
-            async with witness(url) as fared:
-                took, answers = await load.together(
-                    url, _texts(WRITTEN), connections=CONNECTIONS, expected=good, token=token
+            for name, asked, target in (
+                ("texts end to end", _texts(WRITTEN), ">= 100"),
+                ("pictures of 64 by 64 end to end", _pictures(DRAWN), None),
+            ):
+                await load.together(url, asked[:50], connections=CONNECTIONS, expected=_done, token=token)
+                before = here.processor
+                async with witness(url) as fared:
+                    took, answers = await load.together(
+                        url, asked, connections=CONNECTIONS, expected=_done, token=token
+                    )
+                seconds = [answer.seconds for answer in answers]
+                yield Figure(
+                    name=name,
+                    value=len(asked) / took,
+                    unit="/s",
+                    target=target,
+                    workload=f"{len(asked)} over {CONNECTIONS} connections, simulator at speed 0 on the same machine;"
+                    f" median {load.share(seconds, 0.5):.0f} ms, 99 % below {load.share(seconds, 0.99):.0f} ms",
+                    beside=f"{_each(here, before, len(asked))}; meanwhile /health: median {fared[0].median:.1f} ms,"
+                    f" 99 % below {fared[0].most:.1f} ms",
                 )
-            seconds = [answer.seconds for answer in answers]
-            yield Figure(
-                name="texts end to end",
-                value=WRITTEN / took,
-                unit="/s",
-                target=">= 100",
-                workload=f"{WRITTEN} texts over {CONNECTIONS} connections, simulator at speed 0 on the same machine;"
-                f" median {load.share(seconds, 0.5):.0f} ms, 99 % below {load.share(seconds, 0.99):.0f} ms",
-                beside=f"meanwhile /health: median {fared[0].median:.1f} ms, slowest {fared[0].slowest:.1f} ms",
-            )
 
 
 async def filming() -> AsyncIterator[Figure]:
@@ -96,14 +122,18 @@ async def filming() -> AsyncIterator[Figure]:
     with tempfile.TemporaryDirectory() as place:
         async with studio(Path(place)) as here:
             url, token = here.atelier.url, here.token
-            accepted = lambda answer: answer.status == 202  # noqa: E731
-            await load.together(url, _clips(8), connections=8, expected=accepted, token=token)
+            await load.together(url, _clips(8), connections=8, expected=_accepted, token=token)
             await here.until_ended(8)
             async with witness(url) as fared:
-                _, _ = await load.together(url, _clips(FILMED), connections=CONNECTIONS, expected=accepted, token=token)
+                began = time.monotonic()
+                before = here.processor
+                await load.together(url, _clips(FILMED), connections=CONNECTIONS, expected=_accepted, token=token)
                 await here.until_ended(8 + FILMED)
+                took = time.monotonic() - began
+                each = _each(here, before, FILMED)
             health = await here.health()
         workload = f"{FILMED} clips of one second at 360 by 360 are finished and their thumbnails made"
+        yield Figure(name="clips end to end", value=FILMED / took, unit="/s", workload=workload, beside=each)
         own = [stall for stall in health["stalls"] if stall["cpu_ms"] >= stall["ms"] / 2]
         longest = max((stall["ms"] for stall in own), default=0.0)
         yield Figure(
@@ -132,10 +162,9 @@ async def remembering() -> AsyncIterator[Figure]:
     with tempfile.TemporaryDirectory() as place:
         async with studio(Path(place)) as here:
             url, token = here.atelier.url, here.token
-            good = lambda answer: answer.status == 200  # noqa: E731
             sizes = []
             for count in (FEW, MANY - FEW):
-                await load.together(url, _texts(count), connections=CONNECTIONS, expected=good, token=token)
+                await load.together(url, _texts(count), connections=CONNECTIONS, expected=_done, token=token)
                 sizes.append(here.atelier.megabytes)
             yield Figure(
                 name=f"memory after {MANY} jobs against after {FEW}",
@@ -146,5 +175,7 @@ async def remembering() -> AsyncIterator[Figure]:
             )
 
 
+ALL: tuple[Measure, ...] = (accepting, writing, filming, remembering)
+
 if __name__ == "__main__":
-    run(accepting, writing, filming, remembering)
+    run(*ALL)

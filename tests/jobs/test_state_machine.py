@@ -538,7 +538,7 @@ def test_no_story_leads_a_job_astray() -> None:
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=150,
+            max_examples=80,
             stateful_step_count=40,
             deadline=None,
             derandomize=True,

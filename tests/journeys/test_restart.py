@@ -151,7 +151,9 @@ async def test_a_call_whose_outcome_nobody_knows_is_told_so_and_never_sent_again
                 assert (retry.status_code, retry.json()["retry_of"]) == (201, job["id"])
 
 
-async def test_a_clip_cancelled_before_the_kill_stays_cancelled(tmp_path: Path) -> None:
+async def test_a_clip_cancelled_before_the_restart_stays_cancelled_and_its_cost_is_still_settled(
+    tmp_path: Path,
+) -> None:
     async with provider(tmp_path, speed="0.1") as upstream:
         async with atelier(tmp_path, settings=beside(upstream)) as studio:
             await studio.ready()
@@ -160,7 +162,7 @@ async def test_a_clip_cancelled_before_the_kill_stays_cancelled(tmp_path: Path) 
                 await eventually(lambda: submits(upstream), lambda sent: len(sent) == 1)
                 await eventually(lambda: read_job(http, job["id"]), lambda now: now["status"] == "processing")
                 await http.post(f"/api/v1/jobs/{job['id']}/cancel")
-            await studio.stopped(signal.SIGKILL)
+            assert await studio.stopped() == 0
         async with atelier(tmp_path, settings=beside(upstream)) as studio:
             await studio.ready()
             async with signed_in(studio) as http:

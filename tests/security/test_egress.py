@@ -155,7 +155,7 @@ async def test_no_spelling_of_an_inner_address_is_fetched(
     for host in HOSTS:
         answer = await ask(asker, f"{scheme}://{host}:{world.port}/a.png")
         fields = invalid(answer, "image_url")["details"]["fields"]
-        if set(fields) != {"image_url"} or host.strip(". ") and host in str(fields):
+        if set(fields) != {"image_url"} or (host.strip(". ") and host in str(fields)):
             wrong.append((host, fields))
     assert wrong == []
     assert world.tried == []

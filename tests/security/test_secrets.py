@@ -1,6 +1,5 @@
 """No secret is ever said: not in a log, not in an error, not on a page, not in the API's document."""
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -11,7 +10,7 @@ import httpx
 import pytest
 
 from app.base.log import masked
-from tests.api.kit import CLIP, COUNTED, FRAMED, PICTURE, SHORT, SHORT_FRAMED, TEXT, png
+from tests.api.kit import CLIP, COUNTED, FRAMED, PICTURE, SHORT, SHORT_FRAMED, TEXT, eventually, png
 from tests.api.processes import Running, atelier, provider
 
 PASSWORD = "correct-horse-battery-7"
@@ -90,10 +89,12 @@ class Visit:
             await self.ask(
                 "POST", "/api/v1/generate/image", key, json={"model": COUNTED, "prompt": "x", "image_url": url}
             )
-        async with asyncio.timeout(60):
-            while (job := (await self.ask("GET", f"/api/v1/jobs/{clip['id']}", key)).json())["completed_at"] is None:
-                await asyncio.sleep(0.1)
-        for asset in job["assets"]:
+        job = await eventually(
+            lambda: self.ask("GET", f"/api/v1/jobs/{clip['id']}", key),
+            lambda it: it.json()["completed_at"] is not None,
+            60,
+        )
+        for asset in job.json()["assets"]:
             await self.client.get(asset["url"], headers={"Authorization": f"Bearer {key}"})
         await self.ask("GET", "/api/v1/jobs", key)
 

@@ -27,7 +27,7 @@ def _lines(studio: Running) -> list[Line]:
 
 
 async def _run(studio: Running) -> dict[str, str]:
-    """A person's visit, with a job that works, one that fails, one that trips over a bug, and secrets all over; returns
+    """A person's visit, with a job that works, two that fail, and secrets all over; returns
     the secrets."""
     await studio.ready()
     async with httpx.AsyncClient(base_url=studio.url, timeout=30, trust_env=False) as http:

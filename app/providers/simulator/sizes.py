@@ -8,6 +8,9 @@ MAX_SIDE = 4096
 TIERS = {"0.5K": 512, "512": 512, "768": 768, "1K": 1024, "1.5K": 1536, "2K": 2048, "4K": 4096}
 """Side of the square picture of each tier; other shapes have about the same area."""
 
+STAMP = (64, 64)
+"""What nobody asked for, and is drawn in no time."""
+
 LINES = {"360p": 360, "480p": 480, "720p": 720, "768p": 768, "1080p": 1080, "1K": 1080, "2K": 1440, "4K": 2160}
 """Shorter side of a clip."""
 

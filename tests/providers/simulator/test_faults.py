@@ -25,6 +25,7 @@ from tests.providers.simulator.caller import (
     Caller,
     conversation,
     events,
+    picture_in,
     picture_of,
     said,
 )
@@ -532,6 +533,13 @@ def the_price_of_a_stream_is_never_told(sim: Caller) -> None:
     last = events(sim.stream("[no-cost] streamed"))[-1]
     assert last["usage"]["total_tokens"] > 0
     assert "cost" not in last["usage"]
+
+
+@shows("stamp", "image")
+def the_picture_is_as_large_as_a_stamp(sim: Caller) -> None:
+    assert picture_of(sim.image("[stamp] a boat", aspect_ratio="16:9")).size == (64, 64)
+    answer = sim.chat("[stamp] a boat", model=CHAT_PAINTER, modalities=["image"]).json()
+    assert picture_in(answer["choices"][0]["message"]["images"][0]["image_url"]["url"]).size == (64, 64)
 
 
 @shows("generations", "image")

@@ -191,7 +191,10 @@ def _picture(stage: Stage, ask: Ask, references: list[str]) -> str:
         given = [picture_of(stage.memory, url) for url in references]
         seed = ask.body.get("seed")
         data = pictures.draw(
-            without(ask.prompt), ask.id if seed is None else str(seed), _size(ask.body), references=given
+            without(ask.prompt),
+            ask.id if seed is None else str(seed),
+            sizes.STAMP if "stamp" in ask.faults else _size(ask.body),
+            references=given,
         )
     return "data:image/png;base64," + base64.b64encode(data).decode()
 

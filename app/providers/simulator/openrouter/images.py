@@ -254,7 +254,7 @@ def _draw(stage: Stage, ask: Ask, place: int, *, small: bool = False) -> Drawn:
     format = ask.body.get("output_format") or "png"
     if "badmedia" in ask.faults:
         return Drawn(base64.b64encode(NOT_A_PICTURE).decode(), f"image/{format}")
-    width, height = _size(ask.body)
+    width, height = sizes.STAMP if "stamp" in ask.faults else _size(ask.body)
     packed = ask.body.get("output_compression")
     data = pictures.draw(
         without(ask.prompt),
