@@ -196,14 +196,12 @@ class Chat:
         live = await self._ask(owner, ask)
         seen = 0
         try:
-            while not live.ended.is_set():
+            while seen < len(live.pieces) or not live.ended.is_set():
+                for piece in live.pieces[seen:]:
+                    seen += 1
+                    yield piece
                 if not await live.news(seen, PATIENCE):
                     yield ""
-                    continue
-                count = len(live.pieces)
-                if count > seen:
-                    yield "".join(live.pieces[seen:count])
-                    seen = count
         finally:
             live.hang_up()
         yield _whole(live.message)

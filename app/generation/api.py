@@ -181,7 +181,10 @@ async def _accepted(
 ) -> Response[JobOut]:
     """202 for a new job; 200 for the one that the same request made before."""
     key = _once(request, data)
-    made = await generation.make(request.user.id, Kind.VIDEO, _wish(data), from_picture=from_picture, once=key)
+    try:
+        made = await generation.make(request.user.id, Kind.VIDEO, _wish(data), from_picture=from_picture, once=key)
+    except Invalid as problem:
+        raise _api_names(problem) from None
     return Response(JobOut.of(made.job), status_code=200 if made.repeated else 202)
 
 
@@ -211,9 +214,9 @@ async def _written(generation: Generation, job: Job) -> TextOut:
 
 def wait_of(prefer: str) -> float:
     """Seconds that a `Prefer` header (RFC 7240) allows to wait."""
-    if re.search(r"(?:^|[,;\s])respond-async(?:$|[,;\s])", prefer):
+    if re.search(r"(?:^|[,;\s])respond-async(?:$|[,;\s])", prefer, re.IGNORECASE):
         return 0.0
-    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", prefer)
+    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", prefer, re.IGNORECASE)
     return min(float(found[1]), LONGEST_WAIT) if found else DEFAULT_WAIT
 
 
@@ -230,6 +233,12 @@ def _wish(body: Mapping[str, Any]) -> Wish:
         image_asset_id=body.get("image_asset_id") or None,
         params={name: value for name, value in body.items() if name not in _OWN and value is not None},
     )
+
+
+def _api_names(problem: Invalid) -> Invalid:
+    """`picture` is the form's field for a file; programs have other names for it."""
+    fields = {name: message for name, message in problem.fields.items() if name != "picture"}
+    return Invalid(problem.message, fields=fields, details={k: v for k, v in problem.details.items() if k != "fields"})
 
 
 def _check(job: Job) -> None:

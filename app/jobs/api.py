@@ -130,8 +130,12 @@ async def status(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs
 
 
 @get("/generate/video/status", responses=refusals(400, 401, 404), summary="The same by `polling_url`")
-async def status_by_url(request: Program, polling_url: FromQuery[str], jobs: NamedDependency[Jobs]) -> JobState:
+async def status_by_url(
+    request: Program, jobs: NamedDependency[Jobs], polling_url: FromQuery[str | None] = None
+) -> JobState:
     """Takes only a `polling_url` that this API gave to the caller, as a name for the job; nothing is fetched."""
+    if polling_url is None:
+        raise Invalid("Give the polling_url of a job.", fields={"polling_url": "is missing"})
     id = polling_url.removeprefix("/api/v1/generate/video/").removesuffix("/status")
     job = await _of_kind(request, jobs, id, Kind.VIDEO)
     if job.polling_url != polling_url:

@@ -33,7 +33,8 @@ async def file_response(
         "ETag": etag,
         "Vary": "Cookie, Authorization",
     }
-    if etag in request.headers.get("If-None-Match", ""):
+    known = request.headers.get("If-None-Match", "")
+    if known.strip() == "*" or etag in known:
         return Response(None, status_code=304, headers=headers)
     asked = request.headers.get("Range")
     if asked and request.headers.get("If-Range", etag) == etag:
@@ -74,7 +75,7 @@ def _stream(
 ) -> Response[Any] | Stream:
     headers = {**headers, "Content-Length": str(last - first + 1)}
     if request.method == "HEAD":
-        return Response(None, status_code=status, headers=headers, media_type=mime)
+        return Response(b"", status_code=status, headers=headers, media_type=mime)
     return Stream(_chunks(path, first, last), status_code=status, headers=headers, media_type=mime)
 
 

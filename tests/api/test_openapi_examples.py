@@ -108,7 +108,7 @@ async def test_a_streamed_answer_ends_with_the_shape_that_a_whole_one_has(
     assert list(described.problems(operation, answer)) == []
     *deltas, last, end = re.findall(r"^data: (.*)\n\n", answer.text, flags=re.M)
     assert end == "[DONE]"
-    assert len(deltas) >= 2
+    assert deltas
     assert all(set(json.loads(delta)) == {"delta"} for delta in deltas)
     as_answer = httpx.Response(200, content=last.encode(), headers={"content-type": "application/json"})
     assert list(described.problems(operation, as_answer)) == []

@@ -360,3 +360,16 @@ async def test_the_row_is_there_even_when_nobody_waits_for_it(chat: Chat, provid
     await until(lambda: not chat._answers._live)
     found = await chat.newest("ann")
     assert await shown(chat, found.items[0].id) == ["Hello", "One two three."]
+
+
+async def test_a_program_that_reads_slowly_still_gets_every_piece(chat: Chat, provider: Playing) -> None:
+    provider.part = words("one two three four five")
+    ask = chat.check({"model": WRITER, "messages": [{"role": "user", "content": "x"}]})
+    pieces = []
+    async for piece in chat.stream("ann", ask):
+        pieces.append(piece)
+        await until(lambda: not chat._answers._live)  # it has long ended when the second piece is read
+    *deltas, last = pieces
+    assert isinstance(last, Message)
+    assert "".join(str(it) for it in deltas) == last.text == "one two three four five "
+    assert len(deltas) == 5

@@ -57,7 +57,7 @@ async def test_the_same_key_with_another_body_or_at_another_address_clashes(stud
     ann = await studio.person()
     first = await ann.post("/api/v1/generate/video", json=BODIES["video"], headers=under("k"))
     assert first.status_code == 202
-    other = {**BODIES["video"], "seed": 7}
+    other = {**BODIES["video"], "prompt": "twice"}
     problem(await ann.post("/api/v1/generate/video", json=other, headers=under("k")), 409, "CONFLICT")
     problem(await ann.post("/api/v1/generate/image", json=BODIES["image"], headers=under("k")), 409, "CONFLICT")
     turned = dict(reversed(BODIES["video"].items()))  # the same request, written in another order

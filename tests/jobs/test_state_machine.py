@@ -84,14 +84,14 @@ class Expected:
         self.erased = False
         self.corrections = 0
 
-    def end(self, status: Status, cost: int | None, code: ErrorCode | None = None) -> None:
+    def end(self, status: Status, cost: int | None, code: ErrorCode | None = None, *, text: str | None = None) -> None:
         """From processing: whoever had wished for the end is told that it was their wish."""
         if self.status is not Status.PROCESSING:
-            self.come_late(cost)
+            self.come_late(cost, text)
         elif self.wished and not (status is Status.COMPLETED and self.late is Late.KEEP):
             self.status, self.cost, self.late = Status.CANCELLED, cost, None
         else:
-            self.status, self.cost, self.code = status, cost, code
+            self.status, self.cost, self.code, self.text = status, cost, code, text
             self.late = None if status is Status.COMPLETED else self.late
 
     def come_late(self, cost: int | None, text: str | None = None) -> None:
@@ -415,11 +415,7 @@ class Life(RuleBasedStateMachine):
         match outcome:
             case Done():
                 self.run_(self.jobs.complete(job, outcome, []))
-                if expected.status is Status.PROCESSING:
-                    expected.end(Status.COMPLETED, outcome.cost_nano)
-                    expected.text = outcome.text if expected.status is Status.COMPLETED else None
-                else:
-                    expected.come_late(outcome.cost_nano, outcome.text)
+                expected.end(Status.COMPLETED, outcome.cost_nano, text=outcome.text)
             case Later() if overdue:
                 self.run_(self.jobs.go_on(job, outcome))
                 expected.end(Status.FAILED, None, ErrorCode.TIMED_OUT)

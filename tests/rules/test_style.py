@@ -9,7 +9,9 @@ from tests.rules.source import ROOT
 
 
 @pytest.mark.parametrize(
-    "command", [["mypy"], ["ruff", "check", "app", "tests"], ["ruff", "format", "--check", "app", "tests"]], ids=" ".join
+    "command",
+    [["mypy"], ["ruff", "check", "app", "tests"], ["ruff", "format", "--check", "app", "tests"]],
+    ids=" ".join,
 )
 def test_the_tree_is_sound(command: list[str]) -> None:
     outcome = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -26,6 +26,7 @@ from app.chat.schemas import Status as AnswerStatus
 from app.jobs.schemas import GenerationType, Job, JobError, Status
 from app.library.schemas import Asset, AssetKind, Origin
 from app.providers.contract import ErrorCode, Kind, Usage
+from app.quota.schemas import Month
 from app.web.render import environment as real_environment
 
 NANO = 1_000_000_000
@@ -1066,6 +1067,12 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "first time": page(
             jobs=[], counts={"images": 0, "videos": 0, "texts": 0, "running": 0}, spent_nano=None, person=PERSON
         ),
+    },
+    "home/spending.html": {
+        "some months": page(
+            months=[Month("2026-11", 418_200_000_000, 1_312, 4), Month("2026-10", 6_100_000, 1, 0)], path="/spending"
+        ),
+        "none": page(months=[], path="/spending"),
     },
     "home/providers.html": {
         "simulated": page(directives=DIRECTIVES, path="/help/providers"),
