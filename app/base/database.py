@@ -37,6 +37,7 @@ Row = dict[str, Any]
 BATCH: Final = 16  # more than this many verbs in one commit gained nothing when measured
 READERS: Final = 4
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5)  # seconds
+HEADER: Final = 12_288  # bytes of a database file in front of its blocks
 FOLD: Final = 16 * 1024 * 1024  # bytes of write-ahead log that are folded into the file
 ROOM: Final = 64 * 1024 * 1024  # bytes that must be free on the disk for that
 FOLD_PAUSE: Final = 60.0  # seconds after one that failed
@@ -447,7 +448,7 @@ def _quoted(text: object, mark: str) -> str:
 
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:
     try:
-        return duckdb.connect(
+        connection = duckdb.connect(
             str(path),
             config={
                 "threads": 2,
@@ -466,6 +467,20 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
             raise DatabaseError(f"the database {path.name} was written by a newer version: use that version") from None
         if any(reason in text for reason in _NO_ROOM):
             raise DatabaseError(f"there is no room on the disk to open the database {path.name}: make some") from None
-        raise DatabaseError(
-            f"the database {path.name} is damaged or not a database: put a backup in its place, or move it away to start anew"
-        ) from None
+        raise _damaged(path) from None
+    # A file that was cut off opens as long as nobody reads what is missing.
+    [(blocks,)] = (
+        connection.execute(  # all of it is fetched: a result that stays open would keep the log from being folded
+            "select total_blocks * block_size from pragma_database_size() where database_name = current_database()"
+        ).fetchall()
+    )
+    if path.stat().st_size < HEADER + blocks:
+        connection.close()
+        raise _damaged(path)
+    return connection
+
+
+def _damaged(path: Path) -> DatabaseError:
+    return DatabaseError(
+        f"the database {path.name} is damaged or not a database: put a backup in its place, or move it away to start anew"
+    )

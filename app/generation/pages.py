@@ -98,7 +98,10 @@ async def _with_upload(request: Person, generation: Generation, owner: str, form
     file = await forms.file(request, "picture")
     if file is None:
         return form
-    asset = await generation.upload(owner, forms.chunks(file), file.filename)
+    try:
+        asset = await generation.upload(owner, forms.chunks(file), file.filename)
+    except Invalid as problem:
+        raise Invalid(problem.message, fields={"picture": problem.message}) from None
     return {**form, "image_asset_id": asset.id, "image_url": "", "source": "library"}
 
 

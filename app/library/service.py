@@ -7,7 +7,7 @@ swept; the shelf lock keeps a file from being removed between its arrival and it
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -122,7 +122,7 @@ class Library:
         keys: list[str] = []
         shelf = Shelf()
         try:
-            async with self._files.folder() as folder:
+            async with self._files.folder() if paths else nullcontext(Path()) as folder:
                 for position, path in enumerate(paths):
                     facts = await self._media.inspect(path)
                     self._check_size(facts)

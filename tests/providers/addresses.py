@@ -167,7 +167,6 @@ ELSEWHERE_WITHIN = (
     "0xac100001",
     "192.168.257",
     "0x64400001",
-    "169.254.169.254.",
     "169。254。169。254",
     "0xa9.0xfe.0xa9.0xfe",
     "0251.254.169.254",
@@ -178,7 +177,6 @@ ELSEWHERE_WITHIN = (
     "[fd00:ec2::253]",
     "[fec0:0:0:ffff::1]",
     "[ff00::1]",
-    "[2620:4f:8000::]",
 )
 
 HOSTS = LOOPBACK + UNSPECIFIED + ELSEWHERE_WITHIN

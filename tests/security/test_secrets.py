@@ -86,8 +86,8 @@ class Visit:
             f"http://ann:{PASSWORD}@pictures.invalid/a.png",
             f"http://127.0.0.1/a.png?token={key}",
         ):
-            body: dict[str, object] = {"model": FRAMED, "prompt": "x", "image_url": url, **SHORT_FRAMED}
-            await self.ask("POST", "/api/v1/generate/video/from-image", key, json=body)
+            framed: dict[str, object] = {"model": FRAMED, "prompt": "x", "image_url": url, **SHORT_FRAMED}
+            await self.ask("POST", "/api/v1/generate/video/from-image", key, json=framed)
             await self.ask(
                 "POST", "/api/v1/generate/image", key, json={"model": COUNTED, "prompt": "x", "image_url": url}
             )
