@@ -12,7 +12,6 @@ log.start(human=True)
 
 # Tests of promises that the product does not keep yet, each with what is open. Whoever mends one takes its line out.
 OPEN = {
-    "tests/api/test_failures.py::test_work_that_does_not_end_is_ended_by_our_own_deadline": "the deadline ends polls only",
     "tests/api/test_full_disk.py": "half-written pictures keep the room that the database needs; uploads answer 500",
     "tests/api/test_start.py::test_a_broken_database_file": "a database cut in the middle is opened all the same",
     "tests/api/test_fuzz.py": "what schemathesis finds is not settled",

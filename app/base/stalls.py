@@ -23,6 +23,7 @@ from app.base.metrics import Metrics
 
 BEAT: Final = 0.005  # seconds between two beats
 LONG: Final = 0.025  # seconds between two beats: what makes a stall is told up to one beat too long, never too short
+STUCK: Final = 10.0  # seconds
 KEPT: Final = 100
 HOUR: Final = 60  # minutes
 FRAMES: Final = 4  # of our own code, the innermost
@@ -111,12 +112,15 @@ class Stalls:
 
     def _watch(self, thread: int) -> None:
         """Runs in a thread of its own; wakes when the next beat would be too late, and looks once at each that is."""
-        pause = LONG
+        pause, cried = LONG, 0.0
         while not self._stopped.wait(pause):
             last = self._last
             late = perf_counter() - last - LONG
             if late >= 0 and self._seen[0] != last:
                 self._seen = (last, _doing(thread))
+            if late >= STUCK and cried != last:  # it may never turn again, and then nobody else would tell
+                cried = last
+                logger.error("the event loop does not turn", seconds=round(late), where=" < ".join(_doing(thread)))
             pause = LONG if late >= 0 else -late
 
 
@@ -132,12 +136,11 @@ def _doing(thread: int) -> tuple[str, ...]:
 
 
 def _busy(frame: FrameType) -> tuple[str, ...]:
-    told = () if _at_rest(frame) else _told(frame)
-    return (
-        told
-        if told and any(_is_ours(one) for one in _outwards(frame)) and not told[0].startswith("base/stalls.py")
-        else ()
-    )
+    """What a thread of ours is doing; nothing when it rests, or is the one that watches."""
+    if _at_rest(frame) or not any(_is_ours(one) for one in _outwards(frame)):
+        return ()
+    told = _told(frame)
+    return () if told[0].startswith("base/stalls.py") else told
 
 
 def _told(frame: FrameType) -> tuple[str, ...]:

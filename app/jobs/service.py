@@ -298,7 +298,7 @@ class Jobs:
 
     async def time_out(self, job: Job) -> None:
         """Give up on a job that is past its deadline."""
-        await self.fail(job, _TIMED_OUT)
+        await self.fail(job, TIMED_OUT)
 
     def erase(self, tx: Transaction, ids: Sequence[str]) -> None:
         """Inside the caller's transaction: ended jobs and what they made, for good; only what they cost stays."""
@@ -382,7 +382,7 @@ class Jobs:
     async def go_on(self, job: Job, later: Later) -> None:
         """It goes on upstream: the ticket is written down before anything else is done with it."""
         if self._overdue(job):
-            await self.fail(job, _TIMED_OUT)
+            await self.fail(job, TIMED_OUT)
             return
         due = clock.after(max(self._pause, later.wait or 0))
         late, live = self._late.get(job.id), self._live.get(job.id)
@@ -435,6 +435,11 @@ class Jobs:
         place = self._line.place(job) if job.status is Status.QUEUED else None
         median, most = self._history.durations(job.model)
         return msgspec.structs.replace(job, outlook=Outlook(place, median, most))
+
+    def left(self, job: Job) -> float:
+        """Seconds until the job's own deadline; a little even when it has passed, for one last look."""
+        began = job.started_at or clock.now()
+        return max(1.0, (began + timedelta(seconds=self._timeout) - clock.now()).total_seconds())
 
     def _overdue(self, job: Job) -> bool:
         return job.started_at is not None and clock.now() > job.started_at + timedelta(seconds=self._timeout)
@@ -698,6 +703,6 @@ _POISON = Never(
     code=ErrorCode.RESULT_INVALID,
     message="Atelier went down again and again while it worked on this, so it was set aside. Tell the admin.",
 )
-_TIMED_OUT = Never(
+TIMED_OUT = Never(
     code=ErrorCode.TIMED_OUT, message="The provider did not finish in time. Try again, or choose another model."
 )

@@ -13,7 +13,7 @@ from app.base import clock, log
 from app.base.errors import Invalid, Missing, TooLarge, Unready
 from app.catalog.service import Catalog
 from app.jobs.schemas import Job
-from app.jobs.service import Jobs
+from app.jobs.service import TIMED_OUT, Jobs
 from app.library.service import Library
 from app.providers.contract import (
     Again,
@@ -133,15 +133,26 @@ class Worker:
             if not self._jobs.wanted(job):
                 await self._settle(job, _NOT_SENT)
                 return
-            try:
-                with writing():
-                    if self._jobs.heard(job):
-                        outcome = await self._write(job, provider, request)
-                    else:
-                        outcome = await provider.submit(request, folder)
-            except Full:
-                outcome = _full(job, None)
-            await self._settle(job, outcome)
+            heard = self._jobs.heard(job)
+            work = self._write(job, provider, request) if heard else provider.submit(request, folder)
+            rest = await self._settle(job, await self._within(job, work))
+        await self._settle_rest(job, rest)
+
+    async def _within(self, job: Job, work: Awaitable[Outcome]) -> Outcome:
+        """What the provider answers, within the job's own deadline and the room on the disk."""
+        try:
+            with writing():
+                async with asyncio.timeout(self._jobs.left(job)):
+                    return await work
+        except TimeoutError:
+            return TIMED_OUT
+        except Full:
+            return _full(job, None)
+
+    async def _settle_rest(self, job: Job, rest: Never | None) -> None:
+        """What could only be written down once the provider's files had made room."""
+        if rest is not None:
+            await self._insist(job, self._jobs.fail, rest)
 
     def _place(self, kind: Kind) -> AbstractAsyncContextManager[Path]:
         """Where a provider may put files. A text brings none, and need not wait for a folder to come and go."""
@@ -190,12 +201,8 @@ class Worker:
             return
         await self._pass_on_wish(job)
         async with self._files.folder() as folder:
-            try:
-                with writing():
-                    outcome = await provider.poll(job.ticket, folder)
-            except Full:
-                outcome = _full(job, None)
-            await self._settle(job, outcome)
+            rest = await self._settle(job, await self._within(job, provider.poll(job.ticket, folder)))
+        await self._settle_rest(job, rest)
 
     async def _request(self, job: Job) -> Request:
         pictures: tuple[Picture, ...] = ()
@@ -218,22 +225,23 @@ class Worker:
             output_modalities=self._catalog.output_modalities(job.model),
         )
 
-    async def _settle(self, job: Job, outcome: Outcome) -> None:
-        """Write down what the provider answered."""
+    async def _settle(self, job: Job, outcome: Outcome) -> Never | None:
+        """Write down what the provider answered; returns what must wait until the temporary files are gone."""
         match outcome:
             case Done():
-                await self._store(job, outcome)
+                return await self._store(job, outcome)
             case Later():
                 await self._insist(job, self._jobs.go_on, outcome)
                 await self._pass_on_wish(job)
             case Again():
                 await self._insist(job, self._jobs.again, outcome)
-            case Never(code=ErrorCode.STORAGE_FULL) if job.ticket is not None:
-                await self._insist(job, self._jobs.fail, _full(job, None))
+            case Never(code=ErrorCode.STORAGE_FULL):
+                return _full(job, None) if job.ticket is not None else outcome
             case Never():
                 await self._insist(job, self._jobs.fail, outcome)
             case _:
                 assert_never(outcome)
+        return None
 
     async def _pass_on_wish(self, job: Job) -> None:
         """Tell a provider that can be told, once, that the person wants the job stopped."""
@@ -243,7 +251,7 @@ class Worker:
         self._told.add(job.id)
         await self._providers[job.provider].cancel(live.ticket)
 
-    async def _store(self, job: Job, done: Done) -> None:
+    async def _store(self, job: Job, done: Done) -> Never | None:
         """From the provider's files to the library; the files lie in our store before the row says completed."""
         if done.media:
             await self._insist(job, self._jobs.fetched)
@@ -259,7 +267,8 @@ class Worker:
         except Invalid as problem:
             await self._insist(job, self._jobs.fail, _spoiled(ErrorCode.RESULT_INVALID, problem.message, done))
         except Full:
-            await self._insist(job, self._jobs.fail, _full(job, done.cost_nano))
+            return _full(job, done.cost_nano)
+        return None
 
     async def _insist(
         self, job: Job, verb: Callable[Concatenate[Job, P], Awaitable[None]], *answer: P.args, **more: P.kwargs

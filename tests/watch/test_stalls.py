@@ -138,3 +138,16 @@ async def test_no_thread_is_left_behind(metrics: Metrics) -> None:
     async with Stalls(metrics).watching():
         assert any(thread.name == "stalls" for thread in threading.enumerate())
     assert not any(thread.name == "stalls" for thread in threading.enumerate())
+
+
+async def test_a_loop_that_turns_no_more_is_told_while_it_does_not(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stalls, "STUCK", 0.1)
+    with capture_logs() as lines:
+        async with Stalls(metrics).watching():
+            await asyncio.sleep(0.02)
+            hold_up(0.4)
+            told = [line for line in lines if line["event"] == "the event loop does not turn"]
+            assert len(told) == 1
+            assert "hold_up" in told[0]["where"]
