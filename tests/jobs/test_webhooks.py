@@ -26,10 +26,11 @@ from app.providers.openrouter import Webhooks
 from app.quota.service import Quota
 from app.storage.files import Files
 from app.storage.media import Media
-from tests.api.kit import CLIP, SHORT, Json, eventually, problem, read_job
+from tests.api.kit import CLIP, SHORT, Json, problem, read_job
 from tests.api.processes import Running, atelier, provider
 from tests.jobs.conftest import a_job
 from tests.studio import PASSWORD, Studio, running
+from tests.watch.patience import eventually
 
 ORIGIN = "https://studio.example.org"
 SECRET = "whsec-a-secret-of-the-workspace"
@@ -327,16 +328,14 @@ async def test_a_clip_arrives_long_before_its_next_poll(tmp_path: Path) -> None:
         }
         async with atelier(tmp_path, settings=settings) as studio:
             await studio.ready()
-            async with httpx.AsyncClient(base_url=here, timeout=20, trust_env=False) as http:
+            async with httpx.AsyncClient(base_url=here, timeout=60, trust_env=False) as http:
                 person = {"email": "ann@studio.example", "password": PASSWORD}
                 await http.post("/api/v1/auth/register", json=person)
                 tokens = (await http.post("/api/v1/auth/login", json=person)).json()
                 http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
                 body = {"model": CLIP, "prompt": "a lighthouse that calls", **SHORT}
                 job = (await http.post("/api/v1/generate/video", json=body)).json()
-                done = await eventually(
-                    lambda: read_job(http, job["id"]), lambda now: now["completed_at"] is not None, seconds=30
-                )
+                done = await eventually(lambda: read_job(http, job["id"]), lambda now: now["completed_at"] is not None)
                 assert (done["status"], len(done["assets"])) == ("completed", 1)
                 (call,) = await eventually(lambda: _calls(upstream), lambda made: len(made) == 1)
                 assert call["status"] == 204

@@ -12,9 +12,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.base import log
-from tests.api.kit import CLIP, SHORT, TEXT, eventually, read_job
+from tests.api.kit import CLIP, SHORT, TEXT, read_job
 from tests.api.processes import Running, atelier
 from tests.studio import PASSWORD
+from tests.watch.patience import eventually
 
 Line = dict[str, Any]
 PERSON = {"email": "ann@studio.example", "password": PASSWORD}
@@ -30,14 +31,14 @@ async def _run(studio: Running) -> dict[str, str]:
     """A person's visit, with a job that works, two that fail, and secrets all over; returns
     the secrets."""
     await studio.ready()
-    async with httpx.AsyncClient(base_url=studio.url, timeout=30, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=studio.url, timeout=60, trust_env=False) as http:
         await http.post("/api/v1/auth/register", json=PERSON)
         tokens = (await http.post("/api/v1/auth/login", json=PERSON, headers={"X-Request-ID": "signing-in"})).json()
         http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
         key = (await http.post("/api/v1/users/me/keys", json={"name": "mine"})).json()["key"]
         await http.get("/api/v1/ai/models", params={"q": "queried-words", "token": "token-in-the-query"})
         await http.get("/no/such/page", params={"key": "key-in-the-query"})
-        await http.post("/api/v1/generate/text", json={"model": TEXT, "prompt": f"[fail] {PROMPT}"})
+        await http.post("/api/v1/generate/text", json={"model": TEXT, "prompt": f"[refuse] {PROMPT}"})
         job = (await http.post("/api/v1/generate/video", json={"model": CLIP, "prompt": PROMPT, **SHORT})).json()
         await eventually(lambda: read_job(http, job["id"]), lambda now: now["completed_at"] is not None)
         bad = {"model": CLIP, "prompt": f"[badmedia] {PROMPT}", **SHORT}
@@ -76,7 +77,7 @@ async def test_a_real_run(tmp_path: Path) -> None:
     assert missed["status"] == 404
 
     failed = [line for line in lines if line["event"] == "job failed"]
-    assert [line["code"] for line in failed] == ["PROVIDER_FAILED", "RESULT_INVALID"]
+    assert [line["code"] for line in failed] == ["PROVIDER_REFUSED", "RESULT_INVALID"]
     assert all(re.fullmatch(r"[0-9a-f]{32}", line["job"]) for line in failed)
     assert not any("request" in line for line in failed), "a job outlives the request that asked for it"
 
@@ -85,7 +86,7 @@ async def test_what_is_said_deep_inside_a_job_names_the_job(tmp_path: Path) -> N
     """A provider knows nothing of jobs; its lines have the id all the same, and none has another's."""
     async with atelier(tmp_path) as studio:
         await studio.ready()
-        async with httpx.AsyncClient(base_url=studio.url, timeout=30, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=studio.url, timeout=60, trust_env=False) as http:
             await http.post("/api/v1/auth/register", json=PERSON)
             tokens = (await http.post("/api/v1/auth/login", json=PERSON)).json()
             http.headers["Authorization"] = f"Bearer {tokens['access_token']}"

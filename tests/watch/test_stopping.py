@@ -14,10 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.api.kit import CLIP, PICTURE, SHORT, TEXT, Json, eventually, read_job
+from tests.api.kit import CLIP, PICTURE, SHORT, TEXT, Json, read_job
 from tests.api.processes import Running, atelier, provider
 from tests.benchmarks.load import connected
 from tests.studio import PASSWORD
+from tests.watch.patience import eventually
 
 PERSON = {"email": "ann@studio.example", "password": PASSWORD}
 LONGEST = 10.0  # seconds, by the promise
@@ -32,7 +33,7 @@ def beside(upstream: Running) -> dict[str, str]:
 async def signed_in(studio: Running) -> AsyncIterator[httpx.AsyncClient]:
     """Somebody who has an account by now, once the models are known."""
     await studio.ready()
-    async with httpx.AsyncClient(base_url=studio.url, timeout=30, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=studio.url, timeout=60, trust_env=False) as http:
         await http.post("/api/v1/auth/register", json=PERSON)
         tokens = (await http.post("/api/v1/auth/login", json=PERSON)).json()
         http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
@@ -68,7 +69,7 @@ async def stops(studio: Running) -> None:
 
 
 async def ended(http: httpx.AsyncClient, id: str) -> Json:
-    return await eventually(lambda: read_job(http, id), lambda job: job["completed_at"] is not None, seconds=60)
+    return await eventually(lambda: read_job(http, id), lambda job: job["completed_at"] is not None)
 
 
 async def test_while_a_clip_is_being_polled(tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ async def _jobs(http: httpx.AsyncClient) -> list[Json]:
 
 
 async def test_while_a_text_is_streamed(tmp_path: Path) -> None:
-    async with provider(tmp_path, "20") as upstream:
+    async with provider(tmp_path, "6") as upstream:
         async with atelier(tmp_path, settings=beside(upstream)) as studio, signed_in(studio) as http:
             body = {"model": TEXT, "prompt": "a long story", "stream": True}
             async with http.stream("POST", "/api/v1/generate/text", json=body, timeout=60) as answer:
@@ -132,7 +133,7 @@ async def test_while_a_text_is_streamed(tmp_path: Path) -> None:
 
 
 async def test_with_five_hundred_connections_and_a_stream(tmp_path: Path) -> None:
-    async with provider(tmp_path, "20") as upstream:
+    async with provider(tmp_path, "6") as upstream:
         async with atelier(tmp_path, settings=beside(upstream)) as studio, signed_in(studio) as http:
             job = await asked(http, "video", model=CLIP, prompt="a boat", **SHORT)
             token = http.headers["Authorization"].removeprefix("Bearer ")
