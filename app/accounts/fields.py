@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import Final
 
 from app.accounts.passwords import LONGEST, SHORTEST
@@ -18,6 +19,20 @@ _EMAIL: Final = re.compile(rf"(?=.{{1,64}}@){_WORD}(\.{_WORD})*@({_LABEL}\.)+{_L
 def wrong(field: str, message: str) -> Invalid:
     """One wrong field; the message goes on where the field's name stops."""
     return Invalid(f"{field.replace('_', ' ').capitalize()} {message}.", fields={field: message})
+
+
+def together(*checks: Callable[[], str]) -> list[str]:
+    """What each check makes of its field; Invalid that names every field that is wrong, not the first one only."""
+    right, wrongs = [], []
+    for check in checks:
+        try:
+            right.append(check())
+        except Invalid as problem:
+            wrongs.append(problem)
+    if not wrongs:
+        return right
+    told = {field: message for problem in wrongs for field, message in problem.fields.items()}
+    raise Invalid(" ".join(problem.message for problem in wrongs), fields=told)
 
 
 def email(typed: str) -> str:

@@ -90,7 +90,9 @@ class Accounts:
     async def register(self, email: str, password: str, name: str = "") -> User:
         """A new account; the first one is the admin's. Denied when registration is closed to it, Conflict when the email
         is taken."""
-        email, password, name = fields.email(email), fields.password(password), fields.name(name)
+        email, password, name = fields.together(
+            lambda: fields.email(email), lambda: fields.password(password), lambda: fields.name(name)
+        )
         await self._database.read(self._check_registration, email)
         password_hash = await self._passwords.hash(password)
         try:

@@ -13,7 +13,6 @@ goes on. In 28,000 commits with kills among them no acknowledged one was lost, a
 
 import asyncio
 import contextlib
-import errno
 import os
 import queue
 import shutil
@@ -29,6 +28,7 @@ import duckdb
 from app.base import log
 from app.base.errors import Unready
 from app.base.metrics import Metrics
+from app.base.room import NO_SPACE
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -439,7 +439,7 @@ _COPY: Final = "copied"  # what a copy is called while it is made; when that fai
 _INVALID: Final = "database has been invalidated"
 _CLOSED: Final = "Atelier is shutting down."
 _BROKEN: Final = "The database is being opened anew, so nothing could be read or saved. Try again in a moment."
-_NO_ROOM: Final = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+_NO_ROOM: Final = tuple(os.strerror(number) for number in NO_SPACE)
 
 
 def _quoted(text: object, mark: str) -> str:

@@ -1,5 +1,6 @@
 """The pages that join several features, and those that explain."""
 
+import asyncio
 from typing import Any
 
 from litestar import Request, Response, get
@@ -10,6 +11,7 @@ from litestar.params import FromPath, FromQuery
 from app.accounts.guards import signed_in
 from app.home import reference
 from app.home.service import Home
+from app.web.openapi import made
 from app.web.render import page, partial
 
 Person = Request[Any, Any, State]
@@ -56,9 +58,13 @@ async def providers(request: Person) -> Response[str]:
     return page("home/providers.html", request, directives=directives)
 
 
-@get("/api/docs", include_in_schema=False)
+@get("/api/docs", include_in_schema=False, before_request=made)
 async def docs(request: Person) -> Response[str]:
-    """The API's reference, made from its OpenAPI document; needs no other server."""
+    """The API's reference, made from its OpenAPI document; needs no other server. A long page: written in a thread."""
+    return await asyncio.to_thread(_docs, request)
+
+
+def _docs(request: Person) -> Response[str]:
     document = reference.read(request.app.openapi_schema.to_schema(), str(request.app.state.settings.public_url))
     return page("home/docs.html", request, info=document.info, groups=document.groups, curl=document.curl)
 

@@ -11,6 +11,7 @@ from typing import Any, Concatenate, Final, ParamSpec, assert_never
 
 from app.base import clock, log
 from app.base.errors import Invalid, Missing, TooLarge, Unready
+from app.base.room import Full, writing
 from app.catalog.service import Catalog
 from app.jobs.schemas import Job
 from app.jobs.service import TIMED_OUT, Jobs
@@ -30,7 +31,7 @@ from app.providers.contract import (
     Provider,
     Request,
 )
-from app.storage.files import Files, Full, writing
+from app.storage.files import Files
 
 STARTING: Final = 16  # jobs being sent at one time
 POLLING: Final = 16  # jobs being asked after at one time

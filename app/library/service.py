@@ -18,11 +18,12 @@ from app.base import clock, log
 from app.base.database import Database, Transaction
 from app.base.errors import Invalid, Missing, TooLarge
 from app.base.paging import Part
+from app.base.room import writing
 from app.base.secret import new_id
 from app.library import repository
 from app.library.schemas import Asset, AssetKind, Origin, Shelf
 from app.providers.client import Client, ClientError, Refused, TooBig
-from app.storage.files import Files, writing
+from app.storage.files import Files
 from app.storage.media import Facts, Media
 
 UNDO: Final = timedelta(minutes=10)
@@ -118,7 +119,7 @@ class Library:
     async def keeping(self, owner: str, job_id: str, prompt: str, paths: Sequence[Path]) -> AsyncIterator[Shelf]:
         """Store what a job made. The files are in our store on entry; the body writes the rows with `add` and says that it
         has kept them, else they are removed again. Raises WrongType for what is not a picture or clip, TooLarge above the
-        caps, `storage.files.Full`."""
+        caps, `base.room.Full`."""
         keys: list[str] = []
         shelf = Shelf()
         try:

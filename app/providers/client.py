@@ -331,6 +331,8 @@ class _Transport(httpx.AsyncBaseTransport):
         self._pools: dict[tuple[Reach, bool], httpcore.AsyncConnectionPool] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if not self._pools:
+            await asyncio.to_thread(_authorities)  # from now on they are there
         pool = self._pool(request.extensions["reach"], request.extensions["keep"])
         body = cast(httpx.AsyncByteStream, request.stream)
         with _as_httpx():

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from app.base import errors
-from app.storage.files import NO_SPACE
+from app.base.room import NO_SPACE
 
 Kind = Literal["image", "video"]
 

@@ -8,7 +8,6 @@ Everything reaches `media` by one rename of a file that is already on disk: a po
 """
 
 import contextlib
-import errno
 import hashlib
 import os
 import re
@@ -24,19 +23,12 @@ from typing import NamedTuple
 import msgspec
 
 from app.base import errors
+from app.base.room import writing
 from app.storage.threads import Threads
 
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 _KEY = re.compile(r"([0-9a-f]{2})/([0-9a-f]{2})/(\1\2[0-9a-f]{60})\.[a-z0-9]{1,8}")
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _MIB = 1024 * 1024
-
-
-class Full(errors.Unready):
-    """The disk, or our share of it, is full. What was being written is gone again; what was there before is intact."""
-
-    def __init__(self) -> None:
-        super().__init__("The server's disk is full, so nothing could be saved. Please tell an administrator.")
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -52,18 +44,6 @@ class Usage(NamedTuple):
 
     stored: int
     free: int
-
-
-@contextlib.contextmanager
-def writing() -> Iterator[None]:
-    """Turn the system's ways of saying that there is no space left into `Full`."""
-    try:
-        yield
-    except Exception as problem:
-        # PyAV's errors carry the system's number too, without always being an OSError.
-        if getattr(problem, "errno", None) in NO_SPACE:
-            raise Full from None
-        raise
 
 
 @contextlib.contextmanager

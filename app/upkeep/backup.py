@@ -25,7 +25,8 @@ from app.base import clock
 from app.base.database import Database, NoRoom, Transaction
 from app.base.errors import Conflict, Invalid, Unready
 from app.base.folder import Folder
-from app.storage.files import NO_SPACE, Files
+from app.base.room import NO_SPACE
+from app.storage.files import Files
 from app.upkeep import repository
 from app.upkeep.schemas import FORMAT, Content, Filed, Manifest, Named
 

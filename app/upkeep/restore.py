@@ -17,7 +17,7 @@ import msgspec
 from app.base.errors import Conflict, Invalid
 from app.base.folder import Folder
 from app.base.migrate import Migration
-from app.storage.files import NO_SPACE
+from app.base.room import NO_SPACE
 from app.upkeep.backup import Unreadable, copy, digest, sync
 from app.upkeep.schemas import FORMAT, Filed, Manifest
 

@@ -1,6 +1,9 @@
 """Reading forms, answering after a change, and where a person may be sent next."""
 
+import contextlib
+from collections import defaultdict
 from collections.abc import AsyncIterator
+from traceback import walk_tb
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, quote, unquote
 
@@ -11,6 +14,7 @@ from litestar.types import Empty
 from litestar.utils.scope.state import ScopeState
 
 from app.base.errors import Invalid
+from app.base.room import NO_SPACE, Full
 
 NOTICE: Final = "notice"
 CHUNK: Final = 256 * 1024
@@ -30,8 +34,25 @@ async def parsed(request: Request[Any, Any, State]) -> FormMultiDict:
                 fields.setdefault(name, []).append(value)
             state.form = fields
         return await request.form()
-    except (ValueError, LookupError):
-        raise Invalid("The form cannot be read.") from None
+    except Exception as problem:
+        await _let_go(problem)
+        if getattr(problem, "errno", None) in NO_SPACE:
+            raise Full from None
+        if isinstance(problem, ValueError | LookupError):
+            raise Invalid("The form cannot be read.") from None
+        raise
+
+
+async def _let_go(problem: Exception) -> None:
+    """Close the files that Litestar's reader of forms was writing when it failed (the disk is full, the person went away).
+    It forgets them, and the room they hold on the disk would be free only when the garbage is next collected."""
+    for frame, _ in walk_tb(problem.__traceback__):
+        parts = frame.f_locals.get("fields")
+        finished = [file for files in parts.values() for file in files] if isinstance(parts, defaultdict) else []
+        for value in (*frame.f_locals.values(), *finished):
+            if isinstance(value, UploadFile):
+                with contextlib.suppress(OSError):  # what is still in a buffer finds no room either
+                    await value.close()
 
 
 async def close(request: Request[Any, Any, State]) -> None:

@@ -1,9 +1,10 @@
 """What the API's document says again and again: how a call proves itself, what its shapes are, and how it can be refused."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any, Final
 
-from litestar import Router
+from litestar import Request, Router
 from litestar._openapi.schema_generation import SchemaCreator
 from litestar._openapi.schema_generation.plugins.struct import StructSchemaPlugin
 from litestar.openapi.datastructures import ResponseSpec
@@ -83,9 +84,17 @@ class Streamed(Operation):
             )
 
 
+async def made(request: Request[Any, Any, Any]) -> None:
+    """`before_request` of what shows the document: it is made when it is first asked for, which takes a while."""
+    await asyncio.to_thread(lambda: request.app.openapi_schema)
+
+
 class DocumentRouter(Router):
     """Serves the document and nothing else. Litestar would add a page of its own for every other path beneath; without
     it they are unknown like all others, and answered in the envelope."""
+
+    def __init__(self, path: str, **more: Any) -> None:
+        super().__init__(path, before_request=made, **more)
 
     def register(self, value: Any) -> Any:
         known_only = "not_found" not in getattr(getattr(value, "fn", None), "__name__", "")

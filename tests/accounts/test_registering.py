@@ -155,3 +155,9 @@ async def test_a_body_of_another_shape_is_refused_by_field(studio: Studio, body:
 async def test_a_body_that_is_far_too_long_is_refused(studio: Studio) -> None:
     body = {"email": "ada@example.org", "password": PASSWORD, "name": "x" * 70_000}
     assert (await studio.call("POST", "/auth/register", body)).status_code == 413
+
+
+async def test_every_wrong_field_is_named_at_once(studio: Studio) -> None:
+    answer = await studio.call("POST", "/auth/register", {"email": "ada", "password": "tiny", "name": "\x00"})
+    assert answer.status_code == 400
+    assert fields(answer).keys() == {"email", "password", "name"}

@@ -517,7 +517,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with asyncio.Runner() as runner:
         Life.runner = runner
         Life.now = datetime(2026, 11, 20, 9, 0)
-        Life.database = Database(Path(":memory:"))
+        Life.database = Database(tmp_path / "atelier.duckdb")
         files, media = Files(tmp_path / "media", tmp_path / "tmp"), Media()
         client = Client()
         Life.library = Library(Life.database, files, media, client, max_image_bytes=10**7, max_video_bytes=10**8)

@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 from app.base.folder import Folder
-from app.storage.files import Files, Full
+from app.base.room import Full
+from app.storage.files import Files
 from app.storage.media import Media
 from tests.storage import samples
 

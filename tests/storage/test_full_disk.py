@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from app.base.room import Full
 from app.storage import media
-from app.storage.files import Files, Full
+from app.storage.files import Files
 from tests.storage import full_disk, samples
 
 EXPECTED = {

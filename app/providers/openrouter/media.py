@@ -2,11 +2,11 @@
 
 import asyncio
 import binascii
-import errno
 import os
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
+from app.base.room import NO_SPACE
 from app.providers.client import ClientError, Refused, TooBig
 from app.providers.contract import ErrorCode, Media, Never
 from app.providers.openrouter import failures
@@ -14,7 +14,6 @@ from app.providers.openrouter.api import Api
 
 _TRIES = 3  # for a link to a picture that is paid for: it is short-lived, so there is no later
 _HEAD = 256
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _INVALID = "What the provider sent is not a picture that can be kept. It may have been charged; try another model."
 _STORAGE_FULL = "The studio's disk is full, so the result could not be kept. Ask an administrator to make room."
 
@@ -34,7 +33,7 @@ class Unsaved(Exception):
 
 def full(problem: OSError) -> Unsaved:
     """The meaning of an OSError while writing; anything but a full disk is a bug of ours and raised again."""
-    if problem.errno not in _FULL:
+    if problem.errno not in NO_SPACE:
         raise problem
     return Unsaved(ErrorCode.STORAGE_FULL, _STORAGE_FULL, str(problem))
 

@@ -143,7 +143,7 @@ def serving(folder: Path, speed: float = 0.0, key: str | None = None) -> Iterato
         uvicorn.Config(
             build(folder, speed, key),
             lifespan="on",
-            log_level="error",
+            log_config=None,
             access_log=False,
             timeout_graceful_shutdown=1,
         )
