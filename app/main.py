@@ -44,6 +44,7 @@ from app.catalog.service import Catalog
 from app.chat import api as chat_api
 from app.chat import pages as chat_pages
 from app.chat.service import Chat
+from app.gateway import api as gateway_api
 from app.generation import api as generation_api
 from app.generation import pages as generation_pages
 from app.generation.service import Generation
@@ -274,6 +275,7 @@ def build(program: Program) -> ASGIApp:
             *generation_pages.routes,
             *chat_api.routes,
             *chat_pages.routes,
+            *gateway_api.routes,
             *home_api.routes,
             *home_pages.routes,
             *admin_api.routes,

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
 from datetime import datetime
+from pathlib import Path
+from time import perf_counter
 from typing import Any, Final, cast
 
 import msgspec
@@ -19,7 +21,7 @@ from app.base.errors import Unready
 from app.catalog.schemas import Model
 from app.chat import repository, words
 from app.chat.schemas import Ending, Message, Status, Trouble
-from app.providers.contract import Again, Chunk, ErrorCode, Failure, Kind, Never, Provider, Request
+from app.providers.contract import Again, Chunk, Done, ErrorCode, Failure, Kind, Never, Provider, Request
 from app.providers.contract import Message as Turn
 from app.quota.schemas import Subject
 from app.quota.service import Quota
@@ -52,6 +54,12 @@ class Live:
         self.ended = asyncio.Event()
         self.hung_up = False
         self.forgotten = False  # the person is gone: what it cost is kept, the words are not
+        self.choices: list[dict[str, Any]] = []  # of a `raw` question: the deltas as they came
+        self.reply: dict[str, Any] | None = None  # of a `raw` and `whole` one: the choice as it came
+        self.finish_reason: str | None = None
+        self.asked = 0.0  # when the provider was asked, by a clock of its own
+        self.until_first = 0.0  # seconds from then to the first that came
+        self.waited = 0.0  # seconds that the provider took in all
         self._news = asyncio.Event()
         self._joined = ("", 0)
 
@@ -68,10 +76,15 @@ class Live:
         self.begun.exception()  # seen, even if nobody waits for it any more
         self.ended.set()
 
-    def add(self, piece: str) -> None:
+    def add(self, piece: str, choice: dict[str, Any] | None = None) -> None:
+        if not self.until_first:
+            self.until_first = perf_counter() - self.asked
+        if choice is not None:
+            self.choices.append(choice)
         if piece:
             self.pieces.append(piece)
             self.size += len(piece)
+        if piece or choice is not None:
             self._tell()
 
     async def read(self) -> None:
@@ -101,11 +114,13 @@ class Live:
         """The answer as it stands."""
         return self.message if self.ended.is_set() else msgspec.structs.replace(self.message, text=self.text)
 
-    async def news(self, seen: int, patience: float) -> bool:
-        """Wait until there are more than `seen` pieces, or the end; False when nothing came in that many seconds."""
+    async def news(self, seen: int, patience: float, *, raw: bool = False) -> bool:
+        """Wait until there are more than `seen` pieces (choices with `raw`), or the end; False when nothing came in that
+        many seconds."""
+        come = self.choices if raw else self.pieces
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                while len(self.pieces) <= seen and not self.ended.is_set():
+                while len(come) <= seen and not self.ended.is_set():
                     await self._news.wait()
                 return True
         return False
@@ -132,15 +147,24 @@ class Answers:
         return [live for live in self._live.values() if live.message.conversation_id == conversation_id]
 
     async def begin(
-        self, answer: Message, model: Model, record: Record, params: Mapping[str, Any] | None = None
+        self,
+        answer: Message,
+        model: Model,
+        record: Record,
+        params: Mapping[str, Any] | None = None,
+        *,
+        raw: bool = False,
+        whole: bool = False,
     ) -> Live:
-        """Start an answer: it is on disk when this returns, and goes on whether or not anybody waits for it."""
+        """Start an answer: it is on disk when this returns, and goes on whether or not anybody waits for it. `raw` and
+        `whole` as in `schemas.Ask`."""
         if self._closing:
             raise Unready("Atelier is shutting down.")
         if len(self._live) >= MOST_AT_ONCE:
             raise Unready("Too many answers are being written at this moment. Try again in a minute.")
         live = self._live[answer.id] = Live(answer)
-        live.writing = asyncio.create_task(self._write(live, model, record, params or {}), name=f"answer {answer.id}")
+        asking = _Asking(model, params or {}, raw, whole)
+        live.writing = asyncio.create_task(self._write(live, asking, record), name=f"answer {answer.id}")
         await asyncio.shield(live.begun)
         return live
 
@@ -174,32 +198,35 @@ class Answers:
                 live.forgotten = True
                 live.hang_up()
 
-    async def _write(self, live: Live, model: Model, record: Record, params: Mapping[str, Any]) -> None:
+    async def _write(self, live: Live, asking: "_Asking", record: Record) -> None:
         try:
             turns = await self._database.write(self._record, live.message, record)
         except Exception as problem:
             del self._live[live.message.id]
             live.fail(problem)
             return
-        live.begin(asyncio.create_task(self._read(live, model, turns, params)))
+        live.begin(asyncio.create_task(self._read(live, asking, turns)))
         await live.read()
         await self._end(live, self._ending(live))
 
-    async def _read(self, live: Live, model: Model, turns: tuple[Turn, ...], params: Mapping[str, Any]) -> Ending:
+    async def _read(self, live: Live, asking: "_Asking", turns: tuple[Turn, ...]) -> Ending:
         """Take what comes from upstream, and ask anew when it certainly was not answered; Failure when it goes wrong."""
-        provider = self._providers.get(model.provider)
+        provider = self._providers.get(asking.model.provider)
         if provider is None:
             return _failed(_NO_PROVIDER)
-        request = _request(live.message.id, model, turns, params)
+        request = _request(live.message.id, asking, turns)
         attempt = 0
         while True:
+            live.asked = perf_counter()
             try:
-                return await _listen(provider, request, live)
+                return await (_hear_out if asking.whole else _listen)(provider, request, live)
             except Failure as failure:
                 attempt += 1
                 wait = _pause(failure.outcome, attempt)
-                if wait is None or live.pieces:
+                if wait is None or live.pieces or live.choices:
                     raise
+            finally:
+                live.waited += perf_counter() - live.asked
             await asyncio.sleep(wait)
 
     def _ending(self, live: Live) -> Ending:
@@ -288,6 +315,15 @@ _TOO_LONG: Final = Trouble(
 )
 
 
+class _Asking(msgspec.Struct, frozen=True):
+    """What an answer is asked with, beside what was said."""
+
+    model: Model
+    params: Mapping[str, Any]
+    raw: bool
+    whole: bool
+
+
 async def _listen(provider: Provider, request: Request, live: Live) -> Ending:
     """One stream from its first to its last chunk."""
     figures = Chunk()
@@ -297,7 +333,8 @@ async def _listen(provider: Provider, request: Request, live: Live) -> Ending:
         async for chunk in chunks:
             if live.hung_up:
                 raise asyncio.CancelledError
-            live.add(chunk.delta[: LONGEST - live.size])
+            live.add(chunk.delta[: LONGEST - live.size], chunk.choice)
+            live.finish_reason = chunk.finish_reason or live.finish_reason
             figures = Chunk(
                 usage=chunk.usage or figures.usage,
                 cost_nano=figures.cost_nano if chunk.cost_nano is None else chunk.cost_nano,
@@ -305,7 +342,23 @@ async def _listen(provider: Provider, request: Request, live: Live) -> Ending:
             )
             if live.size >= LONGEST:
                 break
-    error = _TOO_LONG if live.size >= LONGEST else None if live.text.strip() else _SILENT
+    return _heard(live, figures)
+
+
+async def _hear_out(provider: Provider, request: Request, live: Live) -> Ending:
+    """The same in one piece, from a provider that need not stream."""
+    outcome = await provider.submit(request, Path())  # a text comes without files
+    if isinstance(outcome, Again | Never):
+        raise Failure(outcome)
+    assert isinstance(outcome, Done), "a text is never put off"  # noqa: S101
+    live.reply = outcome.reply
+    live.add((outcome.text or "")[:LONGEST])
+    return _heard(live, Chunk(usage=outcome.usage, cost_nano=outcome.cost_nano, generation_id=outcome.generation_id))
+
+
+def _heard(live: Live, figures: Chunk) -> Ending:
+    calls = any(choice.get("tool_calls") for choice in (*live.choices, (live.reply or {}).get("message") or {}))
+    error = _TOO_LONG if live.size >= LONGEST else None if calls or live.text.strip() else _SILENT
     return Ending(
         status=Status.FAILED if error else Status.COMPLETE,
         usage=figures.usage,
@@ -323,14 +376,16 @@ def _pause(outcome: Again | Never, attempt: int) -> float | None:
     return wait if wait <= LONGEST_WAIT else None
 
 
-def _request(id: str, model: Model, turns: tuple[Turn, ...], params: Mapping[str, Any]) -> Request:
+def _request(id: str, asking: _Asking, turns: tuple[Turn, ...]) -> Request:
+    model = asking.model
     return Request(
         job_id=id,
         kind=Kind.TEXT,
         model=model.upstream_id,
         prompt=words.text_of(turns[-1]),
-        params=dict(params),
+        params=dict(asking.params),
         messages=turns,
+        raw=asking.raw,
         route=model.route or None,
         output_modalities=model.output_modalities,
     )

@@ -1,7 +1,6 @@
 """Chat for programs: a question with all that went before, an answer in one piece or as it comes."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any, Final
 
@@ -11,11 +10,11 @@ from litestar.di import NamedDependency
 from litestar.params import Body
 
 from app.accounts.guards import signed_in
-from app.base.errors import Upstream
-from app.chat.schemas import Ask, ChatOut, Delta, Message
+from app.chat.schemas import Ask, ChatOut, Delta
 from app.chat.service import Chat
 from app.chat.words import LARGEST_PICTURE, MOST_PICTURES, MOST_TURNS, ROLES, wrong
 from app.web import events
+from app.web.leaving import unless_gone
 from app.web.limits import PAID
 from app.web.openapi import BEARER, Streamed, refusals
 
@@ -92,33 +91,13 @@ async def talk(request: Program, data: ChatBody, chat: NamedDependency[Chat]) ->
     ask, owner = chat.check(data), request.user.id
     if streamed:
         return events.stream(_events(chat, owner, ask))  # type: ignore[return-value]
-    return Response(ChatOut.of(await _unless_gone(request, chat.answer(owner, ask))))
+    return Response(ChatOut.of(await unless_gone(request, chat.answer(owner, ask))))
 
 
 async def _events(chat: Chat, owner: str, ask: Ask) -> AsyncGenerator[Delta | ChatOut, None]:
     async with aclosing(chat.stream(owner, ask)) as pieces:
         async for piece in pieces:
             yield Delta(piece) if isinstance(piece, str) else ChatOut.of(piece)
-
-
-async def _unless_gone(request: Program, answer: Coroutine[Any, Any, Message]) -> Message:
-    """The answer; cancelled when the caller hangs up first."""
-    answering = asyncio.create_task(answer)
-    leaving = asyncio.create_task(_gone(request))
-    try:
-        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if answering.done():
-            return answering.result()
-        raise Upstream("The caller hung up.")
-    finally:
-        answering.cancel()
-        leaving.cancel()
-        await asyncio.gather(answering, leaving, return_exceptions=True)
-
-
-async def _gone(request: Program) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 routes = [Router("/api/v1/ai", route_handlers=[talk], guards=[signed_in], security=BEARER, tags=["Chat"])]

@@ -117,6 +117,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     model: Model
     turns: tuple[Turn, ...]
     params: dict[str, Any]
+    raw: bool = False  # the caller speaks OpenAI's format: tools go through, and what came is wanted as it came
+    whole: bool = False  # nothing of it is wanted before its end, so that the provider need not stream
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,8 +5,9 @@ line changes nothing.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -24,6 +25,8 @@ from app.chat.tree import Tree, fitting
 from app.providers.contract import ErrorCode, Kind, Provider
 from app.providers.contract import Message as Turn
 from app.quota.service import Quota
+
+T = TypeVar("T")
 
 UNDO: Final = timedelta(minutes=10)
 SHOWN: Final = 60  # messages of a branch on one page
@@ -176,35 +179,51 @@ class Chat:
             raise words.wrong("model", "must be a text")
         turns = words.turns(body.get("messages"))
         model = self._catalog.choose((given or "").strip(), Kind.TEXT)
+        params = {name: value for name, value in body.items() if name not in _OWN and value is not None}
+        return self.asking(model, turns, self._catalog.check(model, params))
+
+    def asking(
+        self,
+        model: Model,
+        turns: tuple[Turn, ...],
+        params: dict[str, Any],
+        *,
+        raw: bool = False,
+        whole: bool = False,
+    ) -> Ask:
+        """A question whose parts have been checked; Invalid when the model takes no pictures and there are some."""
         if any(map(words.pictures_of, turns)) and not model.takes_picture:
             raise words.wrong("messages", f"hold a picture, and {model.name} takes none")
-        params = {name: value for name, value in body.items() if name not in _OWN and value is not None}
-        return Ask(model=model, turns=turns, params=self._catalog.check(model, params))
+        return Ask(model=model, turns=turns, params=params, raw=raw, whole=whole)
 
     async def answer(self, owner: str, ask: Ask) -> Message:
         """The whole answer, once it has ended well; Invalid when the provider refused, Upstream when it failed. Whoever
         is cancelled while waiting hangs up."""
+        return (await self.hear(owner, ask)).message
+
+    async def hear(self, owner: str, ask: Ask) -> Live:
+        """The same, with all that is known of it."""
         live = await self._ask(owner, ask)
         try:
             await live.ended.wait()
         finally:
             live.hang_up()
-        return _whole(live.message)
+        whole(live.message)
+        return live
 
     async def stream(self, owner: str, ask: Ask) -> AsyncGenerator[str | Message, None]:
         """The answer piece by piece, at last the whole of it. Closing the iterator hangs up; errors as `answer` has."""
         live = await self._ask(owner, ask)
-        seen = 0
-        try:
-            while seen < len(live.pieces) or not live.ended.is_set():
-                for piece in live.pieces[seen:]:
-                    seen += 1
-                    yield piece
-                if not await live.news(seen, PATIENCE):
-                    yield ""
-        finally:
-            live.hang_up()
-        yield _whole(live.message)
+        async with aclosing(_as_it_comes(live, live.pieces, "")) as pieces:
+            async for piece in pieces:
+                yield piece
+        yield whole(live.message)
+
+    async def overhear(self, owner: str, ask: Ask) -> tuple[Live, AsyncGenerator[dict[str, Any], None]]:
+        """A `raw` answer that has begun: all that is known of it, and its choices as they come, an empty one as a sign of
+        life. Closing the iterator hangs up."""
+        live = await self._ask(owner, ask)
+        return live, _as_it_comes(live, live.choices, {}, raw=True)
 
     # What the loops and the program ask for
 
@@ -260,7 +279,7 @@ class Chat:
             repository.add(tx, owner, answer)
             return ask.turns
 
-        return await self._answers.begin(answer, ask.model, record, ask.params)
+        return await self._answers.begin(answer, ask.model, record, ask.params, raw=ask.raw, whole=ask.whole)
 
 
 _AT_THE_END: Final = ""  # beneath whatever is the end of the shown branch at that moment
@@ -273,7 +292,21 @@ def _fresh(shown: Shown, growing: Mapping[str, Live]) -> Shown:
     return msgspec.structs.replace(shown, message=live.now()) if live else shown
 
 
-def _whole(message: Message) -> Message:
+async def _as_it_comes(live: Live, come: Sequence[T], nothing: T, *, raw: bool = False) -> AsyncGenerator[T, None]:
+    """What comes of an answer until its end, `nothing` as a sign of life; closing the iterator hangs up."""
+    seen = 0
+    try:
+        while seen < len(come) or not live.ended.is_set():
+            for piece in come[seen:]:
+                seen += 1
+                yield piece
+            if not await live.news(seen, PATIENCE, raw=raw):
+                yield nothing
+    finally:
+        live.hang_up()
+
+
+def whole(message: Message) -> Message:
     """An answer that ended well, or why it did not."""
     if message.status is Status.COMPLETE:
         return message

@@ -17,6 +17,8 @@ LONGEST_ASK: Final = 1_000_000  # characters of all turns of a program's questio
 MOST_PICTURES: Final = 8
 LARGEST_PICTURE: Final = 10_000_000  # bytes
 ROLES: Final = ("system", "user", "assistant")
+_MORE_ROLES: Final = ("developer", "tool")  # in OpenAI's format
+_MORE: Final = ("name", "tool_calls", "tool_call_id", "refusal")
 
 # Marks that turn the direction of the text around them: a title could look like another one.
 TURNING: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -56,12 +58,13 @@ def title_of(text: str) -> str:
     )
 
 
-def turns(given: Any) -> tuple[Turn, ...]:
-    """The messages of a program's question; Invalid names the first one that is wrong."""
+def turns(given: Any, *, raw: bool = False) -> tuple[Turn, ...]:
+    """The messages of a program's question; Invalid names the first one that is wrong. With `raw` everything that OpenAI's
+    format has in a conversation: tools that were called and what they answered, and an end that is not the user's."""
     if not isinstance(given, list) or not 1 <= len(given) <= MOST_TURNS:
         raise wrong("messages", f"must be a list of 1 to {MOST_TURNS} messages")
-    found = tuple(_turn(it, f"messages.{place}") for place, it in enumerate(given))
-    if found[-1].role != "user":
+    found = tuple(_turn(it, f"messages.{place}", raw=raw) for place, it in enumerate(given))
+    if found[-1].role != "user" and not raw:
         raise wrong("messages", "must end with a message of the user")
     if sum(len(text_of(turn)) for turn in found) > LONGEST_ASK:
         raise wrong("messages", f"hold more than the {LONGEST_ASK:,} characters that are taken")
@@ -71,13 +74,13 @@ def turns(given: Any) -> tuple[Turn, ...]:
 
 
 def text_of(turn: Turn) -> str:
-    if isinstance(turn.content, str):
-        return turn.content
+    if turn.content is None or isinstance(turn.content, str):
+        return turn.content or ""
     return "".join(part["text"] for part in turn.content if part["type"] == "text")
 
 
 def pictures_of(turn: Turn) -> Sequence[Mapping[str, Any]]:
-    return [] if isinstance(turn.content, str) else [part for part in turn.content if part["type"] == "image_url"]
+    return [part for part in turn.content if part["type"] == "image_url"] if isinstance(turn.content, list) else []
 
 
 def wrong(field: str, message: str) -> Invalid:
@@ -85,19 +88,22 @@ def wrong(field: str, message: str) -> Invalid:
     return Invalid(sentence, fields={field: message})
 
 
-def _turn(given: Any, field: str) -> Turn:
+def _turn(given: Any, field: str, *, raw: bool) -> Turn:
     if not isinstance(given, dict):
         raise wrong(field, "must be an object with role and content")
-    if unknown := given.keys() - {"role", "content"}:
+    if unknown := given.keys() - {"role", "content", *(_MORE if raw else ())}:
         raise wrong(field, f"has no property {min(map(str, unknown))[:60]!r}")
-    role, content = given.get("role"), given.get("content")
-    if role not in ROLES:
-        raise wrong(f"{field}.role", f"must be one of {', '.join(ROLES)}")
-    if isinstance(content, str):
-        return Turn(role, _plain(content, f"{field}.content"))
+    role, content, roles = given.get("role"), given.get("content"), (*ROLES, *(_MORE_ROLES if raw else ()))
+    if not isinstance(role, str) or role not in roles:
+        raise wrong(f"{field}.role", f"must be one of {', '.join(roles)}")
+    more = {name: given[name] for name in _MORE if given.get(name) is not None}
+    if isinstance(content, str) and (content or not more):
+        return Turn(role, _plain(content, f"{field}.content"), more)
+    if not content and "tool_calls" in more:
+        return Turn(role, None, more)
     if not isinstance(content, list) or not content:
         raise wrong(f"{field}.content", "must be a text or a list of parts")
-    return Turn(role, [_part(part, role, f"{field}.content.{place}") for place, part in enumerate(content)])
+    return Turn(role, [_part(part, role, f"{field}.content.{place}") for place, part in enumerate(content)], more)
 
 
 def _part(given: Any, role: str, field: str) -> dict[str, Any]:

@@ -52,10 +52,12 @@ class Picture(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One turn of a conversation; `content` is text, or a list of OpenAI-style parts."""
+    """One turn of a conversation; `content` is text, or a list of OpenAI-style parts. `more` are other fields of it in the
+    same style (`tool_calls`, `tool_call_id`, `name`)."""
 
     role: str
-    content: str | list[dict[str, Any]]
+    content: str | list[dict[str, Any]] | None
+    more: dict[str, Any] = {}
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +70,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, Any] = {}
     pictures: tuple[Picture, ...] = ()
     messages: tuple[Message, ...] = ()  # set for text instead of `prompt`, when there is more than one turn
+    raw: bool = (
+        False  # for text: the caller speaks OpenAI's format too, and wants `reply` and `choice` beside the words
+    )
     route: str | None = None  # the offer's route, None when the catalogue does not know the model
     output_modalities: tuple[str, ...] = ()
 
@@ -100,6 +105,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
     cost_nano: int | None = None
     generation_id: str | None = None
+    reply: dict[str, Any] | None = None  # a `raw` request's choice (`message`, `finish_reason`) in OpenAI's format
 
 
 class Later(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +147,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     cost_nano: int | None = None
     finish_reason: str | None = None
     generation_id: str | None = None
+    choice: dict[str, Any] | None = None  # a `raw` request's `delta` in OpenAI's format
 
 
 class Failure(Exception):

@@ -76,6 +76,19 @@ class Envelope(msgspec.Struct):
     error: Problem
 
 
+class OpenAIProblem(msgspec.Struct):
+    """The inside of OpenAI's envelope, which `/v1` answers in."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAIEnvelope(msgspec.Struct):
+    error: OpenAIProblem
+
+
 class Told(msgspec.Struct, frozen=True):
     """One failure, ready to be written as JSON or HTML."""
 
@@ -99,6 +112,34 @@ def told(error: errors.AtelierError) -> Told:
         code = "QUOTA_EXCEEDED" if error.quota else code
         headers["Retry-After"] = str(error.retry_after)
     return Told(CODES[code], Problem(code, error.message, error.details), headers)
+
+
+def openai_problem(told: Told) -> OpenAIProblem:
+    """The same failure in OpenAI's words."""
+    problem, details = told.problem, told.problem.details
+    kind, code = _OPENAI.get(problem.code, ("server_error", None))
+    param = details.get("param") or next(iter(details.get("fields", {})), None)
+    if problem.code in _OWN_CODES and "code" in details:
+        code = {"PROVIDER_REFUSED": "content_policy_violation"}.get(details["code"], str(details["code"]).lower())
+    return OpenAIProblem(problem.message, kind, param, code)
+
+
+_OPENAI = {
+    "VALIDATION_ERROR": ("invalid_request_error", None),
+    "AUTHENTICATION_ERROR": ("invalid_request_error", "invalid_api_key"),
+    "FORBIDDEN": ("invalid_request_error", "forbidden"),
+    "RESOURCE_NOT_FOUND": ("invalid_request_error", None),
+    "METHOD_NOT_ALLOWED": ("invalid_request_error", "method_not_supported"),
+    "CONFLICT": ("invalid_request_error", "conflict"),
+    "FILE_TOO_LARGE": ("invalid_request_error", "file_too_large"),
+    "INVALID_FILE_TYPE": ("invalid_request_error", "invalid_file_type"),
+    "RATE_LIMITED": ("rate_limit_error", "rate_limit_exceeded"),
+    "QUOTA_EXCEEDED": ("insufficient_quota", "insufficient_quota"),
+}
+_OWN_CODES = ("VALIDATION_ERROR", "RESOURCE_NOT_FOUND", "UPSTREAM_ERROR")
+# OpenAI's clients send a call again by themselves after these, unless they are told that it is not safe. Only where nothing
+# was sent upstream it is.
+_SENT_AGAIN = ("CONFLICT", "QUOTA_EXCEEDED", "INTERNAL_ERROR", "UPSTREAM_ERROR")
 
 
 def _ours(request: AnyRequest, error: errors.AtelierError) -> Response[Any]:
@@ -155,6 +196,10 @@ def _bug(request: AnyRequest, error: Exception) -> Response[Any]:
 
 def _answer(request: AnyRequest, told: Told) -> Response[Any]:
     headers = dict(told.headers)
+    if request.url.path.startswith("/v1/"):
+        headers["X-Should-Retry"] = "false" if told.problem.code in _SENT_AGAIN or told.status < 429 else "true"
+        envelope = OpenAIEnvelope(openai_problem(told))
+        return Response(envelope, status_code=told.status, headers=headers, media_type=MediaType.JSON)
     if for_programs(request.url.path):
         return Response(Envelope(told.problem), status_code=told.status, headers=headers, media_type=MediaType.JSON)
     template = "errors/_error.html" if render.partial(request) else "errors/error.html"

@@ -40,6 +40,12 @@ def request_id(scope: Scope) -> str:
     return str(scope.get("atelier_request_id", ""))
 
 
+def seconds_since(scope: Scope) -> float:
+    """How long this request has been here."""
+    passage: Passage = scope["atelier_passage"]  # type: ignore[typeddict-item]
+    return passage.seconds
+
+
 # These routes answer HEAD themselves, without reading a file for nothing; for all others it is GET without the body,
 # which the server leaves out.
 HEADED: Final = ("/media/", "/static/")
@@ -74,6 +80,7 @@ class Headers:
         scope["atelier_request_id"] = identity  # type: ignore[typeddict-unknown-key]
         structlog.contextvars.bind_contextvars(request=identity)
         passage = Passage(self._traffic)
+        scope["atelier_passage"] = passage  # type: ignore[typeddict-unknown-key]
 
         async def send_with_headers(message: Message) -> None:
             passage.answer(message)

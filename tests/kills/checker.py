@@ -17,6 +17,7 @@ import msgspec
 
 Row = dict[str, Any]
 NANO = 1_000_000_000
+RESCUES = 5
 
 
 class Books(msgspec.Struct, frozen=True):
@@ -151,8 +152,9 @@ def _charged(jobs: list[Row], provider: Books, unknown: Collection[str]) -> Iter
         charged = provider.charged.get(job["prompt"], 0)
         if job["cost_nano"] is None:
             nobody_said = job["status"] != "completed" and charged == 0  # of a clip that failed there is no bill
-            if not nobody_said and job["id"] not in unknown:
-                ended = job["error_code"] or job["status"]
+            parked = job["rescues"] >= RESCUES  # its result brought the program down again and again: left to an admin
+            if not nobody_said and not parked and job["id"] not in unknown:
+                ended = f"{job['error_code'] or job['status']}, taken up {job['rescues']} times"
                 yield f"{job['prompt']} ({ended}) cost {charged}, and we do not know it"
         elif job["cost_nano"] != charged:
             yield f"{job['prompt']} cost {charged}, we say {job['cost_nano']}"

@@ -61,7 +61,7 @@ class Chat:
         except ClientError as problem:
             return failures.unanswered(problem)
         detail = self._api.detail(f"{answer.status} {failures.message_of(answer)}")
-        return finished(answer, detail)
+        return finished(answer, detail, raw=request.raw)
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk, None]:
         """The text as it comes, and one closing chunk with the figures. `Failure` in place of it when it goes wrong."""
@@ -69,31 +69,36 @@ class Chat:
         try:
             async with self._api.stream(PATH, content) as events:
                 if events.is_stream:
-                    async with aclosing(self._streamed(events)) as chunks:
+                    async with aclosing(self._streamed(events, raw=request.raw)) as chunks:
                         async for chunk in chunks:
                             yield chunk
                 else:
-                    for chunk in self._whole(await events.answer()):
+                    for chunk in self._whole(await events.answer(), raw=request.raw):
                         yield chunk
         except ClientError as problem:
             raise Failure(failures.unanswered(problem)) from None
 
-    def _whole(self, answer: Answer) -> list[Chunk]:
+    def _whole(self, answer: Answer, *, raw: bool) -> list[Chunk]:
         """An answer that was not streamed although it was asked for: an error, or a server that cannot stream."""
-        outcome = finished(answer, self._api.detail(f"{answer.status} {failures.message_of(answer)}"))
+        outcome = finished(answer, self._api.detail(f"{answer.status} {failures.message_of(answer)}"), raw=raw)
         if isinstance(outcome, (Again, Never)):
             raise Failure(outcome)
+        reply = outcome.reply or {}
         return [
-            Chunk(delta=outcome.text or "", generation_id=outcome.generation_id),
+            Chunk(
+                delta=outcome.text or "",
+                generation_id=outcome.generation_id,
+                choice=_as_delta(mapping(reply.get("message"))) if raw else None,
+            ),
             Chunk(
                 usage=outcome.usage,
                 cost_nano=outcome.cost_nano,
-                finish_reason="stop",
+                finish_reason=text(reply.get("finish_reason")) or "stop",
                 generation_id=outcome.generation_id,
             ),
         ]
 
-    async def _streamed(self, events: Events) -> AsyncGenerator[Chunk, None]:
+    async def _streamed(self, events: Events, *, raw: bool) -> AsyncGenerator[Chunk, None]:
         reading = _Reading(events.headers.get("x-generation-id"))
         try:
             async with aclosing(events.payloads()) as payloads:
@@ -107,7 +112,9 @@ class Chat:
                                 code=ErrorCode.RESULT_TOO_LARGE, message=failures.TOO_BIG, cost_nano=reading.cost_nano
                             )
                         )
-                    if delta:
+                    if raw and reading.delta:
+                        yield Chunk(delta=delta, generation_id=reading.generation_id, choice=reading.delta)
+                    elif delta:
                         yield Chunk(delta=delta, generation_id=reading.generation_id)
         except Ambiguous as problem:
             # After the finish reason only the figures are missing: the text is whole.
@@ -142,6 +149,7 @@ class _Reading:
         self.length = 0  # characters of text so far
         self.refusal = ""
         self.error: dict[str, Any] = {}
+        self.delta: dict[str, Any] = {}  # of the latest chunk, as it came
 
     def take(self, body: Any) -> str:
         """The text that this chunk adds. The finish reason comes twice: the chunk with the figures repeats it."""
@@ -154,7 +162,7 @@ class _Reading:
         self.error = failures.error_of(body) or failures.error_of(choice)
         if self.finish == "error" and not self.error:
             self.error = {"message": "finish_reason is error"}
-        delta = mapping(choice.get("delta"))
+        self.delta = delta = mapping(choice.get("delta"))
         self.refusal += text(delta.get("refusal"))
         said = _said(delta.get("content"))
         self.length += len(said)
@@ -164,7 +172,9 @@ class _Reading:
 def text_body(request: Request, *, stream: bool) -> bytes:
     """The JSON of a request for text; reads the pictures, so it belongs in a thread."""
     if request.messages:
-        messages: list[dict[str, Any]] = [{"role": turn.role, "content": turn.content} for turn in request.messages]
+        messages: list[dict[str, Any]] = [
+            {"role": turn.role, "content": turn.content, **turn.more} for turn in request.messages
+        ]
     else:
         messages = [{"role": "user", "content": _content(request)}]
     streaming = {"stream": True} if stream else {}
@@ -199,7 +209,7 @@ def image_part(picture: Picture) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": f"data:{picture.mime};base64,{encoded}"}}
 
 
-def finished(answer: Answer, detail: str) -> Done | Again | Never:
+def finished(answer: Answer, detail: str, *, raw: bool = False) -> Done | Again | Never:
     """What a request for text came to."""
     if answer.status != 200:
         return failures.failed(answer, Kind.TEXT, detail)
@@ -207,11 +217,24 @@ def finished(answer: Answer, detail: str) -> Done | Again | Never:
     reply = read(answer.body)
     if (outcome := unusable(reply, cost, detail)) is not None:
         return outcome
-    if not reply.text:
+    choice = _choice(answer.body)
+    if not reply.text and not (raw and mapping(choice.get("message")).get("tool_calls")):
         code = ErrorCode.PROVIDER_FAILED if reply.finish else ErrorCode.RESULT_INVALID
         message = _SILENT if reply.finish else failures.UNREADABLE
         return Never(code=code, message=message, cost_nano=cost, detail=detail)
-    return Done(text=reply.text, usage=usage(answer.body), cost_nano=cost, generation_id=generation_id(answer))
+    return Done(
+        text=reply.text,
+        usage=usage(answer.body),
+        cost_nano=cost,
+        generation_id=generation_id(answer),
+        reply=choice if raw else None,
+    )
+
+
+def _as_delta(message: dict[str, Any]) -> dict[str, Any]:
+    """A whole message as the one delta of a stream: there, calls of tools are numbered."""
+    calls = [{"index": place, **mapping(call)} for place, call in enumerate(rows(message.get("tool_calls")))]
+    return {**message, "tool_calls": calls} if calls else message
 
 
 def unusable(reply: Reply, cost: int | None, detail: str) -> Never | None:
