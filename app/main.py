@@ -45,6 +45,7 @@ from app.chat import api as chat_api
 from app.chat import pages as chat_pages
 from app.chat.service import Chat
 from app.gateway import api as gateway_api
+from app.gateway.service import Gateway
 from app.generation import api as generation_api
 from app.generation import pages as generation_pages
 from app.generation.service import Generation
@@ -100,6 +101,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     jobs: Jobs
     generation: Generation
     chat: Chat
+    gateway: Gateway
     markdown: Renderer
     home: Home
     admin: Admin
@@ -188,6 +190,7 @@ async def _built(
     folder.forget_restore()
     chat = Chat(database, quota, catalog, upstream)
     await chat.rescue()
+    generation = Generation(catalog, library, jobs, directives)
     markdown = Renderer()
     stack.callback(markdown.close)
     stalls = Stalls(metrics)
@@ -212,8 +215,9 @@ async def _built(
         catalog=catalog,
         library=library,
         jobs=jobs,
-        generation=Generation(catalog, library, jobs, directives),
+        generation=generation,
         chat=chat,
+        gateway=Gateway(catalog, chat, generation, jobs, library, settings.public_url),
         markdown=markdown,
         home=Home(database, quota, jobs, library),
         admin=Admin(
@@ -257,6 +261,7 @@ def build(program: Program) -> ASGIApp:
         "jobs": program.jobs,
         "generation": program.generation,
         "chat": program.chat,
+        "gateway": program.gateway,
         "markdown": program.markdown,
         "home": program.home,
         "admin": program.admin,

@@ -19,7 +19,8 @@ from app.base.secret import new_id
 from app.catalog.schemas import Model
 from app.catalog.service import Catalog
 from app.chat import repository, words
-from app.chat.answers import Answers, Live
+from app.chat.answers import Answers
+from app.chat.answers import Live as Live
 from app.chat.schemas import Ask, Conversation, Message, Role, Saying, Shown, Status, Thread, Twig
 from app.chat.tree import Tree, fitting
 from app.providers.contract import ErrorCode, Kind, Provider
@@ -177,21 +178,23 @@ class Chat:
         given = body.get("model")
         if not isinstance(given, str | None):
             raise words.wrong("model", "must be a text")
-        turns = words.turns(body.get("messages"))
+        messages = body.get("messages")
+        words.turns(messages)  # what is wrong there is said before what is wrong with the model
         model = self._catalog.choose((given or "").strip(), Kind.TEXT)
         params = {name: value for name, value in body.items() if name not in _OWN and value is not None}
-        return self.asking(model, turns, self._catalog.check(model, params))
+        return self.asking(model, messages, self._catalog.check(model, params))
 
     def asking(
         self,
         model: Model,
-        turns: tuple[Turn, ...],
+        messages: object,
         params: dict[str, Any],
         *,
         raw: bool = False,
         whole: bool = False,
     ) -> Ask:
-        """A question whose parts have been checked; Invalid when the model takes no pictures and there are some."""
+        """A question whose parameters have been checked; Invalid for what is wrong with its messages."""
+        turns = words.turns(messages, raw=raw)
         if any(map(words.pictures_of, turns)) and not model.takes_picture:
             raise words.wrong("messages", f"hold a picture, and {model.name} takes none")
         return Ask(model=model, turns=turns, params=params, raw=raw, whole=whole)
