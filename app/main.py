@@ -188,7 +188,7 @@ async def _built(
     await library.sweep_orphans()
     await jobs.rescue(restored=folder.restored)
     folder.forget_restore()
-    chat = Chat(database, quota, catalog, upstream)
+    chat = Chat(database, quota, catalog, jobs, upstream)
     await chat.rescue()
     generation = Generation(catalog, library, jobs, directives)
     markdown = Renderer()

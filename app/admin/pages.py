@@ -136,14 +136,14 @@ async def purge(request: SignedIn, admin: NamedDependency[Admin]) -> Response[st
     confirmed = form.get("confirmed") == "yes"
     count = await admin.purge(_actor(request), int(days), statuses=statuses, dry_run=not confirmed)
     if confirmed:
-        return forms.go("/admin/jobs", f"{count} jobs were deleted for good.")
+        return forms.go("/admin/jobs", f"{_jobs(count)} deleted for good.")
     return page("admin/purge.html", request, days=int(days), statuses=statuses, count=count)
 
 
 @post("/jobs/timed-out", status_code=200)
 async def time_out(request: SignedIn, admin: NamedDependency[Admin]) -> Response[str]:
     count = await admin.time_out(_actor(request))
-    return forms.go("/admin/jobs", f"{count} jobs were marked as timed out.")
+    return forms.go("/admin/jobs", f"{_jobs(count)} marked as timed out.")
 
 
 @get("/models")
@@ -178,6 +178,10 @@ async def log(request: SignedIn, admin: NamedDependency[Admin], cursor: FromQuer
 
 def _actor(request: SignedIn) -> Actor:
     return Actor(request.user.id, request.user.email)
+
+
+def _jobs(count: int) -> str:
+    return "One job was" if count == 1 else f"{count:,} jobs were"
 
 
 routes: Final[list[Any]] = [

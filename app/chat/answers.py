@@ -280,8 +280,9 @@ class Answers:
     # Within one transaction: what an answer costs is in the ledger whenever its row says so
 
     def _record(self, tx: Transaction, answer: Message, record: Record) -> tuple[Turn, ...]:
+        turns = record(tx)
         self._quota.hold(tx, answer.owner_id, Subject.ANSWER, answer.id)
-        return record(tx)
+        return turns
 
     def _end_one(self, tx: Transaction, answer: Message, now: datetime, text: str, ending: Ending) -> None:
         if repository.end(tx, answer.owner_id, answer.id, now, text, ending):

@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import Body
 
 from app.accounts.guards import signed_in
+from app.base.once import once
 from app.chat.schemas import Ask, ChatOut, Delta
 from app.chat.service import Chat
 from app.chat.words import LARGEST_PICTURE, MOST_PICTURES, MOST_TURNS, ROLES, wrong
@@ -77,7 +78,7 @@ ChatBody = Annotated[
 @post(
     "/chat",
     status_code=200,
-    responses=refusals(400, 401, 413, 502),
+    responses=refusals(400, 401, 409, 413, 502),
     opt={**events.UNCOMPRESSED, **PAID},
     request_max_body_size=LARGEST_BODY,
     operation_class=Streamed,
@@ -91,7 +92,8 @@ async def talk(request: Program, data: ChatBody, chat: NamedDependency[Chat]) ->
     ask, owner = chat.check(data), request.user.id
     if streamed:
         return events.stream(_events(chat, owner, ask))  # type: ignore[return-value]
-    return Response(ChatOut.of(await unless_gone(request, chat.answer(owner, ask))))
+    key = once(request.headers.get("Idempotency-Key"), request.url.path, data)
+    return Response(ChatOut.of(await unless_gone(request, chat.answer(owner, ask, key))))
 
 
 async def _events(chat: Chat, owner: str, ask: Ask) -> AsyncGenerator[Delta | ChatOut, None]:

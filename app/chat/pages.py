@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from app.accounts.guards import signed_in
 from app.base.errors import AtelierError, Conflict, Exhausted, Invalid, Unready
+from app.base.secret import new_id
 from app.chat.schemas import Role, Saying, Shown, Thread
 from app.chat.service import Chat
 from app.web import forms
@@ -66,7 +67,7 @@ async def new(
 async def start(request: Person, chat: NamedDependency[Chat]) -> Response[str]:
     form = await forms.read(request)
     try:
-        answer = await chat.start(request.user.id, _saying(form))
+        answer = await chat.start(request.user.id, _saying(form), forms.once(request, form))
     except (Invalid, Conflict, Exhausted, Unready) as problem:
         return await _new(request, chat, form, problem=problem)
     return forms.go(f"/chat/{answer.conversation_id}")
@@ -337,6 +338,7 @@ def _composer(chat: Chat, form: dict[str, str], thread: Thread | None, problem: 
     errors = problem.fields if isinstance(problem, Invalid) else {}
     return {
         "conversation_id": kept.id if kept else None,
+        "key": new_id(),
         "models": chat.models(),
         "values": {
             "text": form.get("text", ""),

@@ -14,15 +14,17 @@ import msgspec
 from app.base import clock
 from app.base.database import Database, Transaction
 from app.base.errors import Conflict, Invalid, Missing, Upstream
+from app.base.once import Once
 from app.base.paging import Part
 from app.base.secret import new_id
 from app.catalog.schemas import Model
 from app.catalog.service import Catalog
 from app.chat import repository, words
-from app.chat.answers import Answers
+from app.chat.answers import Answers, Record
 from app.chat.answers import Live as Live
 from app.chat.schemas import Ask, Conversation, Message, Role, Saying, Shown, Status, Thread, Twig
 from app.chat.tree import Tree, fitting
+from app.jobs.service import Jobs
 from app.providers.contract import ErrorCode, Kind, Provider
 from app.providers.contract import Message as Turn
 from app.quota.service import Quota
@@ -38,9 +40,12 @@ PATIENCE: Final = 15.0  # seconds without news after which a reader is given a s
 class Chat:
     """Everything that is said to models turn by turn."""
 
-    def __init__(self, database: Database, quota: Quota, catalog: Catalog, providers: Mapping[str, Provider]) -> None:
+    def __init__(
+        self, database: Database, quota: Quota, catalog: Catalog, jobs: Jobs, providers: Mapping[str, Provider]
+    ) -> None:
         self._database = database
         self._catalog = catalog
+        self._jobs = jobs  # which knows what was asked before
         self._answers = Answers(database, quota, providers)
 
     # What people ask for
@@ -68,8 +73,9 @@ class Chat:
             raise _missing()
         return msgspec.structs.replace(thread, shown=[_fresh(it, growing) for it in thread.shown])
 
-    async def start(self, owner: str, saying: Saying) -> Message:
-        """Begin a conversation; returns the answer that is being written."""
+    async def start(self, owner: str, saying: Saying, once: Once | None = None) -> Message:
+        """Begin a conversation; returns the answer that is being written, of the conversation that the same request began
+        before if there is one."""
         text, model = words.said(saying.text), self._catalog.choose((saying.model or "").strip(), Kind.TEXT)
         now, id = clock.now(), new_id()
         said = _said(owner, id, text, now)
@@ -84,8 +90,8 @@ class Chat:
             created_at=now,
             changed_at=now,
         )
-        await self._answers.begin(answer, model, lambda tx: _start(tx, owner, conversation, said, answer))
-        return answer
+        live, _ = await self._begin(answer, model, lambda tx: _start(tx, owner, conversation, said, answer), once)
+        return live.message
 
     async def say(self, owner: str, id: str, saying: Saying) -> Message:
         """Say something at the end of the shown branch; returns the answer that is being written."""
@@ -199,24 +205,25 @@ class Chat:
             raise words.wrong("messages", f"hold a picture, and {model.name} takes none")
         return Ask(model=model, turns=turns, params=params, raw=raw, whole=whole)
 
-    async def answer(self, owner: str, ask: Ask) -> Message:
+    async def answer(self, owner: str, ask: Ask, once: Once | None = None) -> Message:
         """The whole answer, once it has ended well; Invalid when the provider refused, Upstream when it failed. Whoever
-        is cancelled while waiting hangs up."""
-        return (await self.hear(owner, ask)).message
+        is cancelled while waiting hangs up, but not on an answer that the same request had asked for before."""
+        return (await self.hear(owner, ask, once)).message
 
-    async def hear(self, owner: str, ask: Ask) -> Live:
+    async def hear(self, owner: str, ask: Ask, once: Once | None = None) -> Live:
         """The same, with all that is known of it."""
-        live = await self._ask(owner, ask)
+        live, own = await self._ask(owner, ask, once)
         try:
             await live.ended.wait()
         finally:
-            live.hang_up()
+            if own:
+                live.hang_up()
         whole(live.message)
         return live
 
     async def stream(self, owner: str, ask: Ask) -> AsyncGenerator[str | Message, None]:
         """The answer piece by piece, at last the whole of it. Closing the iterator hangs up; errors as `answer` has."""
-        live = await self._ask(owner, ask)
+        live, _ = await self._ask(owner, ask)
         async with aclosing(_as_it_comes(live, live.pieces, "")) as pieces:
             async for piece in pieces:
                 yield piece
@@ -225,7 +232,7 @@ class Chat:
     async def overhear(self, owner: str, ask: Ask) -> tuple[Live, AsyncGenerator[dict[str, Any], None]]:
         """A `raw` answer that has begun: all that is known of it, and its choices as they come, an empty one as a sign of
         life. Closing the iterator hangs up."""
-        live = await self._ask(owner, ask)
+        live, _ = await self._ask(owner, ask)
         return live, _as_it_comes(live, live.choices, {}, raw=True)
 
     # What the loops and the program ask for
@@ -275,14 +282,49 @@ class Chat:
         await self._answers.begin(answer, model, lambda tx: _continue(tx, owner, id, said, answer, model, under))
         return answer
 
-    async def _ask(self, owner: str, ask: Ask) -> Live:
+    async def _ask(self, owner: str, ask: Ask, once: Once | None = None) -> tuple[Live, bool]:
         answer = _answer(owner, ask.model, clock.now())
 
         def record(tx: Transaction) -> tuple[Turn, ...]:
             repository.add(tx, owner, answer)
             return ask.turns
 
-        return await self._answers.begin(answer, ask.model, record, ask.params, raw=ask.raw, whole=ask.whole)
+        return await self._begin(answer, ask.model, record, once, ask)
+
+    async def _begin(
+        self, answer: Message, model: Model, record: Record, once: Once | None, ask: Ask | None = None
+    ) -> tuple[Live, bool]:
+        """The answer, and whether it is this caller's own: not when the same request had begun one before."""
+
+        def recorded(tx: Transaction) -> tuple[Turn, ...]:
+            if once and (first := self._jobs.remember(tx, answer.owner_id, once, answer.id, answer.created_at)):
+                raise _Repeated(first)
+            return record(tx)
+
+        params, raw, whole = (ask.params, ask.raw, ask.whole) if ask else ({}, False, False)
+        try:
+            return await self._answers.begin(answer, model, recorded, params, raw=raw, whole=whole), True
+        except _Repeated as repeated:
+            return await self._earlier(answer.owner_id, repeated.id), False
+
+    async def _earlier(self, owner: str, id: str) -> Live:
+        """An answer that was begun before, as it stands."""
+        if live := self._answers.find(id):
+            return live
+        found = await self._database.read(repository.messages, owner, [id])
+        if not found:
+            raise Missing("What this Idempotency-Key asked for was deleted.")
+        live = Live(found[0])
+        live.end(found[0])
+        return live
+
+
+class _Repeated(Exception):
+    """The same request began the answer `id` before."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.id = id
 
 
 _AT_THE_END: Final = ""  # beneath whatever is the end of the shown branch at that moment

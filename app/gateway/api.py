@@ -57,7 +57,7 @@ async def complete(
     ask = gateway.ask(data, streamed=streamed)
     if streamed:
         return await _stream(request, gateway, ask, with_usage=chat.with_usage(data))
-    live = await unless_gone(request, gateway.hear(request.user.id, ask))
+    live = await unless_gone(request, gateway.hear(request.user.id, ask, data, request.headers.get("Idempotency-Key")))
     headers = _told(request, ask.model.id, live.waited, live.message.cost_nano)
     return Response(msgspec.json.encode(chat.completion(live)), media_type=JSON, headers=headers)
 

@@ -66,9 +66,9 @@ class Gateway:
         """The question of a request; Invalid or Missing names the field that is wrong."""
         return chat.ask(body, self._catalog, self._chat, streamed=streamed)
 
-    async def hear(self, owner: str, ask: Ask) -> Live:
+    async def hear(self, owner: str, ask: Ask, body: Body, key: str | None) -> Live:
         """The whole answer; whoever is cancelled while waiting hangs up."""
-        return await self._chat.hear(owner, ask)
+        return await self._chat.hear(owner, ask, once(key, "/v1/chat", body))
 
     async def overhear(self, owner: str, ask: Ask) -> tuple[Live, AsyncGenerator[dict[str, Any], None]]:
         """The answer as it comes; closing the iterator hangs up."""

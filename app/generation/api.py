@@ -223,14 +223,15 @@ def wait_of(prefer: str) -> float:
 def _wish(body: Mapping[str, Any]) -> Wish:
     """The body taken apart; null means not given."""
     fields = {name: "must be a text" for name in _OWN if not isinstance(body.get(name), str | None)}
+    fields |= {name: "must not be empty" for name in _PICTURE if body.get(name) == ""}
     if fields:
         raise Invalid("The request is not valid.", fields=fields)
     return Wish(
         model=body.get("model") or "",
         prompt=body.get("prompt") or "",
         system_prompt=body.get("system_prompt"),
-        image_url=body.get("image_url") or None,
-        image_asset_id=body.get("image_asset_id") or None,
+        image_url=body.get("image_url"),
+        image_asset_id=body.get("image_asset_id"),
         params={name: value for name, value in body.items() if name not in _OWN and value is not None},
     )
 

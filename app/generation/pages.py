@@ -10,7 +10,6 @@ from litestar.response import Redirect
 
 from app.accounts.guards import signed_in
 from app.base.errors import AtelierError, Conflict, Exhausted, Invalid, Missing, Unready, Upstream
-from app.base.once import Once, once
 from app.base.secret import new_id
 from app.catalog.schemas import Model
 from app.generation.schemas import Wish
@@ -82,7 +81,7 @@ async def make(request: Person, kind: FromPath[str], generation: NamedDependency
     made, owner = _kind(kind), request.user.id
     form = await forms.read(request)
     try:
-        key = _once(request, form)
+        key = forms.once(request, form)
         form = await _with_upload(request, generation, owner, form)
         wish = _wish(generation, made, form)
         job = (await generation.make(owner, made, wish, from_picture=_from_picture(made, form), once=key)).job
@@ -103,14 +102,6 @@ async def _with_upload(request: Person, generation: Generation, owner: str, form
     except Invalid as problem:
         raise Invalid(problem.message, fields={"picture": problem.message}) from None
     return {**form, "image_asset_id": asset.id, "image_url": "", "source": "library"}
-
-
-def _once(request: Person, form: dict[str, str]) -> Once | None:
-    """A double click sends the form's hidden key twice with the same content; changed content is another request."""
-    key = form.get("idempotency_key", "")
-    asked = {name: value for name, value in form.items() if name not in ("_csrf_token", "idempotency_key")}
-    found = once(key or None, request.url.path, asked)
-    return Once(f"form {found.key[:100]} {found.request}", found.request) if found else None
 
 
 def _wish(generation: Generation, kind: Kind, form: dict[str, str]) -> Wish:

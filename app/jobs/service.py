@@ -88,6 +88,17 @@ class Jobs:
         first = await self._database.write(self._enqueue, job, once, alone)
         return Accepted(job) if first is None else Accepted(await self.find(job.owner_id, first), repeated=True)
 
+    def remember(self, tx: Transaction, owner: str, once: Once, id: str, now: datetime) -> str | None:
+        """Joins the transaction that begins paid work, of whatever kind: None when the request is new, else the id of what
+        it began before; Conflict when its key came with another request."""
+        taken = repository.remember(tx, owner, once.key, once.request, id, now, now - KEY_LIFE)
+        if taken is None:
+            return None
+        if taken["request_hash"] != once.request:
+            raise Conflict("This Idempotency-Key was used for another request. Use a new one.")
+        first: str = taken["job_id"]
+        return first
+
     async def find(self, owner: str, id: str) -> Job:
         """The person's own job with its assets, or Missing."""
         live = self._live.get(id)
@@ -521,14 +532,8 @@ class Jobs:
             return holder
         if alone and job.retry_of and (under_way := repository.retry_of(tx, job.owner_id, job.retry_of)):
             return under_way
-        if once is not None:
-            since = job.created_at - KEY_LIFE
-            taken = repository.remember(tx, job.owner_id, once.key, once.request, job.id, job.created_at, since)
-            if taken is not None and taken["request_hash"] != once.request:
-                raise Conflict("This Idempotency-Key was used for another request. Use a new one.")
-            if taken is not None:
-                first: str = taken["job_id"]
-                return first
+        if once is not None and (first := self.remember(tx, job.owner_id, once, job.id, job.created_at)):
+            return first
         self._quota.hold(tx, job.owner_id, Subject.JOB, job.id, self._history.cost(job.model) or 0)
         repository.add(tx, job.owner_id, job)
         repository.note(tx, job.owner_id, job.id, job.created_at, "queued")

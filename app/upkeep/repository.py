@@ -113,11 +113,15 @@ def _orphans() -> Iterator[Question]:
         "job {id} has no history",
         "select id from jobs where deleted_at is null and id not in (select job_id from job_events)",
     )
-    for table, what in (("job_events", "job {id} does not exist and has a history"), ("idempotency", _KEYED)):
+    keyed = " and not exists (select 1 from messages m where m.id = t.job_id and m.owner_id = t.owner_id)"
+    for table, what, more in (
+        ("job_events", "job {id} does not exist and has a history", ""),
+        ("idempotency", _KEYED, keyed),  # also answers of models
+    ):
         yield Question(
             what,
             f"select distinct job_id as id from {table} t"
-            " where not exists (select 1 from jobs j where j.id = t.job_id and j.owner_id = t.owner_id)",
+            f" where not exists (select 1 from jobs j where j.id = t.job_id and j.owner_id = t.owner_id){more}",
         )
     yield Question(
         "file {id} was made by a job that does not exist",

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from traceback import walk_tb
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, quote, unquote
@@ -14,6 +14,8 @@ from litestar.types import Empty
 from litestar.utils.scope.state import ScopeState
 
 from app.base.errors import Invalid
+from app.base.once import Once
+from app.base.once import once as request_once
 from app.base.room import NO_SPACE, Full
 
 NOTICE: Final = "notice"
@@ -83,6 +85,14 @@ async def chunks(file: UploadFile) -> AsyncIterator[bytes]:
     """The bytes of an uploaded file, piece by piece."""
     while chunk := await file.read(CHUNK):
         yield chunk
+
+
+def once(request: Request[Any, Any, State], form: Mapping[str, str]) -> Once | None:
+    """A double click sends the form's hidden key twice with the same content; changed content is another request."""
+    key = form.get("idempotency_key", "")
+    asked = {name: value for name, value in form.items() if name not in ("_csrf_token", "idempotency_key")}
+    found = request_once(key or None, request.url.path, asked)
+    return Once(f"form {found.key[:100]} {found.request}", found.request) if found else None
 
 
 def safe_next(target: str | None) -> str:

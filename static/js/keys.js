@@ -2,7 +2,7 @@
 const mac = /mac|iphone|ipad/i.test(navigator.userAgentData?.platform ?? navigator.platform);
 const dialog = document.getElementById("keys");
 const single = document.getElementById("keys-single");
-const places = { s: "/", t: "/generate/text", i: "/generate/image", v: "/generate/video", l: "/library", j: "/jobs" };
+const places = { s: "/", t: "/generate/text", i: "/generate/image", v: "/generate/video", c: "/chat", l: "/library", j: "/jobs" };
 let waiting = 0; // until when a letter after `g` counts
 
 function label() {

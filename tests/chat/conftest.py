@@ -12,6 +12,7 @@ from app.base.migrate import migrate
 from app.catalog.service import Catalog
 from app.chat.schemas import Message, Saying
 from app.chat.service import Chat
+from app.jobs.service import Jobs
 from app.main import MIGRATIONS
 from app.providers.contract import Chunk, Offer, Outcome, Request, Ticket, Usage
 from app.quota.service import Quota
@@ -129,7 +130,9 @@ async def reopen(database: Database, provider: Playing) -> AsyncIterator[Reopen]
     async def reopen() -> Chat:
         catalog = Catalog(database, {"openrouter": provider})
         await catalog.refresh()
-        opened.append(Chat(database, Quota(database), catalog, {"openrouter": provider}))
+        library: Any = None  # nothing here makes a file
+        jobs = Jobs(database, Quota(database), library, {}, timeout=60.0, pause=1.0)
+        opened.append(Chat(database, Quota(database), catalog, jobs, {"openrouter": provider}))
         await opened[-1].rescue()
         return opened[-1]
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
@@ -336,3 +337,31 @@ async def test_questions_are_counted_as_paid_work(tmp_path: Path) -> None:
         assert answer.status_code == 429
         assert int(answer.headers["Retry-After"]) >= 1
         assert answer.json()["error"]["code"] == "RATE_LIMITED"
+
+
+# Once
+
+
+async def test_a_hundred_questions_at_once_with_one_key_are_asked_once(ann: httpx.AsyncClient, model: str) -> None:
+    body, key = {"model": model, "messages": ASK}, {"Idempotency-Key": "one-click"}
+    answers = await asyncio.gather(*(ann.post("/api/v1/ai/chat", json=body, headers=key) for _ in range(100)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert {answer.json()["message"]["content"] for answer in answers} == {COUNTED}
+    (month,) = (await ann.get("/api/v1/users/me/spending")).json()["items"]
+    assert month["subjects"] == 1
+
+    other = {**body, "messages": [{"role": "user", "content": "Count to 3"}]}
+    assert (await ann.post("/api/v1/ai/chat", json=other, headers=key)).status_code == 409
+    picture = {"model": "recraft/recraft-v4", "prompt": "a boat"}
+    assert (await ann.post("/api/v1/generate/image", json=picture, headers=key)).status_code == 409
+
+
+async def test_a_double_click_begins_one_conversation(studio: Studio) -> None:
+    browser = await studio.person_in_browser("ann@studio.example")
+    page = (await browser.get("/chat/new")).text
+    key = re.findall(r'name="idempotency_key" value="(\w+)"', page)[0]
+    form = {"text": "Count to 3", "model": TEXT, "idempotency_key": key}
+    first, second = await asyncio.gather(*(browser.send_form("/chat", form) for _ in range(2)))
+    assert (first.status_code, second.status_code) == (303, 303)
+    assert first.headers["location"] == second.headers["location"]

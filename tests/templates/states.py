@@ -871,6 +871,7 @@ THREADS = {
 }
 COMPOSED: dict[str, Any] = {
     "conversation_id": "talk-1",
+    "key": "key-1",
     "models": MODELS["text"],
     "values": {"text": "", "model": "openai/gpt-5", "system_prompt": ""},
     "errors": {},
@@ -971,6 +972,7 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     "base_plain.html": {"plain": {}, "themed": {"theme": "light"}},
     "shared/macros.html": {"nothing": {}},
     "shared/head.html": {"nothing": {}},
+    "shared/banner.html": {"nothing": {}, "simulated": {"simulated": True}},
     "jobs/_card.html": {name: {"job": it, "csrf_token": "token"} for name, it in CARDS.items()},
     "jobs/_deleted.html": {name: {"job": it, "csrf_token": "token"} for name, it in CARDS.items() if it.final},
     "generation/_form.html": FORMS,
