@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from app.accounts.schemas import Allowance
 from app.base import clock
 from app.base.database import Database, Transaction
 from app.base.errors import Conflict, Invalid, Missing, Upstream
@@ -199,14 +200,14 @@ class Chat:
             raise words.wrong("messages", f"hold a picture, and {model.name} takes none")
         return Ask(model=model, turns=turns, params=params, raw=raw, whole=whole)
 
-    async def answer(self, owner: str, ask: Ask) -> Message:
+    async def answer(self, owner: str, ask: Ask, *, allowance: Allowance | None = None) -> Message:
         """The whole answer, once it has ended well; Invalid when the provider refused, Upstream when it failed. Whoever
         is cancelled while waiting hangs up."""
-        return (await self.hear(owner, ask)).message
+        return (await self.hear(owner, ask, allowance=allowance)).message
 
-    async def hear(self, owner: str, ask: Ask) -> Live:
+    async def hear(self, owner: str, ask: Ask, *, allowance: Allowance | None = None) -> Live:
         """The same, with all that is known of it."""
-        live = await self._ask(owner, ask)
+        live = await self._ask(owner, ask, allowance)
         try:
             await live.ended.wait()
         finally:
@@ -214,18 +215,22 @@ class Chat:
         whole(live.message)
         return live
 
-    async def stream(self, owner: str, ask: Ask) -> AsyncGenerator[str | Message, None]:
+    async def stream(
+        self, owner: str, ask: Ask, *, allowance: Allowance | None = None
+    ) -> AsyncGenerator[str | Message, None]:
         """The answer piece by piece, at last the whole of it. Closing the iterator hangs up; errors as `answer` has."""
-        live = await self._ask(owner, ask)
+        live = await self._ask(owner, ask, allowance)
         async with aclosing(_as_it_comes(live, live.pieces, "")) as pieces:
             async for piece in pieces:
                 yield piece
         yield whole(live.message)
 
-    async def overhear(self, owner: str, ask: Ask) -> tuple[Live, AsyncGenerator[dict[str, Any], None]]:
+    async def overhear(
+        self, owner: str, ask: Ask, *, allowance: Allowance | None = None
+    ) -> tuple[Live, AsyncGenerator[dict[str, Any], None]]:
         """A `raw` answer that has begun: all that is known of it, and its choices as they come, an empty one as a sign of
         life. Closing the iterator hangs up."""
-        live = await self._ask(owner, ask)
+        live = await self._ask(owner, ask, allowance)
         return live, _as_it_comes(live, live.choices, {}, raw=True)
 
     # What the loops and the program ask for
@@ -275,14 +280,16 @@ class Chat:
         await self._answers.begin(answer, model, lambda tx: _continue(tx, owner, id, said, answer, model, under))
         return answer
 
-    async def _ask(self, owner: str, ask: Ask) -> Live:
+    async def _ask(self, owner: str, ask: Ask, allowance: Allowance | None) -> Live:
         answer = _answer(owner, ask.model, clock.now())
 
         def record(tx: Transaction) -> tuple[Turn, ...]:
             repository.add(tx, owner, answer)
             return ask.turns
 
-        return await self._answers.begin(answer, ask.model, record, ask.params, raw=ask.raw, whole=ask.whole)
+        return await self._answers.begin(
+            answer, ask.model, record, ask.params, raw=ask.raw, whole=ask.whole, allowance=allowance
+        )
 
 
 _AT_THE_END: Final = ""  # beneath whatever is the end of the shown branch at that moment

@@ -37,6 +37,9 @@ async def test_a_new_key_is_answered_as_the_contract_says_and_works(studio: Stud
         "prefix": made["key"][:12],
         "created_at": "2026-11-20T09:30:00Z",
         "expires_at": "2026-12-24T17:00:00Z",
+        "monthly_cap_usd": None,
+        "allowed_models": None,
+        "spent_usd": "0",
     }
     assert made["key"].startswith("atl_")
     assert await studio.status(made["key"]) == 200
@@ -55,6 +58,9 @@ async def test_a_key_is_shown_once_and_never_again(studio: Studio, bearer: str) 
                 "created_at": made["created_at"],
                 "expires_at": None,
                 "last_used_at": None,
+                "monthly_cap_usd": None,
+                "allowed_models": None,
+                "spent_usd": "0",
             }
         ],
         "total": 1,
