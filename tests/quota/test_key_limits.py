@@ -14,7 +14,7 @@ from app.base import clock
 from app.base.database import Database
 from app.base.migrate import migrate
 from app.main import MIGRATIONS
-from tests.api.kit import CLIP, FRAMED, PICTURE, SHORT, TEXT, Json, pictured, problem, submits
+from tests.api.kit import CLIP, FRAMED, PICTURE, SHORT, TEXT, Json, eventually, pictured, problem, submits
 from tests.studio import Studio, running
 
 LEDGER = "select subject_id, entry, held_nano, spent_nano, key_id from ledger order by happened_at, id"
@@ -100,7 +100,7 @@ async def test_a_key_that_has_reached_its_limit_is_refused_until_the_month_ends(
     assert "1 April" in error["message"]
     eleven_and_a_half_days = 993_600
     assert eleven_and_a_half_days - 120 < int(refused.headers["Retry-After"]) <= eleven_and_a_half_days + 1
-    doors = {
+    doors: dict[str, Json] = {
         "generate/text": {"model": TEXT, "prompt": "hello"},
         "generate/video": {"model": CLIP, "prompt": "a boat", **SHORT},
         "ai/chat": {"model": TEXT, "messages": [{"role": "user", "content": "hello"}]},
@@ -174,7 +174,7 @@ async def test_the_limit_holds_after_a_restart_too(calendar: Calendar, tmp_path:
 
 async def test_a_retry_counts_and_is_refused_like_anything_else(studio: Studio, ann: httpx.AsyncClient) -> None:
     cost = await price(ann)
-    failed = (await post_picture(ann, "[fail] a boat")).json()["error"]["details"]["job_id"]
+    failed = (await post_picture(ann, "[refuse] a boat")).json()["error"]["details"]["job_id"]
     program = await with_key(studio, ann, monthly_cap_usd=str(cost / 2))
     sent = len(submits(studio))
     problem(await program.post(f"/api/v1/jobs/{failed}/retry"), 429, "QUOTA_EXCEEDED")
@@ -236,13 +236,9 @@ async def test_a_bill_that_comes_late_is_the_keys_too(calendar: Calendar, tmp_pa
         key = await made(await studio.person())
         program = studio.client(key["key"])
         clip = (await program.post("/api/v1/generate/video", json={"model": CLIP, "prompt": "a boat", **SHORT})).json()
-        async with asyncio.timeout(20):
-            while not submits(studio):
-                await asyncio.sleep(0.02)
+        await eventually(lambda: asyncio.sleep(0, submits(studio)), bool)
         await program.post(f"/api/v1/jobs/{clip['id']}/cancel")
-        async with asyncio.timeout(20):
-            while not [row for row in await ledger(studio) if row["entry"] == "correction"]:
-                await asyncio.sleep(0.05)
+        await eventually(lambda: ledger(studio), lambda rows: rows[-1]["entry"] == "correction")
         assert {row["key_id"] for row in await ledger(studio)} == {key["id"]}
         assert Decimal((await listed(program))[0]["spent_usd"]) > 0
         assert (await studio.program.upkeep.examine()).ok
@@ -255,7 +251,7 @@ async def test_a_key_with_a_list_is_refused_every_other_model_at_every_door(
     studio: Studio, ann: httpx.AsyncClient
 ) -> None:
     picture = (await pictured(ann))["assets"][0]["id"]
-    failed = (await post_picture(ann, "[fail] a boat")).json()["error"]["details"]["job_id"]
+    failed = (await post_picture(ann, "[refuse] a boat")).json()["error"]["details"]["job_id"]
     program = await with_key(studio, ann, allowed_models=["google/veo-3.1", "not/known-yet"])
     talk = [{"role": "user", "content": "hello"}]
     doors: list[tuple[str, Json]] = [
@@ -301,7 +297,7 @@ async def test_a_key_with_limits_cannot_make_itself_another_or_spend_on_somebody
 ) -> None:
     """Ann is the admin, being the first."""
     bob = await studio.person("bob@studio.example")
-    failed = (await post_picture(bob, "[fail] a boat")).json()["error"]["details"]["job_id"]
+    failed = (await post_picture(bob, "[refuse] a boat")).json()["error"]["details"]["job_id"]
     program = await with_key(studio, ann, **limits)
     problem(await program.post("/api/v1/users/me/keys", json={"name": "free"}), 403, "FORBIDDEN")
     problem(await program.post(f"/api/v1/admin/jobs/{failed}/retry"), 403, "FORBIDDEN")
