@@ -161,7 +161,8 @@ async def _built(
     calls = Calls(settings.public_url, secret.derived(key, "callbacks"), webhooks(settings))
     callback = calls.address if settings.public else None
     upstream = watched(providers(settings, client, simulator_url, simulator_key, callback), metrics)
-    accounts = Accounts(database, settings, secret.derived(key, "access tokens"))
+    quota = Quota(database)
+    accounts = Accounts(database, settings, secret.derived(key, "access tokens"), spending=quota.spent_by_keys)
     stack.callback(accounts.close)
     catalog = Catalog(database, upstream)
     library = Library(
@@ -172,7 +173,6 @@ async def _built(
         max_image_bytes=settings.max_image_bytes,
         max_video_bytes=settings.max_video_bytes,
     )
-    quota = Quota(database)
     jobs = Jobs(
         database,
         quota,

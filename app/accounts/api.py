@@ -7,10 +7,11 @@ from litestar import Router, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from app.accounts.guards import AnyRequest, SignedIn, admin, signed_in
+from app.accounts.guards import AnyRequest, SignedIn, admin, signed_in, unlimited
 from app.accounts.schemas import ApiKey, NewApiKey, Role, Session, SessionKind, Silent, Tokens, User
 from app.accounts.service import Accounts
 from app.audit.schemas import Actor
+from app.base.money import usd
 from app.web.limits import REGISTRATION, SIGN_IN, address
 from app.web.moments import Moment, kept, shown
 from app.web.openapi import BEARER, refusals
@@ -48,6 +49,29 @@ KeyName = Annotated[
         description="What the key is for.",
         examples=["laptop"],
         extra_json_schema={"extra": {"minLength": 1, "maxLength": 100}},
+    ),
+]
+Cap = Annotated[
+    str,
+    msgspec.Meta(
+        description="What the key may spend in a calendar month (UTC), in USD; null for any amount.",
+        examples=["25.00"],
+        extra_json_schema={"extra": {"pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?$", "maxLength": 13}},
+    ),
+]
+Models = Annotated[
+    list[str],
+    msgspec.Meta(
+        description="Ids of the models that the key may use; null for all. Others are refused with 403 and not listed.",
+        examples=[["google/veo-3.1"]],
+        extra_json_schema={"extra": {"minItems": 1, "maxItems": 200}},
+    ),
+]
+Spent = Annotated[
+    str,
+    msgspec.Meta(
+        description="What was spent with the key in this calendar month (UTC), in USD, as far as costs are known.",
+        examples=["3.2"],
     ),
 ]
 Search = Annotated[str, QueryParameter(description="A part of the email or the name.", max_length=100)]
@@ -90,6 +114,9 @@ class KeyOut(msgspec.Struct, kw_only=True):
     created_at: Moment
     expires_at: Moment | None
     last_used_at: Moment | None
+    monthly_cap_usd: Cap | None
+    allowed_models: Models | None
+    spent_usd: Spent
 
     @classmethod
     def of(cls, key: ApiKey) -> Self:
@@ -100,6 +127,9 @@ class KeyOut(msgspec.Struct, kw_only=True):
             created_at=shown(key.created_at),
             expires_at=shown(key.expires_at),
             last_used_at=shown(key.last_used_at),
+            monthly_cap_usd=usd(key.monthly_cap_nano),
+            allowed_models=None if key.allowed_models is None else list(key.allowed_models),
+            spent_usd=usd(key.spent_nano) or "0",
         )
 
 
@@ -116,17 +146,23 @@ class NewKeyOut(Silent, frozen=True, kw_only=True):
     prefix: str
     created_at: Moment
     expires_at: Moment | None
+    monthly_cap_usd: Cap | None
+    allowed_models: Models | None
+    spent_usd: Spent
 
     @classmethod
     def of(cls, made: NewApiKey) -> Self:
-        key = made.key
+        key = KeyOut.of(made.key)
         return cls(
             id=key.id,
             name=key.name,
             key=made.secret,
             prefix=key.prefix,
-            created_at=shown(key.created_at),
-            expires_at=shown(key.expires_at),
+            created_at=key.created_at,
+            expires_at=key.expires_at,
+            monthly_cap_usd=key.monthly_cap_usd,
+            allowed_models=key.allowed_models,
+            spent_usd=key.spent_usd,
         )
 
 
@@ -204,10 +240,19 @@ class ActiveIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class KeyIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    example: ClassVar = {"name": "laptop", "expires_at": "2099-12-31T23:59:59Z"}
+    """A key with limits keeps within them everywhere, and makes no other keys."""
+
+    example: ClassVar = {
+        "name": "laptop",
+        "expires_at": "2099-12-31T23:59:59Z",
+        "monthly_cap_usd": "25.00",
+        "allowed_models": ["google/veo-3.1"],
+    }
 
     name: KeyName
     expires_at: Moment | None = None
+    monthly_cap_usd: Cap | None = None
+    allowed_models: Models | None = None
 
 
 # Signing in
@@ -267,10 +312,19 @@ async def keys(
     return Keys.of(await accounts.keys(request.user.id, after=after(cursor), limit=limit), KeyOut.of)
 
 
-@post("/me/keys", guards=[signed_in], summary="Make an API key", responses=refusals(400, 401, 413))
+@post("/me/keys", guards=[signed_in, unlimited], summary="Make an API key", responses=refusals(400, 401, 403, 413))
 async def add_key(data: JSONBody[KeyIn], request: SignedIn, accounts: NamedDependency[Accounts]) -> NewKeyOut:
-    """The key is in this answer and never again."""
-    return NewKeyOut.of(await accounts.add_key(request.user.id, data.name, kept(data.expires_at)))
+    """The key is in this answer and never again. It can be given a monthly limit and the models that it is for: beyond
+    the limit it is answered 429 `QUOTA_EXCEEDED` until the month ends, for other models 403. A key with limits makes no
+    keys."""
+    made = await accounts.add_key(
+        request.user.id,
+        data.name,
+        kept(data.expires_at),
+        monthly_cap=data.monthly_cap_usd,
+        models=data.allowed_models,
+    )
+    return NewKeyOut.of(made)
 
 
 @delete("/me/keys/{key_id:str}", guards=[signed_in], summary="Remove an API key", responses=refusals(400, 401, 404))

@@ -2,17 +2,23 @@
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Final
 
 from app.accounts.passwords import LONGEST, SHORTEST
 from app.base.errors import Invalid
+from app.base.money import nano_dollars
 
 NAME_LONGEST: Final = 100
 EMAIL_LONGEST: Final = 254
+MODELS_MOST: Final = 200
+MODEL_LONGEST: Final = 200
+CAP_DIGITS: Final = 12
 # What HTML's `type=email` takes, but with a dot in the domain and no stray dots.
 _WORD: Final = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_AMOUNT: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _EMAIL: Final = re.compile(rf"(?=.{{1,64}}@){_WORD}(\.{_WORD})*@({_LABEL}\.)+{_LABEL}", re.IGNORECASE | re.ASCII)
 
 
@@ -57,3 +63,22 @@ def password(typed: str) -> str:
     if not SHORTEST <= len(typed) <= LONGEST:
         raise wrong("password", f"must have {SHORTEST} to {LONGEST} characters")
     return typed
+
+
+def cap(typed: str) -> int:
+    """A monthly limit in USD, as nano-dollars: more than nothing, and less than a thousand million."""
+    text = typed.strip()
+    if not _AMOUNT.fullmatch(text) or len(text.replace(".", "")) > CAP_DIGITS or not Decimal(text):
+        raise wrong("monthly_cap_usd", f"must be an amount such as 25 or 7.50, of at most {CAP_DIGITS} digits")
+    return nano_dollars(text) or 0
+
+
+def models(typed: Sequence[str]) -> tuple[str, ...]:
+    """Ids of models, each once. Whether there are such models is not asked: the catalogue changes by itself, and what is
+    not in it yet, or not today, must neither keep a key from being made nor open another model to it."""
+    ids = tuple(dict.fromkeys(id.strip() for id in typed))
+    if not 1 <= len(typed) <= MODELS_MOST:
+        raise wrong("allowed_models", f"must name 1 to {MODELS_MOST} models")
+    if not all(id and len(id) <= MODEL_LONGEST and id.isprintable() for id in ids):
+        raise wrong("allowed_models", "must be ids of models, such as google/veo-3.1")
+    return ids

@@ -80,6 +80,19 @@ async def admin(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
         raise Denied("This is for admins.")
 
 
+async def unlimited(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Guard: not an API key with limits. It would lead around them: to a key that has none, or to another's bill."""
+    auth: Auth | None = connection.scope.get("auth")
+    if auth is not None and auth.allowance is not None and auth.allowance.limited:
+        raise Denied("An API key with limits may not do this.")
+
+
+def may_use(auth: Auth, model_id: str) -> None:
+    """Denied when the API key that asks is not for this model."""
+    if auth.allowance is not None and not auth.allowance.admits(model_id):
+        raise Denied(f"This API key may not use {model_id[:100]}.")
+
+
 def person(request: AnyRequest) -> User | None:
     """Who asks, on a route that anybody may use."""
     user: User | None = request.scope.get("user")

@@ -130,7 +130,13 @@ async def add_key(request: SignedIn, accounts: NamedDependency[Accounts]) -> Res
     """The key stands on the page that answers, and on no other ever after."""
     form = await forms.read(request)
     try:
-        made = await accounts.add_key(request.user.id, form.get("name", ""), _last_moment(form.get("expires_at", "")))
+        made = await accounts.add_key(
+            request.user.id,
+            form.get("name", ""),
+            _last_moment(form.get("expires_at", "")),
+            monthly_cap=form.get("monthly_cap_usd", "").strip() or None,
+            models=form.get("allowed_models", "").replace(",", " ").split() or None,
+        )
     except AtelierError as problem:
         return await _profile(request, accounts, "api-keys", form, problem)
     return await _profile(request, accounts, "api-keys", made=made)

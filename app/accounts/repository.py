@@ -10,12 +10,13 @@ from datetime import datetime
 
 import msgspec
 
-from app.accounts.schemas import ApiKey, Credential, How, Known, Role, Session, User
+from app.accounts.schemas import Allowance, ApiKey, Credential, How, Known, Role, Session, User
 from app.base.database import Row, Transaction
 
 PERSON = "id, email, name, role, is_active, created_at, last_login_at"
 SESSION = "id, user_id, kind, agent, created_at, seen_at, expires_at"
-KEY = "id, user_id, name, prefix, created_at, expires_at, last_used_at"
+KEY = "id, user_id, name, prefix, created_at, expires_at, last_used_at, monthly_cap_nano, allowed_models"
+LIMITS = ", c.monthly_cap_nano, c.allowed_models"
 
 
 class PersonSigningIn(msgspec.Struct, frozen=True):
@@ -292,7 +293,7 @@ def tokens_any(tx: Transaction, now: datetime) -> dict[str, int]:
 
 def add_key(tx: Transaction, key: ApiKey, key_hash: str) -> None:
     tx.execute(
-        f"insert into api_keys ({KEY}, key_hash) values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        f"insert into api_keys ({KEY}, key_hash) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         key.id,
         key.user_id,
         key.name,
@@ -300,12 +301,14 @@ def add_key(tx: Transaction, key: ApiKey, key_hash: str) -> None:
         key.created_at,
         key.expires_at,
         key.last_used_at,
+        key.monthly_cap_nano,
+        None if key.allowed_models is None else msgspec.json.encode(key.allowed_models).decode(),
         key_hash,
     )
 
 
 def known_by_key(tx: Transaction, key_hash: str) -> Known | None:
-    return _known(tx, How.KEY, "api_keys", "last_used_at", "c.key_hash = $1", key_hash)
+    return _known(tx, How.KEY, "api_keys", "last_used_at", "c.key_hash = $1", key_hash, LIMITS)
 
 
 def keys(tx: Transaction, owner: str, after: str | None, limit: int) -> list[ApiKey]:
@@ -316,7 +319,7 @@ def keys(tx: Transaction, owner: str, after: str | None, limit: int) -> list[Api
         after,
         limit,
     )
-    return msgspec.convert(rows, list[ApiKey])
+    return msgspec.convert([{**row, "allowed_models": _models(row)} for row in rows], list[ApiKey])
 
 
 def count_keys(tx: Transaction, owner: str) -> int:
@@ -337,15 +340,34 @@ def _signing_in(row: Row) -> PersonSigningIn:
     return PersonSigningIn(msgspec.convert(row, User), row["password_hash"], row["revision"])
 
 
-def _known(tx: Transaction, how: How, table: str, seen: str, condition: str, proof: str) -> Known | None:
+def _models(row: Row) -> list[str] | None:
+    """The models that a key may use; None for all."""
+    written = row["allowed_models"]
+    return None if written is None else msgspec.json.decode(written, type=list[str])
+
+
+def _allowance(row: Row) -> Allowance:
+    models = _models(row)
+    return Allowance(row["credential_id"], row["monthly_cap_nano"], None if models is None else frozenset(models))
+
+
+def _known(
+    tx: Transaction, how: How, table: str, seen: str, condition: str, proof: str, limits: str = ""
+) -> Known | None:
     """Credential and person at one moment, in one query."""
     person = ", ".join(f"u.{column}" for column in PERSON.split(", "))
     row = tx.row(
-        f"select {person}, c.id as credential_id, c.expires_at, c.{seen} as seen_at"
+        f"select {person}, c.id as credential_id, c.expires_at, c.{seen} as seen_at{limits}"
         f" from {table} c join users u on u.id = c.user_id where {condition}",
         proof,
     )
     if row is None:
         return None
-    credential = Credential(id=row["credential_id"], how=how, expires_at=row["expires_at"], seen_at=row["seen_at"])
+    credential = Credential(
+        id=row["credential_id"],
+        how=how,
+        expires_at=row["expires_at"],
+        seen_at=row["seen_at"],
+        allowance=_allowance(row) if limits else None,
+    )
     return Known(msgspec.convert(row, User), credential)

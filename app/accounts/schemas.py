@@ -41,11 +41,29 @@ class How(enum.StrEnum):
     KEY = "key"
 
 
+class Allowance(msgspec.Struct, frozen=True):
+    """What an API key may do: spend `cap_nano` nano-dollars in a calendar month (UTC), None for any amount, and use these
+    `models` by their ids, None for all."""
+
+    key_id: str
+    cap_nano: int | None = None
+    models: frozenset[str] | None = None
+
+    @property
+    def limited(self) -> bool:
+        return self.cap_nano is not None or self.models is not None
+
+    def admits(self, model_id: str) -> bool:
+        return self.models is None or model_id in self.models
+
+
 class Auth(msgspec.Struct, frozen=True):
-    """How this request is signed in; `id` is that of the page session, the refresh family or the API key."""
+    """How this request is signed in; `id` is that of the page session, the refresh family or the API key, and only the
+    last has an `allowance`."""
 
     how: How
     id: str
+    allowance: Allowance | None = None
 
     @property
     def session(self) -> str:
@@ -60,6 +78,7 @@ class Credential(msgspec.Struct, kw_only=True):
     how: How
     expires_at: datetime | None
     seen_at: datetime | None
+    allowance: Allowance | None = None
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -70,7 +89,7 @@ class Known(msgspec.Struct, frozen=True):
 
     @property
     def auth(self) -> Auth:
-        return Auth(self.credential.how, self.credential.id)
+        return Auth(self.credential.how, self.credential.id, self.credential.allowance)
 
 
 class SessionKind(enum.StrEnum):
@@ -93,7 +112,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A personal API key, without the key; `last_used_at` is kept to the minute."""
+    """A personal API key, without the key; `last_used_at` is kept to the minute. `spent_nano` is what it has spent in this
+    calendar month (UTC), as far as costs are known."""
 
     id: str
     user_id: str
@@ -102,6 +122,9 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None = None
+    monthly_cap_nano: int | None = None
+    allowed_models: tuple[str, ...] | None = None
+    spent_nano: int = 0
 
 
 class Silent(msgspec.Struct, frozen=True):

@@ -5,10 +5,12 @@ a role change, a deactivation or a sign-out holds at once. What makes that cheap
 forget the person it concerns. Functions with `tx` run in the writer's thread and do nothing but SQL.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final, Protocol, TypeVar
+
+import msgspec
 
 from app.accounts import fields, repository
 from app.accounts.memory import Homes, Memory
@@ -46,6 +48,9 @@ KEY_PREFIX: Final = "atl_"
 KEY_SHOWN: Final = 12  # characters of a key that may be seen again
 SIGN_INS: Final = (10, 60)  # tries for each account, seconds
 
+# What these keys of a person have spent in the month of that moment, in nano-dollars. The ledger stands above accounts.
+Spending = Callable[[Transaction, str, Sequence[str], datetime], Mapping[str, int]]
+
 WRONG: Final = "Email or password is wrong."
 ENDED: Final = "This sign-in has ended. Sign in again."
 DEACTIVATED: Final = "This account is deactivated. Ask an admin."
@@ -71,11 +76,13 @@ class Accounts:
         *,
         clock: Callable[[], datetime] = clocks.now,
         passwords: Passwords | None = None,
+        spending: Spending = lambda tx, owner, keys, now: {},
     ) -> None:
         self._audit = Audit(database)
         self.settings = settings
         self._database = database
         self._clock = clock
+        self._spending = spending
         self._passwords = passwords or Passwords()
         self._tokens = AccessTokens(secret)
         self._memory = Memory()
@@ -237,14 +244,28 @@ class Accounts:
     # API keys
 
     async def keys(self, owner: str, *, after: str | None = None, limit: int = 24) -> Part[ApiKey]:
+        """Newest first, with what each has spent this month."""
+        now = self._clock()
+
         def find(tx: Transaction) -> Part[ApiKey]:
             found = repository.keys(tx, owner, after, limit + 1)
-            return _part(found, repository.count_keys(tx, owner), limit)
+            spent = self._spending(tx, owner, [key.id for key in found], now)
+            told = [msgspec.structs.replace(key, spent_nano=spent.get(key.id, 0)) for key in found]
+            return _part(told, repository.count_keys(tx, owner), limit)
 
         return await self._database.read(find)
 
-    async def add_key(self, owner: str, name: str, expires_at: datetime | None = None) -> NewApiKey:
-        """A new key, shown this once; `expires_at` is UTC without a zone."""
+    async def add_key(
+        self,
+        owner: str,
+        name: str,
+        expires_at: datetime | None = None,
+        *,
+        monthly_cap: str | None = None,
+        models: Sequence[str] | None = None,
+    ) -> NewApiKey:
+        """A new key, shown this once; `expires_at` is UTC without a zone, `monthly_cap` in USD, `models` the ids of those
+        that it may use; None sets no limit."""
         now = self._clock()
         name = fields.name(name)
         if not name:
@@ -259,6 +280,8 @@ class Accounts:
             prefix=secret[:KEY_SHOWN],
             created_at=now,
             expires_at=expires_at,
+            monthly_cap_nano=None if monthly_cap is None else fields.cap(monthly_cap),
+            allowed_models=None if models is None else fields.models(models),
         )
         await self._database.write(self._add_key, key, fingerprint(secret))
         return NewApiKey(key, secret)

@@ -8,7 +8,7 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from app.accounts.guards import SignedIn
+from app.accounts.guards import SignedIn, unlimited
 from app.accounts.guards import admin as admins
 from app.admin.schemas import DatabaseHealth, OwnedJob
 from app.admin.service import Admin
@@ -233,6 +233,7 @@ async def cancel(request: SignedIn, id: FromPath[str], admin: NamedDependency[Ad
 
 @post(
     ["/videos/{id:str}/retry", "/jobs/{id:str}/retry"],
+    guards=[unlimited],
     responses=refusals(400, 401, 403, 404, 409),
     summary="Try anybody's failed or cancelled job again",
 )

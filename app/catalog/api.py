@@ -1,6 +1,9 @@
 """The models on offer, for programs."""
 
-from litestar import Router, get
+from typing import Any
+
+from litestar import Request, Router, get
+from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
@@ -10,6 +13,8 @@ from app.catalog.service import Catalog
 from app.web import paging
 from app.web.openapi import BEARER, refusals
 
+Program = Request[Any, Any, State]
+
 
 class ModelList(paging.Page[ModelOut]):
     """A page of models."""
@@ -17,6 +22,7 @@ class ModelList(paging.Page[ModelOut]):
 
 @get("/ai/models", responses=refusals(400, 401), summary="The models on offer, by name")
 async def models(
+    request: Program,
     catalog: NamedDependency[Catalog],
     output: FromQuery[str | None] = None,
     input: FromQuery[str | None] = None,
@@ -25,8 +31,12 @@ async def models(
     limit: paging.Limit = paging.DEFAULT,
     cursor: paging.Cursor = None,
 ) -> ModelList:
-    """Filters by what a model makes (`output`) and takes (`input`), where it comes from, and words in its name."""
+    """Filters by what a model makes (`output`) and takes (`input`), where it comes from, and words in its name. An
+    API key that is for certain models is shown those only."""
+    allowance = request.auth.allowance
     found = catalog.search(output=output, input=input, provider=provider, q=q)
+    if allowance is not None:
+        found = [model for model in found if allowance.admits(model.id)]
     return ModelList.of(paging.part_of(found, lambda model: model.id, paging.after(cursor), limit), ModelOut.of)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from app.accounts.schemas import Allowance
 from app.base import clock, log
 from app.base.database import Database, Transaction
 from app.base.errors import Unready
@@ -155,6 +156,7 @@ class Answers:
         *,
         raw: bool = False,
         whole: bool = False,
+        allowance: Allowance | None = None,
     ) -> Live:
         """Start an answer: it is on disk when this returns, and goes on whether or not anybody waits for it. `raw` and
         `whole` as in `schemas.Ask`."""
@@ -164,7 +166,7 @@ class Answers:
             raise Unready("Too many answers are being written at this moment. Try again in a minute.")
         live = self._live[answer.id] = Live(answer)
         asking = _Asking(model, params or {}, raw, whole)
-        live.writing = asyncio.create_task(self._write(live, asking, record), name=f"answer {answer.id}")
+        live.writing = asyncio.create_task(self._write(live, asking, record, allowance), name=f"answer {answer.id}")
         await asyncio.shield(live.begun)
         return live
 
@@ -198,9 +200,9 @@ class Answers:
                 live.forgotten = True
                 live.hang_up()
 
-    async def _write(self, live: Live, asking: "_Asking", record: Record) -> None:
+    async def _write(self, live: Live, asking: "_Asking", record: Record, allowance: Allowance | None) -> None:
         try:
-            turns = await self._database.write(self._record, live.message, record)
+            turns = await self._database.write(self._record, live.message, record, allowance)
         except Exception as problem:
             del self._live[live.message.id]
             live.fail(problem)
@@ -279,9 +281,11 @@ class Answers:
 
     # Within one transaction: what an answer costs is in the ledger whenever its row says so
 
-    def _record(self, tx: Transaction, answer: Message, record: Record) -> tuple[Turn, ...]:
+    def _record(
+        self, tx: Transaction, answer: Message, record: Record, allowance: Allowance | None
+    ) -> tuple[Turn, ...]:
         turns = record(tx)
-        self._quota.hold(tx, answer.owner_id, Subject.ANSWER, answer.id)
+        self._quota.hold(tx, answer.owner_id, Subject.ANSWER, answer.id, allowance=allowance)
         return turns
 
     def _end_one(self, tx: Transaction, answer: Message, now: datetime, text: str, ending: Ending) -> None:

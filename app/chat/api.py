@@ -9,7 +9,8 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import Body
 
-from app.accounts.guards import signed_in
+from app.accounts.guards import may_use, signed_in
+from app.accounts.schemas import Allowance
 from app.base.once import once
 from app.chat.schemas import Ask, ChatOut, Delta
 from app.chat.service import Chat
@@ -78,7 +79,7 @@ ChatBody = Annotated[
 @post(
     "/chat",
     status_code=200,
-    responses=refusals(400, 401, 409, 413, 502),
+    responses=refusals(400, 401, 403, 409, 413, 502),
     opt={**events.UNCOMPRESSED, **PAID},
     request_max_body_size=LARGEST_BODY,
     operation_class=Streamed,
@@ -89,15 +90,18 @@ async def talk(request: Program, data: ChatBody, chat: NamedDependency[Chat]) ->
     streamed = data.get("stream")
     if not isinstance(streamed, bool | None):
         raise wrong("stream", "must be true or false")
-    ask, owner = chat.check(data), request.user.id
+    ask, owner, allowance = chat.check(data), request.user.id, request.auth.allowance
+    may_use(request.auth, ask.model.id)
     if streamed:
-        return events.stream(_events(chat, owner, ask))  # type: ignore[return-value]
+        return events.stream(_events(chat, owner, ask, allowance))  # type: ignore[return-value]
     key = once(request.headers.get("Idempotency-Key"), request.url.path, data)
-    return Response(ChatOut.of(await unless_gone(request, chat.answer(owner, ask, key))))
+    return Response(ChatOut.of(await unless_gone(request, chat.answer(owner, ask, key, allowance=allowance))))
 
 
-async def _events(chat: Chat, owner: str, ask: Ask) -> AsyncGenerator[Delta | ChatOut, None]:
-    async with aclosing(chat.stream(owner, ask)) as pieces:
+async def _events(
+    chat: Chat, owner: str, ask: Ask, allowance: Allowance | None
+) -> AsyncGenerator[Delta | ChatOut, None]:
+    async with aclosing(chat.stream(owner, ask, allowance=allowance)) as pieces:
         async for piece in pieces:
             yield Delta(piece) if isinstance(piece, str) else ChatOut.of(piece)
 

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from app.accounts.schemas import Allowance
 from app.base import clock
 from app.base.database import Database, Transaction
 from app.base.errors import Conflict, Invalid, Missing, Upstream
@@ -205,14 +206,16 @@ class Chat:
             raise words.wrong("messages", f"hold a picture, and {model.name} takes none")
         return Ask(model=model, turns=turns, params=params, raw=raw, whole=whole)
 
-    async def answer(self, owner: str, ask: Ask, once: Once | None = None) -> Message:
+    async def answer(
+        self, owner: str, ask: Ask, once: Once | None = None, *, allowance: Allowance | None = None
+    ) -> Message:
         """The whole answer, once it has ended well; Invalid when the provider refused, Upstream when it failed. Whoever
         is cancelled while waiting hangs up, but not on an answer that the same request had asked for before."""
-        return (await self.hear(owner, ask, once)).message
+        return (await self.hear(owner, ask, once, allowance=allowance)).message
 
-    async def hear(self, owner: str, ask: Ask, once: Once | None = None) -> Live:
+    async def hear(self, owner: str, ask: Ask, once: Once | None = None, *, allowance: Allowance | None = None) -> Live:
         """The same, with all that is known of it."""
-        live, own = await self._ask(owner, ask, once)
+        live, own = await self._ask(owner, ask, allowance, once)
         try:
             await live.ended.wait()
         finally:
@@ -221,18 +224,22 @@ class Chat:
         whole(live.message)
         return live
 
-    async def stream(self, owner: str, ask: Ask) -> AsyncGenerator[str | Message, None]:
+    async def stream(
+        self, owner: str, ask: Ask, *, allowance: Allowance | None = None
+    ) -> AsyncGenerator[str | Message, None]:
         """The answer piece by piece, at last the whole of it. Closing the iterator hangs up; errors as `answer` has."""
-        live, _ = await self._ask(owner, ask)
+        live, _ = await self._ask(owner, ask, allowance)
         async with aclosing(_as_it_comes(live, live.pieces, "")) as pieces:
             async for piece in pieces:
                 yield piece
         yield whole(live.message)
 
-    async def overhear(self, owner: str, ask: Ask) -> tuple[Live, AsyncGenerator[dict[str, Any], None]]:
+    async def overhear(
+        self, owner: str, ask: Ask, *, allowance: Allowance | None = None
+    ) -> tuple[Live, AsyncGenerator[dict[str, Any], None]]:
         """A `raw` answer that has begun: all that is known of it, and its choices as they come, an empty one as a sign of
         life. Closing the iterator hangs up."""
-        live, _ = await self._ask(owner, ask)
+        live, _ = await self._ask(owner, ask, allowance)
         return live, _as_it_comes(live, live.choices, {}, raw=True)
 
     # What the loops and the program ask for
@@ -282,17 +289,25 @@ class Chat:
         await self._answers.begin(answer, model, lambda tx: _continue(tx, owner, id, said, answer, model, under))
         return answer
 
-    async def _ask(self, owner: str, ask: Ask, once: Once | None = None) -> tuple[Live, bool]:
+    async def _ask(
+        self, owner: str, ask: Ask, allowance: Allowance | None, once: Once | None = None
+    ) -> tuple[Live, bool]:
         answer = _answer(owner, ask.model, clock.now())
 
         def record(tx: Transaction) -> tuple[Turn, ...]:
             repository.add(tx, owner, answer)
             return ask.turns
 
-        return await self._begin(answer, ask.model, record, once, ask)
+        return await self._begin(answer, ask.model, record, once, ask, allowance)
 
     async def _begin(
-        self, answer: Message, model: Model, record: Record, once: Once | None, ask: Ask | None = None
+        self,
+        answer: Message,
+        model: Model,
+        record: Record,
+        once: Once | None,
+        ask: Ask | None = None,
+        allowance: Allowance | None = None,
     ) -> tuple[Live, bool]:
         """The answer, and whether it is this caller's own: not when the same request had begun one before."""
 
@@ -303,7 +318,8 @@ class Chat:
 
         params, raw, whole = (ask.params, ask.raw, ask.whole) if ask else ({}, False, False)
         try:
-            return await self._answers.begin(answer, model, recorded, params, raw=raw, whole=whole), True
+            live = await self._answers.begin(answer, model, recorded, params, raw=raw, whole=whole, allowance=allowance)
+            return live, True
         except _Repeated as repeated:
             return await self._earlier(answer.owner_id, repeated.id), False
 

@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from litestar.response import Stream
 
-from app.accounts.guards import signed_in
+from app.accounts.guards import may_use, signed_in
 from app.base.errors import Missing
 from app.base.money import usd
 from app.chat.schemas import Ask
@@ -33,8 +33,8 @@ JSON: Final = "application/json"
 
 
 @get("/models", summary="The models, for OpenAI's clients")
-async def models(gateway: NamedDependency[Gateway]) -> Models:
-    return Models(data=[ModelObject.of(model) for model in gateway.models()])
+async def models(request: Program, gateway: NamedDependency[Gateway]) -> Models:
+    return Models(data=[ModelObject.of(model) for model in gateway.models(request.auth.allowance)])
 
 
 @get("/models/{id:path}", summary="One model, for OpenAI's clients")
@@ -55,16 +55,18 @@ async def complete(
     """Hanging up stops the model."""
     streamed = wire.flag(data, "stream")
     ask = gateway.ask(data, streamed=streamed)
+    may_use(request.auth, ask.model.id)
     if streamed:
         return await _stream(request, gateway, ask, with_usage=chat.with_usage(data))
-    live = await unless_gone(request, gateway.hear(request.user.id, ask, data, request.headers.get("Idempotency-Key")))
+    key = request.headers.get("Idempotency-Key")
+    live = await unless_gone(request, gateway.hear(request.user.id, ask, data, key, request.auth.allowance))
     headers = _told(request, ask.model.id, live.waited, live.message.cost_nano)
     return Response(msgspec.json.encode(chat.completion(live)), media_type=JSON, headers=headers)
 
 
 async def _stream(request: Program, gateway: Gateway, ask: Ask, *, with_usage: bool) -> Stream:
     """Begun before the answer's headers are sent: what fails at once is an error with a status of its own."""
-    live, choices = await gateway.overhear(request.user.id, ask)
+    live, choices = await gateway.overhear(request.user.id, ask, request.auth.allowance)
     first = await unless_gone(request, _first(choices))
     if first is None:
         chat.check(live)
@@ -114,8 +116,9 @@ async def edit(request: Program, gateway: NamedDependency[Gateway]) -> Response[
 async def _drawn(request: Program, data: dict[str, Any], gateway: Gateway, upload: Upload | None) -> Response[bytes]:
     if wire.flag(data, "stream"):
         raise wire.wrong("stream", "Pictures are not streamed: leave `stream` out.")
-    key = request.headers.get("Idempotency-Key")
-    job = await unless_gone(request, gateway.draw(request.user.id, data, key, upload))
+    may_use(request.auth, str(data.get("model", "")).strip())
+    key, allowance = request.headers.get("Idempotency-Key"), request.auth.allowance
+    job = await unless_gone(request, gateway.draw(request.user.id, data, key, allowance, upload))
     content = await gateway.pictures(job, data)
     headers = _told(request, job.model, job.seconds or 0.0, job.cost_nano)
     return Response(content, media_type=JSON, headers=headers)
@@ -124,18 +127,22 @@ async def _drawn(request: Program, data: dict[str, Any], gateway: Gateway, uploa
 @post("/videos", status_code=200, opt=PAID, request_max_body_size=FILES, summary="OpenAI's video creation")
 async def create(request: Program, gateway: NamedDependency[Gateway]) -> Response[Video]:
     """As a form or as JSON; answers at once, the clip is made meanwhile."""
-    key = request.headers.get("Idempotency-Key")
     if request.content_type[0] == JSON:
         data = await request.json()
         if not isinstance(data, dict):
             raise wire.wrong("body", "The body must be an object.")
-        return _shown((await gateway.film(request.user.id, data, key)).job)
+        return await _filmed(request, data, gateway, None)
     try:
         file = await forms.file(request, "input_reference")
-        data = await forms.read(request)
-        return _shown((await gateway.film(request.user.id, data, key, _upload(file) if file else None)).job)
+        return await _filmed(request, await forms.read(request), gateway, _upload(file) if file else None)
     finally:
         await forms.close(request)
+
+
+async def _filmed(request: Program, data: dict[str, Any], gateway: Gateway, upload: Upload | None) -> Response[Video]:
+    may_use(request.auth, str(data.get("model", "")).strip())
+    key, allowance = request.headers.get("Idempotency-Key"), request.auth.allowance
+    return _shown((await gateway.film(request.user.id, data, key, allowance, upload)).job)
 
 
 @get("/videos", summary="Own clips, for OpenAI's clients")

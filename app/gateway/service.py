@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from app.accounts.schemas import Allowance
 from app.base.errors import Conflict, Invalid, Missing, Upstream
 from app.base.once import Once, once
 from app.base.paging import Part
@@ -51,8 +52,9 @@ class Gateway:
 
     # Models
 
-    def models(self) -> Sequence[Model]:
-        return self._catalog.search()
+    def models(self, allowance: Allowance | None) -> Sequence[Model]:
+        """Those that the key which asks may use."""
+        return [model for model in self._catalog.search() if allowance is None or allowance.admits(model.id)]
 
     def model(self, id: str) -> Model:
         try:
@@ -66,21 +68,26 @@ class Gateway:
         """The question of a request; Invalid or Missing names the field that is wrong."""
         return chat.ask(body, self._catalog, self._chat, streamed=streamed)
 
-    async def hear(self, owner: str, ask: Ask, body: Body, key: str | None) -> Live:
+    async def hear(self, owner: str, ask: Ask, body: Body, key: str | None, allowance: Allowance | None) -> Live:
         """The whole answer; whoever is cancelled while waiting hangs up."""
-        return await self._chat.hear(owner, ask, once(key, "/v1/chat", body))
+        return await self._chat.hear(owner, ask, once(key, "/v1/chat", body), allowance=allowance)
 
-    async def overhear(self, owner: str, ask: Ask) -> tuple[Live, AsyncGenerator[dict[str, Any], None]]:
+    async def overhear(
+        self, owner: str, ask: Ask, allowance: Allowance | None
+    ) -> tuple[Live, AsyncGenerator[dict[str, Any], None]]:
         """The answer as it comes; closing the iterator hangs up."""
-        return await self._chat.overhear(owner, ask)
+        return await self._chat.overhear(owner, ask, allowance=allowance)
 
     # Pictures
 
-    async def draw(self, owner: str, body: Body, key: str | None, upload: Upload | None = None) -> Job:
+    async def draw(
+        self, owner: str, body: Body, key: str | None, allowance: Allowance | None, upload: Upload | None = None
+    ) -> Job:
         """The completed job; Invalid when the provider refused, Upstream when it failed. Whoever is cancelled while
         waiting cancels the job; what is made of it all the same is paid for, so it is kept."""
         wish = await self._with(owner, pictures.wish(body, self._catalog), upload)
-        accepted = await self._generation.make(owner, Kind.IMAGE, wish, once=_once(key, "images", body, wish))
+        once = _once(key, "images", body, wish)
+        accepted = await self._generation.make(owner, Kind.IMAGE, wish, once=once, allowance=allowance)
         try:
             job = await self._generation.wait(accepted.job, PATIENCE)
         except asyncio.CancelledError:
@@ -97,11 +104,15 @@ class Gateway:
 
     # Clips
 
-    async def film(self, owner: str, body: Body, key: str | None, upload: Upload | None = None) -> Accepted:
+    async def film(
+        self, owner: str, body: Body, key: str | None, allowance: Allowance | None, upload: Upload | None = None
+    ) -> Accepted:
         wish = videos.wish(body, self._catalog, uploaded=upload is not None)
         wish = await self._with(owner, wish, upload)
         once = _once(key, "videos", body, wish)
-        return await self._generation.make(owner, Kind.VIDEO, wish, from_picture=wish.names_picture, once=once)
+        return await self._generation.make(
+            owner, Kind.VIDEO, wish, from_picture=wish.names_picture, once=once, allowance=allowance
+        )
 
     async def video(self, owner: str, id: str) -> Job:
         job = await self._jobs.find(owner, id)

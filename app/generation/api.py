@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Body
 
-from app.accounts.guards import signed_in
+from app.accounts.guards import may_use, signed_in
 from app.base.errors import Invalid, Upstream
 from app.base.money import usd
 from app.base.once import Once, once
@@ -113,7 +113,7 @@ class TextOut(msgspec.Struct, frozen=True, kw_only=True):
 @post(
     "/text",
     status_code=200,
-    responses=refusals(400, 401, 409, 413, 502),
+    responses=refusals(400, 401, 403, 409, 413, 502),
     opt={**UNCOMPRESSED, **PAID},
     operation_class=Streamed,
     summary="Write a text",
@@ -125,12 +125,18 @@ async def text(request: Program, data: TextBody, generation: NamedDependency[Gen
     if not isinstance(streamed, bool | None):
         raise Invalid("The request is not valid.", fields={"stream": "must be true or false"})
     if streamed:
-        job, words = await generation.write(request.user.id, _wish(data))
+        job, words = await generation.write(request.user.id, _wish(request, data), allowance=request.auth.allowance)
         return events.stream(_said(generation, job, words))  # type: ignore[return-value]
     key = _once(request, data)
-    made = await generation.make(request.user.id, Kind.TEXT, _wish(data), from_picture=False, once=key)
-    job = made.job
-    return Response(await _written(generation, job))
+    made = await generation.make(
+        request.user.id,
+        Kind.TEXT,
+        _wish(request, data),
+        from_picture=False,
+        once=key,
+        allowance=request.auth.allowance,
+    )
+    return Response(await _written(generation, made.job))
 
 
 @post(
@@ -138,7 +144,7 @@ async def text(request: Program, data: TextBody, generation: NamedDependency[Gen
     status_code=200,
     opt=PAID,
     responses={
-        **refusals(400, 401, 409, 413, 415, 502),
+        **refusals(400, 401, 403, 409, 413, 415, 502),
         202: ResponseSpec(JobOut, description="Not done within the time that `Prefer` allows; ask `/jobs/{id}`."),
     },
     summary="Make pictures",
@@ -146,7 +152,13 @@ async def text(request: Program, data: TextBody, generation: NamedDependency[Gen
 async def image(request: Program, data: ImageBody, generation: NamedDependency[Generation]) -> Response[JobOut]:
     """Waits for the pictures as long as `Prefer: wait=N` says (55 s by itself, at most 120), not at all with
     `Prefer: respond-async`."""
-    made = await generation.make(request.user.id, Kind.IMAGE, _wish(data), once=_once(request, data))
+    made = await generation.make(
+        request.user.id,
+        Kind.IMAGE,
+        _wish(request, data),
+        once=_once(request, data),
+        allowance=request.auth.allowance,
+    )
     job = await generation.wait(made.job, wait_of(request.headers.get("Prefer", "")))
     _check(job)
     return Response(JobOut.of(job), status_code=200 if job.final else 202)
@@ -156,7 +168,7 @@ async def image(request: Program, data: ImageBody, generation: NamedDependency[G
     "/video",
     status_code=202,
     opt=PAID,
-    responses={**REPEATED, **refusals(400, 401, 409, 413, 415)},
+    responses={**REPEATED, **refusals(400, 401, 403, 409, 413, 415)},
     summary="Make a clip from words",
 )
 async def video(request: Program, data: VideoBody, generation: NamedDependency[Generation]) -> Response[JobOut]:
@@ -167,7 +179,7 @@ async def video(request: Program, data: VideoBody, generation: NamedDependency[G
     "/video/from-image",
     status_code=202,
     opt=PAID,
-    responses={**REPEATED, **refusals(400, 401, 409, 413, 415)},
+    responses={**REPEATED, **refusals(400, 401, 403, 409, 413, 415)},
     summary="Make a clip that starts from a picture",
 )
 async def video_from_image(
@@ -182,7 +194,14 @@ async def _accepted(
     """202 for a new job; 200 for the one that the same request made before."""
     key = _once(request, data)
     try:
-        made = await generation.make(request.user.id, Kind.VIDEO, _wish(data), from_picture=from_picture, once=key)
+        made = await generation.make(
+            request.user.id,
+            Kind.VIDEO,
+            _wish(request, data),
+            from_picture=from_picture,
+            once=key,
+            allowance=request.auth.allowance,
+        )
     except Invalid as problem:
         raise _api_names(problem) from None
     return Response(JobOut.of(made.job), status_code=200 if made.repeated else 202)
@@ -220,14 +239,17 @@ def wait_of(prefer: str) -> float:
     return min(float(found[1]), LONGEST_WAIT) if found else DEFAULT_WAIT
 
 
-def _wish(body: Mapping[str, Any]) -> Wish:
-    """The body taken apart; null means not given."""
+def _wish(request: Program, body: Mapping[str, Any]) -> Wish:
+    """The body taken apart; null means not given. Denied when the API key that asks is not for this model."""
     fields = {name: "must be a text" for name in _OWN if not isinstance(body.get(name), str | None)}
     fields |= {name: "must not be empty" for name in _PICTURE if body.get(name) == ""}
     if fields:
         raise Invalid("The request is not valid.", fields=fields)
+    model = (body.get("model") or "").strip()
+    if model:
+        may_use(request.auth, model)
     return Wish(
-        model=body.get("model") or "",
+        model=model,
         prompt=body.get("prompt") or "",
         system_prompt=body.get("system_prompt"),
         image_url=body.get("image_url"),

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
+from app.accounts.schemas import Allowance
 from app.base import clock
 from app.base.errors import Invalid, Missing
 from app.base.once import Once
@@ -43,16 +44,25 @@ class Generation:
         self._jobs = jobs
 
     async def make(
-        self, owner: str, kind: Kind, wish: Wish, *, from_picture: bool | None = None, once: Once | None = None
+        self,
+        owner: str,
+        kind: Kind,
+        wish: Wish,
+        *,
+        from_picture: bool | None = None,
+        once: Once | None = None,
+        allowance: Allowance | None = None,
     ) -> Accepted:
         """Check the wish and accept it as a job. `from_picture` True asks for a picture, False takes none, None takes
-        one when the model does. Invalid names every wrong field."""
-        return await self._jobs.enqueue(await self._job(owner, kind, wish, from_picture), once)
+        one when the model does. `allowance` is that of the API key which asks. Invalid names every wrong field."""
+        return await self._jobs.enqueue(await self._job(owner, kind, wish, from_picture), once, allowance=allowance)
 
-    async def write(self, owner: str, wish: Wish) -> tuple[Job, AsyncIterator[str]]:
+    async def write(
+        self, owner: str, wish: Wish, *, allowance: Allowance | None = None
+    ) -> tuple[Job, AsyncIterator[str]]:
         """The same for a text whose words are wanted as they come; it is accepted when the first one is asked for."""
         job = await self._job(owner, Kind.TEXT, wish, from_picture=False)
-        return job, self._jobs.listen(job)
+        return job, self._jobs.listen(job, allowance=allowance)
 
     async def _job(self, owner: str, kind: Kind, wish: Wish, from_picture: bool | None) -> Job:
         model = self._catalog.choose(wish.model.strip(), kind)

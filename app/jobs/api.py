@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from app.accounts.guards import signed_in
+from app.accounts.guards import may_use, signed_in
 from app.base.errors import Invalid, Missing
 from app.base.once import once
 from app.jobs.schemas import Job, JobOut, JobState, Late, Status
@@ -68,13 +68,14 @@ async def cancel(
     opt=PAID,
     responses={
         200: ResponseSpec(JobOut, description="What the same `Idempotency-Key` asked for before."),
-        **refusals(400, 401, 404, 409),
+        **refusals(400, 401, 403, 404, 409),
     },
     summary="Try a failed or cancelled job again",
 )
 async def retry(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[JobOut]:
     key = once(request.headers.get("Idempotency-Key"), request.url.path)
-    accepted = await jobs.retry(request.user.id, id, key)
+    may_use(request.auth, (await jobs.find(request.user.id, id)).model)
+    accepted = await jobs.retry(request.user.id, id, key, allowance=request.auth.allowance)
     return Response(JobOut.of(accepted.job), status_code=200 if accepted.repeated else 201)
 
 

@@ -172,6 +172,16 @@ def durations_any(tx: Transaction, model: str, limit: int) -> list[float]:
     return [(row["ended_at"] - row["started_at"]).total_seconds() for row in rows if row["started_at"]]
 
 
+def last_cost_any(tx: Transaction, model: str) -> int | None:
+    """What the latest completed job of a model cost, of those whose cost is known."""
+    cost: int | None = tx.value(
+        "select cost_nano from jobs where model = $1 and status = 'completed' and cost_nano is not null"
+        " order by id desc limit 1",
+        model,
+    )
+    return cost
+
+
 def late_any(tx: Transaction) -> list[Job]:
     """Cancelled jobs of whose provider something is still expected."""
     return [

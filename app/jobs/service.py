@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from app.accounts.schemas import Allowance
 from app.base import clock, log
 from app.base.database import Database, Transaction
 from app.base.errors import Conflict, Missing
@@ -81,11 +82,14 @@ class Jobs:
 
     # What people ask for
 
-    async def enqueue(self, job: Job, once: Once | None = None, *, alone: bool = False) -> Accepted:
+    async def enqueue(
+        self, job: Job, once: Once | None = None, *, alone: bool = False, allowance: Allowance | None = None
+    ) -> Accepted:
         """Accept work: hold, job and first event are on disk when this returns, and it starts at once. With `once` a
         request that was accepted before is answered with its first job, and Conflict when it asks something else; a
-        retry that is to be `alone` with an earlier one that is still unfinished."""
-        first = await self._database.write(self._enqueue, job, once, alone)
+        retry that is to be `alone` with an earlier one that is still unfinished. Exhausted when it is more than the API
+        key of this `allowance` may spend."""
+        first = await self._database.write(self._enqueue, job, once, alone, allowance)
         return Accepted(job) if first is None else Accepted(await self.find(job.owner_id, first), repeated=True)
 
     def remember(self, tx: Transaction, owner: str, once: Once, id: str, now: datetime) -> str | None:
@@ -166,11 +170,11 @@ class Jobs:
                 pass
         return job if job.final else await self.find(owner, id)
 
-    async def listen(self, job: Job) -> AsyncIterator[str]:
+    async def listen(self, job: Job, *, allowance: Allowance | None = None) -> AsyncIterator[str]:
         """Accept a text job and give its words as they come; ends with the job. Whoever stops listening stops nothing."""
         words = self._heard[job.id] = asyncio.Queue()
         try:
-            await self.enqueue(job)
+            await self.enqueue(job, allowance=allowance)
             while (word := await words.get()) is not None:
                 yield word
         finally:
@@ -210,7 +214,15 @@ class Jobs:
             return await self.cancel(owner, id, late)
         return await self.find(owner, id)
 
-    async def retry(self, owner: str, id: str, once: Once | None = None, *, alone: bool = False) -> Accepted:
+    async def retry(
+        self,
+        owner: str,
+        id: str,
+        once: Once | None = None,
+        *,
+        alone: bool = False,
+        allowance: Allowance | None = None,
+    ) -> Accepted:
         """A new job like one that failed or was cancelled, linked to it. Where the provider may still have the result,
         the new job asks for that one instead of paying for another. `alone`: not two at a time, as after a double
         click."""
@@ -235,7 +247,7 @@ class Jobs:
             ticket=old.ticket if old.error and old.error.code in _RESUMED else None,
             created_at=clock.now(),
         )
-        return await self.enqueue(job, once, alone=alone)
+        return await self.enqueue(job, once, alone=alone, allowance=allowance)
 
     async def delete(self, owner: str, id: str) -> Job:
         """Hide an ended job and what it made; `restore` brings both back for a while."""
@@ -525,7 +537,9 @@ class Jobs:
         self._library.restore_with_job(tx, owner, id, job.deleted_at)
         return repository.mark_restored(tx, owner, id)
 
-    def _enqueue(self, tx: Transaction, job: Job, once: Once | None, alone: bool) -> str | None:
+    def _enqueue(
+        self, tx: Transaction, job: Job, once: Once | None, alone: bool, allowance: Allowance | None
+    ) -> str | None:
         """None when it was accepted, else the id of the job that the same request made before, or that is after the
         same result: it is fetched, and its cost counted, once."""
         if job.ticket is not None and (holder := repository.holder(tx, job.owner_id, job.provider, job.ticket)):
@@ -534,11 +548,19 @@ class Jobs:
             return under_way
         if once is not None and (first := self.remember(tx, job.owner_id, once, job.id, job.created_at)):
             return first
-        self._quota.hold(tx, job.owner_id, Subject.JOB, job.id, self._history.cost(job.model) or 0)
+        self._quota.hold(tx, job.owner_id, Subject.JOB, job.id, self._expected(tx, job, allowance), allowance)
         repository.add(tx, job.owner_id, job)
         repository.note(tx, job.owner_id, job.id, job.created_at, "queued")
         tx.then(self._keep, job)
         return None
+
+    def _expected(self, tx: Transaction, job: Job, allowance: Allowance | None) -> int:
+        """What is held for it. A limit must hold after a restart too, when memory knows nothing yet."""
+        cost = self._history.cost(job.model)
+        if cost is None and allowance is not None and allowance.cap_nano is not None:
+            cost = repository.last_cost_any(tx, job.model)
+            tx.then(self._history.learn, job.model, cost)
+        return cost or 0
 
     def _claim(self, tx: Transaction, now: datetime, ids: Sequence[str]) -> Sequence[Job]:
         jobs = repository.claim_any(tx, now, ids)

@@ -1,35 +1,35 @@
 """SQL of the ledger. Rows are added and never changed."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from app.base.database import Row, Transaction
 from app.quota.schemas import Subject
 
 
-def add(
+def hold(
     tx: Transaction,
     owner: str,
     id: str,
     kind: Subject,
     subject: str,
-    entry: str,
-    held_nano: int,
-    spent_nano: int | None,
+    nano: int,
     now: datetime,
+    key: str | None,
 ) -> None:
+    """Open the subject's hold; `key` is the API key that asks."""
     tx.gather(
         "ledger",
-        "insert into ledger (id, owner_id, subject_kind, subject_id, entry, held_nano, spent_nano, happened_at)"
-        " select unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]), unnest($5::text[]),"
-        " unnest($6::bigint[]), unnest($7::bigint[]), unnest($8::timestamp[])",
+        "insert into ledger (id, owner_id, subject_kind, subject_id, entry, held_nano, happened_at, key_id)"
+        " select unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]), 'hold',"
+        " unnest($5::bigint[]), unnest($6::timestamp[]), unnest($7::text[])",
         id,
         owner,
         kind.value,
         subject,
-        entry,
-        held_nano,
-        spent_nano,
+        nano,
         now,
+        key,
     )
 
 
@@ -37,8 +37,9 @@ def settle(tx: Transaction, owner: str, id: str, subject: str, spent_nano: int |
     """Close the subject's hold, whatever it was."""
     tx.gather(
         "ledger",
-        "insert into ledger (id, owner_id, subject_kind, subject_id, entry, held_nano, spent_nano, happened_at)"
-        " select ended.id, held.owner_id, subject_kind, held.subject_id, 'settlement', -held_nano, ended.spent, ended.now"
+        "insert into ledger (id, owner_id, subject_kind, subject_id, entry, held_nano, spent_nano, happened_at, key_id)"
+        " select ended.id, held.owner_id, subject_kind, held.subject_id, 'settlement', -held_nano, ended.spent, ended.now,"
+        " held.key_id"
         " from (select unnest($1::text[]) as id, unnest($2::text[]) as owner_id, unnest($3::text[]) as subject_id,"
         " unnest($4::bigint[]) as spent, unnest($5::timestamp[]) as now) as ended"
         " join ledger as held on held.owner_id = ended.owner_id and held.subject_id = ended.subject_id"
@@ -49,6 +50,49 @@ def settle(tx: Transaction, owner: str, id: str, subject: str, spent_nano: int |
         spent_nano,
         now,
     )
+
+
+def correct(tx: Transaction, owner: str, id: str, kind: Subject, subject: str, spent_nano: int, now: datetime) -> None:
+    """Add a cost to the subject, with the key of its hold."""
+    tx.gather(
+        "ledger",
+        "insert into ledger (id, owner_id, subject_kind, subject_id, entry, held_nano, spent_nano, happened_at, key_id)"
+        " select late.id, late.owner_id, late.kind, late.subject_id, 'correction', 0, late.spent, late.now, held.key_id"
+        " from (select unnest($1::text[]) as id, unnest($2::text[]) as owner_id, unnest($3::text[]) as kind,"
+        " unnest($4::text[]) as subject_id, unnest($5::bigint[]) as spent, unnest($6::timestamp[]) as now) as late"
+        " left join ledger as held on held.owner_id = late.owner_id and held.subject_id = late.subject_id"
+        " and held.entry = 'hold'",
+        id,
+        owner,
+        kind.value,
+        subject,
+        spent_nano,
+        now,
+    )
+
+
+def of_key(tx: Transaction, owner: str, key: str, since: datetime) -> tuple[int, int]:
+    """What was spent with an API key since then, as far as it is known, and what is held for it, whenever that began."""
+    row = tx.row(
+        "select cast(coalesce(sum(case when happened_at >= $3 then spent_nano end), 0) as bigint) as spent,"
+        " cast(coalesce(sum(held_nano), 0) as bigint) as held from ledger where owner_id = $1 and key_id = $2",
+        owner,
+        key,
+        since,
+    )
+    return (row["spent"], row["held"]) if row else (0, 0)
+
+
+def spent_by_keys(tx: Transaction, owner: str, keys: Sequence[str], since: datetime) -> dict[str, int]:
+    """What was spent since then with each of these keys, as far as it is known; those that spent nothing are left out."""
+    rows = tx.rows(
+        "select key_id, cast(coalesce(sum(spent_nano), 0) as bigint) as spent from ledger"
+        " where owner_id = $1 and key_id = any($2) and happened_at >= $3 group by key_id",
+        owner,
+        list(keys),
+        since,
+    )
+    return {row["key_id"]: row["spent"] for row in rows}
 
 
 def months(tx: Transaction, owner: str) -> list[Row]:

@@ -4,9 +4,13 @@ All verbs that write join the transaction of the work itself, so money and work 
 """
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
+from app.accounts.schemas import Allowance
 from app.base import clock
 from app.base.database import Database, Row, Transaction
+from app.base.errors import Exhausted
+from app.base.money import usd
 from app.base.secret import new_id
 from app.quota import repository
 from app.quota.schemas import Month, Subject
@@ -18,9 +22,22 @@ class Quota:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def hold(self, tx: Transaction, owner: str, kind: Subject, subject: str, nano: int = 0) -> None:
-        """Promise what the work is expected to cost."""
-        repository.add(tx, owner, new_id(), kind, subject, "hold", nano, None, clock.now())
+    def hold(
+        self,
+        tx: Transaction,
+        owner: str,
+        kind: Subject,
+        subject: str,
+        nano: int = 0,
+        allowance: Allowance | None = None,
+    ) -> None:
+        """Promise what the work is expected to cost. Exhausted when that goes beyond what the API key that asks may still
+        spend this month: what others asked for with it at the same moment counts, because all of it passes here one by
+        one."""
+        now = clock.now()
+        if allowance is not None and allowance.cap_nano is not None:
+            _keep_within(allowance.cap_nano, nano, *repository.of_key(tx, owner, allowance.key_id, _month(now)), now)
+        repository.hold(tx, owner, new_id(), kind, subject, nano, now, allowance.key_id if allowance else None)
 
     def settle(self, tx: Transaction, owner: str, subject: str, nano: int | None) -> None:
         """The work has ended and cost this much; None when nobody said."""
@@ -28,7 +45,11 @@ class Quota:
 
     def correct(self, tx: Transaction, owner: str, kind: Subject, subject: str, nano: int) -> None:
         """A cost that became known after the end."""
-        repository.add(tx, owner, new_id(), kind, subject, "correction", 0, nano, clock.now())
+        repository.correct(tx, owner, new_id(), kind, subject, nano, clock.now())
+
+    def spent_by_keys(self, tx: Transaction, owner: str, keys: Sequence[str], now: datetime) -> dict[str, int]:
+        """What was spent with these API keys in the month of that moment, in nano-dollars, as far as costs are known."""
+        return repository.spent_by_keys(tx, owner, keys, _month(now)) if keys else {}
 
     async def months(self, owner: str) -> Sequence[Month]:
         """What the person spent, the newest month first."""
@@ -48,3 +69,23 @@ class Quota:
     def sums_any(self, tx: Transaction) -> list[Row]:
         """For `doctor`: the entries of every subject, added up."""
         return repository.sums_any(tx)
+
+
+def _keep_within(cap: int, nano: int, spent: int, held: int, now: datetime) -> None:
+    """Exhausted when so much may not be held as well, and when nothing is left for work of unknown cost either."""
+    if spent + held < cap and spent + held + nano <= cap:
+        return
+    end = _month(_month(now) + timedelta(days=31))
+    said = f"${usd(spent)} of ${usd(cap)} are spent" + (f", ${usd(held)} are held for work under way" if held else "")
+    if spent + held < cap:
+        said += f", and this is expected to cost ${usd(nano)}"
+    raise Exhausted(
+        f"This would go beyond the monthly limit of this API key: {said}. A new month begins on {end:%-d %B} (UTC).",
+        retry_after=int((end - now).total_seconds()) + 1,
+        quota=True,
+    )
+
+
+def _month(moment: datetime) -> datetime:
+    """When the month of that moment begins."""
+    return moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)

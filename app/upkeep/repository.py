@@ -40,6 +40,11 @@ def _ledger() -> Iterator[Question]:
     yield Question("job {id} cost something else than the ledger says", f"{jobs}({cost}) and not ({unsent})")
     yield Question("answer {id} cost something else than the ledger says", f"{answers}({cost})")
     yield Question(
+        "ledger entry {id} names another API key than its hold",
+        "select e.id from ledger e join ledger h on h.subject_id = e.subject_id and h.entry = 'hold'"
+        " where e.key_id is distinct from h.key_id",
+    )
+    yield Question(
         "ledger entry {id} is of a job that does not exist",
         "select id from ledger where subject_kind = 'job' and subject_id not in (select id from jobs)",
     )

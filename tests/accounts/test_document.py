@@ -14,7 +14,7 @@ ROUTES = {
     ("get", "/api/v1/users/me"): {200, 401},
     ("put", "/api/v1/users/me"): {200, 400, 401, 409, 413},
     ("get", "/api/v1/users/me/keys"): {200, 400, 401},
-    ("post", "/api/v1/users/me/keys"): {201, 400, 401, 413},
+    ("post", "/api/v1/users/me/keys"): {201, 400, 401, 403, 413},
     ("delete", "/api/v1/users/me/keys/{key_id}"): {204, 400, 401, 404},
     ("get", "/api/v1/users/me/sessions"): {200, 400, 401},
     ("delete", "/api/v1/users/me/sessions"): {204, 401},

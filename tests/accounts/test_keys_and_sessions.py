@@ -37,6 +37,9 @@ async def test_a_new_key_is_answered_as_the_contract_says_and_works(studio: Stud
         "prefix": made["key"][:12],
         "created_at": "2026-11-20T09:30:00Z",
         "expires_at": "2026-12-24T17:00:00Z",
+        "monthly_cap_usd": None,
+        "allowed_models": None,
+        "spent_usd": "0",
     }
     assert made["key"].startswith("atl_")
     assert await studio.status(made["key"]) == 200
@@ -55,6 +58,9 @@ async def test_a_key_is_shown_once_and_never_again(studio: Studio, bearer: str) 
                 "created_at": made["created_at"],
                 "expires_at": None,
                 "last_used_at": None,
+                "monthly_cap_usd": None,
+                "allowed_models": None,
+                "spent_usd": "0",
             }
         ],
         "total": 1,
@@ -130,9 +136,37 @@ async def test_the_keys_of_a_deactivated_person_rest_until_they_are_active_again
         ({"name": "x", "expires_at": "2026-11-20T09:30:00Z"}, "expires_at"),
         ({"name": "x", "expires_at": "2026-11-20T09:31:00"}, "expires_at"),
         ({"name": "x", "expires_at": "tomorrow"}, "expires_at"),
+        *(
+            ({"name": "x", "monthly_cap_usd": amount}, "monthly_cap_usd")
+            for amount in [
+                *(
+                    "",
+                    "0",
+                    "0.000",
+                    "-1",
+                    "+1",
+                    "1e3",
+                    "NaN",
+                    "Infinity",
+                    "1,000",
+                    "5,00",
+                    "$5",
+                    "1.",
+                    ".5",
+                    "١",
+                    "1 0",
+                ),
+                *("1000000000", "999999999999", "1.1234567891", "123456.1234567", "0x10", "1_0", "5\x00"),
+                *(5, 7.5, True, ["5"]),
+            ]
+        ),
+        *(
+            ({"name": "x", "allowed_models": models}, "allowed_models")
+            for models in [[], [""], ["  "], ["a/b", "\x00"], ["x" * 201], ["a/b"] * 201, "a/b", {"a/b": 1}]
+        ),
     ],
 )
-async def test_a_wrong_key_is_refused_by_field(studio: Studio, bearer: str, body: dict[str, str], field: str) -> None:
+async def test_a_wrong_key_is_refused_by_field(studio: Studio, bearer: str, body: dict[str, Any], field: str) -> None:
     answer = await make(studio, bearer, **body)
     assert (answer.status_code, list(fields(answer))) == (400, [field])
 
@@ -152,6 +186,47 @@ async def test_a_strangers_key_is_missing_exactly_like_an_invented_one(studio: S
     assert strangers.status_code == 404
     assert await listed(studio, bob) == []
     assert await studio.status(made["key"]) == 200
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("25", "25"),
+        ("7.50", "7.5"),
+        (" 0.000000001 ", "0.000000001"),
+        ("999999999.999", "999999999.999"),
+        ("007", "7"),
+        (None, None),
+    ],
+)
+async def test_a_monthly_limit_is_kept_to_the_last_digit(
+    studio: Studio, bearer: str, given: str | None, shown: str | None
+) -> None:
+    made = (await make(studio, bearer, name="x", monthly_cap_usd=given)).json()
+    (key,) = await listed(studio, bearer)
+    assert made["monthly_cap_usd"] == key["monthly_cap_usd"] == shown
+    assert made["spent_usd"] == key["spent_usd"] == "0"
+
+
+async def test_the_models_of_a_key_are_kept_in_their_order_and_once_each(studio: Studio, bearer: str) -> None:
+    """Also those that nobody knows: the catalogue changes by itself."""
+    wanted = ["google/veo-3.1", " not/known-yet", "google/veo-3.1", "fal:flux"]
+    made = (await make(studio, bearer, name="x", allowed_models=wanted)).json()
+    (key,) = await listed(studio, bearer)
+    assert made["allowed_models"] == key["allowed_models"] == ["google/veo-3.1", "not/known-yet", "fal:flux"]
+    many = [f"maker/model-{number}" for number in range(200)]
+    assert (await make(studio, bearer, name="y", allowed_models=many)).json()["allowed_models"] == many
+
+
+async def test_a_key_with_limits_proves_who_one_is_like_any_other_and_makes_no_keys(
+    studio: Studio, bearer: str
+) -> None:
+    for limits in ({"monthly_cap_usd": "5"}, {"allowed_models": ["google/veo-3.1"]}):
+        key = await studio.key(bearer, **limits)
+        assert await studio.status(key) == 200
+        answer = await make(studio, key, name="free")
+        assert (answer.status_code, why(answer)) == (403, "FORBIDDEN")
+    assert (await make(studio, await studio.key(bearer), name="free")).status_code == 201
 
 
 # Sessions

@@ -167,6 +167,7 @@ async def test_a_key_works_until_the_end_of_its_last_day(studio: Studio, ada: ht
         ({"name": "old", "expires_at": "2020-01-01"}, "Last day must be in the future."),
         ({"name": "odd", "expires_at": "next week"}, "Last day must be a date."),
         ({"name": "x" * 101}, "Name must have at most 100 characters."),
+        ({"name": "x", "monthly_cap_usd": "much"}, "Monthly limit (USD, optional) must be an amount such as 25"),
     ],
 )
 async def test_a_key_that_cannot_be_made_keeps_what_was_typed(
@@ -178,6 +179,30 @@ async def test_a_key_that_cannot_be_made_keeps_what_was_typed(
     for text in form.values():
         assert f'value="{text}"' in answer.text
     assert "atl_" not in answer.text
+
+
+async def test_a_key_is_made_with_limits_and_listed_with_them(studio: Studio, ada: httpx.AsyncClient) -> None:
+    await send(ada, "/keys", name="free", monthly_cap_usd=" ", allowed_models=" \r\n ")
+    one = {"monthly_cap_usd": "25", "allowed_models": "google/veo-3.1"}
+    assert (await send(ada, "/keys", name="one", **one)).status_code == 200
+    many = "google/veo-3.1, openai/gpt-image-2\r\nfal:flux"
+    page = words(await send(ada, "/keys", name="many", allowed_models=many))
+    assert "$0.00 of $25.00" in page
+    assert "3 models google/veo-3.1 openai/gpt-image-2 fal:flux" in page
+    keys = (await studio.call("GET", "/users/me/keys", bearer=await studio.bearer())).json()["items"]
+    assert {key["name"]: (key["monthly_cap_usd"], key["allowed_models"]) for key in keys} == {
+        "free": (None, None),
+        "one": ("25", ["google/veo-3.1"]),
+        "many": (None, ["google/veo-3.1", "openai/gpt-image-2", "fal:flux"]),
+    }
+
+
+async def test_models_that_cannot_be_kept_are_said_and_stay_as_they_were_typed(ada: httpx.AsyncClient) -> None:
+    typed = f"google/veo-3.1 {'x' * 201}"
+    answer = await send(ada, "/keys", name="x", allowed_models=typed)
+    assert answer.status_code == 400
+    assert "Models (optional) must be ids of models, such as google/veo-3.1." in words(answer)
+    assert f">{typed}</textarea>" in answer.text
 
 
 async def test_nothing_typed_is_taken_for_markup(ada: httpx.AsyncClient) -> None:

@@ -740,9 +740,16 @@ KEYS = [
         created_at=NOW - timedelta(days=40),
         expires_at=expires,
         last_used_at=None if number else NOW - timedelta(minutes=3),
+        monthly_cap_nano=cap,
+        allowed_models=models,
+        spent_nano=spent,
     )
-    for number, (name, expires) in enumerate(
-        [("laptop", None), ("nightly renders", NOW + timedelta(days=90)), (UNBROKEN[:100], NOW - timedelta(days=1))]
+    for number, (name, expires, cap, spent, models) in enumerate(
+        [
+            ("laptop", None, None, 0, None),
+            ("nightly renders", NOW + timedelta(days=90), 25_000_000_000, 3_200_000_000, ("google/veo-3.1",)),
+            (UNBROKEN[:100], NOW - timedelta(days=1), 999_999_999 * 10**9, 61_000_000, (UNBROKEN[:200], HOSTILE[:200])),
+        ]
     )
 ]
 
@@ -780,8 +787,18 @@ PROFILE_STATES = {
     "wrong name": profile(part="name", typed={"name": UNBROKEN}, errors={"name": "is too long"}, message="Too long."),
     "wrong key": profile(
         part="api-keys",
-        typed={"name": HOSTILE, "expires_at": "2020-01-01"},
-        errors={"name": "is needed", "expires_at": "must be in the future"},
+        typed={
+            "name": HOSTILE,
+            "expires_at": "2020-01-01",
+            "monthly_cap_usd": HOSTILE,
+            "allowed_models": f"{HOSTILE} {UNBROKEN}",
+        },
+        errors={
+            "name": "is needed",
+            "expires_at": "must be in the future",
+            "monthly_cap_usd": "must be an amount such as 25 or 7.50, of at most 12 digits",
+            "allowed_models": "must name 1 to 200 models",
+        },
         message="Name is needed.",
     ),
     "too many tries": profile(part="email", typed={"email": "a@b.c"}, message="Too many tries. Wait a minute."),

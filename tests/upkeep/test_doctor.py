@@ -32,7 +32,7 @@ WORDS = {
 ROWS = {
     "no hold": ("delete from ledger where entry = 'hold' and subject_id = ENDED", "has not exactly one hold"),
     "two holds": (
-        "insert into ledger select 'x', owner_id, subject_kind, subject_id, entry, held_nano, spent_nano, happened_at"
+        "insert into ledger select 'x', owner_id, subject_kind, subject_id, entry, held_nano, spent_nano, happened_at, key_id"
         " from ledger where entry = 'hold' and subject_id = ENDED",
         "has not exactly one hold",
     ),
@@ -41,7 +41,7 @@ ROWS = {
         "job .* has ended and has not exactly one settlement",
     ),
     "two settlements": (
-        "insert into ledger select 'x', owner_id, subject_kind, subject_id, entry, held_nano, spent_nano, happened_at"
+        "insert into ledger select 'x', owner_id, subject_kind, subject_id, entry, held_nano, spent_nano, happened_at, key_id"
         " from ledger where entry = 'settlement' and subject_id = ENDED",
         "has not exactly one settlement",
     ),
@@ -67,12 +67,16 @@ ROWS = {
         "update ledger set owner_id = 'somebody' where entry = 'settlement' and subject_id = ENDED",
         "entries of another person",
     ),
+    "another key's bill": (
+        "update ledger set key_id = 'another' where entry = 'settlement' and subject_id = ENDED",
+        "ledger entry .* names another API key than its hold",
+    ),
     "a bill without a job": (
-        "insert into ledger values ('x', 'ann', 'job', NOTHING, 'hold', 0, null, now()::timestamp)",
+        "insert into ledger values ('x', 'ann', 'job', NOTHING, 'hold', 0, null, now()::timestamp, null)",
         "ledger entry x is of a job that does not exist",
     ),
     "a bill without an answer": (
-        "insert into ledger values ('x', 'ann', 'answer', NOTHING, 'hold', 0, null, now()::timestamp)",
+        "insert into ledger values ('x', 'ann', 'answer', NOTHING, 'hold', 0, null, now()::timestamp, null)",
         "ledger entry x is of an answer that does not exist",
     ),
     "a negative price": (
@@ -173,7 +177,7 @@ async def test_a_sound_database_has_none(database: Database) -> None:
 async def test_of_a_fault_that_is_everywhere_the_first_few_are_named_and_the_others_counted(database: Database) -> None:
     found = await found_with(
         database,
-        "insert into ledger select 'x' || i, 'ann', 'job', 'gone' || i, 'hold', 0, null, now()::timestamp"
+        "insert into ledger select 'x' || i, 'ann', 'job', 'gone' || i, 'hold', 0, null, now()::timestamp, null"
         " from range(1000) as numbers(i)",
     )
     assert len(found) == 21
