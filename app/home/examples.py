@@ -60,8 +60,9 @@ def written(origin: str, key: str | None, prefix: str | None, model: str | None)
     )
 
 
-def _body(model: str) -> dict[str, object]:
-    return {"model": model, "messages": [{"role": "user", "content": QUESTION}]}
+def _body(model: str) -> str:
+    messages = [{"role": "user", "content": QUESTION}]
+    return f'{{\n    "model": {json.dumps(model)},\n    "messages": {json.dumps(messages)}\n  }}'
 
 
 def _curl(base: str, whose: str, model: str) -> str:
@@ -70,7 +71,7 @@ def _curl(base: str, whose: str, model: str) -> str:
         f"curl {shlex.quote(f'{base}/chat/completions')} \\\n"
         f'  -H "Authorization: Bearer ${VARIABLE}" \\\n'
         "  -H 'Content-Type: application/json' \\\n"
-        f"  -d {shlex.quote(json.dumps(_body(model)))}"
+        f"  -d {shlex.quote(_body(model))}"
     )
 
 
