@@ -166,11 +166,23 @@ async def test_the_clips_of_others_are_not_there(ann: Person, bob: Person) -> No
     assert [job["id"] for job in await items(ann, "jobs")] == [asked]
 
 
-@pytest.mark.parametrize(("wrong", "param"), [({"seconds": "900"}, "seconds"), ({"size": "7x7"}, "size")])
-async def test_a_wish_that_no_model_can_meet_names_what_is_wrong(ann: Person, wrong: Json, param: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "wrong", "param"),
+    [
+        (SIZED, {"seconds": "900"}, "seconds"),
+        (SIZED, {"seconds": "soon"}, "seconds"),
+        (SIZED, {"size": "7x7"}, "size"),
+        (FRAMED, {"seconds": "4"}, "seconds"),
+        ("minimax/hailuo-2.3-fast", {}, "input_reference"),
+    ],
+    ids=["too long", "no number", "a strange size", "not these seconds", "a picture is needed"],
+)
+async def test_a_wish_that_the_model_cannot_meet_names_what_is_wrong(
+    ann: Person, model: str, wrong: Json, param: str
+) -> None:
     found = await ann.run(
         "said = refused(client.videos.create, model=given['model'], prompt='A kite', **given['wrong'])",
-        model=SIZED,
+        model=model,
         wrong=wrong,
     )
     assert "BadRequestError" in found["kinds"], found

@@ -83,6 +83,19 @@ async def test_a_wrong_parameter_is_a_bad_request_that_names_it(ann: Person, par
     assert found["type"] == "invalid_request_error"
 
 
+async def test_functions_for_a_model_that_knows_none_are_a_bad_request_and_no_failure_of_the_provider(
+    ann: Person,
+) -> None:
+    found = await ann.run(
+        """
+        tools = [{"type": "function", "function": {"name": "ping", "parameters": {"type": "object", "properties": {}}}}]
+        said = refused(ask, "hello", tools=tools)
+        """,
+        model="meta-llama/llama-3.3-70b-instruct:free",
+    )
+    assert 400 <= found["status"] < 500, found
+
+
 async def test_a_picture_without_a_prompt_is_a_bad_request_that_names_it(ann: Person) -> None:
     found = await ann.run("said = refused(client.images.generate, model=given['model'], prompt=' ')", model=PICTURE)
     assert raised(found, "BadRequestError", 400)["param"] == "prompt"
@@ -102,19 +115,19 @@ async def test_refused_content_is_a_bad_request(ann: Person, what: str) -> None:
     assert found["code"] in ("content_policy_violation", "moderation_blocked", "content_filter")
 
 
-@pytest.mark.parametrize("fault", ["fail", "html", "credits"])
-async def test_a_provider_that_fails_is_a_server_error(ann: Person, fault: str) -> None:
+async def test_a_provider_that_fails_is_a_server_error(ann: Person) -> None:
     found = await ann.run(
         """
-        said = [
-            refused(ask, f"[{given['fault']}] a boat"),
-            refused(ask, f"[{given['fault']}] a boat", stream=True),
-            refused(client.images.generate, model=given["picture"], prompt=f"[{given['fault']}] a boat"),
-        ]
+        from concurrent.futures import ThreadPoolExecutor
+        calls = [(ask, (f"[{fault}] a boat",), {"stream": stream})
+            for fault in ("fail", "html", "credits") for stream in (False, True)]
+        calls += [(client.images.generate, (), {"model": given["picture"], "prompt": f"[{fault}] a boat"})
+            for fault in ("credits", "badmedia")]
+        with ThreadPoolExecutor(len(calls)) as pool:
+            said = list(pool.map(lambda call: refused(call[0], *call[1], **call[2]), calls))
         """,
         model=TEXT,
         picture=PICTURE,
-        fault=fault,
     )
     for each in found:
         assert 500 <= raised(each, "InternalServerError", each["status"])["status"] < 600

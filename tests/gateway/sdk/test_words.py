@@ -191,6 +191,39 @@ async def test_a_function_is_called_and_its_result_is_answered(ann: Person) -> N
     assert "18 degrees, drizzle" in last["choices"][0]["message"]["content"]
 
 
+async def test_what_the_model_said_can_be_given_back_as_it_came(ann: Person) -> None:
+    found = await ann.run(
+        """
+        messages = [{"role": "user", "content": "Say exactly: north"}]
+        message = client.chat.completions.create(model=given["model"], messages=messages).choices[0].message
+        ask_again = {"role": "user", "content": "Say exactly: south"}
+        said = [
+            client.chat.completions.create(model=given["model"], messages=[*messages, said, ask_again])
+                .choices[0].message.content
+            for said in (message, message.model_dump(), {**message.to_dict(), "annotations": [], "audio": None})
+        ]
+        """,
+        model=TEXT,
+    )
+    assert found == ["south"] * 3
+
+
+async def test_a_call_without_words_may_come_with_empty_ones(ann: Person) -> None:
+    found = await ann.run(
+        """
+        call = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+        said = [client.chat.completions.create(model=given["model"], tools=given["tools"], messages=[
+            {"role": "user", "content": "How is the weather?"},
+            {"role": "assistant", "content": words, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "call_1", "content": result},
+        ]).choices[0].message.content for words in (None, "") for result in ("fog", [{"type": "text", "text": "fog"}])]
+        """,
+        model=SEEING,
+        tools=[WEATHER],
+    )
+    assert all("fog" in answer for answer in found)
+
+
 async def test_a_function_is_called_in_a_stream(ann: Person) -> None:
     found, chunks = await ann.run(
         """
