@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 VARIABLE: Final = "ATELIER_KEY"
-QUESTION: Final = "Three names for a paper boat"
+QUESTION: Final = "Name a paper boat"
 NO_MODEL: Final = "MODEL"  # stands where nothing is on offer
 
 

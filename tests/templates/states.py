@@ -972,6 +972,12 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "base_plain.html": {"plain": {}, "themed": {"theme": "light"}},
     "shared/macros.html": {"nothing": {}},
+    "shared/banner.html": {
+        "admin": {"simulated": True, "person": ADMIN},
+        "person": {"simulated": True, "person": PERSON},
+        "signed out": {"simulated": True},
+        "connected": {"simulated": False, "person": ADMIN},
+    },
     "shared/head.html": {"nothing": {}},
     "shared/banner.html": {"nothing": {}, "simulated": {"simulated": True}},
     "jobs/_card.html": {name: {"job": it, "csrf_token": "token"} for name, it in CARDS.items()},
