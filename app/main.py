@@ -219,7 +219,7 @@ async def _built(
         chat=chat,
         gateway=Gateway(catalog, chat, generation, jobs, library, settings.public_url),
         markdown=markdown,
-        home=Home(database, quota, jobs, library),
+        home=Home(database, accounts, catalog, quota, jobs, library),
         admin=Admin(
             database,
             Audit(database),

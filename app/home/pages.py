@@ -58,6 +58,13 @@ async def providers(request: Person) -> Response[str]:
     return page("home/providers.html", request, directives=directives)
 
 
+@get("/help/api", guards=[signed_in], include_in_schema=False)
+async def programs(request: Person, home: NamedDependency[Home]) -> Response[str]:
+    """How existing programs use Atelier, with examples that hold what this person has."""
+    origin = str(request.app.state.settings.public_url)
+    return page("home/api.html", request, examples=await home.examples(request.user.id, origin))
+
+
 @get("/api/docs", include_in_schema=False, before_request=made)
 async def docs(request: Person) -> Response[str]:
     """The API's reference, made from its OpenAPI document; needs no other server. A long page: written in a thread."""
@@ -69,4 +76,4 @@ def _docs(request: Person) -> Response[str]:
     return page("home/docs.html", request, info=document.info, groups=document.groups, curl=document.curl)
 
 
-routes = [dashboard, library, asset, spending, providers, docs]
+routes = [dashboard, library, asset, spending, providers, programs, docs]

@@ -1,17 +1,25 @@
 """What the front pages show: several features at a glance, and whether the program is well."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
+from app.accounts.service import Accounts
+from app.base import clock
 from app.base.database import Database, Transaction
 from app.base.paging import Part
+from app.catalog.service import Catalog
+from app.home.examples import Examples, written
 from app.jobs.schemas import Counts, Job, Status
 from app.jobs.service import Jobs
 from app.library.schemas import Asset, AssetKind
 from app.library.service import Library
+from app.providers.contract import Kind
 from app.quota.schemas import Month
 from app.quota.service import Quota
+
+KEYS: Final = 100  # of a person, the newest, that are looked through for one that works
 
 
 class Front(msgspec.Struct, frozen=True):
@@ -31,8 +39,12 @@ class Shelf(msgspec.Struct, frozen=True):
 class Home:
     """Reads from the features below; changes nothing."""
 
-    def __init__(self, database: Database, quota: Quota, jobs: Jobs, library: Library) -> None:
+    def __init__(
+        self, database: Database, accounts: Accounts, catalog: Catalog, quota: Quota, jobs: Jobs, library: Library
+    ) -> None:
         self._database = database
+        self._accounts = accounts
+        self._catalog = catalog
         self._quota = quota
         self._jobs = jobs
         self._library = library
@@ -56,6 +68,16 @@ class Home:
         """A file, and the job that made it while that is still there."""
         asset = await self._library.find(owner, id)
         return asset, await self._jobs.seek(owner, asset.job_id) if asset.job_id else None
+
+    async def examples(self, owner: str, origin: str) -> Examples:
+        """Programs that work when they are copied: with the person's newest key that has not expired, by its name, and
+        the first model that only writes. `origin` is the address people use."""
+        now = clock.now()
+        keys = (await self._accounts.keys(owner, limit=KEYS)).items
+        key = next((key for key in keys if key.expires_at is None or key.expires_at > now), None)
+        writers = self._catalog.search(output=Kind.TEXT)
+        model = next((model for model in writers if model.output_modalities == (Kind.TEXT,)), None)
+        return written(origin, key.name if key else None, key.prefix if key else None, model.id if model else None)
 
     async def well(self) -> bool:
         """Whether the database answers."""

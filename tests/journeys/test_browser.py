@@ -187,6 +187,7 @@ PAGES = [
     "/generate/video?mode=picture",
     "/library",
     "/jobs",
+    "/help/api",
     "/help/providers",
     "/api/docs",
     "/nothing-here",

@@ -23,6 +23,7 @@ from app.catalog.schemas import Changes, Field, Model, Price
 from app.chat.schemas import Conversation, Message, Shown, Thread, Trouble
 from app.chat.schemas import Role as Speaker
 from app.chat.schemas import Status as AnswerStatus
+from app.home.examples import written
 from app.jobs.schemas import GenerationType, Job, JobError, Status
 from app.library.schemas import Asset, AssetKind, Origin
 from app.providers.contract import ErrorCode, Kind, Usage
@@ -988,6 +989,12 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "base_plain.html": {"plain": {}, "themed": {"theme": "light"}},
     "shared/macros.html": {"nothing": {}},
+    "shared/banner.html": {
+        "admin": {"simulated": True, "person": ADMIN},
+        "person": {"simulated": True, "person": PERSON},
+        "signed out": {"simulated": True},
+        "connected": {"simulated": False, "person": ADMIN},
+    },
     "shared/head.html": {"nothing": {}},
     "shared/banner.html": {"nothing": {}, "simulated": {"simulated": True}},
     "jobs/_card.html": {name: {"job": it, "csrf_token": "token"} for name, it in CARDS.items()},
@@ -1096,6 +1103,20 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     "home/providers.html": {
         "simulated": page(directives=DIRECTIVES, path="/help/providers"),
         "connected": page(directives=[], simulated=False, path="/help/providers"),
+    },
+    "home/api.html": {
+        "with a key": page(
+            examples=written("https://studio.example", "laptop", "atl_8f3kQ2xZ", "anthropic/claude-sonnet-4.5"),
+            path="/help/api",
+        ),
+        "without anything": page(
+            examples=written("http://127.0.0.1:8000", None, None, None), path="/help/api", simulated=False
+        ),
+        "sly": page(
+            examples=written("http://a.very.long.name.of.a.studio.example:18000", HOSTILE[:100], "atl_x", HOSTILE),
+            path="/help/api",
+            person=PERSON,
+        ),
     },
     "home/docs.html": {
         "some": page(**DOCS, path="/api/docs"),

@@ -1,4 +1,4 @@
-"""Chat: words, plain or streamed, and pictures from the models that draw in conversation."""
+"""Chat: words or calls of functions, plain or streamed, and pictures from the models that draw in conversation."""
 
 import base64
 import time
@@ -9,7 +9,7 @@ from litestar import post
 from litestar.di import NamedDependency
 from litestar.types import ASGIApp
 
-from app.providers.simulator import sizes, wire, words
+from app.providers.simulator import sizes, tools, wire, words
 from app.providers.simulator.faults import without
 from app.providers.simulator.memory import Job, Kind
 from app.providers.simulator.openrouter.catalogue import Model
@@ -36,16 +36,34 @@ GARBLED = {"code": 502, "message": "Provider returned error", "metadata": {"erro
 
 
 class Reply(msgspec.Struct, kw_only=True):
-    """What the model says: words, perhaps cut short, and pictures as data URLs."""
+    """What the model says: words, perhaps cut short, or calls of functions, and pictures as data URLs."""
 
     words: list[str]
     pictures: list[str]
     finish: str
     prompt_tokens: int
+    calls: list[tools.Call] = []
 
     @property
     def text(self) -> str:
         return "".join(self.words)
+
+    @property
+    def deltas(self) -> list[Body]:
+        """What is said, in the pieces in which it streams; each counts as a token."""
+        if not self.calls:
+            return [{"role": "assistant", "content": word} for word in self.words]
+        found: list[Body] = []
+        for index, call in enumerate(self.calls):
+            begun = {
+                "index": index,
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": ""},
+            }
+            rest = [{"index": index, "function": {"arguments": piece}} for piece in words.split(call.arguments)]
+            found += [{"role": "assistant", "content": None, "tool_calls": [piece]} for piece in (begun, *rest)]
+        return found
 
 
 @post("/chat/completions", guards=[with_key], status_code=200)
@@ -64,7 +82,7 @@ async def chat(request: Plain, stage: NamedDependency[Stage]) -> ASGIApp:
         return ask
     if "ambiguous" in ask.faults:
         reply = await _reply(stage, ask)
-        await settle(stage, _job(ask, reply, len(reply.words)))
+        await settle(stage, _job(ask, reply, len(reply.deltas)))
         return wire.HungUp()
     if body.get("stream") is True and not ask.faults & {"error-200", "fail"}:
         return _streamed(stage, ask)
@@ -92,6 +110,8 @@ def _messages(body: Body) -> list[Body]:
             raise bad("messages: every message needs a role of system, developer, user, assistant or tool")
         if not isinstance(message.get("content"), str | list | None):
             raise bad("messages: content must be text or a list of parts")
+        if message["role"] == "tool" and not isinstance(message.get("tool_call_id"), str):
+            raise bad("messages: what a tool says needs a tool_call_id")
     return messages
 
 
@@ -121,12 +141,22 @@ def _check(model: Model, body: Body, messages: list[Body]) -> None:
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise bad("max_tokens: expected a whole number of at least 1")
     _size(body)
+    _check_tools(model, body)
     used = words.tokens_in(messages)
     if model.context_length and used > model.context_length:
         raise bad(
             f"This endpoint's maximum context length is {model.context_length} tokens. You requested about {used}.",
             "context_length_exceeded",
         )
+
+
+def _check_tools(model: Model, body: Body) -> None:
+    try:
+        wanted = tools.offered(body)
+    except ValueError as error:
+        raise bad(str(error)) from error
+    if wanted and "tools" not in model.parameters:
+        raise Refusal(404, "No endpoints found that support tool use.", "not_found")
 
 
 def _references(body: Body) -> list[str]:
@@ -157,7 +187,10 @@ def _size(body: Body) -> tuple[int, int]:
 
 async def _reply(stage: Stage, ask: Ask) -> Reply:
     references = _references(ask.body)
-    said = words.answer(
+    prompt_tokens = words.tokens_in(ask.body["messages"])
+    if calls := tools.called(ask.body, without(ask.prompt)):
+        return Reply(words=[], pictures=[], finish="tool_calls", prompt_tokens=prompt_tokens, calls=calls)
+    said = tools.reported(ask.body["messages"]) or words.answer(
         ask.body["messages"], pictures=len(references), json=_wants_json(ask.body), drawing=ask.kind == "image"
     )
     pictures: list[str] = []
@@ -173,7 +206,7 @@ async def _reply(stage: Stage, ask: Ask) -> Reply:
         words=tokens[:limit],
         pictures=pictures,
         finish="length" if limit < len(tokens) else "stop",
-        prompt_tokens=words.tokens_in(ask.body["messages"]),
+        prompt_tokens=prompt_tokens,
     )
 
 
@@ -267,7 +300,7 @@ async def _plain(stage: Stage, ask: Ask) -> ASGIApp:
             finish="error",
             prompt_tokens=reply.prompt_tokens,
         )
-    job = _job(ask, reply, len(reply.words))
+    job = _job(ask, reply, len(reply.deltas))
     await settle(stage, job)
     whole = wire.json_answer(_completion(ask, reply, billed(job.usage, ask.faults)), headers=_named(ask))
     if "cut" in ask.faults:
@@ -279,6 +312,11 @@ async def _plain(stage: Stage, ask: Ask) -> ASGIApp:
 
 def _completion(ask: Ask, reply: Reply, usage: Body) -> Body:
     message: Body = {"role": "assistant", "content": reply.text or None, "refusal": None, "reasoning": None}
+    if reply.calls:
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in reply.calls
+        ]
     if ask.kind == "image":
         message["images"] = [_image(url) for url in reply.pictures]
     choice: Body = {
@@ -344,14 +382,15 @@ async def _events(stage: Stage, ask: Ask) -> AsyncIterator[bytes]:
     await stage.take(SECONDS[ask.kind] / 2, ask.faults)
     reply = await _reply(stage, ask)
     breaks = bool(ask.faults & {"cut", "error-in-stream"})
-    until = len(reply.words) // 2 if breaks else len(reply.words)
+    deltas = reply.deltas
+    until = len(deltas) // 2 if breaks else len(deltas)
     said, whole = 0, False
     try:
         yield wire.event(_chunk(ask, {"role": "assistant", "content": ""}))
-        for word in reply.words[:until]:
+        for delta in deltas[:until]:
             await stage.take(SECONDS_A_WORD, ask.faults)
             said += 1
-            yield wire.event(_chunk(ask, {"role": "assistant", "content": word}))
+            yield wire.event(_chunk(ask, delta))
             if said % 50 == 0:
                 yield wire.PROCESSING
         if "error-in-stream" in ask.faults:

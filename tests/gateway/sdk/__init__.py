@@ -1,0 +1,1 @@
+"""Atelier as OpenAI's own Python package sees it: unmodified, in an environment of its own, over real HTTP."""
