@@ -43,6 +43,25 @@ class Connection:
         answer = await self._reader.readexactly(int(length.split("\r\n", 1)[0])) if found else b""
         return Answer(status, answer, time.perf_counter() - began)
 
+    async def stream(self, method: str, path: str, content: object, word: bytes, count: int) -> float:
+        """Seconds until `word` has come so many times, in an answer that comes in pieces."""
+        body = json.dumps(content).encode()
+        began = time.perf_counter()
+        self._writer.write(
+            f"{method} {path} HTTP/1.1\r\n{self._head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        )
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        if b" 200 " not in head.partition(b"\r\n")[0]:
+            raise RuntimeError(f"answered {head[:200]!r}")
+        come, rest = 0, b""
+        while come < count:
+            piece = await self._reader.read(65536)
+            if not piece:
+                raise RuntimeError(f"it ended after {come} of {count}")
+            come += (rest + piece).count(word) - rest.count(word)
+            rest = piece[-len(word) + 1 :]
+        return time.perf_counter() - began
+
     def close(self) -> None:
         self._writer.close()
 

@@ -996,7 +996,6 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "connected": {"simulated": False, "person": ADMIN},
     },
     "shared/head.html": {"nothing": {}},
-    "shared/banner.html": {"nothing": {}, "simulated": {"simulated": True}},
     "jobs/_card.html": {name: {"job": it, "csrf_token": "token"} for name, it in CARDS.items()},
     "jobs/_deleted.html": {name: {"job": it, "csrf_token": "token"} for name, it in CARDS.items() if it.final},
     "generation/_form.html": FORMS,

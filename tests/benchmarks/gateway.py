@@ -1,0 +1,145 @@
+"""OpenAI's clients: what /v1 adds to a provider that answers at once, and five hundred people being told stories.
+
+python -m tests.benchmarks.gateway
+"""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.api.kit import eventually
+from tests.benchmarks import load
+from tests.benchmarks.figures import Figure, run
+from tests.benchmarks.instant import MODEL, PAUSE, TOKENS, WORD
+from tests.benchmarks.processes import PERSON, Process, started, witness
+
+CONNECTIONS = 16
+RATE = 300  # calls a second
+CALLS = 3_000
+STREAMS = 500
+IDEAL = TOKENS * PAUSE  # seconds
+
+ASK: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "A few words, please."}]}
+
+
+@asynccontextmanager
+async def behind(folder: Path) -> AsyncIterator[tuple[Process, Process, str]]:
+    """Atelier, the instant provider behind it, and a person's API key."""
+    async with started(folder, "tests.benchmarks.instant", settings={}) as provider:
+        beside = {"OPENROUTER_BASE_URL": f"{provider.url}/api/v1", "OPENROUTER_API_KEY": "any"}
+        async with started(folder, "app", settings=beside) as atelier:
+            async with httpx.AsyncClient(base_url=atelier.url, trust_env=False, timeout=30) as http:
+                await http.post("/api/v1/auth/register", json=PERSON)
+                tokens = (await http.post("/api/v1/auth/login", json=PERSON)).json()
+                http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+                key = (await http.post("/api/v1/users/me/keys", json={"name": "benchmark"})).json()["key"]
+
+                async def offered() -> int:
+                    return len((await http.get("/v1/models")).json()["data"])
+
+                await eventually(offered, lambda count: count == 1)
+            yield atelier, provider, key
+
+
+async def paced(url: str, path: str, token: str) -> tuple[list[float], float]:
+    """So many calls at an even rate over so many connections: their seconds, and the rate that came of it."""
+    seconds: list[float] = []
+    began = time.perf_counter()
+    due = iter([began + number / RATE for number in range(CALLS)])
+
+    async def one() -> None:
+        async with load.connected(url, token) as connection:
+            for moment in due:
+                await asyncio.sleep(max(0.0, moment - time.perf_counter()))
+                answer = await connection.ask("POST", path, ASK)
+                if answer.status != 200:
+                    raise RuntimeError(f"answered {answer.status}: {answer.body[:300]!r}")
+                seconds.append(answer.seconds)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CONNECTIONS):
+            group.create_task(one())
+    return seconds, CALLS / (time.perf_counter() - began)
+
+
+async def passing() -> AsyncIterator[Figure]:
+    """Non-streamed chat calls, through Atelier and straight to the provider."""
+    with tempfile.TemporaryDirectory() as place:
+        async with behind(Path(place)) as (atelier, provider, key):
+            yield Figure(
+                name="memory, idle",
+                value=atelier.megabytes,
+                unit="MB",
+                target="<= 150",
+                workload="resident, after the start, the first sign-in and the first list of models",
+            )
+            await paced(atelier.url, "/v1/chat/completions", key)  # both are warm from now on
+            before = atelier.processor
+            through, rate = await paced(atelier.url, "/v1/chat/completions", key)
+            each = (atelier.processor - before) / CALLS * 1000
+            straight, _ = await paced(provider.url, "/api/v1/chat/completions", key)
+            for share, target in ((0.5, "<= 3"), (0.99, "<= 12")):
+                added = load.share(through, share) - load.share(straight, share)
+                yield Figure(
+                    name=f"added by /v1 to a chat call, {share * 100:.0f} of 100",
+                    value=added,
+                    unit="ms",
+                    target=target,
+                    workload=f"{CALLS} calls at {rate:.0f}/s over {CONNECTIONS} connections, not streamed, hold and"
+                    " settlement on disk, throttles off",
+                    beside=f"{load.share(through, share):.2f} ms through, {load.share(straight, share):.2f} ms straight;"
+                    f" processor time of each: {each:.2f} ms",
+                )
+
+
+async def _listen(url: str, token: str) -> float:
+    """Seconds from the question to the last token."""
+    async with load.connected(url, token) as connection:
+        return await connection.stream("POST", "/v1/chat/completions", {**ASK, "stream": True}, WORD.encode(), TOKENS)
+
+
+async def telling() -> AsyncIterator[Figure]:
+    """Many streams at once, while somebody else asks for something else."""
+    with tempfile.TemporaryDirectory() as place:
+        async with behind(Path(place)) as (atelier, _, key), witness(atelier.url) as fared:
+            before = atelier.processor
+            listening = [asyncio.create_task(_listen(atelier.url, key)) for _ in range(STREAMS)]
+            await asyncio.sleep(IDEAL / 2)
+            megabytes = atelier.megabytes
+            seconds = await asyncio.gather(*listening)
+            used = atelier.processor - before
+        workload = f"{STREAMS} streams of {TOKENS} tokens, one every {PAUSE * 1000:.0f} ms, all begun at once"
+        yield Figure(
+            name="slowest of 500 streams, of its ideal length",
+            value=max(seconds) / IDEAL * 100,
+            unit="%",
+            target="<= 110",
+            workload=f"{workload}; ideal {IDEAL:.1f} s",
+            beside=f"median {load.share(list(seconds), 0.5) / 1000 / IDEAL * 100:.0f} %; processor time of a token:"
+            f" {used / STREAMS / TOKENS * 1e6:.0f} µs",
+        )
+        yield Figure(
+            name="slowest unrelated answer meanwhile",
+            value=fared[0].slowest,
+            unit="ms",
+            target="<= 25",
+            workload=f"/health from another process, {fared[0].asked} times, during {workload}",
+            beside=f"median {fared[0].median:.1f} ms, 99 % below {fared[0].most:.1f} ms",
+        )
+        yield Figure(
+            name="memory during 500 streams",
+            value=megabytes,
+            unit="MB",
+            target="<= 300",
+            workload=f"resident, {workload}",
+        )
+
+
+if __name__ == "__main__":
+    run(passing, telling)
