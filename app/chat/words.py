@@ -13,12 +13,15 @@ LONGEST_TITLE: Final = 80
 TITLE_FROM_WORDS: Final = 48  # characters of the first message that become the title
 
 MOST_TURNS: Final = 200
+MOST_RAW_TURNS: Final = 2_000  # in OpenAI's format: programs with tools take many
 LONGEST_ASK: Final = 1_000_000  # characters of all turns of a program's question
 MOST_PICTURES: Final = 8
 LARGEST_PICTURE: Final = 10_000_000  # bytes
 ROLES: Final = ("system", "user", "assistant")
 _MORE_ROLES: Final = ("developer", "tool")  # in OpenAI's format
 _MORE: Final = ("name", "tool_calls", "tool_call_id", "refusal")
+# What a client may give back of an answer although no model is told it.
+_GIVEN_BACK: Final = ("annotations", "audio", "function_call", "reasoning", "reasoning_content", "reasoning_details")
 
 # Marks that turn the direction of the text around them: a title could look like another one.
 TURNING: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -61,8 +64,9 @@ def title_of(text: str) -> str:
 def turns(given: Any, *, raw: bool = False) -> tuple[Turn, ...]:
     """The messages of a program's question; Invalid names the first one that is wrong. With `raw` everything that OpenAI's
     format has in a conversation: tools that were called and what they answered, and an end that is not the user's."""
-    if not isinstance(given, list) or not 1 <= len(given) <= MOST_TURNS:
-        raise wrong("messages", f"must be a list of 1 to {MOST_TURNS} messages")
+    most = MOST_RAW_TURNS if raw else MOST_TURNS
+    if not isinstance(given, list) or not 1 <= len(given) <= most:
+        raise wrong("messages", f"must be a list of 1 to {most} messages")
     found = tuple(_turn(it, f"messages.{place}", raw=raw) for place, it in enumerate(given))
     if found[-1].role != "user" and not raw:
         raise wrong("messages", "must end with a message of the user")
@@ -91,7 +95,7 @@ def wrong(field: str, message: str) -> Invalid:
 def _turn(given: Any, field: str, *, raw: bool) -> Turn:
     if not isinstance(given, dict):
         raise wrong(field, "must be an object with role and content")
-    if unknown := given.keys() - {"role", "content", *(_MORE if raw else ())}:
+    if unknown := given.keys() - {"role", "content", *((*_MORE, *_GIVEN_BACK) if raw else ())}:
         raise wrong(field, f"has no property {min(map(str, unknown))[:60]!r}")
     role, content, roles = given.get("role"), given.get("content"), (*ROLES, *(_MORE_ROLES if raw else ()))
     if not isinstance(role, str) or role not in roles:
@@ -99,8 +103,8 @@ def _turn(given: Any, field: str, *, raw: bool) -> Turn:
     more = {name: given[name] for name in _MORE if given.get(name) is not None}
     if isinstance(content, str) and (content or not more):
         return Turn(role, _plain(content, f"{field}.content"), more)
-    if not content and "tool_calls" in more:
-        return Turn(role, None, more)
+    if not content and raw and role == "assistant":
+        return Turn(role, None if "tool_calls" in more else "", more)
     if not isinstance(content, list) or not content:
         raise wrong(f"{field}.content", "must be a text or a list of parts")
     return Turn(role, [_part(part, role, f"{field}.content.{place}") for place, part in enumerate(content)], more)

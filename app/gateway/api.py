@@ -38,8 +38,8 @@ async def models(request: Program, gateway: NamedDependency[Gateway]) -> Models:
 
 
 @get("/models/{id:path}", summary="One model, for OpenAI's clients")
-async def model(id: FromPath[str], gateway: NamedDependency[Gateway]) -> ModelObject:
-    return ModelObject.of(gateway.model(id.lstrip("/")))
+async def model(request: Program, id: FromPath[str], gateway: NamedDependency[Gateway]) -> ModelObject:
+    return ModelObject.of(gateway.model(id.lstrip("/"), request.auth.allowance))
 
 
 @post(
@@ -108,7 +108,7 @@ async def edit(request: Program, gateway: NamedDependency[Gateway]) -> Response[
             raise wire.wrong("image", "`image` must be a file.")
         if len(files) > 1:
             raise wire.wrong("image", "One picture to start from is taken at a time.")
-        return await _drawn(request, await forms.read(request), gateway, _upload(files[0]))
+        return await _drawn(request, await forms.read(request), gateway, _upload("image", files[0]))
     finally:
         await forms.close(request)
 
@@ -116,7 +116,7 @@ async def edit(request: Program, gateway: NamedDependency[Gateway]) -> Response[
 async def _drawn(request: Program, data: dict[str, Any], gateway: Gateway, upload: Upload | None) -> Response[bytes]:
     if wire.flag(data, "stream"):
         raise wire.wrong("stream", "Pictures are not streamed: leave `stream` out.")
-    may_use(request.auth, str(data.get("model", "")).strip())
+    _check_model(request, data)
     key, allowance = request.headers.get("Idempotency-Key"), request.auth.allowance
     job = await unless_gone(request, gateway.draw(request.user.id, data, key, allowance, upload))
     content = await gateway.pictures(job, data)
@@ -134,13 +134,15 @@ async def create(request: Program, gateway: NamedDependency[Gateway]) -> Respons
         return await _filmed(request, data, gateway, None)
     try:
         file = await forms.file(request, "input_reference")
-        return await _filmed(request, await forms.read(request), gateway, _upload(file) if file else None)
+        return await _filmed(
+            request, await forms.read(request), gateway, _upload("input_reference", file) if file else None
+        )
     finally:
         await forms.close(request)
 
 
 async def _filmed(request: Program, data: dict[str, Any], gateway: Gateway, upload: Upload | None) -> Response[Video]:
-    may_use(request.auth, str(data.get("model", "")).strip())
+    _check_model(request, data)
     key, allowance = request.headers.get("Idempotency-Key"), request.auth.allowance
     return _shown((await gateway.film(request.user.id, data, key, allowance, upload)).job)
 
@@ -153,12 +155,12 @@ async def index(
     limit: FromQuery[int] = 20,
     order: FromQuery[str] = "desc",
 ) -> Videos:
-    """Newest first."""
-    if order != "desc":
-        raise wire.wrong("order", "`order` must be desc: the newest come first.")
+    """Newest first, unless `order` is asc."""
+    if order not in ("asc", "desc"):
+        raise wire.wrong("order", "`order` must be asc or desc.")
     if not 1 <= limit <= MOST_LISTED:
         raise wire.wrong("limit", f"`limit` must be from 1 to {MOST_LISTED}.")
-    part = await gateway.videos(request.user.id, after, limit)
+    part = await gateway.videos(request.user.id, after, limit, oldest_first=order == "asc")
     data = [Video.of(job) for job in part.items]
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return Videos(data=data, has_more=part.next is not None, first_id=first, last_id=last)
@@ -190,8 +192,14 @@ async def remove(request: Program, id: FromPath[str], gateway: NamedDependency[G
     return Deleted(id)
 
 
-def _upload(file: UploadFile) -> Upload:
-    return Upload(forms.chunks(file), file.filename)
+def _check_model(request: Program, data: dict[str, Any]) -> None:
+    """Before a file is taken; that a model is named at all is checked with everything else."""
+    if isinstance(name := data.get("model"), str) and name.strip():
+        may_use(request.auth, name.strip())
+
+
+def _upload(field: str, file: UploadFile) -> Upload:
+    return Upload(field, forms.chunks(file), file.filename)
 
 
 def _shown(job: Job) -> Response[Video]:

@@ -1,5 +1,6 @@
 """Conversations in OpenAI's words: `/v1/chat/completions`."""
 
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, Final
@@ -29,6 +30,12 @@ _OWN: Final = frozenset(
     {"model", "messages", "stream", "stream_options", "n", "stop", "max_completion_tokens", "modalities"}
     | {*THROUGH, *wire.SILENT}
 )
+_TOOLS: Final = (
+    "`tools` must be a list of functions, each with a name (letters, digits, _ and -) and a schema of its parameters."
+)
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# Clients send these although they change nothing, also to models that cannot be tuned.
+_USUAL: Final = {"temperature": 1, "top_p": 1, "frequency_penalty": 0, "presence_penalty": 0}
 _TUNING: Final = frozenset(  # judged by the model's own schema
     {
         "temperature",
@@ -55,6 +62,7 @@ def ask(data: Mapping[str, Any], catalog: Catalog, chat: Chat, *, streamed: bool
 
 
 def _params(data: Mapping[str, Any], model: Model, catalog: Catalog) -> dict[str, Any]:
+    _check_tools(data.get("tools"), model)
     through: dict[str, Any] = {}
     for name, shape in THROUGH.items():
         if (value := data.get(name)) is not None:
@@ -62,11 +70,29 @@ def _params(data: Mapping[str, Any], model: Model, catalog: Catalog) -> dict[str
                 raise wire.wrong(name, f"`{name}` is not of the right type.")
             through[name] = value
     given = {name: value for name, value in data.items() if name not in _OWN and value is not None}
+    properties = model.parameters.get("properties", {})
+    for name, usual in _USUAL.items():
+        if name not in properties and given.get(name) == usual:
+            del given[name]
     if data.get("stop") is not None:
         given["stop"] = [data["stop"]] if isinstance(data["stop"], str) else data["stop"]
     if data.get("max_completion_tokens") is not None:
         given["max_tokens"] = data["max_completion_tokens"]
     return {**catalog.check(model, given), **through}
+
+
+def _check_tools(tools: object, model: Model) -> None:
+    """What is wrong with the functions that a model may call; the provider would only say that something is."""
+    if tools is None or tools == []:
+        return
+    if not isinstance(tools, list) or not model.parameters.get("x-tools"):
+        raise wire.wrong("tools", f"{model.name} does not call functions." if isinstance(tools, list) else _TOOLS)
+    for tool in tools:
+        function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
+        if not isinstance(function, dict) or not isinstance(function.get("parameters"), dict | None):
+            raise wire.wrong("tools", _TOOLS)
+        if not isinstance(name := function.get("name"), str) or not _NAME.fullmatch(name):
+            raise wire.wrong("tools", _TOOLS)
 
 
 def with_usage(data: Mapping[str, Any]) -> bool:
@@ -75,6 +101,10 @@ def with_usage(data: Mapping[str, Any]) -> bool:
     if not isinstance(options, dict | None):
         raise wire.wrong("stream_options", "`stream_options` must be an object.")
     return wire.flag(options or {}, "include_usage")
+
+
+# Of what a provider says beside the words: OpenAI's own, and the thoughts that its clients pass on.
+_SAID: Final = ("content", "refusal", "tool_calls", "annotations", "audio", "reasoning")
 
 
 def check(live: Live) -> None:
@@ -88,7 +118,12 @@ def completion(live: Live) -> dict[str, Any]:
     said = reply.get("message") or {}
     choice = {
         "index": 0,
-        "message": {"content": message.text or None, "refusal": None, **said, "role": "assistant"},
+        "message": {
+            "role": "assistant",
+            "content": message.text or None,
+            "refusal": None,
+            **{name: said[name] for name in _SAID if said.get(name) is not None},
+        },
         "finish_reason": reply.get("finish_reason") or "stop",
         "logprobs": reply.get("logprobs"),
     }

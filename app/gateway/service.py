@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from app.accounts.schemas import Allowance
-from app.base.errors import Conflict, Invalid, Missing, Upstream
+from app.base.errors import Conflict, Invalid, Missing, TooLarge, Upstream
 from app.base.once import Once, once
 from app.base.paging import Part
 from app.catalog.schemas import Model
@@ -31,8 +31,9 @@ Body = Mapping[str, Any]
 
 
 class Upload(msgspec.Struct, frozen=True):
-    """A file that came with a form."""
+    """A file that came in this field of a form."""
 
+    field: str
     chunks: AsyncIterator[bytes]
     name: str
 
@@ -56,7 +57,10 @@ class Gateway:
         """Those that the key which asks may use."""
         return [model for model in self._catalog.search() if allowance is None or allowance.admits(model.id)]
 
-    def model(self, id: str) -> Model:
+    def model(self, id: str, allowance: Allowance | None) -> Model:
+        """Missing also for one that the key which asks may not use."""
+        if allowance is not None and not allowance.admits(id):
+            raise wire.not_there(id)
         try:
             return self._catalog.find(id)
         except Missing:
@@ -110,9 +114,10 @@ class Gateway:
         wish = videos.wish(body, self._catalog, uploaded=upload is not None)
         wish = await self._with(owner, wish, upload)
         once = _once(key, "videos", body, wish)
-        return await self._generation.make(
-            owner, Kind.VIDEO, wish, from_picture=wish.names_picture, once=once, allowance=allowance
-        )
+        with videos.named():
+            return await self._generation.make(
+                owner, Kind.VIDEO, wish, from_picture=wish.names_picture, once=once, allowance=allowance
+            )
 
     async def video(self, owner: str, id: str) -> Job:
         job = await self._jobs.find(owner, id)
@@ -120,9 +125,9 @@ class Gateway:
             raise Missing("There is no such video.")
         return job
 
-    async def videos(self, owner: str, after: str | None, limit: int) -> Part[Job]:
-        """Newest first, those after the one with that id."""
-        return await self._jobs.newest(owner, kinds=[Kind.VIDEO], before=after, limit=limit)
+    async def videos(self, owner: str, after: str | None, limit: int, *, oldest_first: bool) -> Part[Job]:
+        """Those after the one with that id."""
+        return await self._jobs.newest(owner, kinds=[Kind.VIDEO], before=after, limit=limit, oldest_first=oldest_first)
 
     async def content(self, owner: str, id: str, *, thumbnail: bool) -> tuple[Asset, Path]:
         """The clip of a completed job, and where its bytes lie."""
@@ -139,7 +144,12 @@ class Gateway:
     async def _with(self, owner: str, wish: Wish, upload: Upload | None) -> Wish:
         if upload is None:
             return wish
-        asset = await self._generation.upload(owner, upload.chunks, upload.name)
+        try:
+            asset = await self._generation.upload(owner, upload.chunks, upload.name)
+        except TooLarge:
+            raise
+        except Invalid as problem:  # in OpenAI's format no picture is as wrong as any other value
+            raise wire.wrong(upload.field, problem.message) from None
         return msgspec.structs.replace(wish, upload=asset)
 
 

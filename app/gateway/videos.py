@@ -1,8 +1,10 @@
 """Clips in OpenAI's words: `/v1/videos`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
+from app.base.errors import Invalid
 from app.catalog.schemas import Model
 from app.catalog.service import Catalog
 from app.gateway import wire
@@ -12,6 +14,26 @@ from app.providers.contract import Kind
 LONGEST: Final = 600  # seconds
 
 _OWN: Final = frozenset({"model", "prompt", "seconds", "size", "input_reference", *wire.SILENT})
+
+
+@contextmanager
+def named() -> Iterator[None]:
+    """Wrong fields by the names that they have in OpenAI's format."""
+    try:
+        yield
+    except Invalid as problem:
+        fields = {_NAMES.get(name, name): message for name, message in problem.fields.items()}
+        raise type(problem)(problem.message, fields=fields) from None
+
+
+_NAMES: Final = {
+    "duration": "seconds",
+    "aspect_ratio": "size",
+    "resolution": "size",
+    "picture": "input_reference",
+    "image_url": "input_reference",
+    "image_asset_id": "input_reference",
+}
 
 
 def wish(data: Mapping[str, Any], catalog: Catalog, *, uploaded: bool) -> Wish:

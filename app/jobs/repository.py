@@ -95,14 +95,17 @@ def newest(
     statuses: Sequence[Status],
     before: str | None,
     limit: int,
+    oldest_first: bool = False,
 ) -> list[Job]:
-    """At most `limit` jobs of these kinds in these states (none named: all), newest first, older than `before`."""
+    """At most `limit` jobs of these kinds in these states (none named: all), newest first and older than `before`, or the
+    other way round."""
     where, parameters = _where(owner, kinds, statuses)
+    beyond, order = (">", "asc") if oldest_first else ("<", "desc")
     if before:
         parameters.append(before)
-        where += f" and id < ${len(parameters)}"
+        where += f" and id {beyond} ${len(parameters)}"
     parameters.append(limit)
-    sql = f"select {_COLUMNS} from jobs where {where} order by id desc limit ${len(parameters)}"
+    sql = f"select {_COLUMNS} from jobs where {where} order by id {order} limit ${len(parameters)}"
     return [_job(row) for row in tx.rows(sql, *parameters)]
 
 

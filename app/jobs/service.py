@@ -128,9 +128,10 @@ class Jobs:
         statuses: Sequence[Status] = (),
         before: str | None = None,
         limit: int = 24,
+        oldest_first: bool = False,
     ) -> Part[Job]:
-        """Newest first, with their assets; `before` is the id of the last one seen."""
-        part = await self._database.read(self._newest, owner, kinds, statuses, before, limit)
+        """Newest first unless otherwise said, with their assets; `before` is the id of the last one seen."""
+        part = await self._database.read(self._newest, owner, kinds, statuses, before, limit, oldest_first)
         items = [await self._with_outlook(self._live.get(job.id, job)) if not job.final else job for job in part.items]
         return Part(items, part.total, part.next)
 
@@ -513,8 +514,11 @@ class Jobs:
         statuses: Sequence[Status],
         before: str | None,
         limit: int,
+        oldest_first: bool,
     ) -> Part[Job]:
-        found = repository.newest(tx, owner, kinds=kinds, statuses=statuses, before=before, limit=limit + 1)
+        found = repository.newest(
+            tx, owner, kinds=kinds, statuses=statuses, before=before, limit=limit + 1, oldest_first=oldest_first
+        )
         items = self._with_assets(tx, owner, found[:limit])
         total = repository.count(tx, owner, kinds=kinds, statuses=statuses)
         return Part(items, total, items[-1].id if len(found) > limit else None)

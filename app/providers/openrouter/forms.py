@@ -1,8 +1,8 @@
 """What `params` may hold for a model, as a closed JSON Schema (2020-12) from which checks and forms are made.
 
 The names are the contract's, the order is that of the form. A property without a default means: leave it out and let
-the model choose. Two extensions tell a form what no property can: `x-frames`, the frames that a clip may be given, and
-`x-prompt: "optional"` where pictures alone are enough.
+the model choose. Three extensions tell what no property can: `x-frames`, the frames that a clip may be given,
+`x-prompt: "optional"` where pictures alone are enough, and `x-tools` where a model calls functions.
 """
 
 from typing import Any
@@ -72,7 +72,8 @@ def text(row: dict[str, Any]) -> Schema:
     for name, value in mapping(row.get("default_parameters")).items():
         if name in properties and _fits(value, properties[name]):
             properties[name]["default"] = value
-    return closed(properties)
+    calls = not isinstance(told, list) or "tools" in taken
+    return closed(properties, **({"x-tools": True} if calls else {}))
 
 
 def chat_image(row: dict[str, Any]) -> Schema:
