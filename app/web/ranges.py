@@ -80,12 +80,14 @@ def _stream(
 
 
 async def _chunks(path: Path, first: int, last: int) -> AsyncIterator[bytes]:
-    file = await asyncio.to_thread(path.open, "rb")
-    try:
-        await asyncio.to_thread(file.seek, first)
-        left = last - first + 1
-        while left > 0 and (chunk := await asyncio.to_thread(file.read, min(CHUNK, left))):
-            left -= len(chunk)
-            yield chunk
-    finally:
-        await asyncio.to_thread(file.close)
+    left = last - first + 1
+    while left > 0 and (chunk := await asyncio.to_thread(_read, path, last + 1 - left, min(CHUNK, left))):
+        left -= len(chunk)
+        yield chunk
+
+
+def _read(path: Path, start: int, size: int) -> bytes:
+    """Opened anew for each chunk: whoever goes away in between leaves nothing open."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        return file.read(size)

@@ -216,7 +216,7 @@ async def test_a_purge_counts_first_and_deletes_only_what_was_agreed_to(studio: 
     del agreed["_csrf_token"]
     assert agreed == {"older_than_days": "0", "status_failed": "on"}
     await _send(admin, "/jobs/purge", **agreed, confirmed="yes")
-    assert "1 jobs were deleted for good." in (await admin.get("/admin/jobs")).text
+    assert "One job was deleted for good." in (await admin.get("/admin/jobs")).text
     assert "nothing to delete" in _words(await _send(admin, "/jobs/purge", older_than_days="9"))
     assert (await bob.get("/api/v1/jobs")).json()["total"] == 1
 
