@@ -177,7 +177,12 @@ class Answers:
 
     async def flush(self) -> None:
         """Write down what has come since, of all answers in one statement."""
-        grown = [(live, len(live.pieces)) for live in self._live.values() if live.saved < len(live.pieces)]
+        grown = [
+            (live, len(live.pieces))
+            for live in self._live.values()
+            if live.saved < len(live.pieces)
+            and live.message.conversation_id is not None  # a program reads no half text
+        ]
         if not grown:
             return
         ids = [live.message.id for live, _ in grown]
@@ -289,7 +294,10 @@ class Answers:
         return turns
 
     def _end_one(self, tx: Transaction, answer: Message, now: datetime, text: str, ending: Ending) -> None:
-        if repository.end(tx, answer.owner_id, answer.id, now, text, ending):
+        if answer.conversation_id is None:  # nobody else can have ended it
+            repository.end_lone(tx, answer.owner_id, answer.id, now, text, ending)
+            self._quota.settle(tx, answer.owner_id, answer.id, ending.cost_nano)
+        elif repository.end(tx, answer.owner_id, answer.id, now, text, ending):
             self._quota.settle(tx, answer.owner_id, answer.id, ending.cost_nano)
 
     def _end_all(self, tx: Transaction, now: datetime) -> int:

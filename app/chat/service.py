@@ -295,7 +295,7 @@ class Chat:
         answer = _answer(owner, ask.model, clock.now())
 
         def record(tx: Transaction) -> tuple[Turn, ...]:
-            repository.add(tx, owner, answer)
+            repository.add_lone(tx, owner, answer)
             return ask.turns
 
         return await self._begin(answer, ask.model, record, once, ask, allowance)

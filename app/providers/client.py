@@ -231,11 +231,14 @@ class Client:
         max_bytes: int = 32 * MB,
         idle: float = 60,
         total: float = 120,
+        reuse: bool = False,
     ) -> Answer:
         """One request, its answer read as JSON. `content` is JSON already; `idle` (between two bytes) and `total` are
-        seconds. Redirects are followed for GET only. Without `home` only public addresses are reached."""
+        seconds. Redirects are followed for GET only. Without `home` only public addresses are reached. With `reuse` a
+        POST goes over a connection that is open already: it is there sooner, but when the other side hangs up at that
+        very moment, nobody knows what became of it."""
         deadline = _after(total)
-        exchange = self._exchange(method, url, home, home is not None, content, idle, deadline)
+        exchange = self._exchange(method, url, home, home is not None, content, idle, deadline, reuse)
         async with exchange as (response, passage), passage.within(deadline):
             return await _answer(response, max_bytes)
 
@@ -252,7 +255,7 @@ class Client:
     ) -> AsyncIterator[Events]:
         """POST, answered piece by piece; leaving the block hangs up. `max_bytes` is the cap on one event."""
         deadline = _after(total)
-        async with self._exchange("POST", url, home, True, content, idle, deadline) as (response, passage):
+        async with self._exchange("POST", url, home, True, content, idle, deadline, True) as (response, passage):
             yield Events(response, passage, deadline, max_bytes)
 
     async def download(
@@ -291,6 +294,7 @@ class Client:
         content: bytes | None,
         idle: float,
         deadline: float,
+        reuse: bool = False,
     ) -> AsyncIterator[tuple[httpx.Response, _Passage]]:
         """The answer at the end of the redirects, its body unread, closed when the block is left."""
         target = _parsed(url)
@@ -301,7 +305,7 @@ class Client:
             passage = _Passage(target)
             async with passage.within(deadline):
                 reach = await self._reach(target, home)
-                request = _request(method, target, headers, content, idle, reach, passage)
+                request = _request(method, target, headers, content, idle, reach, passage, reuse)
                 response = await self._http.send(request, stream=True)
             passage.answered = True
             async with contextlib.aclosing(response):
@@ -359,7 +363,7 @@ class _Transport(httpx.AsyncBaseTransport):
             self._pools[reach, keep] = httpcore.AsyncConnectionPool(
                 ssl_context=self._tls or _authorities(),
                 max_connections=None,  # how many at once is decided by whoever asks, not by a queue in here
-                max_keepalive_connections=20 if keep else 0,
+                max_keepalive_connections=64 if keep else 0,
                 keepalive_expiry=5,
                 network_backend=_Pinned(self._resolver, reach),
             )
@@ -539,6 +543,7 @@ def _request(
     idle: float,
     reach: Reach,
     passage: _Passage,
+    reuse: bool,
 ) -> httpx.Request:
     own = {
         "User-Agent": "Atelier",
@@ -548,7 +553,7 @@ def _request(
     }
     if content is not None:
         own |= {"Content-Type": "application/json", "Content-Length": str(len(content))}
-    keep = content is None and reach is Reach.ANYWHERE
+    keep = reach is Reach.ANYWHERE and (content is None or reuse)
     timeout = httpx.Timeout(idle, connect=CONNECT_SECONDS)
     return httpx.Request(
         method,

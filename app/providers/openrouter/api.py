@@ -46,7 +46,14 @@ class Api:
         )
 
     async def post(
-        self, path: str, content: bytes, *, total: float, idle: float | None = None, max_bytes: int = 32 * MB
+        self,
+        path: str,
+        content: bytes,
+        *,
+        total: float,
+        idle: float | None = None,
+        max_bytes: int = 32 * MB,
+        reuse: bool = False,
     ) -> Answer:
         return await self._client.request_json(
             "POST",
@@ -56,6 +63,7 @@ class Api:
             idle=idle or total,
             total=total,
             max_bytes=max_bytes,
+            reuse=reuse,
         )
 
     @asynccontextmanager

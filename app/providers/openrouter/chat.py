@@ -56,7 +56,7 @@ class Chat:
         patience = self._api.patience
         try:
             answer = await self._api.post(
-                PATH, content, total=patience.text, idle=patience.text_idle, max_bytes=_LARGEST
+                PATH, content, total=patience.text, idle=patience.text_idle, max_bytes=_LARGEST, reuse=True
             )
         except ClientError as problem:
             return failures.unanswered(problem)
