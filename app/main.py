@@ -70,6 +70,7 @@ from app.storage.media import Media
 from app.upkeep.service import Upkeep
 from app.web.csrf import Csrf, Walls
 from app.web.errors import HANDLERS, name_methods
+from app.web.gate import Gate
 from app.web.headers import Headers
 from app.web.limits import BODY, Bodies, Throttle
 from app.web.markdown import Renderer
@@ -325,7 +326,7 @@ def build(program: Program) -> ASGIApp:
         logging_config=None,
         debug=False,
     )
-    return Headers(app, https=settings.https, metrics=program.metrics)
+    return Headers(Gate(app), https=settings.https, metrics=program.metrics)
 
 
 def commands(program: Program) -> dict[str, control.Command]:
