@@ -4,9 +4,13 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import msgspec
 import structlog
+
+
+RESULTS = Path(".benchmarks") / "latest.json"  # below the folder that it is started in
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +60,14 @@ async def measured(*measures: Measure) -> None:
             print(table([figure]), flush=True)
             figures.append(figure)
     print(f"\n{table(figures)}\n{load().replace('before', 'after')}")
+    await asyncio.to_thread(_keep, figures)
+
+
+def _keep(figures: list[Figure]) -> None:
+    """As JSON, for whoever compares one run with another."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
+    print(f"as JSON in {RESULTS}")
 
 
 def run(*measures: Measure) -> None:
