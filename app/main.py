@@ -186,7 +186,6 @@ async def _built(
     )
     worker = Worker(jobs, catalog, library, files, upstream)
     await catalog.load()
-    await library.sweep_orphans()
     await jobs.rescue(restored=folder.restored)
     folder.forget_restore()
     chat = Chat(database, quota, catalog, jobs, upstream)

@@ -127,10 +127,15 @@ def swept_any(tx: Transaction, before: datetime) -> list[str]:
     return [key for row in rows for key in (row["file_key"], row["thumbnail_key"]) if key]
 
 
-def keys_any(tx: Transaction) -> set[str]:
-    """Every file key that some row names, deleted ones included: they may still be restored."""
-    rows = tx.rows("select file_key, thumbnail_key from assets")
-    return {key for row in rows for key in (row["file_key"], row["thumbnail_key"]) if key}
+def unnamed_any(tx: Transaction, keys: list[str]) -> list[str]:
+    """Those of these file keys that no row names; a row that is deleted may still be restored and counts."""
+    rows = tx.rows(
+        "with named as (select file_key as key from assets union all select thumbnail_key from assets)"
+        " select key from (select unnest($1::text[]) as key) where key not in"
+        " (select key from named where key in (select unnest($1::text[])))",
+        keys,
+    )
+    return [row["key"] for row in rows]
 
 
 def names_any(tx: Transaction, key: str) -> bool:

@@ -28,6 +28,7 @@ from app.storage.media import Facts, Media
 
 UNDO: Final = timedelta(minutes=10)
 LONGEST_URL: Final = 4_000  # characters
+ORPHANS_AT_ONCE: Final = 2_000  # keys that are looked up together
 
 logger = log.get("library")
 
@@ -53,6 +54,7 @@ class Library:
         self._shelf = asyncio.Lock()
         self._pinned: Counter[str] = Counter()
         self._guests = 0  # who wants no stored file to be removed just now
+        self._swept = False  # whether what an earlier run left behind is gone
         self._put_off: set[str] = set()  # what is removed once they are gone
 
     @property
@@ -164,17 +166,28 @@ class Library:
     # Housekeeping
 
     async def sweep(self) -> None:
-        """Forget what was deleted long enough ago, and remove files that no row names any more."""
+        """Forget what was deleted long enough ago, and remove files that no row names any more; the first time also what
+        a kill has left behind."""
+        if not self._swept:
+            await self._sweep_orphans()
+            self._swept = True
         for key in await self._database.write(repository.swept_any, clock.now() - UNDO):
             await self._drop(key)
 
-    async def sweep_orphans(self) -> int:
-        """Remove stored files without a row, left by a kill between the two; returns how many. At start only."""
-        known = await self._database.read(repository.keys_any)
-        orphans = [key async for key in self._files.keys() if key not in known]  # noqa: SIM118 (it is no dict)
-        for key in orphans:
+    async def _sweep_orphans(self) -> None:
+        """Remove stored files without a row, left by a kill between the two. New ones come meanwhile: they are pinned until
+        their row is there."""
+        keys: list[str] = []
+        async for key in self._files.keys():
+            keys.append(key)
+            if len(keys) == ORPHANS_AT_ONCE:
+                await self._drop_unnamed(keys)
+                keys = []
+        await self._drop_unnamed(keys)
+
+    async def _drop_unnamed(self, keys: list[str]) -> None:
+        for key in await self._database.read(repository.unnamed_any, keys) if keys else ():
             await self._drop(key)
-        return len(orphans)
 
     @asynccontextmanager
     async def undisturbed(self) -> AsyncIterator[None]:

@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 import structlog
 
-
 RESULTS = Path(".benchmarks") / "latest.json"  # below the folder that it is started in
 
 

@@ -324,7 +324,7 @@ class Meter:
 
         self.wrap(Worker, "_guarded", guarded)
         self.wrap(Library, "upload", upload)
-        self.wrap(Library, "sweep_orphans", sweep)
+        self.wrap(Library, "_sweep_orphans", sweep)
         self.wrap(Files, "clear_temporary", clear)
 
     # The story waits where it must come out the same each time

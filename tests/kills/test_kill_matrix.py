@@ -41,7 +41,6 @@ MOMENTS = [
     "words: submit sent",
     "words: end committed",
     *(f"busy: second try {step}" for step in WRITES),
-    "busy: submit sent #2",
     # A clip: a ticket, polls, a download
     *(f"clip: submit {step}" for step in ("sent", "answered")),
     *(f"clip: state {step}" for step in WRITES),
@@ -53,23 +52,20 @@ MOMENTS = [
     "clip: store renamed",
     "clip: end committed",
     # A clip that starts from the upload
-    "moving: job committed",
-    "moving: submit sent",
     "moving: end written, not committed",
     # A clip that fails at the provider
     *(f"broken: failure {step}" for step in WRITES),
     # Cancelled in the queue; cancelled at the provider, with the result to be kept
     *(f"early: cancel {step}" for step in ("asked", "committed")),
-    *(f"unwanted: cancel {step}" for step in WRITES),
-    "unwanted: submit sent",
-    "unwanted: store done #2",
+    "unwanted: cancel written, not committed",
+    "unwanted: cancel known",
     "unwanted: correction written",
-    *(f"unwanted: end {step}" for step in ("asked", "committed", "known")),
+    "unwanted: end committed",
 ]
 # Killed, and once more while the next start puts things in order.
 TWICE = [
     *(("clip: state committed", f"clip: rescue {step}") for step in WRITES),
-    *(("picture: submit sent", f"picture: failure {step}") for step in WRITES),
+    ("picture: submit sent", "picture: failure committed"),
     ("clip: looked at", "start: temporary folder to be cleared"),
     ("clip: store renamed", "start: orphans to be swept"),
     ("picture: end asked", "start: file removal asked"),
