@@ -34,6 +34,9 @@ FIRST_WAIT: Final = 1.0  # seconds before the second attempt, doubling
 LONGEST_WAIT: Final = 10.0  # a provider that wants a longer pause is believed, and the answer fails
 UNREADY_PAUSE: Final = 5.0  # seconds until a database that could not write is tried again
 
+BILL_WAITS: Final = (1.0, 4.0, 15.0, 60.0, 300.0)  # seconds before each question what an answer has cost
+BILL_LIFE: Final = 3600.0  # seconds after which a start asks no more
+
 # Writes down that an answer begins, and returns what the model is told.
 Record = Callable[[Transaction], tuple[Turn, ...]]
 
@@ -58,6 +61,7 @@ class Live:
         self.choices: list[dict[str, Any]] = []  # of a `raw` question: the deltas as they came
         self.reply: dict[str, Any] | None = None  # of a `raw` and `whole` one: the choice as it came
         self.finish_reason: str | None = None
+        self.generation_id: str | None = None  # the provider's own name for it
         self.asked = 0.0  # when the provider was asked, by a clock of its own
         self.until_first = 0.0  # seconds from then to the first that came
         self.waited = 0.0  # seconds that the provider took in all
@@ -139,6 +143,7 @@ class Answers:
         self._quota = quota
         self._providers = providers
         self._live: dict[str, Live] = {}
+        self._bills: set[asyncio.Task[None]] = set()
         self._closing = False
 
     def find(self, id: str) -> Live | None:
@@ -174,6 +179,8 @@ class Answers:
         """At start: nobody writes any more what was being written, because this is the only process."""
         if count := await self._database.write(self._end_all, clock.now()):
             logger.info("answers had been interrupted", count=count)
+        for message, generation_id in await self._database.read(repository.unbilled_any, clock.after(-BILL_LIFE)):
+            self._ask_for_bill(message, generation_id)
 
     async def flush(self) -> None:
         """Write down what has come since, of all answers in one statement."""
@@ -193,6 +200,8 @@ class Answers:
     async def close(self) -> None:
         """Begin no more, and end all that are under way with what has come: it is kept, and readers are told."""
         self._closing = True
+        for bill in self._bills:
+            bill.cancel()
         under_way = list(self._live.values())
         for live in under_way:
             live.hang_up()
@@ -238,7 +247,8 @@ class Answers:
 
     def _ending(self, live: Live) -> Ending:
         if live.reading.cancelled():
-            return _failed(INTERRUPTED) if self._closing else Ending(status=Status.STOPPED)
+            stopped = _failed(INTERRUPTED) if self._closing else Ending(status=Status.STOPPED)
+            return msgspec.structs.replace(stopped, generation_id=live.generation_id)
         problem = live.reading.exception()
         if problem is None:
             return live.reading.result()
@@ -246,7 +256,13 @@ class Answers:
             outcome = problem.outcome
             cost = outcome.cost_nano if isinstance(outcome, Never) else None
             error = Trouble(outcome.code, outcome.message)
-            return Ending(status=Status.FAILED, error=error, cost_nano=cost, detail=outcome.detail)
+            return Ending(
+                status=Status.FAILED,
+                error=error,
+                cost_nano=cost,
+                generation_id=live.generation_id,
+                detail=outcome.detail,
+            )
         logger.error("bug", answer=live.message.id, exc_info=problem)
         return _failed(_BUG)
 
@@ -268,6 +284,8 @@ class Answers:
                     ended_at=now,
                 )
             )
+        if ending.cost_nano is None and ending.generation_id:
+            self._ask_for_bill(live.message, ending.generation_id)
         if ending.error:
             code = ending.error.code.value
             logger.info("answer failed", answer=live.message.id, code=code, detail=ending.detail[:500])
@@ -284,6 +302,23 @@ class Answers:
                 logger.warning("an answer waits to be written down", answer=message.id, reason=problem.message)
                 await asyncio.sleep(UNREADY_PAUSE)
 
+    def _ask_for_bill(self, message: Message, generation_id: str) -> None:
+        """Whoever was cut off could not be told what it cost; the provider knows a moment later."""
+        provider = self._providers.get(message.provider or "")
+        if provider is not None and not self._closing:
+            bill = asyncio.create_task(self._bill(provider, message, generation_id), name=f"bill {message.id}")
+            self._bills.add(bill)
+            bill.add_done_callback(self._bills.discard)
+
+    async def _bill(self, provider: Provider, message: Message, generation_id: str) -> None:
+        for wait in BILL_WAITS:
+            await asyncio.sleep(wait)
+            cost = await provider.cost_nano(generation_id)
+            if cost is not None:
+                with suppress(Unready):  # the next start asks again
+                    await self._database.write(self._billed, message, cost)
+                return
+
     # Within one transaction: what an answer costs is in the ledger whenever its row says so
 
     def _record(
@@ -299,6 +334,10 @@ class Answers:
             self._quota.settle(tx, answer.owner_id, answer.id, ending.cost_nano)
         elif repository.end(tx, answer.owner_id, answer.id, now, text, ending):
             self._quota.settle(tx, answer.owner_id, answer.id, ending.cost_nano)
+
+    def _billed(self, tx: Transaction, answer: Message, cost_nano: int) -> None:
+        if repository.bill(tx, answer.owner_id, answer.id, cost_nano):
+            self._quota.correct(tx, answer.owner_id, Subject.ANSWER, answer.id, cost_nano)
 
     def _end_all(self, tx: Transaction, now: datetime) -> int:
         ended = repository.end_all_any(tx, now, INTERRUPTED)
@@ -348,6 +387,7 @@ async def _listen(provider: Provider, request: Request, live: Live) -> Ending:
                 raise asyncio.CancelledError
             live.add(chunk.delta[: LONGEST - live.size], chunk.choice)
             live.finish_reason = chunk.finish_reason or live.finish_reason
+            live.generation_id = chunk.generation_id or live.generation_id
             figures = Chunk(
                 usage=chunk.usage or figures.usage,
                 cost_nano=figures.cost_nano if chunk.cost_nano is None else chunk.cost_nano,

@@ -249,6 +249,22 @@ def end(tx: Transaction, owner: str, id: str, now: datetime, text: str, ending: 
     return ended is not None
 
 
+def bill(tx: Transaction, owner: str, id: str, cost_nano: int) -> bool:
+    """What an answer turned out to have cost; True when it was not known before."""
+    sql = "update messages set cost_nano = $3 where id = $1 and owner_id = $2 and cost_nano is null returning id"
+    return tx.value(sql, id, owner, cost_nano) is not None
+
+
+def unbilled_any(tx: Transaction, since: datetime) -> list[tuple[Message, str]]:
+    """Answers that ended since then without saying what they cost, with the provider's name for them."""
+    rows = tx.rows(
+        f"select {_MESSAGE}, generation_id as generation from messages"
+        " where cost_nano is null and generation_id is not null and ended_at > $1",
+        since,
+    )
+    return [(_message(row), generation) for row in rows if (generation := row.pop("generation"))]
+
+
 def end_all_any(tx: Transaction, now: datetime, error: Trouble) -> list[tuple[str, str]]:
     """Answers that nobody writes any more have failed; returns their owners and ids."""
     ended = tx.rows(

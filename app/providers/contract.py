@@ -199,3 +199,7 @@ class Provider(Protocol):
     async def cancel(self, ticket: Ticket) -> bool:
         """Ask upstream to stop; True when it said that it will."""
         ...
+
+    async def cost_nano(self, generation_id: str) -> int | None:
+        """What an answer came to in nano-dollars that was cut off before it could say; None while nobody knows."""
+        ...

@@ -59,6 +59,10 @@ class Watched:
                 async for chunk in chunks:
                     yield chunk
 
+    async def cost_nano(self, generation_id: str) -> int | None:
+        with self._watch.over(self.name, "bill"):
+            return await self._provider.cost_nano(generation_id)
+
     async def cancel(self, ticket: Ticket) -> bool:
         with self._watch.over(self.name, "cancel"):
             return await self._provider.cancel(ticket)

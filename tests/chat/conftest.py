@@ -72,6 +72,9 @@ class Playing:
     async def cancel(self, ticket: Ticket) -> bool:
         raise AssertionError("chat streams")
 
+    async def cost_nano(self, generation_id: str) -> int | None:
+        return None
+
 
 def words(text: str) -> Part:
     """Says this, word by word."""

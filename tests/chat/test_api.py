@@ -300,10 +300,13 @@ async def test_hanging_up_stops_the_model_and_settles_what_was_used(slow: Studio
     assert found[0]["status"] == "stopped"
     assert found[0]["text"]
     assert not found[0]["text"].endswith("400")
+    await until(lambda: not slow.program.chat._answers._bills)  # the provider tells a moment later what it came to
     entries = await slow.program.database.read(
-        lambda tx: tx.rows("select entry from ledger where subject_id = $1", found[0]["id"])
+        lambda tx: tx.rows("select entry, spent_nano from ledger where subject_id = $1", found[0]["id"])
     )
-    assert sorted(it["entry"] for it in entries) == ["hold", "settlement"]
+    assert sorted(it["entry"] for it in entries) == ["correction", "hold", "settlement"]
+    (cost,) = [it["cost_nano"] for it in await rows(slow)]
+    assert cost == sum(it["spent_nano"] or 0 for it in entries) > 0
 
 
 async def test_two_people_do_not_see_each_other(studio: Studio, ann: httpx.AsyncClient, model: str) -> None:

@@ -68,6 +68,9 @@ class Scripted:
     async def cancel(self, ticket: Ticket) -> bool:
         return True
 
+    async def cost_nano(self, generation_id: str) -> int | None:
+        return None
+
 
 @pytest.fixture
 def inside() -> Scripted:
