@@ -8,7 +8,7 @@ import asyncio
 from typing import Final
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPReceiveMessage, Receive, Scope, Send, WebSocketReceiveMessage
+from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Receive, Scope, Send, WebSocketReceiveMessage
 
 CROWDED: Final = frozenset({"/api/v1/auth/login", "/api/v1/auth/register", "/login", "/register"})
 LONGEST: Final = 64 * 1024  # bytes of a form with an email and a password, and far more than that
@@ -23,7 +23,7 @@ class Gate:
         self._places = asyncio.Semaphore(AT_A_TIME)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP and scope["method"] == "POST" and scope["path"] in CROWDED:
+        if scope["type"] == ScopeType.HTTP and scope["path"] in CROWDED and _may_pass(scope):
             await self._one_of_many(scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -44,3 +44,9 @@ class Gate:
             return
         async with self._places:
             await self._app(scope, again, send)
+
+
+def _may_pass(scope: HTTPScope) -> bool:
+    """Whether this is a sign-in at all; what says that it is too large is refused without being read."""
+    length = dict(scope["headers"]).get(b"content-length", b"0")
+    return scope["method"] == "POST" and not (length.isdigit() and int(length) > LONGEST)

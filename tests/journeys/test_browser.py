@@ -108,7 +108,7 @@ async def test_a_refused_form_keeps_what_was_typed_and_says_what_is_wrong_beside
         await page.fill("#prompt", "   ")
         await page.keyboard.press("Control+Enter")
         await expect(page.locator("#prompt")).to_have_attribute("aria-invalid", "true")
-        await expect(page.get_by_text("Write a prompt first.")).to_be_visible()
+        await expect(page.locator("#create").get_by_text("Write a prompt first.")).to_be_visible()
         await page.fill("#prompt", 'a boat <b>&amp; "quotes"')
         await page.keyboard.press("Control+Enter")
         await expect(page.locator("#feed article").first).to_contain_text('a boat <b>&amp; "quotes"')

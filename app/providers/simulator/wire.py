@@ -125,12 +125,17 @@ async def once(body: bytes) -> AsyncIterator[bytes]:
 
 async def blocks(stage: Stage, path: Path) -> AsyncIterator[bytes]:
     """The file's bytes, read in a thread while they are sent."""
-    file = await stage.disk(path.open, "rb")
-    try:
-        while block := await stage.disk(file.read, BLOCK):
-            yield block
-    finally:
-        file.close()
+    start = 0
+    while block := await stage.disk(_block, path, start):
+        start += len(block)
+        yield block
+
+
+def _block(path: Path, start: int) -> bytes:
+    """Opened anew for each block: a client that hangs up in between leaves nothing open."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        return file.read(BLOCK)
 
 
 async def file_answer(stage: Stage, path: Path, media_type: str) -> Streamed:
