@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _serve(settings: Settings) -> int:
-    from app.main import Server, build, come_to_rest, listening, opened, serving
+    from app.main import build, come_to_rest, opened
+    from app.web.server import Server, configured, listening, serving
 
     try:
         listener = listening(settings.host, settings.port)
@@ -72,7 +73,7 @@ async def _serve(settings: Settings) -> int:
     with listener:
         settings = _with_port(settings, listener.getsockname()[1])
         async with opened(settings) as program:
-            server = Server(_uvicorn(settings, build(program)), lambda: come_to_rest(program))
+            server = Server(configured(build(program), settings), lambda: come_to_rest(program))
             _stop_on_signals(server)
             gc.collect()
             gc.freeze()  # what is there now stays: looking through all of it again and again would hold the loop up
@@ -91,19 +92,6 @@ def _with_port(settings: Settings, port: int) -> Settings:
         return settings
     url = settings.public_url.replace(f":{settings.port}", f":{port}")
     return msgspec.structs.replace(settings, port=port, public_url=url)
-
-
-def _uvicorn(settings: Settings, app: object) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="on",
-        timeout_graceful_shutdown=2,
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
-    )
 
 
 def _stop_on_signals(server: uvicorn.Server) -> None:

@@ -3,9 +3,8 @@
 import asyncio
 import contextlib
 import secrets
-import socket
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -77,6 +76,7 @@ from app.web.markdown import Renderer
 from app.web.openapi import COMPONENTS, DocumentRouter, Shapes
 from app.web.render import warm
 from app.web.request import Asked
+from app.web.server import Server, listening, serving
 from app.web.static import static_files
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -372,45 +372,6 @@ async def come_to_rest(program: Program) -> None:
     is told how things stand."""
     await asyncio.gather(program.chat.close(), program.worker.stop(STOP_GRACE))
     program.jobs.dismiss()
-
-
-class Server(uvicorn.Server):
-    """uvicorn that leaves signals to whoever runs it, so that several can run in one loop. It waits for answers that are
-    being sent; `before_stop` is called first, to end those that would go on for long."""
-
-    def __init__(self, config: uvicorn.Config, before_stop: Callable[[], Awaitable[None]] | None = None) -> None:
-        super().__init__(config)
-        self._before_stop = before_stop
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._before_stop is not None:
-            await self._before_stop()
-        await super().shutdown(sockets)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        yield
-
-
-async def serving(server: uvicorn.Server, task: asyncio.Task[None]) -> bool:
-    """Wait until the server takes requests; False when it ended instead."""
-    while not server.started and not task.done():  # noqa: ASYNC110 (uvicorn has no event for it)
-        await asyncio.sleep(0.005)
-    return server.started
-
-
-def listening(host: str, port: int) -> socket.socket:
-    """A bound socket; OSError when the address is taken or not ours."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named asyncio sends small answers at once; without it each would wait 40 ms for an acknowledgement.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 @asynccontextmanager

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 
 from app.base import config
-from app.main import Program, Server, build, listening, opened, serving
+from app.main import Program, build, opened
+from app.web.server import Server, configured, listening, serving
 
 PASSWORD = "correct horse battery"
 
@@ -103,9 +103,7 @@ async def running(folder: Path, **environ: str) -> AsyncIterator[Studio]:
     async with opened(settings(folder, **environ)) as program:
         listener = listening("127.0.0.1", 0)
         server = Server(
-            uvicorn.Config(
-                build(program), log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=1
-            ),
+            configured(build(program), program.settings),
             program.chat.close,
         )
         task = asyncio.create_task(server.serve([listener]))

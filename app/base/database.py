@@ -15,10 +15,12 @@ import asyncio
 import contextlib
 import os
 import queue
+import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -41,6 +43,7 @@ HEADER: Final = 12_288  # bytes of a database file in front of its blocks
 FOLD: Final = 16 * 1024 * 1024  # bytes of write-ahead log that are folded into the file
 ROOM: Final = 64 * 1024 * 1024  # bytes that must be free on the disk for that
 FOLD_PAUSE: Final = 60.0  # seconds after one that failed
+STATEMENTS: Final = 2_000  # whose tables are remembered
 MEND_PAUSE: Final = 1.0  # seconds between two tries to open a database anew
 
 logger = log.get("database")
@@ -68,6 +71,7 @@ class Transaction:
         self._connection = connection
         self._gathered: dict[str, dict[str, list[tuple[Any, ...]]]] = {}  # table -> statement -> its rows
         self.afterwards: list[Callable[[], object]] = []
+        self.said: set[str] = set()  # every statement that was run
 
     def then(self, call: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Call this in the event loop once the write is committed, before whoever awaits it goes on, and even if nobody
@@ -133,6 +137,7 @@ class Transaction:
     def _run(self, sql: str, parameters: Sequence[Any]) -> duckdb.DuckDBPyConnection:
         for table in [table for table in self._gathered if table in sql]:
             self._scatter(table)
+        self.said.add(sql)
         try:
             return self._connection.execute(sql, list(parameters)) if parameters else self._connection.execute(sql)
         except duckdb.ConstraintException as problem:
@@ -202,6 +207,10 @@ class Database:
         self._writer = threading.Thread(target=self._write_forever, name="writer", daemon=True)
         self._broken: str | None = None
         self._closed = False
+        self._moment = 0
+        self._written: dict[str, int] = {}  # table -> moment
+        self._tables: frozenset[str] = frozenset()  # all there are, once somebody wants to know
+        self._names: dict[str, frozenset[str]] = {}  # statement -> its tables
         metrics = metrics or Metrics()
         self._commits = metrics.durations("commit_seconds", "A commit with all its verbs.", up_to=BUCKETS)
         self._verbs = metrics.counter("committed_verbs", "Verbs that were committed.")
@@ -223,6 +232,42 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(
             self._pool, self._read, lambda tx: verb(tx, *args, **kwargs)
         )
+
+    async def read_noting(self, verb: Callable[[Transaction], T]) -> tuple[T, frozenset[str]]:
+        """Like `read`; also the names of the tables that were read, for `written`."""
+        if not self._tables:
+            self._tables = await self.read(_table_names)
+
+        def run(tx: Transaction) -> tuple[T, frozenset[str]]:
+            result = verb(tx)
+            return result, frozenset().union(*(self._named(sql) for sql in tx.said))
+
+        self._check()
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, run)
+
+    @property
+    def moment(self) -> int:
+        """Grows with each commit. What is read from here on shows at least all that was committed until now."""
+        return self._moment
+
+    def written(self, tables: Iterable[str], since: int) -> bool:
+        """Whether something has been written into one of these tables since that moment."""
+        return any(self._written.get(table, 0) > since for table in tables)
+
+    def _note(self, tables: frozenset[str]) -> None:
+        """In the loop, before anybody who waited for the write goes on."""
+        self._moment += 1
+        for table in tables:
+            self._written[table] = self._moment
+
+    def _named(self, sql: str) -> frozenset[str]:
+        """The tables that stand in a statement: every word that is the name of one, so rather one too many."""
+        found = self._names.get(sql)
+        if found is None and self._tables:
+            found = frozenset(_WORD.findall(sql)) & self._tables
+            if len(self._names) < STATEMENTS:
+                self._names[sql] = found
+        return found or frozenset()
 
     async def copy_to(self, path: Path, verb: Callable[[Transaction], T]) -> T:
         """Copy the database as it is at this moment into the new file `path`; returns what `verb` reads in the copy.
@@ -364,7 +409,9 @@ class Database:
             for item in batch:
                 self._commit(cursor, [item])
         else:
-            batch[0].loop.call_soon_threadsafe(_tell, transaction.afterwards, batch)
+            changes = (self._named(sql) for sql in transaction.said if not sql.startswith("select "))
+            note: Callable[[], object] = partial(self._note, frozenset().union(*changes))
+            batch[0].loop.call_soon_threadsafe(_tell, [note, *transaction.afterwards], batch)
             self._commits.observe(perf_counter() - began)
             self._verbs.inc(len(batch))
 
@@ -439,7 +486,12 @@ _COPY: Final = "copied"  # what a copy is called while it is made; when that fai
 _INVALID: Final = "database has been invalidated"
 _CLOSED: Final = "Atelier is shutting down."
 _BROKEN: Final = "The database is being opened anew, so nothing could be read or saved. Try again in a moment."
+_WORD: Final = re.compile(r"[a-z_]+[a-z0-9_]*")
 _NO_ROOM: Final = tuple(os.strerror(number) for number in NO_SPACE)
+
+
+def _table_names(tx: Transaction) -> frozenset[str]:
+    return frozenset(row["name"] for row in tx.rows("select table_name as name from information_schema.tables"))
 
 
 def _quoted(text: object, mark: str) -> str:

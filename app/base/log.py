@@ -1,10 +1,12 @@
 """Structured logs: one line an event, with the request and job it belongs to. Secrets are masked before they are written."""
 
+import json
 import logging
 import re
 import sys
 from typing import Any
 
+import msgspec
 import structlog
 
 # What a key, token or password looks like in a URL, a header or a message.
@@ -21,19 +23,28 @@ def _mask(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typin
     return {key: masked(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
+def _json(event: structlog.typing.EventDict, **_: Any) -> str:
+    try:
+        return _encoder.encode(event).decode()
+    except (UnicodeEncodeError, OverflowError):  # half a character, or a number without end: slower, but it is said
+        return json.dumps(event, default=repr)
+
+
+_encoder = msgspec.json.Encoder(enc_hook=repr)
+
+
 def start(*, human: bool) -> None:
     """Coloured lines for a person at a terminal, JSON for everything else; both on stderr."""
     ending: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        [_mask, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if human
-        else [structlog.processors.format_exc_info, _mask, structlog.processors.JSONRenderer()]
+        else [structlog.processors.format_exc_info, _mask, structlog.processors.JSONRenderer(serializer=_json)]
     )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _mask,
             *ending,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

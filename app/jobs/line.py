@@ -14,6 +14,7 @@ from app.jobs.schemas import Job, Status
 PER_PERSON: Final = 32  # jobs of one person under way at one time
 PER_PROVIDER: Final = 256  # jobs under way at one provider at one time
 PEOPLE: Final = 10_000  # whose last turn is remembered
+FEWEST: Final = 3  # jobs that make a history
 FRESH: Final = 60.0  # seconds for which a history is believed
 
 Place = tuple[int, str]  # among one person's jobs: the negative priority, then the id, which sorts by age
@@ -30,11 +31,13 @@ class Line:
         self._put_off: list[tuple[datetime, str]] = []  # a heap of what is due later
         self._running: Counter[str] = Counter()  # by person
         self._busy: Counter[str] = Counter()  # by provider
+        self._places: dict[str, int] = {}  # as last told, until anything changes
         self._served: OrderedDict[str, None] = OrderedDict()  # people, whoever had the last turn at the end
 
     def put(self, job: Job) -> None:
         """Take note of an unfinished job as it is now."""
         self._take_out(job.id)
+        self._places.clear()
         self._jobs[job.id] = job
         if job.status is Status.PROCESSING:
             self._running[job.owner_id] += 1
@@ -47,6 +50,7 @@ class Line:
     def drop(self, id: str) -> None:
         """The job has ended."""
         self._take_out(id)
+        self._places.clear()
 
     def waiting(self) -> bool:
         """Whether anybody's job is due."""
@@ -88,6 +92,11 @@ class Line:
 
     def place(self, job: Job) -> int:
         """About how many turns until this waiting job is served: 1 is next."""
+        if job.id not in self._places:
+            self._places[job.id] = self._place(job)
+        return self._places[job.id]
+
+    def _place(self, job: Job) -> int:
         mine = (-job.priority, job.id)
         ahead = sum(place < mine for place in self._waiting.get(job.owner_id, []))
         mine_at = self._running[job.owner_id] + ahead
@@ -131,6 +140,7 @@ class Line:
             due, id = heapq.heappop(self._put_off)
             job = self._jobs.get(id)
             if job is not None and job.status is Status.QUEUED and job.due == due:
+                self._places.clear()
                 heapq.heappush(self._waiting.setdefault(job.owner_id, []), (-job.priority, id))
 
     def _take_out(self, id: str) -> None:
@@ -152,7 +162,7 @@ class History:
     """What the latest jobs of each model took and cost."""
 
     def __init__(self) -> None:
-        self._durations: dict[str, tuple[float, Sequence[float]]] = {}
+        self._durations: dict[str, tuple[float, float | None, float | None]] = {}  # when learnt, median, nine of ten
         self._costs: dict[str, int] = {}
 
     def knows(self, model: str) -> bool:
@@ -160,7 +170,10 @@ class History:
         return found is not None and monotonic() - found[0] < FRESH
 
     def learn_durations(self, model: str, seconds: Sequence[float]) -> None:
-        self._durations[model] = (monotonic(), sorted(seconds))
+        took = sorted(seconds)
+        median = statistics.median(took) if len(took) >= FEWEST else None
+        most = took[min(len(took) - 1, int(len(took) * 0.9))] if len(took) >= FEWEST else None
+        self._durations[model] = (monotonic(), median, most)
 
     def learn(self, model: str, cost_nano: int | None) -> None:
         if cost_nano is not None:
@@ -171,8 +184,6 @@ class History:
         return self._costs.get(model)
 
     def durations(self, model: str) -> tuple[float | None, float | None]:
-        """Seconds: the median, and what nine of ten stayed below; None before there are three."""
-        found = self._durations.get(model)
-        if found is None or len(found[1]) < 3:
-            return None, None
-        return statistics.median(found[1]), found[1][min(len(found[1]) - 1, int(len(found[1]) * 0.9))]
+        """Seconds: the median, and what nine of ten stayed below; None before there are enough."""
+        _, median, most = self._durations.get(model, (0.0, None, None))
+        return median, most

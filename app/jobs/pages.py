@@ -8,12 +8,13 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from app.accounts.guards import signed_in
+from app.jobs import cards
 from app.jobs.schemas import Job, Late, Status
 from app.jobs.service import Jobs
 from app.providers.contract import Kind
 from app.web import forms
 from app.web.limits import PAID
-from app.web.render import page, partial
+from app.web.render import form_token, html, page, partial
 
 Person = Request[Any, Any, State]
 
@@ -44,8 +45,13 @@ async def job(request: Person, id: FromPath[str], jobs: NamedDependency[Jobs]) -
 
 
 @get("/jobs/{id:str}/card", guards=[signed_in], include_in_schema=False)
-async def card(request: Person, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[str]:
-    return page("jobs/_card.html", request, job=await jobs.find(request.user.id, id))
+async def card(request: Person, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[Any]:
+    """What a card that asks for itself is told: 304 when it shows all of this already."""
+    found = await jobs.find(request.user.id, id)
+    tag = {} if found.final else {"ETag": cards.version(found)}
+    if tag and request.headers.get("If-None-Match") == tag["ETag"]:
+        return Response(None, status_code=304, headers=tag)
+    return html(cards.card(found, form_token(request)), headers=tag)
 
 
 @post("/jobs/{id:str}/cancel", guards=[signed_in], include_in_schema=False, status_code=200)
@@ -77,7 +83,7 @@ async def restore(request: Person, id: FromPath[str], jobs: NamedDependency[Jobs
 def _card(request: Person, job: Job, notice: str) -> Response[str]:
     """After a change: the card for htmx, the job's page with a notice for everybody else."""
     if partial(request):
-        return page("jobs/_card.html", request, job=job)
+        return html(cards.card(job, form_token(request)))
     return forms.go(f"/jobs/{job.id}", notice)
 
 

@@ -19,6 +19,7 @@ from app.base.errors import Conflict, Missing
 from app.base.metrics import Metrics
 from app.base.once import Once
 from app.base.paging import Part
+from app.base.recall import Recall
 from app.base.secret import new_id
 from app.jobs import repository
 from app.jobs.line import History, Line
@@ -64,7 +65,9 @@ class Jobs:
         self._providers = providers
         self._timeout = timeout
         self._pause = pause
+        self._recall = Recall(database)
         self._live: dict[str, Job] = {}  # unfinished
+        self._shown: dict[str, tuple[Job, Job]] = {}  # of those, as last shown: without and with its outlook
         self._late: dict[str, Job] = {}  # cancelled, but the provider may still send a result or a bill
         self._line = Line()
         self._rounds = Rounds()
@@ -131,7 +134,7 @@ class Jobs:
         oldest_first: bool = False,
     ) -> Part[Job]:
         """Newest first unless otherwise said, with their assets; `before` is the id of the last one seen."""
-        part = await self._database.read(self._newest, owner, kinds, statuses, before, limit, oldest_first)
+        part = await self._recall.read(self._newest, owner, tuple(kinds), tuple(statuses), before, limit, oldest_first)
         items = [await self._with_outlook(self._live.get(job.id, job)) if not job.final else job for job in part.items]
         return Part(items, part.total, part.next)
 
@@ -451,14 +454,21 @@ class Jobs:
         await self._database.write(repository.forget_any, clock.now() - KEY_LIFE)
 
     async def _with_outlook(self, job: Job) -> Job:
-        """The unfinished job with its place in line and what such jobs took before."""
+        """The unfinished job with its place in line and what such jobs took before; the same object while all is the
+        same."""
         if not self._history.knows(job.model):
             self._history.learn_durations(
                 job.model, await self._database.read(repository.durations_any, job.model, HISTORY)
             )
         place = self._line.place(job) if job.status is Status.QUEUED else None
         median, most = self._history.durations(job.model)
-        return msgspec.structs.replace(job, outlook=Outlook(place, median, most))
+        outlook = Outlook(place, median, most)
+        plain, shown = self._shown.get(job.id, (None, job))
+        if plain is not job or shown.outlook != outlook:
+            shown = msgspec.structs.replace(job, outlook=outlook)
+            if self._live.get(job.id) is job:
+                self._shown[job.id] = (job, shown)
+        return shown
 
     def left(self, job: Job) -> float:
         """Seconds until the job's own deadline; a little even when it has passed, for one last look."""
@@ -493,6 +503,7 @@ class Jobs:
 
     def _forget(self, id: str) -> None:
         self._live.pop(id, None)
+        self._shown.pop(id, None)
         self._line.drop(id)
         if id not in self._late:
             self._rounds.drop(id)
@@ -524,7 +535,8 @@ class Jobs:
         return Part(items, total, items[-1].id if len(found) > limit else None)
 
     def _with_assets(self, tx: Transaction, owner: str, jobs: Sequence[Job]) -> list[Job]:
-        assets = self._library.of_jobs(tx, owner, [job.id for job in jobs if job.kind is not Kind.TEXT])
+        made = [job.id for job in jobs if job.kind is not Kind.TEXT and job.final]
+        assets = self._library.of_jobs(tx, owner, made)
         return [msgspec.structs.replace(job, assets=tuple(assets[job.id])) if job.id in assets else job for job in jobs]
 
     def _delete(self, tx: Transaction, owner: str, id: str) -> Job | None:

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +19,8 @@ from app.web.headers import request_id
 ROOT = Path(__file__).resolve().parent.parent.parent
 TEMPLATES = ROOT / "templates"
 STATIC = ROOT / "static"
+
+_offered: dict[str, Callable[..., Any]] = {}
 
 
 def money(nano: int | None) -> str:
@@ -83,7 +86,7 @@ def environment() -> jinja2.Environment:
         "iso": iso,
     }
     jinja.filters.update(filters)
-    jinja.globals["static"] = static
+    jinja.globals.update({"static": static, **_offered})
     return jinja
 
 
@@ -108,19 +111,36 @@ def partial(request: Request[Any, Any, State]) -> bool:
     return request.headers.get("HX-Request-Type") == "partial"
 
 
+def form_token(request: Request[Any, Any, State]) -> str:
+    """The token for the forms of this answer, whose cookie goes out with it."""
+    csrf = request.app.state.get("csrf")
+    token: str = csrf.token(request) if csrf else ""
+    return token
+
+
+def offer(name: str, function: Callable[..., Any]) -> None:
+    """Let every template call this function. To be said while modules are imported."""
+    _offered[name] = function
+
+
+def written(template: str, **context: Any) -> str:
+    """HTML of a template that needs nothing of the request."""
+    return _environment().get_template(template).render(context)
+
+
 def render(template: str, request: Request[Any, Any, State], **context: Any) -> str:
     """HTML of a template, with what every page has: who asks, where, in which theme, and the form token."""
-    csrf = request.app.state.get("csrf")
-    shared = {
-        "person": request.scope.get("user"),
-        "simulated": request.app.state.get("simulated", False),
-        "path": request.url.path,
-        "theme": _theme(request),
-        "notice": _notice(request),
-        "csrf_token": csrf.token(request) if csrf else "",
-        "request_id": request_id(request.scope),
-    }
-    return _environment().get_template(template).render({**shared, **context})
+    return written(
+        template,
+        person=request.scope.get("user"),
+        simulated=request.app.state.get("simulated", False),
+        path=request.url.path,
+        theme=_theme(request),
+        notice=_notice(request),
+        csrf_token=form_token(request),
+        request_id=request_id(request.scope),
+        **context,
+    )
 
 
 def page(
@@ -143,6 +163,11 @@ def page(
         cookies=kept,
         media_type=MediaType.HTML,
     )
+
+
+def html(text: str, headers: dict[str, str] | None = None) -> Response[str]:
+    """A fragment that is there already, as an answer."""
+    return Response(text, headers=headers, media_type=MediaType.HTML)
 
 
 def _theme(request: Request[Any, Any, State]) -> str:

@@ -84,7 +84,7 @@ PLACES = {
     "argon2": re.compile(r"accounts\.passwords"),
     "prometheus_client": re.compile(r"base\.metrics"),
     "jinja2": re.compile(r"web\.render"),
-    "uvicorn": re.compile(r"main|__main__|providers\.simulator\.__main__"),
+    "uvicorn": re.compile(r"web\.http|web\.server|main|__main__|providers\.simulator\.__main__"),
 }
 
 

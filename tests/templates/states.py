@@ -42,10 +42,16 @@ def static(path: str) -> str:
     return f"/static/{path}"
 
 
+def card(job: Job, csrf_token: str) -> Markup:
+    """The same."""
+    return Markup(environment().get_template("jobs/_card.html").render(job=job, csrf_token=csrf_token))  # noqa: S704
+
+
 @functools.cache
 def environment() -> jinja2.Environment:
     jinja = real_environment()
     jinja.globals["static"] = static
+    jinja.globals["card"] = card
     return jinja
 
 

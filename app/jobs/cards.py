@@ -1,0 +1,61 @@
+"""The card of a job as HTML, as every page shows it and as an unfinished one asks for itself every few seconds.
+
+A card that was written is kept until anything on it changes, its clock included; and the version of what it shows, the
+clock left out because the page itself counts on, is its ETag: most polls are answered with nothing at all.
+"""
+
+import hashlib
+import secrets
+from collections import OrderedDict
+from typing import Final, NamedTuple
+
+from markupsafe import Markup
+
+from app.jobs.schemas import Job
+from app.web import render
+
+MOST: Final = 1_024  # cards that are kept, about 3 kB each
+LONGEST: Final = 8_000  # characters of a job that is kept with its card
+
+
+class _Card(NamedTuple):
+    job: Job
+    seconds: int
+    age: str
+    html: str
+
+
+# Stands in a kept card where the form token of whoever looks belongs; nobody outside this process knows it.
+_TOKEN: Final = secrets.token_hex(32)
+
+_kept: OrderedDict[str, _Card] = OrderedDict()  # by job
+
+
+def card(job: Job, csrf_token: str) -> Markup:
+    """The card, with the form token of whoever looks."""
+    return Markup(_card(job).replace(_TOKEN, csrf_token))  # noqa: S704 (escaped when the template was written)
+
+
+def _card(job: Job) -> str:
+    seconds = 0 if job.final else render.elapsed(job.started_at or job.created_at)
+    age = render.ago(job.created_at)
+    kept = _kept.get(job.id)
+    if kept is not None and kept.job is job and kept.seconds == seconds and kept.age == age:
+        return kept.html
+    html = render.written("jobs/_card.html", job=job, csrf_token=_TOKEN)
+    if len(job.prompt) + len(job.text or "") <= LONGEST:
+        _kept[job.id] = _Card(job, seconds, age, html)
+        _kept.move_to_end(job.id)
+        if len(_kept) > MOST:
+            _kept.popitem(last=False)
+    return html
+
+
+def version(job: Job) -> str:
+    """The ETag of an unfinished job's card."""
+    shown = (job.id, job.status, job.progress, job.attempts, job.cancel_requested, job.started_at, job.outlook)
+    return f'"{hashlib.sha256(f"{shown} {render.ago(job.created_at)}".encode()).hexdigest()[:20]}"'
+
+
+render.offer("card", card)
+render.offer("card_version", version)
