@@ -84,7 +84,9 @@ async def make(request: Person, kind: FromPath[str], generation: NamedDependency
         key = forms.once(request, form)
         form = await _with_upload(request, generation, owner, form)
         wish = _wish(generation, made, form)
-        job = (await generation.make(owner, made, wish, from_picture=_from_picture(made, form), once=key)).job
+        job = (
+            await generation.make(owner, made, wish, from_picture=_from_picture(made, form), once=key, in_person=True)
+        ).job
     except (Invalid, Upstream, Unready, Conflict, Missing, Exhausted) as problem:
         return await _refused(request, generation, made, form, problem)
     if partial(request):

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from app.accounts.schemas import Allowance
 from app.base import clock
 from app.base.errors import Invalid, Missing
@@ -52,10 +54,15 @@ class Generation:
         from_picture: bool | None = None,
         once: Once | None = None,
         allowance: Allowance | None = None,
+        in_person: bool = False,
     ) -> Accepted:
         """Check the wish and accept it as a job. `from_picture` True asks for a picture, False takes none, None takes
-        one when the model does. `allowance` is that of the API key which asks. Invalid names every wrong field."""
-        return await self._jobs.enqueue(await self._job(owner, kind, wish, from_picture), once, allowance=allowance)
+        one when the model does. `allowance` is that of the API key which asks. What somebody asks for `in_person`, and waits
+        for at the screen, goes before what their programs have queued. Invalid names every wrong field."""
+        job = await self._job(owner, kind, wish, from_picture)
+        if in_person:
+            job = msgspec.structs.replace(job, priority=1)
+        return await self._jobs.enqueue(job, once, allowance=allowance)
 
     async def write(
         self, owner: str, wish: Wish, *, allowance: Allowance | None = None

@@ -10,7 +10,7 @@ from app.jobs.schemas import Job
 from app.jobs.worker import STARTING
 from app.providers.contract import Outcome, Request
 from tests.api.kit import CLIP, SHORT, TEXT, Json, eventually, submits
-from tests.studio import Studio
+from tests.studio import PASSWORD, Studio
 
 BATCH = 200
 EACH = 5  # of several people; together fewer than are sent at one time
@@ -85,3 +85,26 @@ async def test_several_people_get_turns_in_turn(studio: Studio, monkeypatch: pyt
 
 async def accepted(studio: Studio) -> int:
     return len(studio.program.jobs._live)
+
+
+async def test_what_somebody_waits_for_at_the_screen_goes_before_what_their_programs_have_queued(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = await studio.person_in_browser("ann@studio.example")
+    signed_in = {"email": "ann@studio.example", "password": PASSWORD}
+    token = (await studio.client().post("/api/v1/auth/login", json=signed_in)).json()["access_token"]
+    claim = studio.program.jobs.claim
+
+    async def nothing(_: int) -> list[Json]:
+        return []
+
+    monkeypatch.setattr(studio.program.jobs, "claim", nothing)
+    program = studio.client(token)
+    for number in range(3):
+        await enqueue(program, f"[fail] of the program {number}")
+    form = {"model": TEXT, "prompt": "[fail] of the person"}
+    assert (await browser.send_form("/generate/text", form)).status_code == 303
+    line = (await program.get("/api/v1/jobs", params={"status": "queued"})).json()["items"]
+    assert len(line) == 4
+    first, *_ = await claim(1)
+    assert first.prompt == "[fail] of the person"
