@@ -22,7 +22,7 @@ from litestar.types import ASGIApp
 
 from app.accounts import api as accounts_api
 from app.accounts import pages as accounts_pages
-from app.accounts.guards import Identify
+from app.accounts.guards import Identify, identify
 from app.accounts.service import Accounts
 from app.admin import api as admin_api
 from app.admin import pages as admin_pages
@@ -325,7 +325,8 @@ def build(program: Program) -> ASGIApp:
         logging_config=None,
         debug=False,
     )
-    return Headers(Gate(app), https=settings.https, metrics=program.metrics)
+    polls = jobs_pages.Polls(app, program.jobs, csrf, lambda scope: identify(scope, program.accounts))
+    return Headers(Gate(polls), https=settings.https, metrics=program.metrics)
 
 
 def commands(program: Program) -> dict[str, control.Command]:

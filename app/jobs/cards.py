@@ -7,21 +7,25 @@ clock left out because the page itself counts on, is its ETag: most polls are an
 import hashlib
 import secrets
 from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from markupsafe import Markup
 
+from app.base import clock
 from app.jobs.schemas import Job
 from app.web import render
 
 MOST: Final = 1_024  # cards that are kept, about 3 kB each
+SECOND: Final = timedelta(seconds=1)
+MINUTE: Final = timedelta(minutes=1)
 LONGEST: Final = 8_000  # characters of a job that is kept with its card
 
 
 class _Card(NamedTuple):
     job: Job
-    seconds: int
-    age: str
+    until: datetime  # when the next figure on it changes
     html: str
 
 
@@ -31,24 +35,35 @@ _TOKEN: Final = secrets.token_hex(32)
 _kept: OrderedDict[str, _Card] = OrderedDict()  # by job
 
 
-def card(job: Job, csrf_token: str) -> Markup:
-    """The card, with the form token of whoever looks."""
-    return Markup(_card(job).replace(_TOKEN, csrf_token))  # noqa: S704 (escaped when the template was written)
+def cards(jobs: Sequence[Job], csrf_token: str) -> Markup:
+    """The cards of these jobs, with the form token of whoever looks."""
+    moment = clock.now()
+    html = "\n".join([_card(job, moment) for job in jobs])
+    return Markup(html.replace(_TOKEN, csrf_token))  # noqa: S704 (escaped when the template was written)
 
 
-def _card(job: Job) -> str:
-    seconds = 0 if job.final else render.elapsed(job.started_at or job.created_at)
-    age = render.ago(job.created_at)
+def _card(job: Job, moment: datetime) -> str:
     kept = _kept.get(job.id)
-    if kept is not None and kept.job is job and kept.seconds == seconds and kept.age == age:
+    if kept is not None and kept.job is job and moment < kept.until:
         return kept.html
     html = render.written("jobs/_card.html", job=job, csrf_token=_TOKEN)
     if len(job.prompt) + len(job.text or "") <= LONGEST:
-        _kept[job.id] = _Card(job, seconds, age, html)
+        _kept[job.id] = _Card(job, _until(job, moment), html)
         _kept.move_to_end(job.id)
         if len(_kept) > MOST:
             _kept.popitem(last=False)
     return html
+
+
+def _until(job: Job, moment: datetime) -> datetime:
+    """Its age is told in minutes after the first one; while it is unfinished its seconds are counted."""
+    age = (moment - job.created_at).total_seconds()
+    step = SECOND if age < 60 else MINUTE
+    until = job.created_at + (int(age / step.total_seconds()) + 1) * step
+    if job.final:
+        return until
+    began = job.started_at or job.created_at
+    return min(until, began + (int((moment - began).total_seconds()) + 1) * SECOND)
 
 
 def version(job: Job) -> str:
@@ -57,5 +72,5 @@ def version(job: Job) -> str:
     return f'"{hashlib.sha256(f"{shown} {render.ago(job.created_at)}".encode()).hexdigest()[:20]}"'
 
 
-render.offer("card", card)
+render.offer("cards", cards)
 render.offer("card_version", version)

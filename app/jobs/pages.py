@@ -1,22 +1,31 @@
 """A person's jobs: the list, one job, and its card, which polls itself while the job is unfinished."""
 
-from typing import Any
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
+from litestar.enums import ScopeType
 from litestar.params import FromPath, FromQuery
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from app.accounts.guards import signed_in
+from app.accounts.schemas import User
 from app.jobs import cards
 from app.jobs.schemas import Job, Late, Status
 from app.jobs.service import Jobs
 from app.providers.contract import Kind
 from app.web import forms
-from app.web.limits import PAID
+from app.web.csrf import Csrf
+from app.web.headers import quietly
+from app.web.limits import PAID, POLLED
 from app.web.render import form_token, html, page, partial
 
 Person = Request[Any, Any, State]
+
+CARD: Final = "/jobs/{id:str}/card"
 
 
 @get("/jobs", guards=[signed_in], include_in_schema=False)
@@ -44,14 +53,56 @@ async def job(request: Person, id: FromPath[str], jobs: NamedDependency[Jobs]) -
     return page(template, request, job=found, events=events)
 
 
-@get("/jobs/{id:str}/card", guards=[signed_in], include_in_schema=False)
+@get(CARD, guards=[signed_in], include_in_schema=False, opt=POLLED)
 async def card(request: Person, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[Any]:
     """What a card that asks for itself is told: 304 when it shows all of this already."""
     found = await jobs.find(request.user.id, id)
-    tag = {} if found.final else {"ETag": cards.version(found)}
-    if tag and request.headers.get("If-None-Match") == tag["ETag"]:
-        return Response(None, status_code=304, headers=tag)
-    return html(cards.card(found, form_token(request)), headers=tag)
+    tag = None if found.final else cards.version(found)
+    headers = {"ETag": tag} if tag else {}
+    if tag and request.headers.get("If-None-Match") == tag:
+        return Response(None, status_code=304, headers=headers)
+    return html(cards.cards([found], form_token(request)), headers=headers)
+
+
+class Polls:
+    """In front of the program: the card of an unfinished job, which every open page asks for every few seconds, is
+    answered from memory without being routed, and without a line in the log. Whatever is not that (nobody signed in, a
+    job that has ended or that is somebody else's) goes the long way, which gives the same answer."""
+
+    def __init__(self, app: ASGIApp, jobs: Jobs, csrf: Csrf, identify: Callable[[Scope], Awaitable[None]]) -> None:
+        self._app = app
+        self._jobs = jobs
+        self._csrf = csrf
+        self._identify = identify
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP and scope["method"] == "GET" and (asked := _POLL.fullmatch(scope["path"])):
+            await self._identify(scope)
+            user: User | None = scope["user"]
+            job = self._jobs.shown(user.id, asked[1]) if user else None
+            if job is not None:
+                await self._answer(scope, receive, send, job)
+                return
+        await self._app(scope, receive, send)
+
+    async def _answer(self, scope: HTTPScope, receive: Receive, send: Send, job: Job) -> None:
+        scope["path_template"] = CARD
+        quietly(scope)
+        tag = cards.version(job).encode()
+        headers = [(b"etag", tag)]
+        if (b"if-none-match", tag) in scope["headers"]:
+            status, body = 304, b""
+        else:
+            token, cookie = self._csrf.for_page(Request(scope, receive, send))
+            status, body = 200, cards.cards([job], token).encode()
+            headers += [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+            if cookie:
+                headers.append((b"set-cookie", cookie.encode("latin-1")))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+_POLL: Final = re.compile(r"/jobs/([0-9a-f]{32})/card")
 
 
 @post("/jobs/{id:str}/cancel", guards=[signed_in], include_in_schema=False, status_code=200)
@@ -83,7 +134,7 @@ async def restore(request: Person, id: FromPath[str], jobs: NamedDependency[Jobs
 def _card(request: Person, job: Job, notice: str) -> Response[str]:
     """After a change: the card for htmx, the job's page with a notice for everybody else."""
     if partial(request):
-        return html(cards.card(job, form_token(request)))
+        return html(cards.cards([job], form_token(request)))
     return forms.go(f"/jobs/{job.id}", notice)
 
 

@@ -116,6 +116,13 @@ class Jobs:
             raise Missing("There is no such job.")
         return job
 
+    def shown(self, owner: str, id: str) -> Job | None:
+        """Like `find`, for a job that memory knows all of: an unfinished one."""
+        live = self._live.get(id)
+        if live is None or live.owner_id != owner or not self._history.knows(live.model):
+            return None
+        return self._outlooked(live)
+
     async def seek(self, owner: str, id: str) -> Job | None:
         """Like `find`, but None for one that is not there any more."""
         try:
@@ -460,6 +467,9 @@ class Jobs:
             self._history.learn_durations(
                 job.model, await self._database.read(repository.durations_any, job.model, HISTORY)
             )
+        return self._outlooked(job)
+
+    def _outlooked(self, job: Job) -> Job:
         place = self._line.place(job) if job.status is Status.QUEUED else None
         median, most = self._history.durations(job.model)
         outlook = Outlook(place, median, most)

@@ -11,7 +11,7 @@ import secrets
 from typing import Any, Final
 
 from litestar import Request
-from litestar.datastructures import Cookie, MutableScopeHeaders, State
+from litestar.datastructures import MutableScopeHeaders, State
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -57,14 +57,17 @@ class Csrf:
             and hmac.compare_digest(own.encode(), given.encode("utf-8", "replace"))
         )
 
+    def for_page(self, request: AnyRequest) -> tuple[str, str | None]:
+        """The token for the forms of this answer, and the `Set-Cookie` that must go with it when the browser lacks it."""
+        token = self.token(request)
+        return token, None if token == self._own(request) else f"{COOKIE}={token}; HttpOnly; Path=/; SameSite=lax"
+
     async def send_cookie(self, message: Message, scope: Scope) -> None:
         """`before_send` of the program: the cookie of a token that a page of this answer carries and the browser lacks."""
-        if message["type"] != "http.response.start" or _KEPT not in scope:
-            return
-        token: str = scope[_KEPT]  # type: ignore[typeddict-item]
-        if token != self._own(Request(scope)):
-            cookie = Cookie(COOKIE, value=token, httponly=True, samesite="lax")
-            MutableScopeHeaders.from_message(message).add("set-cookie", cookie.to_header(header=""))
+        if message["type"] == "http.response.start" and _KEPT in scope:
+            _, cookie = self.for_page(Request(scope))
+            if cookie:
+                MutableScopeHeaders.from_message(message).add("set-cookie", cookie)
 
     def _new(self) -> str:
         value = secrets.token_urlsafe(32)

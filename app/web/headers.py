@@ -40,6 +40,11 @@ def request_id(scope: Scope) -> str:
     return str(scope.get("atelier_request_id", ""))
 
 
+def quietly(scope: Scope) -> None:
+    """Nobody wants to read in the log that this request was answered."""
+    scope["atelier_quiet"] = True  # type: ignore[typeddict-unknown-key]
+
+
 def seconds_since(scope: Scope) -> float:
     """How long this request has been here."""
     passage: Passage = scope["atelier_passage"]  # type: ignore[typeddict-item]
@@ -97,7 +102,7 @@ class Headers:
             await self._app(asked, receive, send_with_headers)
         finally:
             passage.end(asked, scope["method"])
-            if not scope["path"].startswith("/static/"):
+            if "atelier_quiet" not in asked and not scope["path"].startswith("/static/"):
                 logger.info(
                     "request",
                     method=scope["method"],

@@ -23,6 +23,7 @@ PAID: Final = {"limit": "paid"}
 SIGN_IN: Final = {"limit": "sign-in"}
 REGISTRATION: Final = {"limit": "registration"}
 CALLBACK: Final = {"limit": "callback"}
+POLLED: Final = {"limit": "none"}
 BODY: Final = 1024 * 1024  # bytes of a request that carries no file
 FILES: Final = None  # as many as the settings say, which no module knows: see `Bodies`
 

@@ -5,7 +5,7 @@ the program adds to the environment (there it appends a content hash).
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -42,16 +42,17 @@ def static(path: str) -> str:
     return f"/static/{path}"
 
 
-def card(job: Job, csrf_token: str) -> Markup:
+def cards(jobs: Sequence[Job], csrf_token: str) -> Markup:
     """The same."""
-    return Markup(environment().get_template("jobs/_card.html").render(job=job, csrf_token=csrf_token))  # noqa: S704
+    card = environment().get_template("jobs/_card.html")
+    return Markup("\n".join(card.render(job=job, csrf_token=csrf_token) for job in jobs))  # noqa: S704
 
 
 @functools.cache
 def environment() -> jinja2.Environment:
     jinja = real_environment()
     jinja.globals["static"] = static
-    jinja.globals["card"] = card
+    jinja.globals["cards"] = cards
     return jinja
 
 
