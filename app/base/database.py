@@ -13,6 +13,7 @@ goes on. In 28,000 commits with kills among them no acknowledged one was lost, a
 
 import asyncio
 import contextlib
+import functools
 import os
 import queue
 import re
@@ -20,7 +21,6 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -87,6 +87,10 @@ class Transaction:
         anything else in this transaction names the table, and before the commit."""
         self._gathered.setdefault(table, {}).setdefault(sql, []).append(row)
 
+    def insert(self, into: str, *row: Any) -> None:
+        """Gather a row for `into`, which is a table with its columns in parentheses, in the order of the values."""
+        self.gather(into.partition(" ")[0], f"insert into {into} values", *row)
+
     def finish(self) -> None:
         """Run what was gathered."""
         for table in list(self._gathered):
@@ -132,7 +136,10 @@ class Transaction:
 
     def _scatter(self, table: str) -> None:
         for sql, rows in self._gathered.pop(table).items():
-            self._run(sql, [list(column) for column in zip(*rows, strict=True)])
+            if sql.endswith(" values"):  # planned in a third of the time that lists take
+                self._run(f"{sql} {_places(len(rows), len(rows[0]))}", [value for row in rows for value in row])
+            else:
+                self._run(sql, [list(column) for column in zip(*rows, strict=True)])
 
     def _run(self, sql: str, parameters: Sequence[Any]) -> duckdb.DuckDBPyConnection:
         for table in [table for table in self._gathered if table in sql]:
@@ -410,7 +417,7 @@ class Database:
                 self._commit(cursor, [item])
         else:
             changes = (self._named(sql) for sql in transaction.said if not sql.startswith("select "))
-            note: Callable[[], object] = partial(self._note, frozenset().union(*changes))
+            note: Callable[[], object] = functools.partial(self._note, frozenset().union(*changes))
             batch[0].loop.call_soon_threadsafe(_tell, [note, *transaction.afterwards], batch)
             self._commits.observe(perf_counter() - began)
             self._verbs.inc(len(batch))
@@ -492,6 +499,14 @@ _NO_ROOM: Final = tuple(os.strerror(number) for number in NO_SPACE)
 
 def _table_names(tx: Transaction) -> frozenset[str]:
     return frozenset(row["name"] for row in tx.rows("select table_name as name from information_schema.tables"))
+
+
+@functools.cache
+def _places(rows: int, columns: int) -> str:
+    """`($1, $2), ($3, $4)`"""
+    return ", ".join(
+        f"({', '.join(f'${row * columns + column}' for column in range(1, columns + 1))})" for row in range(rows)
+    )
 
 
 def _quoted(text: object, mark: str) -> str:

@@ -49,8 +49,10 @@ class Live:
     reading: asyncio.Task[Ending]  # takes what comes from upstream; cancelling it hangs up
     writing: asyncio.Task[None]  # the whole, from the row to the last line on disk
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, message: Message, key: str | None = None) -> None:
+        """`key` is the id of the API key that asked."""
         self.message = message
+        self.key = key
         self.pieces: list[str] = []
         self.size = 0
         self.saved = 0  # how many pieces are on disk
@@ -169,7 +171,7 @@ class Answers:
             raise Unready("Atelier is shutting down.")
         if len(self._live) >= MOST_AT_ONCE:
             raise Unready("Too many answers are being written at this moment. Try again in a minute.")
-        live = self._live[answer.id] = Live(answer)
+        live = self._live[answer.id] = Live(answer, allowance.key_id if allowance else None)
         asking = _Asking(model, params or {}, raw, whole)
         live.writing = asyncio.create_task(self._write(live, asking, record, allowance), name=f"answer {answer.id}")
         await asyncio.shield(live.begun)
@@ -270,7 +272,7 @@ class Answers:
         """Write down the end, then tell the readers."""
         now, text = clock.now(), "" if live.forgotten else live.text
         try:
-            await self._settle(live.message, now, text, ending)
+            await self._settle(live, now, text, ending)
         finally:
             del self._live[live.message.id]
             live.end(
@@ -290,11 +292,12 @@ class Answers:
             code = ending.error.code.value
             logger.info("answer failed", answer=live.message.id, code=code, detail=ending.detail[:500])
 
-    async def _settle(self, message: Message, now: datetime, text: str, ending: Ending) -> None:
+    async def _settle(self, live: Live, now: datetime, text: str, ending: Ending) -> None:
         """While the database cannot write, wait: the answer may have been paid for."""
+        message = live.message
         while True:
             try:
-                await self._database.write(self._end_one, message, now, text, ending)
+                await self._database.write(self._end_one, message, now, text, ending, live.key)
                 return
             except Unready as problem:
                 if self._closing:
@@ -328,12 +331,11 @@ class Answers:
         self._quota.hold(tx, answer.owner_id, Subject.ANSWER, answer.id, allowance=allowance)
         return turns
 
-    def _end_one(self, tx: Transaction, answer: Message, now: datetime, text: str, ending: Ending) -> None:
-        if answer.conversation_id is None:  # nobody else can have ended it
-            repository.end_lone(tx, answer.owner_id, answer.id, now, text, ending)
-            self._quota.settle(tx, answer.owner_id, answer.id, ending.cost_nano)
-        elif repository.end(tx, answer.owner_id, answer.id, now, text, ending):
-            self._quota.settle(tx, answer.owner_id, answer.id, ending.cost_nano)
+    def _end_one(
+        self, tx: Transaction, answer: Message, now: datetime, text: str, ending: Ending, key: str | None
+    ) -> None:
+        if repository.end(tx, answer.owner_id, answer.id, now, text, ending):
+            self._quota.settle_answer(tx, answer.owner_id, answer.id, ending.cost_nano, key)
 
     def _billed(self, tx: Transaction, answer: Message, cost_nano: int) -> None:
         if repository.bill(tx, answer.owner_id, answer.id, cost_nano):

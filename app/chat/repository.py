@@ -151,43 +151,18 @@ def add(tx: Transaction, owner: str, message: Message) -> None:
 def add_lone(tx: Transaction, owner: str, message: Message) -> None:
     """An answer to a program, which has no conversation, no question and no text yet: gathered, because there may be
     hundreds a second."""
-    tx.gather(
-        "messages",
-        "insert into messages (id, owner_id, role, text, size, status, model, model_name, provider, created_at)"
-        " select unnest($1::text[]), unnest($2::text[]), 'assistant', '', 0, 'streaming', unnest($3::text[]),"
-        " unnest($4::text[]), unnest($5::text[]), unnest($6::timestamp[])",
+    tx.insert(
+        "messages (id, owner_id, role, text, size, status, model, model_name, provider, created_at)",
         message.id,
         owner,
+        message.role.value,
+        "",
+        0,
+        message.status.value,
         message.model,
         message.model_name,
         message.provider,
         message.created_at,
-    )
-
-
-def end_lone(tx: Transaction, owner: str, id: str, now: datetime, text: str, ending: Ending) -> None:
-    """The end of an answer to a program, gathered likewise."""
-    tx.gather(
-        "messages",
-        "update messages set text = e.text, size = e.size, status = e.status, ended_at = e.now, usage = e.usage,"
-        " cost_nano = e.cost, error_code = e.code, error_message = e.message, error_detail = e.detail,"
-        " generation_id = e.generation from (select unnest($1::text[]) as id, unnest($2::text[]) as owner,"
-        " unnest($3::timestamp[]) as now, unnest($4::text[]) as text, unnest($5::integer[]) as size,"
-        " unnest($6::text[]) as status, unnest($7::text[]) as usage, unnest($8::bigint[]) as cost,"
-        " unnest($9::text[]) as code, unnest($10::text[]) as message, unnest($11::text[]) as detail,"
-        " unnest($12::text[]) as generation) as e where messages.id = e.id and messages.owner_id = e.owner",
-        id,
-        owner,
-        now,
-        text,
-        len(text),
-        ending.status.value,
-        msgspec.json.encode(ending.usage).decode() if ending.usage else None,
-        ending.cost_nano,
-        ending.error.code.value if ending.error else None,
-        ending.error.message if ending.error else None,
-        ending.detail or None,
-        ending.generation_id,
     )
 
 

@@ -23,6 +23,7 @@ import http.cookiejar
 import logging
 import os
 import re
+import select
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -40,6 +41,7 @@ MB = 1024 * 1024
 CONNECT_SECONDS = 10.0
 REDIRECTS = 5
 _SLICE = 256 * 1024  # of a body: each slice has the write timeout to itself, so a slow line can send a large one
+_HOLD = 16 * 1024  # bytes of a request that wait for the rest of it
 _CHUNK = MB  # written to disk at once
 _HEAD = 2000  # characters kept of an answer that is not what was expected
 _INLINE = 64 * 1024  # bytes of JSON that are parsed on the event loop; more goes to a thread
@@ -420,16 +422,27 @@ class _Pinned(httpcore.AsyncNetworkBackend):
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    """A connection that is closed when its TLS handshake is cancelled; httpcore would leave it open."""
+    """A connection that is closed when its TLS handshake is cancelled, which httpcore would leave open, and that sends the
+    head of a request together with its body: each piece by itself would be a packet and a system call of its own."""
 
     def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
         self._inner = inner
+        self._socket = inner.get_extra_info("socket")
+        self._held = b""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._held:
+            await self._send(timeout)
         return await self._inner.read(max_bytes, timeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._inner.write(buffer, timeout)
+        self._held += buffer
+        if len(self._held) > _HOLD:
+            await self._send(timeout)
+
+    async def _send(self, timeout: float | None) -> None:
+        held, self._held = self._held, b""
+        await self._inner.write(held, timeout)
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -438,13 +451,25 @@ class _Stream(httpcore.AsyncNetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
         try:
-            return await self._inner.start_tls(ssl_context, server_hostname, timeout)
+            return _Stream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
         except BaseException:
             await self._inner.aclose()
             raise
 
     def get_extra_info(self, info: str) -> Any:
+        # Asked of every connection that rests before each request, and slow to be found below.
+        if info == "is_readable" and self._socket is not None:
+            return _readable(self._socket.fileno())
         return self._inner.get_extra_info(info)
+
+
+def _readable(number: int) -> bool:
+    """Whether there is something to read on this socket, its end included, or it is closed."""
+    if number < 0:
+        return True
+    poll = select.poll()
+    poll.register(number, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class _Body(httpx.AsyncByteStream):

@@ -6,6 +6,8 @@ from datetime import datetime
 from app.base.database import Row, Transaction
 from app.quota.schemas import Subject
 
+_LEDGER = "ledger (id, owner_id, subject_kind, subject_id, entry, held_nano, spent_nano, happened_at, key_id)"
+
 
 def hold(
     tx: Transaction,
@@ -18,19 +20,21 @@ def hold(
     key: str | None,
 ) -> None:
     """Open the subject's hold; `key` is the API key that asks."""
-    tx.gather(
-        "ledger",
-        "insert into ledger (id, owner_id, subject_kind, subject_id, entry, held_nano, happened_at, key_id)"
-        " select unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]), 'hold',"
-        " unnest($5::bigint[]), unnest($6::timestamp[]), unnest($7::text[])",
-        id,
-        owner,
-        kind.value,
-        subject,
-        nano,
-        now,
-        key,
-    )
+    tx.insert(_LEDGER, id, owner, kind.value, subject, "hold", nano, None, now, key)
+
+
+def settle_nothing_held(
+    tx: Transaction,
+    owner: str,
+    id: str,
+    kind: Subject,
+    subject: str,
+    spent_nano: int | None,
+    now: datetime,
+    key: str | None,
+) -> None:
+    """Close a hold of nothing by this key: it need not be looked up."""
+    tx.insert(_LEDGER, id, owner, kind.value, subject, "settlement", 0, spent_nano, now, key)
 
 
 def settle(tx: Transaction, owner: str, id: str, subject: str, spent_nano: int | None, now: datetime) -> None:

@@ -43,6 +43,10 @@ class Quota:
         """The work has ended and cost this much; None when nobody said."""
         repository.settle(tx, owner, new_id(), subject, nano, clock.now())
 
+    def settle_answer(self, tx: Transaction, owner: str, answer: str, nano: int | None, key: str | None) -> None:
+        """The same for an answer, for which nothing was held, to this API key if to any."""
+        repository.settle_nothing_held(tx, owner, new_id(), Subject.ANSWER, answer, nano, clock.now(), key)
+
     def correct(self, tx: Transaction, owner: str, kind: Subject, subject: str, nano: int) -> None:
         """A cost that became known after the end."""
         repository.correct(tx, owner, new_id(), kind, subject, nano, clock.now())
