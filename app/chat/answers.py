@@ -68,6 +68,7 @@ class Live:
         self.until_first = 0.0  # seconds from then to the first that came
         self.waited = 0.0  # seconds that the provider took in all
         self._news = asyncio.Event()
+        self._listeners = 0
         self._joined = ("", 0)
 
     def begin(self, reading: "asyncio.Task[Ending]") -> None:
@@ -125,16 +126,21 @@ class Live:
         """Wait until there are more than `seen` pieces (choices with `raw`), or the end; False when nothing came in that
         many seconds."""
         come = self.choices if raw else self.pieces
-        with suppress(TimeoutError):
+        self._listeners += 1
+        try:
             async with asyncio.timeout(patience):
                 while len(come) <= seen and not self.ended.is_set():
                     await self._news.wait()
                 return True
-        return False
+        except TimeoutError:
+            return False
+        finally:
+            self._listeners -= 1
 
     def _tell(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+        if self._listeners:
+            self._news.set()
+            self._news = asyncio.Event()
 
 
 class Answers:
@@ -334,7 +340,10 @@ class Answers:
     def _end_one(
         self, tx: Transaction, answer: Message, now: datetime, text: str, ending: Ending, key: str | None
     ) -> None:
-        if repository.end(tx, answer.owner_id, answer.id, now, text, ending):
+        if answer.conversation_id is None:
+            repository.add_ended(tx, answer.owner_id, answer, now, text, ending)
+            self._quota.settle_answer(tx, answer.owner_id, answer.id, ending.cost_nano, key)
+        elif repository.end(tx, answer.owner_id, answer.id, now, text, ending):
             self._quota.settle_answer(tx, answer.owner_id, answer.id, ending.cost_nano, key)
 
     def _billed(self, tx: Transaction, answer: Message, cost_nano: int) -> None:

@@ -148,21 +148,24 @@ def add(tx: Transaction, owner: str, message: Message) -> None:
     )
 
 
-def add_lone(tx: Transaction, owner: str, message: Message) -> None:
-    """An answer to a program, which has no conversation, no question and no text yet: gathered, because there may be
-    hundreds a second."""
+def add_ended(tx: Transaction, owner: str, message: Message, now: datetime, text: str, ending: Ending) -> None:
+    """An answer to a program, which belongs to no conversation and had no row before: until now it stood in the ledger
+    only, as a hold that nobody has settled."""
     tx.insert(
-        "messages (id, owner_id, role, text, size, status, model, model_name, provider, created_at)",
+        "messages (id, owner_id, role, text, size, status, model, model_name, provider, created_at, ended_at, usage,"
+        " cost_nano, error_code, error_message, error_detail, generation_id)",
         message.id,
         owner,
         message.role.value,
-        "",
-        0,
-        message.status.value,
+        text,
+        len(text),
+        ending.status.value,
         message.model,
         message.model_name,
         message.provider,
         message.created_at,
+        now,
+        *_outcome(ending),
     )
 
 
@@ -214,6 +217,14 @@ def end(tx: Transaction, owner: str, id: str, now: datetime, text: str, ending: 
         len(text),
         ending.status.value,
         now,
+        *_outcome(ending),
+    )
+    return ended is not None
+
+
+def _outcome(ending: Ending) -> tuple[Any, ...]:
+    """usage, cost_nano, error_code, error_message, error_detail, generation_id"""
+    return (
         msgspec.json.encode(ending.usage).decode() if ending.usage else None,
         ending.cost_nano,
         ending.error.code.value if ending.error else None,
@@ -221,7 +232,6 @@ def end(tx: Transaction, owner: str, id: str, now: datetime, text: str, ending: 
         ending.detail or None,
         ending.generation_id,
     )
-    return ended is not None
 
 
 def bill(tx: Transaction, owner: str, id: str, cost_nano: int) -> bool:
@@ -241,7 +251,12 @@ def unbilled_any(tx: Transaction, since: datetime) -> list[tuple[Message, str]]:
 
 
 def end_all_any(tx: Transaction, now: datetime, error: Trouble) -> list[tuple[str, str]]:
-    """Answers that nobody writes any more have failed; returns their owners and ids."""
+    """Answers that nobody writes any more have failed; returns their owners and ids. Those to programs get their row now."""
+    tx.execute(
+        "insert into messages (id, owner_id, role, text, size, status, created_at)"
+        " select subject_id, owner_id, 'assistant', '', 0, 'streaming', happened_at from ledger"
+        " where subject_kind = 'answer' and entry = 'hold' and subject_id not in (select id from messages)"
+    )
     ended = tx.rows(
         "update messages set status = 'failed', ended_at = $1, error_code = $2, error_message = $3"
         " where status = 'streaming' returning owner_id, id",

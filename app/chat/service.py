@@ -229,18 +229,19 @@ class Chat:
     ) -> AsyncGenerator[str | Message, None]:
         """The answer piece by piece, at last the whole of it. Closing the iterator hangs up; errors as `answer` has."""
         live, _ = await self._ask(owner, ask, allowance)
-        async with aclosing(_as_it_comes(live, live.pieces, "")) as pieces:
-            async for piece in pieces:
-                yield piece
+        async with aclosing(_as_it_comes(live, live.pieces)) as parts:
+            async for pieces in parts:
+                for piece in pieces or [""]:
+                    yield piece
         yield whole(live.message)
 
     async def overhear(
         self, owner: str, ask: Ask, *, allowance: Allowance | None = None
-    ) -> tuple[Live, AsyncGenerator[dict[str, Any], None]]:
-        """A `raw` answer that has begun: all that is known of it, and its choices as they come, an empty one as a sign of
-        life. Closing the iterator hangs up."""
+    ) -> tuple[Live, AsyncGenerator[Sequence[dict[str, Any]], None]]:
+        """A `raw` answer that has begun: all that is known of it, and its choices as they come, each time all there are,
+        none as a sign of life. Closing the iterator hangs up."""
         live, _ = await self._ask(owner, ask, allowance)
-        return live, _as_it_comes(live, live.choices, {}, raw=True)
+        return live, _as_it_comes(live, live.choices, raw=True)
 
     # What the loops and the program ask for
 
@@ -293,12 +294,7 @@ class Chat:
         self, owner: str, ask: Ask, allowance: Allowance | None, once: Once | None = None
     ) -> tuple[Live, bool]:
         answer = _answer(owner, ask.model, clock.now())
-
-        def record(tx: Transaction) -> tuple[Turn, ...]:
-            repository.add_lone(tx, owner, answer)
-            return ask.turns
-
-        return await self._begin(answer, ask.model, record, once, ask, allowance)
+        return await self._begin(answer, ask.model, lambda _: ask.turns, once, ask, allowance)
 
     async def _begin(
         self,
@@ -353,16 +349,17 @@ def _fresh(shown: Shown, growing: Mapping[str, Live]) -> Shown:
     return msgspec.structs.replace(shown, message=live.now()) if live else shown
 
 
-async def _as_it_comes(live: Live, come: Sequence[T], nothing: T, *, raw: bool = False) -> AsyncGenerator[T, None]:
-    """What comes of an answer until its end, `nothing` as a sign of life; closing the iterator hangs up."""
+async def _as_it_comes(live: Live, come: Sequence[T], *, raw: bool = False) -> AsyncGenerator[Sequence[T], None]:
+    """What has come of an answer since the last time, until its end, nothing as a sign of life; closing the iterator hangs
+    up."""
     seen = 0
     try:
         while seen < len(come) or not live.ended.is_set():
-            for piece in come[seen:]:
-                seen += 1
-                yield piece
-            if not await live.news(seen, PATIENCE, raw=raw):
-                yield nothing
+            if more := come[seen:]:
+                seen += len(more)
+                yield more
+            elif not await live.news(seen, PATIENCE, raw=raw):
+                yield []
     finally:
         live.hang_up()
 

@@ -1,6 +1,6 @@
 """The doors of `/v1`."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -81,9 +81,9 @@ async def _stream(request: Program, gateway: Gateway, ask: Ask, *, with_usage: b
     )
 
 
-async def _first(choices: AsyncGenerator[dict[str, Any], None]) -> dict[str, Any] | None:
-    async for choice in choices:
-        return choice
+async def _first(choices: AsyncGenerator[Sequence[dict[str, Any]], None]) -> Sequence[dict[str, Any]] | None:
+    async for come in choices:
+        return come
     return None
 
 

@@ -1,7 +1,7 @@
 """Conversations in OpenAI's words: `/v1/chat/completions`."""
 
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -148,8 +148,8 @@ def _usage(usage: Usage | None) -> dict[str, int] | None:
 
 async def chunks(
     live: Live,
-    first: dict[str, Any] | None,
-    choices: AsyncGenerator[dict[str, Any], None],
+    first: Sequence[dict[str, Any]] | None,
+    choices: AsyncGenerator[Sequence[dict[str, Any]], None],
     *,
     with_usage: bool,
 ) -> AsyncGenerator[bytes, None]:
@@ -159,9 +159,10 @@ async def chunks(
         frame["usage"] = None
     async with aclosing(choices):
         if first is not None:
-            yield events.data({**frame, "choices": [_choice({"role": "assistant", "content": "", **first})]})
-        async for delta in choices:
-            yield events.data({**frame, "choices": [_choice(delta)]}) if delta else b": still here\n\n"
+            begun, *more = first or [{}]
+            yield _events(frame, [{"role": "assistant", "content": "", **begun}, *more])
+        async for deltas in choices:
+            yield _events(frame, deltas) or b": still here\n\n"
     try:
         message = whole(live.message)
     except AtelierError as problem:
@@ -171,6 +172,11 @@ async def chunks(
         if with_usage:
             yield events.data({**frame, "choices": [], "usage": _usage(message.usage)})
     yield events.DONE
+
+
+def _events(frame: Mapping[str, Any], deltas: Sequence[Mapping[str, Any]]) -> bytes:
+    """An event for each; what has come together is sent together."""
+    return b"".join([events.data({**frame, "choices": [_choice(delta)]}) for delta in deltas])
 
 
 def _choice(delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:

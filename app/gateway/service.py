@@ -78,7 +78,7 @@ class Gateway:
 
     async def overhear(
         self, owner: str, ask: Ask, allowance: Allowance | None
-    ) -> tuple[Live, AsyncGenerator[dict[str, Any], None]]:
+    ) -> tuple[Live, AsyncGenerator[Sequence[dict[str, Any]], None]]:
         """The answer as it comes; closing the iterator hangs up."""
         return await self._chat.overhear(owner, ask, allowance=allowance)
 

@@ -19,7 +19,6 @@ just closed, 'was it carried out?' would have no answer.
 import asyncio
 import contextlib
 import functools
-import http.cookiejar
 import logging
 import os
 import re
@@ -42,6 +41,10 @@ CONNECT_SECONDS = 10.0
 REDIRECTS = 5
 _SLICE = 256 * 1024  # of a body: each slice has the write timeout to itself, so a slow line can send a large one
 _HOLD = 16 * 1024  # bytes of a request that wait for the rest of it
+END = "[DONE]"
+_FEW = 25  # streams that are read without a pause
+_PAUSE = 0.0004  # seconds between two looks for each stream more
+_LONGEST_PAUSE = 0.2
 _CHUNK = MB  # written to disk at once
 _HEAD = 2000  # characters kept of an answer that is not what was expected
 _INLINE = 64 * 1024  # bytes of JSON that are parsed on the event loop; more goes to a thread
@@ -145,31 +148,43 @@ class _Passage:
 
     @contextlib.asynccontextmanager
     async def within(self, deadline: float) -> AsyncIterator[None]:
-        """Until the deadline, on the loop's clock; what goes wrong in the block is raised as one of our errors. The
-        originals are not chained: they can quote headers."""
+        """Until the deadline, on the loop's clock; what goes wrong in the block is raised as one of our errors."""
         try:
             async with asyncio.timeout_at(deadline):
                 yield
-        except (httpx.TimeoutException, TimeoutError):
+        except (httpx.RequestError, TimeoutError) as problem:
+            raise self.meaning(problem) from None
+
+    def meaning(self, problem: httpx.RequestError | TimeoutError) -> ClientError:
+        """Our error for it. The original is not to be chained: it can quote headers."""
+        if isinstance(problem, (httpx.TimeoutException, TimeoutError)):
             if not self.sent:
-                raise NotSent(f"{self.host} could not be reached in time") from None
-            raise TimedOut(f"{self.host} did not answer in time") from None
-        except httpx.LocalProtocolError:
-            raise NotSent(f"the request to {self.host} is not valid HTTP") from None
-        except httpx.RequestError as problem:
-            what = type(problem).__name__
-            if not self.sent:
-                raise NotSent(f"{self.host} could not be reached ({what})") from None
-            if not self.answered:
-                raise Ambiguous(f"{self.host} hung up without an answer ({what})") from None
-            raise Broken(f"the answer of {self.host} broke off ({what})") from None
+                return NotSent(f"{self.host} could not be reached in time")
+            return TimedOut(f"{self.host} did not answer in time")
+        if isinstance(problem, httpx.LocalProtocolError):
+            return NotSent(f"the request to {self.host} is not valid HTTP")
+        what = type(problem).__name__
+        if not self.sent:
+            return NotSent(f"{self.host} could not be reached ({what})")
+        if not self.answered:
+            return Ambiguous(f"{self.host} hung up without an answer ({what})")
+        return Broken(f"the answer of {self.host} broke off ({what})")
 
 
 class Events:
     """A streamed answer. When `is_stream` is false there is an ordinary one instead: read it with `answer()`."""
 
-    def __init__(self, response: httpx.Response, passage: _Passage, deadline: float, max_bytes: int) -> None:
+    def __init__(
+        self,
+        response: httpx.Response,
+        passage: _Passage,
+        deadline: float,
+        max_bytes: int,
+        pause: Callable[[], float],
+    ) -> None:
+        """`pause` tells how many seconds to wait between two looks."""
         self._response = response
+        self._pause = pause
         self._passage = passage
         self._deadline = deadline
         self._max_bytes = max_bytes
@@ -188,17 +203,33 @@ class Events:
     async def payloads(self) -> AsyncGenerator[str, None]:
         """The data of each event, without comments and end mark; TooBig, Broken or TimedOut."""
         parser = EventParser(self._max_bytes)
-        piece: bytes | None = b""
-        async with contextlib.aclosing(_pieces(self._response)) as pieces:
-            while piece is not None:
-                # Around each read and not around the whole: a generator may be closed by another task.
-                async with self._passage.within(self._deadline):
-                    piece = await anext(pieces, None)
-                for payload in self._payloads(parser, piece):
-                    if payload == "[DONE]":
-                        self.done = True
-                        return
-                    yield payload
+        with self._leisurely():
+            try:
+                async with contextlib.aclosing(_pieces(self._response)) as pieces:
+                    async for piece in pieces:
+                        for payload in self._payloads(parser, piece):
+                            if payload == END:
+                                self.done = True
+                                return
+                            yield payload
+            except httpx.RequestError as problem:
+                raise self._passage.meaning(problem) from None
+        for payload in self._payloads(parser, None):
+            if payload != END:
+                yield payload
+            self.done = self.done or payload == END
+
+    @contextlib.contextmanager
+    def _leisurely(self) -> Iterator[None]:
+        """Pause before each look at the connection and look no longer than until the deadline: set at the connection,
+        because around each piece it would cost more than the piece. Once it is given back it knows nothing of this."""
+        stream = self._response.extensions.get("network_stream")
+        assert isinstance(stream, _Stream)  # noqa: S101
+        stream.pause, stream.deadline = self._pause, self._deadline
+        try:
+            yield
+        finally:
+            stream.pause, stream.deadline = None, None
 
     def _payloads(self, parser: EventParser, piece: bytes | None) -> list[str]:
         try:
@@ -216,12 +247,12 @@ class Client:
         """`resolver` and `tls` (the trusted authorities) stand in for the system's."""
         self._origins = {_origin(_parsed(url)) for url in base_urls}
         self._resolver = resolver
-        self._http = httpx.AsyncClient(transport=_Transport(resolver, tls), trust_env=False, follow_redirects=False)
-        # Cookies are not sent, because requests are made without this client's help; here they are not even kept.
-        self._http.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=()))
+        # And not httpx's client around it: cookies, redirects and proxies of its own are what we do not want.
+        self._transport = _Transport(resolver, tls)
+        self._streams = 0  # that are being read
 
     async def aclose(self) -> None:
-        await self._http.aclose()
+        await self._transport.aclose()
 
     async def request_json(
         self,
@@ -258,7 +289,15 @@ class Client:
         """POST, answered piece by piece; leaving the block hangs up. `max_bytes` is the cap on one event."""
         deadline = _after(total)
         async with self._exchange("POST", url, home, True, content, idle, deadline, True) as (response, passage):
-            yield Events(response, passage, deadline, max_bytes)
+            self._streams += 1
+            try:
+                yield Events(response, passage, deadline, max_bytes, self._pause)
+            finally:
+                self._streams -= 1
+
+    def _pause(self) -> float:
+        """With many streams at once words are taken several at a time: a look at a stream costs far more than a word."""
+        return min(_LONGEST_PAUSE, max(0, self._streams - _FEW) * _PAUSE)
 
     async def download(
         self,
@@ -308,7 +347,8 @@ class Client:
             async with passage.within(deadline):
                 reach = await self._reach(target, home)
                 request = _request(method, target, headers, content, idle, reach, passage, reuse)
-                response = await self._http.send(request, stream=True)
+                response = await self._transport.handle_async_request(request)
+                response.request = request
             passage.answered = True
             async with contextlib.aclosing(response):
                 following = _redirect(response, target) if method == "GET" else None
@@ -428,11 +468,23 @@ class _Stream(httpcore.AsyncNetworkStream):
     def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
         self._inner = inner
         self._socket = inner.get_extra_info("socket")
+        self._poll = select.poll()
+        if self._socket is not None:
+            self._poll.register(self._socket.fileno(), select.POLLIN)
         self._held = b""
+        self.pause: Callable[[], float] | None = None  # seconds before each look
+        self.deadline: float | None = None  # of reading, on the loop's clock
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if self._held:
             await self._send(timeout)
+        if self.pause is not None and (seconds := self.pause()):
+            await asyncio.sleep(seconds)
+        if self.deadline is not None:
+            left = self.deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                raise httpcore.ReadTimeout
+            timeout = left if timeout is None else min(timeout, left)
         return await self._inner.read(max_bytes, timeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -459,17 +511,8 @@ class _Stream(httpcore.AsyncNetworkStream):
     def get_extra_info(self, info: str) -> Any:
         # Asked of every connection that rests before each request, and slow to be found below.
         if info == "is_readable" and self._socket is not None:
-            return _readable(self._socket.fileno())
+            return self._socket.fileno() < 0 or bool(self._poll.poll(0))
         return self._inner.get_extra_info(info)
-
-
-def _readable(number: int) -> bool:
-    """Whether there is something to read on this socket, its end included, or it is closed."""
-    if number < 0:
-        return True
-    poll = select.poll()
-    poll.register(number, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 class _Body(httpx.AsyncByteStream):

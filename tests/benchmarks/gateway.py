@@ -23,7 +23,8 @@ CONNECTIONS = 16
 RATE = 300  # calls a second
 CALLS = 3_000
 STREAMS = 500
-IDEAL = TOKENS * PAUSE  # seconds
+IDEAL = (TOKENS - 1) * PAUSE  # seconds from the first token to the last
+STARTING = 3.5  # seconds in which the streams begin: the first still has words to say when the last begins
 
 ASK: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "A few words, please."}]}
 
@@ -98,8 +99,9 @@ async def passing() -> AsyncIterator[Figure]:
                 )
 
 
-async def _listen(url: str, token: str) -> float:
-    """Seconds from the question to the last token."""
+async def _listen(url: str, token: str, after: float) -> tuple[float, float]:
+    """Seconds from the question to the first token, and from there to the last."""
+    await asyncio.sleep(after)
     async with load.connected(url, token) as connection:
         return await connection.stream("POST", "/v1/chat/completions", {**ASK, "stream": True}, WORD.encode(), TOKENS)
 
@@ -109,20 +111,26 @@ async def telling() -> AsyncIterator[Figure]:
     with tempfile.TemporaryDirectory() as place:
         async with behind(Path(place)) as (atelier, _, key), witness(atelier.url) as fared:
             before = atelier.processor
-            listening = [asyncio.create_task(_listen(atelier.url, key)) for _ in range(STREAMS)]
-            await asyncio.sleep(IDEAL / 2)
+            each = [STARTING / STREAMS * number for number in range(STREAMS)]
+            listening = [asyncio.create_task(_listen(atelier.url, key, after)) for after in each]
+            await asyncio.sleep((STARTING + IDEAL) / 2)
             megabytes = atelier.megabytes
-            seconds = await asyncio.gather(*listening)
+            told = await asyncio.gather(*listening)
             used = atelier.processor - before
-        workload = f"{STREAMS} streams of {TOKENS} tokens, one every {PAUSE * 1000:.0f} ms, all begun at once"
+        firsts, seconds = [first for first, _ in told], [rest for _, rest in told]
+        workload = (
+            f"{STREAMS} streams of {TOKENS} tokens, one every {PAUSE * 1000:.0f} ms, begun within {STARTING:.1f} s, so that"
+            " all are told at one time"
+        )
         yield Figure(
             name="slowest of 500 streams, of its ideal length",
             value=max(seconds) / IDEAL * 100,
             unit="%",
             target="<= 110",
-            workload=f"{workload}; ideal {IDEAL:.1f} s",
-            beside=f"median {load.share(list(seconds), 0.5) / 1000 / IDEAL * 100:.0f} %; processor time of a token:"
-            f" {used / STREAMS / TOKENS * 1e6:.0f} µs",
+            workload=f"{workload}; from the first token to the last, ideal {IDEAL:.2f} s",
+            beside=f"median {load.share(seconds, 0.5) / 1000 / IDEAL * 100:.0f} %; the first token came after"
+            f" {load.share(firsts, 0.5):.0f} ms, in 99 of 100 within {load.share(firsts, 0.99):.0f} ms; processor time of a"
+            f" token, its share of the call included: {used / STREAMS / TOKENS * 1e6:.0f} µs",
         )
         yield Figure(
             name="slowest unrelated answer meanwhile",

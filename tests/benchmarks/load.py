@@ -43,8 +43,8 @@ class Connection:
         answer = await self._reader.readexactly(int(length.split("\r\n", 1)[0])) if found else b""
         return Answer(status, answer, time.perf_counter() - began)
 
-    async def stream(self, method: str, path: str, content: object, word: bytes, count: int) -> float:
-        """Seconds until `word` has come so many times, in an answer that comes in pieces."""
+    async def stream(self, method: str, path: str, content: object, word: bytes, count: int) -> tuple[float, float]:
+        """In an answer that comes in pieces: seconds until `word` has come once, and from then until so many times."""
         body = json.dumps(content).encode()
         began = time.perf_counter()
         self._writer.write(
@@ -53,14 +53,15 @@ class Connection:
         head = await self._reader.readuntil(b"\r\n\r\n")
         if b" 200 " not in head.partition(b"\r\n")[0]:
             raise RuntimeError(f"answered {head[:200]!r}")
-        come, rest = 0, b""
+        come, rest, first = 0, b"", 0.0
         while come < count:
             piece = await self._reader.read(65536)
             if not piece:
                 raise RuntimeError(f"it ended after {come} of {count}")
             come += (rest + piece).count(word) - rest.count(word)
             rest = piece[-len(word) + 1 :]
-        return time.perf_counter() - began
+            first = first or (time.perf_counter() if come else 0.0)
+        return first - began, time.perf_counter() - first
 
     def close(self) -> None:
         self._writer.close()

@@ -76,7 +76,7 @@ ROWS = {
         "ledger entry x is of a job that does not exist",
     ),
     "a bill without an answer": (
-        "insert into ledger values ('x', 'ann', 'answer', NOTHING, 'hold', 0, null, now()::timestamp, null)",
+        "insert into ledger values ('x', 'ann', 'answer', NOTHING, 'settlement', 0, null, now()::timestamp, null)",
         "ledger entry x is of an answer that does not exist",
     ),
     "a negative price": (

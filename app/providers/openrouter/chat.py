@@ -52,7 +52,7 @@ class Chat:
         self._api = api
 
     async def submit(self, request: Request) -> Outcome:
-        content = await asyncio.to_thread(text_body, request, stream=False)
+        content = await _text_body(request, stream=False)
         patience = self._api.patience
         try:
             answer = await self._api.post(
@@ -65,7 +65,7 @@ class Chat:
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk, None]:
         """The text as it comes, and one closing chunk with the figures. `Failure` in place of it when it goes wrong."""
-        content = await asyncio.to_thread(text_body, request, stream=True)
+        content = await _text_body(request, stream=True)
         try:
             async with self._api.stream(PATH, content) as events:
                 if events.is_stream:
@@ -167,6 +167,18 @@ class _Reading:
         said = _said(delta.get("content"))
         self.length += len(said)
         return said
+
+
+async def _text_body(request: Request, *, stream: bool) -> bytes:
+    """In a thread when there is much to write: pictures, or a long conversation."""
+    if request.messages and sum(_length(turn.content) for turn in request.messages) < _INLINE:
+        return text_body(request, stream=stream)
+    return await asyncio.to_thread(text_body, request, stream=stream)
+
+
+def _length(content: object) -> int:
+    """Characters of what was said; of anything but words more than is written on the event loop."""
+    return len(content) if isinstance(content, str) else 0 if content is None else _INLINE
 
 
 def text_body(request: Request, *, stream: bool) -> bytes:
