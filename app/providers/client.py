@@ -25,7 +25,7 @@ import re
 import select
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -41,6 +41,8 @@ CONNECT_SECONDS = 10.0
 REDIRECTS = 5
 _SLICE = 256 * 1024  # of a body: each slice has the write timeout to itself, so a slow line can send a large one
 _HOLD = 16 * 1024  # bytes of a request that wait for the rest of it
+_RESTING = 64  # connections to one origin that wait for the next request
+_REST = 5.0  # seconds they wait
 END = "[DONE]"
 _FEW = 25  # streams that are read without a pause
 _PAUSE = 0.0004  # seconds between two looks for each stream more
@@ -369,51 +371,75 @@ class Client:
 
 
 class _Transport(httpx.AsyncBaseTransport):
-    """A pool of connections for each reach, so that a connection made under one rule is never used under another."""
+    """Opens connections, and keeps those that may be used again: each for its origin and its reach, so that a connection
+    made under one rule is never used under another. How many there are is decided by whoever asks, not by a queue in here.
+
+    httpcore's own pool is not used: at each request it looks at every connection there is, which with 500 streams took
+    longer than all the rest."""
 
     def __init__(self, resolver: Resolver, tls: ssl.SSLContext | None) -> None:
         self._resolver = resolver
         self._tls = tls
-        self._pools: dict[tuple[Reach, bool], httpcore.AsyncConnectionPool] = {}
+        self._resting: dict[str, list[httpcore.AsyncHTTPConnection]] = {}  # by reach and origin
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if not self._pools:
-            await asyncio.to_thread(_authorities)  # from now on they are there
-        pool = self._pool(request.extensions["reach"], request.extensions["keep"])
-        body = cast(httpx.AsyncByteStream, request.stream)
+        if self._tls is None:
+            self._tls = await asyncio.to_thread(_authorities)
+        wish = httpcore.Request(
+            request.method,
+            httpcore.URL(
+                scheme=request.url.raw_scheme,
+                host=request.url.raw_host,
+                port=request.url.port,
+                target=request.url.raw_path,
+            ),
+            headers=request.headers.raw,
+            content=cast(httpx.AsyncByteStream, request.stream),
+            extensions=request.extensions,
+        )
+        reach, keep, origin = request.extensions["reach"], request.extensions["keep"], wish.url.origin
+        resting = self._resting.setdefault(f"{reach} {origin}", []) if keep else []
+        connection = await _rested(resting) or self._new(reach, origin)
         with _as_httpx():
-            response = await pool.handle_async_request(
-                httpcore.Request(
-                    request.method,
-                    httpcore.URL(
-                        scheme=request.url.raw_scheme,
-                        host=request.url.raw_host,
-                        port=request.url.port,
-                        target=request.url.raw_path,
-                    ),
-                    headers=request.headers.raw,
-                    content=body,
-                    extensions=request.extensions,
-                )
-            )
+            try:
+                response = await connection.handle_async_request(wish)
+            except BaseException:
+                await connection.aclose()
+                raise
+
+        async def release() -> None:
+            if keep and connection.is_idle() and len(resting) < _RESTING:
+                resting.append(connection)
+            else:
+                await connection.aclose()
+
         return httpx.Response(
-            response.status, headers=response.headers, stream=_Body(response), extensions=response.extensions
+            response.status, headers=response.headers, stream=_Body(response, release), extensions=response.extensions
         )
 
-    def _pool(self, reach: Reach, keep: bool) -> httpcore.AsyncConnectionPool:
-        if (reach, keep) not in self._pools:
-            self._pools[reach, keep] = httpcore.AsyncConnectionPool(
-                ssl_context=self._tls or _authorities(),
-                max_connections=None,  # how many at once is decided by whoever asks, not by a queue in here
-                max_keepalive_connections=64 if keep else 0,
-                keepalive_expiry=5,
-                network_backend=_Pinned(self._resolver, reach),
-            )
-        return self._pools[reach, keep]
+    def _new(self, reach: Reach, origin: httpcore.Origin) -> httpcore.AsyncHTTPConnection:
+        return httpcore.AsyncHTTPConnection(
+            origin,
+            ssl_context=self._tls,
+            keepalive_expiry=_REST,
+            network_backend=_Pinned(self._resolver, reach),
+        )
 
     async def aclose(self) -> None:
-        for pool in self._pools.values():
-            await pool.aclose()
+        for resting in self._resting.values():
+            for connection in resting:
+                await connection.aclose()
+        self._resting.clear()
+
+
+async def _rested(resting: list[httpcore.AsyncHTTPConnection]) -> httpcore.AsyncHTTPConnection | None:
+    """The one that was used last, of those that can be used still."""
+    while resting:
+        connection = resting.pop()
+        if not connection.has_expired():
+            return connection
+        await connection.aclose()
+    return None
 
 
 class _Pinned(httpcore.AsyncNetworkBackend):
@@ -516,10 +542,11 @@ class _Stream(httpcore.AsyncNetworkStream):
 
 
 class _Body(httpx.AsyncByteStream):
-    """httpcore's stream of an answer with httpx's exceptions."""
+    """httpcore's stream of an answer with httpx's exceptions; `release` is called once it is closed."""
 
-    def __init__(self, response: httpcore.Response) -> None:
+    def __init__(self, response: httpcore.Response, release: Callable[[], Awaitable[None]]) -> None:
         self._response = response
+        self._release = release
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with _as_httpx():
@@ -528,7 +555,10 @@ class _Body(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         with _as_httpx():
-            await self._response.aclose()
+            try:
+                await self._response.aclose()
+            finally:
+                await self._release()
 
 
 class _Slices:
