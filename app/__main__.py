@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import uvicorn
 
-from app.base import config, control, log
+from app.base import config, control, garbage, log
 from app.base.config import SettingError, Settings
 from app.base.database import Database, DatabaseError
 from app.base.errors import AtelierError
@@ -79,14 +78,13 @@ async def _serve(settings: Settings) -> int:
             server = Server(configured(build(program), settings), lambda: come_to_rest(program))
             _stop_on_signals(server)
             sys.setswitchinterval(SWITCH)
-            gc.collect()
-            gc.freeze()  # what is there now stays: looking through all of it again and again would hold the loop up
+            garbage.settle()
             task = asyncio.create_task(server.serve([listener]))
             started = await serving(server, task)
             if started:
                 print(f"Atelier is running at {settings.public_url} (Ctrl+C stops it)", flush=True)
             await task
-            gc.unfreeze()
+            garbage.unsettle()
             return 0 if started else 1
 
 

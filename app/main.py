@@ -29,7 +29,7 @@ from app.admin import pages as admin_pages
 from app.admin.service import Admin
 from app.audit.service import Audit
 from app.background import Background, Loop
-from app.base import control, secret
+from app.base import control, garbage, secret
 from app.base.config import Settings
 from app.base.database import Database
 from app.base.folder import Folder
@@ -202,6 +202,7 @@ async def _built(
             Loop("forgetter", lambda: _forget(accounts, jobs), period=3600.0, patience=300.0),
             Loop("chat", chat.flush, period=0.5, patience=60.0),
             Loop("chat sweeper", chat.sweep, period=60.0, patience=300.0),
+            Loop("collector", garbage.collect, period=60.0, patience=300.0),
         ],
         metrics,
     )

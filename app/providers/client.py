@@ -25,7 +25,16 @@ import re
 import select
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -548,9 +557,13 @@ class _Body(httpx.AsyncByteStream):
         self._response = response
         self._release = release
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.pieces()
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        assert isinstance(self._response.stream, AsyncIterable)  # noqa: S101
         with _as_httpx():
-            async for piece in self._response.aiter_stream():
+            async for piece in self._response.stream:
                 yield piece
 
     async def aclose(self) -> None:
@@ -670,11 +683,12 @@ def _mime(response: httpx.Response) -> str:
     return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
 
 
-async def _pieces(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+def _pieces(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """The body as it comes, without httpx's layers around it: a stream of words passes here word by word."""
     if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
         raise Broken(f"{response.url.host} answered in an encoding that was not asked for")
-    async for piece in response.aiter_raw():
-        yield piece
+    assert isinstance(response.stream, _Body)  # noqa: S101
+    return response.stream.pieces()
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes:

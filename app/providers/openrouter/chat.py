@@ -154,9 +154,10 @@ class _Reading:
     def take(self, body: Any) -> str:
         """The text that this chunk adds. The finish reason comes twice: the chunk with the figures repeats it."""
         self.generation_id = self.generation_id or text(mapping(body).get("id")) or None
-        self.usage = usage(body) or self.usage
-        cost = cost_nano(body)
-        self.cost_nano = self.cost_nano if cost is None else cost
+        if mapping(body).get("usage"):
+            self.usage = usage(body) or self.usage
+            cost = cost_nano(body)
+            self.cost_nano = self.cost_nano if cost is None else cost
         choice = _choice(body)
         self.finish = text(choice.get("finish_reason")) or self.finish
         self.error = failures.error_of(body) or failures.error_of(choice)

@@ -51,5 +51,7 @@ def cost_nano(body: Any) -> int | None:
 
 def usage(body: Any) -> Usage | None:
     told = mapping(mapping(body).get("usage"))
+    if not told:
+        return None
     counts = {name: whole(told.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
     return Usage(**counts) if any(count is not None for count in counts.values()) else None

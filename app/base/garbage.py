@@ -1,0 +1,34 @@
+"""When Python looks for objects that hold each other and nobody else: such a look stops everything for as long as it takes.
+
+Young objects are looked through as ever, in moments. To look through all of them takes a tenth of a second and more while
+hundreds of streams are open, and by itself Python does it just then; so it is put off to a quiet moment.
+"""
+
+import asyncio
+import gc
+from typing import Final
+
+YOUNG: Final = (10_000, 20)  # new objects, and such looks, before the next larger one
+SELDOM: Final = 1_000  # of the larger ones, should there be no quiet moment
+QUIET: Final = 40  # tasks; each request and each stream is one, and so is each loop of the program
+
+
+def settle() -> None:
+    """After the start: what is there now stays, and is never looked at again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*YOUNG, SELDOM)
+
+
+def unsettle() -> None:
+    gc.unfreeze()
+    gc.set_threshold(*_DEFAULT)
+
+
+async def collect() -> None:
+    """Look through all objects, unless much is going on."""
+    if len(asyncio.all_tasks()) <= QUIET:
+        gc.collect()
+
+
+_DEFAULT: Final = gc.get_threshold()
