@@ -1,5 +1,6 @@
 """SQL of the library. Ids sort by time, so newest first is `order by id desc` and a cursor is an id."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -50,7 +51,7 @@ def find_kept(tx: Transaction, owner: str, id: str) -> Asset | None:
 
 
 def newest(
-    tx: Transaction, owner: str, *, kind: AssetKind | None, words: list[str], before: str | None, limit: int
+    tx: Transaction, owner: str, *, kind: AssetKind | None, words: Sequence[str], before: str | None, limit: int
 ) -> list[Asset]:
     """At most `limit` assets whose prompt or name holds every word, newest first, older than the id `before`."""
     where, parameters = _where(owner, kind, words)
@@ -62,7 +63,7 @@ def newest(
     return [_asset(row) for row in tx.rows(sql, *parameters)]
 
 
-def count(tx: Transaction, owner: str, *, kind: AssetKind | None, words: list[str]) -> int:
+def count(tx: Transaction, owner: str, *, kind: AssetKind | None, words: Sequence[str]) -> int:
     where, parameters = _where(owner, kind, words)
     return int(tx.value(f"select count(*) from assets where {where}", *parameters))
 
@@ -143,7 +144,7 @@ def names_any(tx: Transaction, key: str) -> bool:
     return tx.value("select 1 from assets where file_key = $1 or thumbnail_key = $1 limit 1", key) is not None
 
 
-def _where(owner: str, kind: AssetKind | None, words: list[str]) -> tuple[str, list[object]]:
+def _where(owner: str, kind: AssetKind | None, words: Sequence[str]) -> tuple[str, list[object]]:
     where, parameters = "owner_id = $1 and deleted_at is null", [owner]
     if kind:
         parameters.append(kind.value)

@@ -18,6 +18,7 @@ from app.base import clock, log
 from app.base.database import Database, Transaction
 from app.base.errors import Invalid, Missing, TooLarge
 from app.base.paging import Part
+from app.base.recall import Recall
 from app.base.room import writing
 from app.base.secret import new_id
 from app.library import repository
@@ -47,6 +48,7 @@ class Library:
         max_video_bytes: int,
     ) -> None:
         self._database = database
+        self._recall = Recall(database)
         self._files = files
         self._media = media
         self._client = client
@@ -96,7 +98,7 @@ class Library:
         self, owner: str, *, kind: AssetKind | None = None, q: str = "", before: str | None = None, limit: int = 24
     ) -> Part[Asset]:
         """A stretch of the library, newest first, and how many there are in all."""
-        return await self._database.read(_newest, owner, kind, q.split()[:8], before, limit)
+        return await self._recall.read(_newest, owner, kind, tuple(q.split()[:8]), before, limit)
 
     async def delete(self, owner: str, id: str) -> Asset:
         """Hide an asset; `restore` brings it back for a while, then it is swept."""
@@ -294,7 +296,7 @@ class Library:
 
 
 def _newest(
-    tx: Transaction, owner: str, kind: AssetKind | None, words: list[str], before: str | None, limit: int
+    tx: Transaction, owner: str, kind: AssetKind | None, words: Sequence[str], before: str | None, limit: int
 ) -> Part[Asset]:
     found = repository.newest(tx, owner, kind=kind, words=words, before=before, limit=limit + 1)
     items = found[:limit]
