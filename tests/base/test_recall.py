@@ -101,7 +101,7 @@ async def test_memory_is_bounded(database: Database) -> None:
     for least in range(MOST + 10):
         await recall.read(notes, least)
     assert len(recall._kept) == MOST
-    await database.write(Transaction.execute, f"insert into notes select n from range({HEAVIEST}) t(n)")
+    await database.write(Transaction.execute, "insert into notes select n from range($1) t(n)", HEAVIEST)
     await recall.read(notes, 0)
     looks.clear()
     await recall.read(notes, 0)
