@@ -499,6 +499,8 @@ class Jobs:
             self._line.put(job)
             if job.status is Status.PROCESSING and job.ticket is not None:
                 self._rounds.put(job)
+            else:
+                self._rounds.drop(job.id)
         self.wake.set()
 
     def _forget(self, id: str) -> None:
