@@ -177,6 +177,7 @@ async def _built(
     jobs = Jobs(
         database,
         quota,
+        catalog,
         library,
         upstream,
         timeout=settings.job_timeout_seconds,

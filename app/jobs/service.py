@@ -21,6 +21,7 @@ from app.base.once import Once
 from app.base.paging import Part
 from app.base.recall import Recall
 from app.base.secret import new_id
+from app.catalog.service import Catalog
 from app.jobs import repository
 from app.jobs.line import History, Line
 from app.jobs.rounds import Rounds
@@ -50,6 +51,7 @@ class Jobs:
         self,
         database: Database,
         quota: Quota,
+        catalog: Catalog,
         library: Library,
         providers: Mapping[str, Provider],
         *,
@@ -61,6 +63,7 @@ class Jobs:
         """`timeout` is the deadline of a processing job, `pause` the time between two polls; both in seconds."""
         self._database = database
         self._quota = quota
+        self._catalog = catalog
         self._library = library
         self._providers = providers
         self._timeout = timeout
@@ -228,11 +231,14 @@ class Jobs:
         allowance: Allowance | None = None,
     ) -> Accepted:
         """A new job like one that failed or was cancelled, linked to it. Where the provider may still have the result,
-        the new job asks for that one instead of paying for another. `alone`: not two at a time, as after a double
-        click."""
+        the new job asks for that one instead of paying for another; otherwise the model must still be on offer, whoever
+        asks, or it is Invalid. `alone`: not two at a time, as after a double click."""
         old = await self.find(owner, id)
         if old.status not in (Status.FAILED, Status.CANCELLED):
             raise Conflict("Only a failed or cancelled job can be tried again.")
+        ticket = old.ticket if old.error and old.error.code in _RESUMED else None
+        if ticket is None:
+            self._catalog.choose(old.model, old.kind)
         job = Job(
             id=new_id(),
             owner_id=owner,
@@ -248,7 +254,7 @@ class Jobs:
             params=old.params,
             input_asset_id=old.input_asset_id,
             retry_of=old.id,
-            ticket=old.ticket if old.error and old.error.code in _RESUMED else None,
+            ticket=ticket,
             created_at=clock.now(),
         )
         return await self.enqueue(job, once, alone=alone, allowance=allowance)
