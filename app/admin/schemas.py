@@ -13,6 +13,13 @@ class OwnedJob(msgspec.Struct, frozen=True):
     user_email: str | None
 
 
+class Retried(msgspec.Struct, frozen=True):
+    """The job that a retry made; `repeated` when the same request had made it before."""
+
+    job: OwnedJob
+    repeated: bool
+
+
 class Leaving(msgspec.Struct, frozen=True):
     """A person about to be deleted, and how much would go along: jobs, unfinished ones among them, files."""
 

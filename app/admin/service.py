@@ -12,13 +12,14 @@ from typing import Final
 
 from app.accounts.schemas import Role, User
 from app.accounts.service import Accounts
-from app.admin.schemas import DatabaseHealth, Disk, Leaving, OwnedJob, Stats
+from app.admin.schemas import DatabaseHealth, Disk, Leaving, OwnedJob, Retried, Stats
 from app.audit.schemas import Action, Actor, Entry
 from app.audit.service import Audit
 from app.base import clock
 from app.base.database import Database, Transaction
 from app.base.errors import AtelierError, Invalid, Missing
 from app.base.metrics import Metrics
+from app.base.once import Once
 from app.base.paging import Part
 from app.base.stalls import Stall, Stalls
 from app.catalog.schemas import Changes, Model
@@ -183,11 +184,15 @@ class Admin:
         await self._database.write(self._audit.note, actor, Action.JOB_CANCELLED, id)
         return (await self._owned([cancelled]))[0]
 
-    async def retry(self, actor: Actor, id: str, kinds: Sequence[Kind] = ()) -> OwnedJob:
+    async def retry(
+        self, actor: Actor, id: str, kinds: Sequence[Kind] = (), once: Once | None = None, *, alone: bool = False
+    ) -> Retried:
+        """As `Jobs.retry`, for the same person and at their cost. A model that was switched off is so for admins too."""
         job = await self._jobs.find_any(id, kinds)
-        retried = (await self._jobs.retry(job.owner_id, id)).job
-        await self._database.write(self._audit.note, actor, Action.JOB_RETRIED, id, f"as {retried.id}")
-        return (await self._owned([retried]))[0]
+        accepted = await self._jobs.retry(job.owner_id, id, once, alone=alone)
+        if not accepted.repeated:
+            await self._database.write(self._audit.note, actor, Action.JOB_RETRIED, id, f"as {accepted.job.id}")
+        return Retried((await self._owned([accepted.job]))[0], accepted.repeated)
 
     async def delete(self, actor: Actor, id: str, kinds: Sequence[Kind] = ()) -> None:
         """For good: what it made goes too, only its cost stays. A job that is still being made is cancelled first."""

@@ -101,7 +101,7 @@ class Jobs:
     def remember(self, tx: Transaction, owner: str, once: Once, id: str, now: datetime) -> str | None:
         """Joins the transaction that begins paid work, of whatever kind: None when the request is new, else the id of what
         it began before; Conflict when its key came with another request."""
-        taken = repository.remember(tx, owner, once.key, once.request, id, now, now - KEY_LIFE)
+        taken = repository.remember(tx, once.caller or owner, once.key, once.request, id, now, now - KEY_LIFE)
         if taken is None:
             return None
         if taken["request_hash"] != once.request:
