@@ -1,7 +1,10 @@
 """What an admin may see and do: everybody's jobs, people, models, and how the program is.
 
-Each change and its line in the audit log are one transaction. Deleting a person reaches into every feature, which is why
-it is a verb of this one and not of accounts.
+Each change and its line in the audit log are one transaction, with two exceptions. A refresh of the models is many
+writes, and its line, which comes last, can be lost to a kill. And deleting a job that is still being made cancels it
+first, by itself: a kill in between leaves it cancelled, not deleted, and without a line.
+
+Deleting a person reaches into every feature, which is why it is a verb of this one and not of accounts.
 """
 
 import time
@@ -180,8 +183,11 @@ class Admin:
 
     async def cancel(self, actor: Actor, id: str, kinds: Sequence[Kind] = ()) -> OwnedJob:
         job = await self._jobs.find_any(id, kinds)
-        cancelled = await self._jobs.cancel(job.owner_id, id)
-        await self._database.write(self._audit.note, actor, Action.JOB_CANCELLED, id)
+
+        def note(tx: Transaction, _: Job) -> None:
+            self._audit.note(tx, actor, Action.JOB_CANCELLED, id)
+
+        cancelled = await self._jobs.cancel(job.owner_id, id, beside=note)
         return (await self._owned([cancelled]))[0]
 
     async def retry(
@@ -189,9 +195,11 @@ class Admin:
     ) -> Retried:
         """As `Jobs.retry`, for the same person and at their cost. A model that was switched off is so for admins too."""
         job = await self._jobs.find_any(id, kinds)
-        accepted = await self._jobs.retry(job.owner_id, id, once, alone=alone)
-        if not accepted.repeated:
-            await self._database.write(self._audit.note, actor, Action.JOB_RETRIED, id, f"as {accepted.job.id}")
+
+        def note(tx: Transaction, again: Job) -> None:
+            self._audit.note(tx, actor, Action.JOB_RETRIED, id, f"as {again.id}")
+
+        accepted = await self._jobs.retry(job.owner_id, id, once, alone=alone, beside=note)
         return Retried((await self._owned([accepted.job]))[0], accepted.repeated)
 
     async def delete(self, actor: Actor, id: str, kinds: Sequence[Kind] = ()) -> None:
@@ -244,10 +252,13 @@ class Admin:
     async def time_out(self, actor: Actor, kinds: Sequence[Kind] = ()) -> int:
         """Mark processing jobs that are past their deadline as failed; how many."""
         overdue = self._jobs.overdue(kinds)
-        for job in overdue:
-            await self._jobs.time_out(job)
-        await self._database.write(self._audit.note, actor, Action.JOBS_TIMED_OUT, f"{len(overdue)} jobs")
-        return len(overdue)
+
+        def change(tx: Transaction) -> int:
+            failed = self._jobs.time_out(tx, overdue)
+            self._audit.note(tx, actor, Action.JOBS_TIMED_OUT, f"{failed} jobs")
+            return failed
+
+        return await self._database.write(change)
 
     # Models
 

@@ -309,8 +309,9 @@ class Life(RuleBasedStateMachine):
         job.deleted, job.erased, job.text = clock.now() - 2 * UNDO, True, None
 
     def _time_out(self) -> None:
-        for job in self.jobs.overdue():
-            self.run_(self.jobs.time_out(job))
+        overdue = self.jobs.overdue()
+        self.run_(self.database.write(self.jobs.time_out, overdue))
+        for job in overdue:
             self.expected[job.id].end(Status.FAILED, None, ErrorCode.TIMED_OUT)
 
     def _start_anew(self) -> None:
