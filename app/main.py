@@ -225,6 +225,7 @@ async def _built(
             database,
             Audit(database),
             accounts,
+            quota,
             catalog,
             library,
             jobs,

@@ -30,7 +30,8 @@ class Leaving(msgspec.Struct, frozen=True):
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything in figures: people by role, refresh tokens by state, jobs by state, the sum of the known costs."""
+    """Everything in figures: people by role, refresh tokens by state, jobs by state, what was spent as far as it is
+    known."""
 
     users: dict[str, int]
     tokens: dict[str, int]

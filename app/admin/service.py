@@ -31,6 +31,7 @@ from app.jobs.schemas import Event, Job, Status
 from app.jobs.service import Jobs
 from app.library.service import Library
 from app.providers.contract import Kind
+from app.quota.service import Quota
 from app.storage.files import Files
 
 VERSIONS: Final = ("litestar", "duckdb", "httpx", "av", "pillow")
@@ -48,6 +49,7 @@ class Admin:
         database: Database,
         audit: Audit,
         accounts: Accounts,
+        quota: Quota,
         catalog: Catalog,
         library: Library,
         jobs: Jobs,
@@ -61,6 +63,7 @@ class Admin:
         self._database = database
         self._audit = audit
         self._accounts = accounts
+        self._quota = quota
         self._catalog = catalog
         self._library = library
         self._jobs = jobs
@@ -74,8 +77,8 @@ class Admin:
 
     async def stats(self) -> Stats:
         people = await self._accounts.stats()
-        tally = await self._jobs.tally_any()
-        return Stats(users=people.users, tokens=people.tokens, jobs=tally.jobs, cost_nano=tally.cost_nano)
+        jobs, spent = await self._jobs.tally_any(), await self._quota.spent_any()
+        return Stats(users=people.users, tokens=people.tokens, jobs=jobs, cost_nano=spent)
 
     async def database_health(self) -> DatabaseHealth:
         """Asks the writer, because that is what everything waits for."""

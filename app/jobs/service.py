@@ -25,7 +25,7 @@ from app.catalog.service import Catalog
 from app.jobs import repository
 from app.jobs.line import History, Line
 from app.jobs.rounds import Rounds
-from app.jobs.schemas import Accepted, Counts, Event, Job, Late, Outlook, Status, Tally
+from app.jobs.schemas import Accepted, Counts, Event, Job, Late, Outlook, Status
 from app.library.schemas import Asset
 from app.library.service import Library
 from app.providers.calls import Calls
@@ -157,13 +157,11 @@ class Jobs:
             kind: sum(row["jobs"] for row in rows if row["kind"] == kind and row["status"] == Status.COMPLETED)
             for kind in Kind
         }
-        costs = [row["cost"] for row in rows if row["cost"] is not None]
         return Counts(
             texts=done[Kind.TEXT],
             images=done[Kind.IMAGE],
             videos=done[Kind.VIDEO],
             running=sum(row["jobs"] for row in rows if not Status(row["status"]).final),
-            spent_nano=sum(costs) if costs else None,
         )
 
     def usual_cost(self, model: str) -> int | None:
@@ -316,12 +314,12 @@ class Jobs:
 
         return await self._database.read(find)
 
-    async def tally_any(self) -> Tally:
+    async def tally_any(self) -> dict[str, int]:
+        """How many jobs there are in each state."""
         rows = await self._database.read(repository.tally_any)
         found = {row["status"]: row["jobs"] for row in rows}
-        costs = [row["cost"] for row in rows if row["cost"] is not None]
-        tally = Tally({status.value: found.get(status, 0) for status in Status}, sum(costs) if costs else None)
-        for state, count in tally.jobs.items():
+        tally = {status.value: found.get(status, 0) for status in Status}
+        for state, count in tally.items():
             self._tally.labels(state).set(count)
         return tally
 
