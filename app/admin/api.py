@@ -24,7 +24,7 @@ from app.jobs.schemas import JobOut, Status
 from app.providers.contract import Kind
 from app.web import paging
 from app.web.limits import PAID
-from app.web.moments import Moment, shown
+from app.web.moments import Shown, shown
 from app.web.openapi import BEARER, refusals
 
 Words = Annotated[str, QueryParameter(description="Words of the prompt, name or email.", max_length=200)]
@@ -44,7 +44,7 @@ class LoopOut(msgspec.Struct, kw_only=True):
     """A loop of the background; `broken` names what broke it since its last beat."""
 
     name: str
-    last_beat: Moment
+    last_beat: Shown
     alive: bool
     broken: str | None
 
@@ -58,7 +58,7 @@ class StallOut(msgspec.Struct, kw_only=True):
     """The event loop stood still for `ms`, of which its thread worked for `cpu_ms`; `where` is what it was doing, innermost
     first."""
 
-    at: Moment
+    at: Shown
     ms: float
     cpu_ms: float
     where: list[str]
@@ -123,7 +123,7 @@ class EntryOut(msgspec.Struct, kw_only=True):
     """One line of the audit log."""
 
     id: str
-    happened_at: Moment
+    happened_at: Shown
     actor_id: str | None
     actor_email: str
     action: Action
