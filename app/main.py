@@ -177,6 +177,7 @@ async def _built(
     jobs = Jobs(
         database,
         quota,
+        catalog,
         library,
         upstream,
         timeout=settings.job_timeout_seconds,
@@ -225,6 +226,7 @@ async def _built(
             database,
             Audit(database),
             accounts,
+            quota,
             catalog,
             library,
             jobs,

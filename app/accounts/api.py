@@ -13,7 +13,7 @@ from app.accounts.service import Accounts
 from app.audit.schemas import Actor
 from app.base.money import usd
 from app.web.limits import REGISTRATION, SIGN_IN, address
-from app.web.moments import Moment, kept, shown
+from app.web.moments import Moment, Shown, kept, shown
 from app.web.openapi import BEARER, refusals
 from app.web.paging import DEFAULT, Cursor, Limit, Page, after
 
@@ -85,8 +85,8 @@ class UserOut(msgspec.Struct, kw_only=True):
     name: Name
     role: Role
     is_active: bool
-    created_at: Moment
-    last_login_at: Moment | None
+    created_at: Shown
+    last_login_at: Shown | None
 
     @classmethod
     def of(cls, user: User) -> Self:
@@ -111,9 +111,9 @@ class KeyOut(msgspec.Struct, kw_only=True):
     id: str
     name: KeyName
     prefix: str
-    created_at: Moment
-    expires_at: Moment | None
-    last_used_at: Moment | None
+    created_at: Shown
+    expires_at: Shown | None
+    last_used_at: Shown | None
     monthly_cap_usd: Cap | None
     allowed_models: Models | None
     spent_usd: Spent
@@ -144,8 +144,8 @@ class NewKeyOut(Silent, frozen=True, kw_only=True):
     name: KeyName
     key: Annotated[str, msgspec.Meta(description="The bearer itself; it is not shown again.")]
     prefix: str
-    created_at: Moment
-    expires_at: Moment | None
+    created_at: Shown
+    expires_at: Shown | None
     monthly_cap_usd: Cap | None
     allowed_models: Models | None
     spent_usd: Spent
@@ -172,9 +172,9 @@ class SessionOut(msgspec.Struct, kw_only=True):
     id: str
     kind: SessionKind
     agent: Annotated[str, msgspec.Meta(description="What the browser or program calls itself.")]
-    created_at: Moment
-    last_used_at: Moment
-    expires_at: Moment
+    created_at: Shown
+    last_used_at: Shown
+    expires_at: Shown
     current: bool
 
 
@@ -320,7 +320,7 @@ async def add_key(data: JSONBody[KeyIn], request: SignedIn, accounts: NamedDepen
     made = await accounts.add_key(
         request.user.id,
         data.name,
-        kept(data.expires_at),
+        kept(data.expires_at, "expires_at"),
         monthly_cap=data.monthly_cap_usd,
         models=data.allowed_models,
     )

@@ -6,6 +6,7 @@ import msgspec
 from litestar import Request, Response, Router, delete, get, post, put
 from litestar.datastructures import State
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from app.accounts.guards import SignedIn, unlimited
@@ -16,12 +17,14 @@ from app.audit.schemas import Action, Actor, Entry
 from app.base.errors import Invalid
 from app.base.metrics import MEDIA_TYPE
 from app.base.money import usd
+from app.base.once import once
 from app.base.stalls import Stall
 from app.catalog.schemas import Model, ModelOut
 from app.jobs.schemas import JobOut, Status
 from app.providers.contract import Kind
 from app.web import paging
-from app.web.moments import Moment, shown
+from app.web.limits import PAID
+from app.web.moments import Shown, shown
 from app.web.openapi import BEARER, refusals
 
 Words = Annotated[str, QueryParameter(description="Words of the prompt, name or email.", max_length=200)]
@@ -41,7 +44,7 @@ class LoopOut(msgspec.Struct, kw_only=True):
     """A loop of the background; `broken` names what broke it since its last beat."""
 
     name: str
-    last_beat: Moment
+    last_beat: Shown
     alive: bool
     broken: str | None
 
@@ -55,7 +58,7 @@ class StallOut(msgspec.Struct, kw_only=True):
     """The event loop stood still for `ms`, of which its thread worked for `cpu_ms`; `where` is what it was doing, innermost
     first."""
 
-    at: Moment
+    at: Shown
     ms: float
     cpu_ms: float
     where: list[str]
@@ -120,7 +123,7 @@ class EntryOut(msgspec.Struct, kw_only=True):
     """One line of the audit log."""
 
     id: str
-    happened_at: Moment
+    happened_at: Shown
     actor_id: str | None
     actor_email: str
     action: Action
@@ -234,12 +237,18 @@ async def cancel(request: SignedIn, id: FromPath[str], admin: NamedDependency[Ad
 @post(
     ["/videos/{id:str}/retry", "/jobs/{id:str}/retry"],
     guards=[unlimited],
-    responses=refusals(400, 401, 403, 404, 409),
+    opt=PAID,
+    responses={
+        200: ResponseSpec(OwnedJobOut, description="What the same `Idempotency-Key` asked for before."),
+        **refusals(400, 401, 403, 404, 409),
+    },
     summary="Try anybody's failed or cancelled job again",
 )
-async def retry(request: SignedIn, id: FromPath[str], admin: NamedDependency[Admin]) -> OwnedJobOut:
-    """The new job belongs to the same person."""
-    return owned(await admin.retry(actor(request), id, named(request)))
+async def retry(request: SignedIn, id: FromPath[str], admin: NamedDependency[Admin]) -> Response[OwnedJobOut]:
+    """The new job belongs to the same person; an `Idempotency-Key` to the admin who asks."""
+    key = once(request.headers.get("Idempotency-Key"), request.url.path, caller=request.user.id)
+    retried = await admin.retry(actor(request), id, named(request), key)
+    return Response(owned(retried.job), status_code=200 if retried.repeated else 201)
 
 
 @delete(

@@ -15,6 +15,7 @@ from app.base.errors import Invalid
 from app.jobs.schemas import Status
 from app.providers.contract import Kind
 from app.web import forms
+from app.web.limits import PAID
 from app.web.render import page
 
 FINAL: Final = [status for status in Status if status.final]
@@ -113,10 +114,10 @@ async def cancel(request: SignedIn, id: FromPath[str], admin: NamedDependency[Ad
     return forms.go(f"/admin/jobs/{id}", "The job was cancelled.")
 
 
-@post("/jobs/{id:str}/retry", status_code=200)
+@post("/jobs/{id:str}/retry", status_code=200, opt=PAID)
 async def retry(request: SignedIn, id: FromPath[str], admin: NamedDependency[Admin]) -> Response[str]:
-    again = await admin.retry(_actor(request), id)
-    return forms.go(f"/admin/jobs/{again.job.id}", "The job was started again as this one.")
+    retried = await admin.retry(_actor(request), id, alone=True)
+    return forms.go(f"/admin/jobs/{retried.job.job.id}", "The job was started again as this one.")
 
 
 @post("/jobs/{id:str}/delete", status_code=200)

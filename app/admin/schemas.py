@@ -13,6 +13,13 @@ class OwnedJob(msgspec.Struct, frozen=True):
     user_email: str | None
 
 
+class Retried(msgspec.Struct, frozen=True):
+    """The job that a retry made; `repeated` when the same request had made it before."""
+
+    job: OwnedJob
+    repeated: bool
+
+
 class Leaving(msgspec.Struct, frozen=True):
     """A person about to be deleted, and how much would go along: jobs, unfinished ones among them, files."""
 
@@ -23,7 +30,8 @@ class Leaving(msgspec.Struct, frozen=True):
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything in figures: people by role, refresh tokens by state, jobs by state, the sum of the known costs."""
+    """Everything in figures: people by role, refresh tokens by state, jobs by state, what was spent as far as it is
+    known."""
 
     users: dict[str, int]
     tokens: dict[str, int]

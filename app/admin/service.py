@@ -1,7 +1,10 @@
 """What an admin may see and do: everybody's jobs, people, models, and how the program is.
 
-Each change and its line in the audit log are one transaction. Deleting a person reaches into every feature, which is why
-it is a verb of this one and not of accounts.
+Each change and its line in the audit log are one transaction, with two exceptions. A refresh of the models is many
+writes, and its line, which comes last, can be lost to a kill. And deleting a job that is still being made cancels it
+first, by itself: a kill in between leaves it cancelled, not deleted, and without a line.
+
+Deleting a person reaches into every feature, which is why it is a verb of this one and not of accounts.
 """
 
 import time
@@ -12,13 +15,14 @@ from typing import Final
 
 from app.accounts.schemas import Role, User
 from app.accounts.service import Accounts
-from app.admin.schemas import DatabaseHealth, Disk, Leaving, OwnedJob, Stats
+from app.admin.schemas import DatabaseHealth, Disk, Leaving, OwnedJob, Retried, Stats
 from app.audit.schemas import Action, Actor, Entry
 from app.audit.service import Audit
 from app.base import clock
 from app.base.database import Database, Transaction
 from app.base.errors import AtelierError, Invalid, Missing
 from app.base.metrics import Metrics
+from app.base.once import Once
 from app.base.paging import Part
 from app.base.stalls import Stall, Stalls
 from app.catalog.schemas import Changes, Model
@@ -27,6 +31,7 @@ from app.jobs.schemas import Event, Job, Status
 from app.jobs.service import Jobs
 from app.library.service import Library
 from app.providers.contract import Kind
+from app.quota.service import Quota
 from app.storage.files import Files
 
 VERSIONS: Final = ("litestar", "duckdb", "httpx", "av", "pillow")
@@ -44,6 +49,7 @@ class Admin:
         database: Database,
         audit: Audit,
         accounts: Accounts,
+        quota: Quota,
         catalog: Catalog,
         library: Library,
         jobs: Jobs,
@@ -57,6 +63,7 @@ class Admin:
         self._database = database
         self._audit = audit
         self._accounts = accounts
+        self._quota = quota
         self._catalog = catalog
         self._library = library
         self._jobs = jobs
@@ -70,8 +77,8 @@ class Admin:
 
     async def stats(self) -> Stats:
         people = await self._accounts.stats()
-        tally = await self._jobs.tally_any()
-        return Stats(users=people.users, tokens=people.tokens, jobs=tally.jobs, cost_nano=tally.cost_nano)
+        jobs, spent = await self._jobs.tally_any(), await self._quota.spent_any()
+        return Stats(users=people.users, tokens=people.tokens, jobs=jobs, cost_nano=spent)
 
     async def database_health(self) -> DatabaseHealth:
         """Asks the writer, because that is what everything waits for."""
@@ -179,15 +186,24 @@ class Admin:
 
     async def cancel(self, actor: Actor, id: str, kinds: Sequence[Kind] = ()) -> OwnedJob:
         job = await self._jobs.find_any(id, kinds)
-        cancelled = await self._jobs.cancel(job.owner_id, id)
-        await self._database.write(self._audit.note, actor, Action.JOB_CANCELLED, id)
+
+        def note(tx: Transaction, _: Job) -> None:
+            self._audit.note(tx, actor, Action.JOB_CANCELLED, id)
+
+        cancelled = await self._jobs.cancel(job.owner_id, id, beside=note)
         return (await self._owned([cancelled]))[0]
 
-    async def retry(self, actor: Actor, id: str, kinds: Sequence[Kind] = ()) -> OwnedJob:
+    async def retry(
+        self, actor: Actor, id: str, kinds: Sequence[Kind] = (), once: Once | None = None, *, alone: bool = False
+    ) -> Retried:
+        """As `Jobs.retry`, for the same person and at their cost. A model that was switched off is so for admins too."""
         job = await self._jobs.find_any(id, kinds)
-        retried = (await self._jobs.retry(job.owner_id, id)).job
-        await self._database.write(self._audit.note, actor, Action.JOB_RETRIED, id, f"as {retried.id}")
-        return (await self._owned([retried]))[0]
+
+        def note(tx: Transaction, again: Job) -> None:
+            self._audit.note(tx, actor, Action.JOB_RETRIED, id, f"as {again.id}")
+
+        accepted = await self._jobs.retry(job.owner_id, id, once, alone=alone, beside=note)
+        return Retried((await self._owned([accepted.job]))[0], accepted.repeated)
 
     async def delete(self, actor: Actor, id: str, kinds: Sequence[Kind] = ()) -> None:
         """For good: what it made goes too, only its cost stays. A job that is still being made is cancelled first."""
@@ -239,10 +255,13 @@ class Admin:
     async def time_out(self, actor: Actor, kinds: Sequence[Kind] = ()) -> int:
         """Mark processing jobs that are past their deadline as failed; how many."""
         overdue = self._jobs.overdue(kinds)
-        for job in overdue:
-            await self._jobs.time_out(job)
-        await self._database.write(self._audit.note, actor, Action.JOBS_TIMED_OUT, f"{len(overdue)} jobs")
-        return len(overdue)
+
+        def change(tx: Transaction) -> int:
+            failed = self._jobs.time_out(tx, overdue)
+            self._audit.note(tx, actor, Action.JOBS_TIMED_OUT, f"{failed} jobs")
+            return failed
+
+        return await self._database.write(change)
 
     # Models
 

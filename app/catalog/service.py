@@ -126,14 +126,16 @@ class Catalog:
         ]
 
     def check(self, model: Model, params: Mapping[str, Any]) -> dict[str, Any]:
-        """`params` as the model accepts them, or Invalid naming each wrong field."""
+        """`params` as the model accepts them, or Invalid naming each wrong field. To JSON Schema 4.0 is the whole number 4,
+        to providers it is not: it goes on as 4."""
         fields: dict[str, str] = {}
         for error in jsonschema_rs.validator_for(_closed(model.parameters)).iter_errors(dict(params)):
             for name, message in _said(error, model):
                 fields.setdefault(name, message)
         if fields:
             raise Invalid(f"{model.name} does not accept this: {'; '.join(fields.values())}", fields=fields)
-        return dict(params)
+        known = _properties(model)
+        return {name: _whole(value, known.get(name, {})) for name, value in params.items()}
 
     def read_form(self, model: Model, form: Mapping[str, str]) -> dict[str, Any]:
         """The model's parameters out of a form's text fields; an empty field means: let the model choose."""
@@ -223,7 +225,7 @@ def _said(error: jsonschema_rs.ValidationError, model: Model) -> list[tuple[str,
         return [(path[0], _wanted(path[0], _properties(model).get(path[0], {})))]
     known = _properties(model)
     unknown = [str(name) for name in error.instance if name not in known] if isinstance(error.instance, dict) else []
-    return [(name[:60], f"{model.name} has no parameter {name[:60]!r}") for name in unknown] or [("params", "is wrong")]
+    return [(name[:60], f"no parameter is called {name[:60]!r}") for name in unknown] or [("params", "is wrong")]
 
 
 def _wanted(name: str, schema: Mapping[str, Any]) -> str:
@@ -237,6 +239,15 @@ def _wanted(name: str, schema: Mapping[str, Any]) -> str:
     if low is not None and high is not None:
         return f"{title} must be {kind} from {low} to {high}"
     return f"{title} must be {kind}"
+
+
+def _whole(value: Any, schema: Mapping[str, Any]) -> Any:
+    """What the check has let pass, with a float that stands for a whole number as that number."""
+    if not isinstance(value, float):
+        return value
+    if "enum" in schema:
+        return next((one for one in schema["enum"] if not isinstance(one, bool) and one == value), value)
+    return int(value) if schema.get("type") == "integer" else value
 
 
 def _typed(text: str, schema: Mapping[str, Any]) -> Any:

@@ -50,11 +50,13 @@ def not_there(model: str) -> Missing:
 
 
 def whole(body: Mapping[str, Any], name: str, *, least: int, most: int) -> int | None:
-    """A whole number, also as text (of a form); None when it is not given."""
+    """A whole number, also as text (of a form) or as 4.0; None when it is not given."""
     value = body.get(name)
     if value is None or value == "":
         return None
     if isinstance(value, str) and value.isdigit() and len(value) < 10:
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise wrong(name, f"`{name}` must be a whole number from {least} to {most}.")

@@ -20,9 +20,7 @@ Person = Request[Any, Any, State]
 @get("/", guards=[signed_in], include_in_schema=False)
 async def dashboard(request: Person, home: NamedDependency[Home]) -> Response[str]:
     front = await home.front(request.user.id)
-    return page(
-        "home/dashboard.html", request, jobs=front.jobs, counts=front.counts, spent_nano=front.counts.spent_nano
-    )
+    return page("home/dashboard.html", request, jobs=front.jobs, counts=front.counts, spent_nano=front.spent_nano)
 
 
 @get("/library", guards=[signed_in], include_in_schema=False)

@@ -23,10 +23,11 @@ KEYS: Final = 100  # of a person, the newest, that are looked through for one th
 
 
 class Front(msgspec.Struct, frozen=True):
-    """The dashboard: the latest jobs and the person's work in figures."""
+    """The dashboard: the latest jobs, the person's work in figures, and what it cost as far as that is known."""
 
     jobs: Sequence[Job]
     counts: Counts
+    spent_nano: int | None
 
 
 class Shelf(msgspec.Struct, frozen=True):
@@ -50,7 +51,8 @@ class Home:
         self._library = library
 
     async def front(self, owner: str) -> Front:
-        return Front((await self._jobs.newest(owner, limit=8)).items, await self._jobs.counts(owner))
+        jobs = (await self._jobs.newest(owner, limit=8)).items
+        return Front(jobs, await self._jobs.counts(owner), await self._quota.spent(owner))
 
     async def shelf(self, owner: str, *, kind: str, q: str, before: str | None) -> Shelf:
         """A page of the library; unfinished jobs stand on the first one only, and not in what a search found."""

@@ -108,9 +108,9 @@ def count(tx: Transaction, owner: str, *, kinds: Sequence[Kind], statuses: Seque
 
 
 def tally(tx: Transaction, owner: str) -> list[Row]:
-    """Rows of kind, status, how many, and the sum of the known costs."""
+    """Rows of kind, status, and how many."""
     return tx.rows(
-        "select kind, status, count(*) as jobs, cast(sum(cost_nano) as bigint) as cost from jobs"
+        "select kind, status, count(*) as jobs from jobs"
         " where owner_id = $1 and deleted_at is null group by kind, status",
         owner,
     )
@@ -443,11 +443,8 @@ def count_any(
 
 
 def tally_any(tx: Transaction) -> list[Row]:
-    """Rows of status, how many there are, and the sum of the known costs, deleted jobs' costs too."""
-    return tx.rows(
-        "select status, cast(sum(case when deleted_at is null then 1 else 0 end) as bigint) as jobs,"
-        " cast(sum(cost_nano) as bigint) as cost from jobs group by status"
-    )
+    """Rows of status, and how many there are."""
+    return tx.rows("select status, count(*) as jobs from jobs where deleted_at is null group by status")
 
 
 def ended_before_any(

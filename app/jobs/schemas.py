@@ -127,20 +127,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """A person's work in figures; `spent_nano` is the sum of the known costs."""
+    """A person's work in figures."""
 
     texts: int = 0
     images: int = 0
     videos: int = 0
     running: int = 0
-    spent_nano: int | None = None
-
-
-class Tally(msgspec.Struct, frozen=True):
-    """Everybody's jobs by state, and the sum of what is known of their costs."""
-
-    jobs: dict[str, int]
-    cost_nano: int | None
 
 
 class JobOut(msgspec.Struct, frozen=True, kw_only=True):

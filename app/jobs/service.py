@@ -6,7 +6,7 @@ not cost a database read. This service is the only writer of the table, so the c
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -21,10 +21,11 @@ from app.base.once import Once
 from app.base.paging import Part
 from app.base.recall import Recall
 from app.base.secret import new_id
+from app.catalog.service import Catalog
 from app.jobs import repository
 from app.jobs.line import History, Line
 from app.jobs.rounds import Rounds
-from app.jobs.schemas import Accepted, Counts, Event, Job, Late, Outlook, Status, Tally
+from app.jobs.schemas import Accepted, Counts, Event, Job, Late, Outlook, Status
 from app.library.schemas import Asset
 from app.library.service import Library
 from app.providers.calls import Calls
@@ -40,6 +41,9 @@ KEY_LIFE: Final = timedelta(hours=24)
 RESCUES: Final = 5  # starts that may find a job in the middle of its work before it is parked
 HISTORY: Final = 50  # completed jobs of a model that an estimate looks at
 
+# What is written in the transaction of a change to a job, and only if the change is made: called with the job as it is then.
+Beside = Callable[[Transaction, Job], None]
+
 logger = log.get("jobs")
 
 
@@ -50,6 +54,7 @@ class Jobs:
         self,
         database: Database,
         quota: Quota,
+        catalog: Catalog,
         library: Library,
         providers: Mapping[str, Provider],
         *,
@@ -61,6 +66,7 @@ class Jobs:
         """`timeout` is the deadline of a processing job, `pause` the time between two polls; both in seconds."""
         self._database = database
         self._quota = quota
+        self._catalog = catalog
         self._library = library
         self._providers = providers
         self._timeout = timeout
@@ -86,19 +92,25 @@ class Jobs:
     # What people ask for
 
     async def enqueue(
-        self, job: Job, once: Once | None = None, *, alone: bool = False, allowance: Allowance | None = None
+        self,
+        job: Job,
+        once: Once | None = None,
+        *,
+        alone: bool = False,
+        allowance: Allowance | None = None,
+        beside: Beside | None = None,
     ) -> Accepted:
         """Accept work: hold, job and first event are on disk when this returns, and it starts at once. With `once` a
         request that was accepted before is answered with its first job, and Conflict when it asks something else; a
         retry that is to be `alone` with an earlier one that is still unfinished. Exhausted when it is more than the API
         key of this `allowance` may spend."""
-        first = await self._database.write(self._enqueue, job, once, alone, allowance)
+        first = await self._database.write(self._enqueue, job, once, alone, allowance, beside)
         return Accepted(job) if first is None else Accepted(await self.find(job.owner_id, first), repeated=True)
 
     def remember(self, tx: Transaction, owner: str, once: Once, id: str, now: datetime) -> str | None:
         """Joins the transaction that begins paid work, of whatever kind: None when the request is new, else the id of what
         it began before; Conflict when its key came with another request."""
-        taken = repository.remember(tx, owner, once.key, once.request, id, now, now - KEY_LIFE)
+        taken = repository.remember(tx, once.caller or owner, once.key, once.request, id, now, now - KEY_LIFE)
         if taken is None:
             return None
         if taken["request_hash"] != once.request:
@@ -152,13 +164,11 @@ class Jobs:
             kind: sum(row["jobs"] for row in rows if row["kind"] == kind and row["status"] == Status.COMPLETED)
             for kind in Kind
         }
-        costs = [row["cost"] for row in rows if row["cost"] is not None]
         return Counts(
             texts=done[Kind.TEXT],
             images=done[Kind.IMAGE],
             videos=done[Kind.VIDEO],
             running=sum(row["jobs"] for row in rows if not Status(row["status"]).final),
-            spent_nano=sum(costs) if costs else None,
         )
 
     def usual_cost(self, model: str) -> int | None:
@@ -210,7 +220,7 @@ class Jobs:
         for words in self._heard.values():
             words.put_nowait(None)
 
-    async def cancel(self, owner: str, id: str, late: Late = Late.DISCARD) -> Job:
+    async def cancel(self, owner: str, id: str, late: Late = Late.DISCARD, *, beside: Beside | None = None) -> Job:
         """Stop a job: at once when it waits or its provider cannot be told, otherwise as a wish the worker settles. What
         was sent may still be made and charged; `late` says what becomes of a result then."""
         job = await self.find(owner, id)
@@ -218,11 +228,11 @@ class Jobs:
             raise Conflict(f"This job has already {_ENDED[job.status]}.")
         provider = self._providers.get(job.provider)
         if job.status is Status.PROCESSING and provider is not None and provider.can_cancel:
-            changed = await self._database.write(self._wish_cancel, job, late)
+            changed = await self._database.write(self._wish_cancel, job, late, beside)
         else:
-            changed = await self._database.write(self._cancel, job, late)
+            changed = await self._database.write(self._cancel, job, late, beside)
         if changed is None:  # it ended while we were asking
-            return await self.cancel(owner, id, late)
+            return await self.cancel(owner, id, late, beside=beside)
         return await self.find(owner, id)
 
     async def retry(
@@ -233,13 +243,17 @@ class Jobs:
         *,
         alone: bool = False,
         allowance: Allowance | None = None,
+        beside: Beside | None = None,
     ) -> Accepted:
         """A new job like one that failed or was cancelled, linked to it. Where the provider may still have the result,
-        the new job asks for that one instead of paying for another. `alone`: not two at a time, as after a double
-        click."""
+        the new job asks for that one instead of paying for another; otherwise the model must still be on offer, whoever
+        asks, or it is Invalid. `alone`: not two at a time, as after a double click."""
         old = await self.find(owner, id)
         if old.status not in (Status.FAILED, Status.CANCELLED):
             raise Conflict("Only a failed or cancelled job can be tried again.")
+        ticket = old.ticket if old.error and old.error.code in _RESUMED else None
+        if ticket is None:
+            self._catalog.choose(old.model, old.kind)
         job = Job(
             id=new_id(),
             owner_id=owner,
@@ -255,10 +269,10 @@ class Jobs:
             params=old.params,
             input_asset_id=old.input_asset_id,
             retry_of=old.id,
-            ticket=old.ticket if old.error and old.error.code in _RESUMED else None,
+            ticket=ticket,
             created_at=clock.now(),
         )
-        return await self.enqueue(job, once, alone=alone, allowance=allowance)
+        return await self.enqueue(job, once, alone=alone, allowance=allowance, beside=beside)
 
     async def delete(self, owner: str, id: str) -> Job:
         """Hide an ended job and what it made; `restore` brings both back for a while."""
@@ -307,12 +321,12 @@ class Jobs:
 
         return await self._database.read(find)
 
-    async def tally_any(self) -> Tally:
+    async def tally_any(self) -> dict[str, int]:
+        """How many jobs there are in each state."""
         rows = await self._database.read(repository.tally_any)
         found = {row["status"]: row["jobs"] for row in rows}
-        costs = [row["cost"] for row in rows if row["cost"] is not None]
-        tally = Tally({status.value: found.get(status, 0) for status in Status}, sum(costs) if costs else None)
-        for state, count in tally.jobs.items():
+        tally = {status.value: found.get(status, 0) for status in Status}
+        for state, count in tally.items():
             self._tally.labels(state).set(count)
         return tally
 
@@ -330,9 +344,10 @@ class Jobs:
             if job.status is Status.PROCESSING and self._overdue(job) and (not kinds or job.kind in kinds)
         ]
 
-    async def time_out(self, job: Job) -> None:
-        """Give up on a job that is past its deadline."""
-        await self.fail(job, TIMED_OUT)
+    def time_out(self, tx: Transaction, jobs: Sequence[Job]) -> int:
+        """Inside the caller's transaction: give up on jobs that are past their deadline; how many had not ended
+        meanwhile."""
+        return sum(self._fail(tx, job, TIMED_OUT) for job in jobs)
 
     def erase(self, tx: Transaction, ids: Sequence[str]) -> None:
         """Inside the caller's transaction: ended jobs and what they made, for good; only what they cost stays."""
@@ -454,7 +469,6 @@ class Jobs:
 
     async def fail(self, job: Job, never: Never) -> None:
         await self._database.write(self._fail, job, never)
-        logger.info("job failed", job=job.id, code=never.code.value, detail=never.detail[:500])
 
     async def sweep(self) -> None:
         """Forget the keys of requests that are older than a day; they count no more anyway."""
@@ -509,6 +523,8 @@ class Jobs:
             self._line.put(job)
             if job.status is Status.PROCESSING and job.ticket is not None:
                 self._rounds.put(job)
+            else:
+                self._rounds.drop(job.id)
         self.wake.set()
 
     def _forget(self, id: str) -> None:
@@ -564,7 +580,13 @@ class Jobs:
         return repository.mark_restored(tx, owner, id)
 
     def _enqueue(
-        self, tx: Transaction, job: Job, once: Once | None, alone: bool, allowance: Allowance | None
+        self,
+        tx: Transaction,
+        job: Job,
+        once: Once | None,
+        alone: bool,
+        allowance: Allowance | None,
+        beside: Beside | None,
     ) -> str | None:
         """None when it was accepted, else the id of the job that the same request made before, or that is after the
         same result: it is fetched, and its cost counted, once."""
@@ -577,6 +599,8 @@ class Jobs:
         self._quota.hold(tx, job.owner_id, Subject.JOB, job.id, self._expected(tx, job, allowance), allowance)
         repository.add(tx, job.owner_id, job)
         repository.note(tx, job.owner_id, job.id, job.created_at, "queued")
+        if beside is not None:
+            beside(tx, job)
         tx.then(self._keep, job)
         return None
 
@@ -658,7 +682,8 @@ class Jobs:
         tx.then(self._forget, job.id)
         return True
 
-    def _fail(self, tx: Transaction, job: Job, never: Never) -> None:
+    def _fail(self, tx: Transaction, job: Job, never: Never) -> bool:
+        """False when it had ended before, or was to be stopped anyway."""
         now = clock.now()
         failed = repository.fail(
             tx,
@@ -674,10 +699,15 @@ class Jobs:
         if not failed:
             if not self._stop(tx, job, never.cost_nano):
                 self._come_late(tx, job, never.cost_nano, [])
-            return
+            return False
         self._quota.settle(tx, job.owner_id, job.id, never.cost_nano)
         repository.note(tx, job.owner_id, job.id, now, "failed", never.message)
-        tx.then(self._forget, job.id)
+        tx.then(self._failed, job, never)
+        return True
+
+    def _failed(self, job: Job, never: Never) -> None:
+        self._forget(job.id)
+        logger.info("job failed", job=job.id, code=never.code.value, detail=never.detail[:500])
 
     def _doubt(self, tx: Transaction, job: Job) -> None:
         if repository.doubt(tx, job.owner_id, job.id, clock.now()) is not None:
@@ -702,7 +732,7 @@ class Jobs:
         repository.note(tx, job.owner_id, job.id, clock.now(), what)
         return kept
 
-    def _cancel(self, tx: Transaction, job: Job, late: Late) -> Job | None:
+    def _cancel(self, tx: Transaction, job: Job, late: Late, beside: Beside | None = None) -> Job | None:
         now = clock.now()
         changed = repository.cancel(tx, job.owner_id, job.id, now, late)
         if changed is not None:
@@ -711,6 +741,8 @@ class Jobs:
             repository.note(tx, job.owner_id, job.id, now, "cancelled", told)
             if changed.late and changed.ticket:
                 tx.then(self._await_late, msgspec.structs.replace(changed, due=clock.after(self._pause)))
+            if beside is not None:
+                beside(tx, changed)
         return self._settle(tx, job, changed)
 
     def _await_late(self, job: Job) -> None:
@@ -733,10 +765,12 @@ class Jobs:
             self._settle(tx, job, changed)
         return changed
 
-    def _wish_cancel(self, tx: Transaction, job: Job, late: Late) -> Job | None:
+    def _wish_cancel(self, tx: Transaction, job: Job, late: Late, beside: Beside | None) -> Job | None:
         changed = repository.wish_cancel(tx, job.owner_id, job.id, late)
         if changed is not None:
             repository.note(tx, job.owner_id, job.id, clock.now(), "cancel asked")
+            if beside is not None:
+                beside(tx, changed)
         return self._settle(tx, job, changed)
 
 

@@ -10,6 +10,7 @@ from litestar.enums import RequestEncodingType
 from litestar.params import Body, FromPath, FromQuery
 
 from app.accounts.guards import signed_in
+from app.base.errors import Invalid
 from app.library.schemas import AssetKind, AssetOut
 from app.library.service import Library
 from app.web import forms, paging
@@ -29,11 +30,18 @@ class AssetList(paging.Page[AssetOut]):
     """A page of the library."""
 
 
+async def _one_file(request: Program) -> None:
+    """Before Litestar reads the form: a text, or several files, are not what it would say they are."""
+    given = [value for name, value in (await forms.parsed(request)).multi_items() if name == "file"]
+    if len(given) > 1 or any(not isinstance(value, UploadFile) for value in given):
+        raise Invalid("Send one file, in the field `file`.", fields={"file": "must be one file"})
+
+
 @post(
     "/assets",
     responses=refusals(400, 401, 413, 415),
     summary="Upload a picture or clip",
-    before_request=forms.readable,
+    before_request=_one_file,
     request_max_body_size=FILES,
 )
 async def upload(

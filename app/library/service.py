@@ -24,7 +24,7 @@ from app.base.secret import new_id
 from app.library import repository
 from app.library.schemas import Asset, AssetKind, Origin, Shelf
 from app.providers.client import Client, ClientError, Refused, TooBig
-from app.storage.files import Files
+from app.storage.files import Files, readable
 from app.storage.media import Facts, Media
 
 UNDO: Final = timedelta(minutes=10)
@@ -223,9 +223,7 @@ class Library:
         except Refused:
             raise _wrong_url("This address cannot be used: it must be a public http or https address.") from None
         except TooBig:
-            raise TooLarge(
-                f"The picture at this address is larger than the {cap / 1e6:.1f} MB that are taken."
-            ) from None
+            raise TooLarge(f"The picture at this address is larger than the {readable(cap)} that are taken.") from None
         except ClientError:
             raise _wrong_url("The picture could not be fetched from this address.") from None
         if answer.status != 200:
@@ -292,7 +290,7 @@ class Library:
         cap = self._caps[AssetKind(facts.kind)]
         if facts.bytes > cap:
             what = "picture" if facts.kind == "image" else "clip"
-            raise TooLarge(f"This {what} has {facts.bytes / 1e6:.1f} MB; at most {cap / 1e6:.1f} MB are taken.")
+            raise TooLarge(f"This {what} is larger than the {readable(cap)} that are taken.")
 
 
 def _newest(

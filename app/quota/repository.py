@@ -111,12 +111,16 @@ def months(tx: Transaction, owner: str) -> list[Row]:
     )
 
 
-def totals_any(tx: Transaction) -> Row:
-    """What everybody has spent and what is held, in nano-dollars; spent is None while nothing is known."""
-    row = tx.row(
-        "select cast(sum(spent_nano) as bigint) as spent, cast(coalesce(sum(held_nano), 0) as bigint) as held from ledger"
-    )
-    return row or {"spent": None, "held": 0}
+def spent(tx: Transaction, owner: str) -> int | None:
+    """In nano-dollars; None while nothing is known."""
+    found: int | None = tx.value("select cast(sum(spent_nano) as bigint) from ledger where owner_id = $1", owner)
+    return found
+
+
+def spent_any(tx: Transaction) -> int | None:
+    """The same of everybody."""
+    found: int | None = tx.value("select cast(sum(spent_nano) as bigint) from ledger")
+    return found
 
 
 def sums_any(tx: Transaction) -> list[Row]:

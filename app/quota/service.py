@@ -65,10 +65,13 @@ class Quota:
             for row in rows
         ]
 
+    async def spent(self, owner: str) -> int | None:
+        """What the person has spent on jobs and answers, deleted ones too, as far as it is known; None while nothing is."""
+        return await self._database.read(repository.spent, owner)
+
     async def spent_any(self) -> int | None:
-        """What everybody has spent as far as it is known; None while nothing is."""
-        spent: int | None = (await self._database.read(repository.totals_any))["spent"]
-        return spent
+        """The same of everybody, those who are gone too."""
+        return await self._database.read(repository.spent_any)
 
     def sums_any(self, tx: Transaction) -> list[Row]:
         """For `doctor`: the entries of every subject, added up."""

@@ -152,7 +152,7 @@ class Files:
         async for chunk in chunks:
             total += len(chunk)
             if total > max_bytes:
-                raise errors.TooLarge(f"The file is larger than the {_readable(max_bytes)} that are accepted.")
+                raise errors.TooLarge(f"The file is larger than the {readable(max_bytes)} that are accepted.")
             waiting += chunk
             if len(waiting) >= _MIB:
                 await self._threads.run(sink.write, bytes(waiting))
@@ -269,5 +269,6 @@ def _clear(folder: Path) -> None:
             child.unlink(missing_ok=True)
 
 
-def _readable(size: int) -> str:
+def readable(size: int) -> str:
+    """In the MB of the settings, which are of 1024 × 1024 bytes."""
     return f"{round(size / _MIB, 1):g} MB" if size >= _MIB else f"{size} bytes"

@@ -119,16 +119,18 @@ def _orphans() -> Iterator[Question]:
         "job {id} has no history",
         "select id from jobs where deleted_at is null and id not in (select job_id from job_events)",
     )
-    keyed = " and not exists (select 1 from messages m where m.id = t.job_id and m.owner_id = t.owner_id)"
-    for table, what, more in (
-        ("job_events", "job {id} does not exist and has a history", ""),
-        ("idempotency", _KEYED, keyed),  # also answers of models
-    ):
-        yield Question(
-            what,
-            f"select distinct job_id as id from {table} t"
-            f" where not exists (select 1 from jobs j where j.id = t.job_id and j.owner_id = t.owner_id){more}",
-        )
+    yield Question(
+        "job {id} does not exist and has a history",
+        "select distinct job_id as id from job_events t"
+        " where not exists (select 1 from jobs j where j.id = t.job_id and j.owner_id = t.owner_id)",
+    )
+    yield Question(
+        "job {id} does not exist and is the answer to a repeated request",
+        # Also answers of models; an admin's key may have tried somebody else's job again.
+        "select distinct job_id as id from idempotency t where not exists (select 1 from jobs j where j.id = t.job_id"
+        " and (j.owner_id = t.owner_id or j.retry_of is not null))"
+        " and not exists (select 1 from messages m where m.id = t.job_id and m.owner_id = t.owner_id)",
+    )
     yield Question(
         "file {id} was made by a job that does not exist",
         "select id from assets a where job_id is not null"
@@ -150,8 +152,6 @@ def _orphans() -> Iterator[Question]:
         "select id from conversations c where leaf_id not in (select id from messages)",
     )
 
-
-_KEYED: Final = "job {id} does not exist and is the answer to a repeated request"
 
 QUESTIONS: Final = (*_ledger(), *_states(), *_orphans())
 

@@ -64,11 +64,6 @@ async def close(request: Request[Any, Any, State]) -> None:
         await FormMultiDict.from_form_data(cast(dict[str, Any], state.form)).close()
 
 
-async def readable(request: Request[Any, Any, State]) -> None:
-    """`before_request` of a route that Litestar reads a form for."""
-    await parsed(request)
-
-
 async def read(request: Request[Any, Any, State]) -> dict[str, str]:
     """The text fields of a form; of a field sent twice the last one counts, files are left out."""
     form = await parsed(request)

@@ -1,7 +1,7 @@
 """Times at the API's door: inside they are UTC without a zone, outside ISO 8601 ending in Z.
 
-Fields of API structs are `Moment` (in bodies too, where any zone is taken and none is an error); `shown` and `kept` turn
-one kind into the other.
+In bodies they are `Moment`, where any zone is taken and none is an error, and `kept` turns them into ours; in answers they
+are `Shown`, which `shown` makes of ours.
 """
 
 from datetime import UTC, datetime
@@ -9,34 +9,43 @@ from typing import Annotated, overload
 
 import msgspec
 
+from app.base.clock import iso
 from app.base.errors import Invalid
 
 Moment = Annotated[
     datetime,
-    msgspec.Meta(tz=True, description="ISO 8601 with a zone; answers are in UTC.", examples=["2026-11-20T09:30:00Z"]),
+    msgspec.Meta(tz=True, description="ISO 8601 with a zone.", examples=["2026-11-20T09:30:00Z"]),
+]
+Shown = Annotated[
+    str,
+    msgspec.Meta(
+        description="ISO 8601 in UTC, with milliseconds.",
+        examples=["2026-11-20T09:30:00.000Z"],
+        extra_json_schema={"extra": {"format": "date-time"}},
+    ),
 ]
 
 
 @overload
-def shown(moment: datetime) -> datetime: ...
+def shown(moment: datetime) -> str: ...
 @overload
 def shown(moment: None) -> None: ...
 @overload
-def shown(moment: datetime | None) -> datetime | None: ...
-def shown(moment: datetime | None) -> datetime | None:
-    """Outwards: with its zone, in whole milliseconds. msgspec writes it with a Z."""
-    return moment and moment.replace(microsecond=moment.microsecond // 1000 * 1000, tzinfo=UTC)
+def shown(moment: datetime | None) -> str | None: ...
+def shown(moment: datetime | None) -> str | None:
+    """Outwards, like every time that a program is told."""
+    return iso(moment) if moment else None
 
 
 @overload
-def kept(moment: datetime) -> datetime: ...
+def kept(moment: datetime, field: str) -> datetime: ...
 @overload
-def kept(moment: None) -> None: ...
+def kept(moment: None, field: str) -> None: ...
 @overload
-def kept(moment: datetime | None) -> datetime | None: ...
-def kept(moment: datetime | None) -> datetime | None:
-    """Inwards: UTC without a zone; Invalid beyond the years 1 to 9999."""
+def kept(moment: datetime | None, field: str) -> datetime | None: ...
+def kept(moment: datetime | None, field: str) -> datetime | None:
+    """Inwards, what stands in `field`: UTC without a zone; Invalid beyond the years 1 to 9999."""
     try:
         return moment and moment.astimezone(UTC).replace(tzinfo=None)
     except OverflowError:
-        raise Invalid("There is no such time.") from None
+        raise Invalid("There is no such time.", fields={field: "There is no such time."}) from None

@@ -1,5 +1,6 @@
 """What an admin may see and do over the API, and that nobody else may."""
 
+import re
 from typing import Any
 
 import httpx
@@ -222,6 +223,26 @@ async def test_the_last_admin_and_oneself_cannot_be_deleted(studio: Studio) -> N
     await ann.put(f"/api/v1/users/{await _id(bob)}/role", json={"role": "admin"})
     assert (await ann.delete(f"/api/v1/users/{own}")).status_code == 409, "nobody deletes themselves"
     assert (await bob.delete(f"/api/v1/users/{own}")).status_code == 204
+
+
+async def test_every_time_is_told_in_the_same_form(studio: Studio) -> None:
+    ann, bob = await studio.person("ann@studio.example"), await studio.person("bob@studio.example")
+    await studio.finished(ann, await _clip(ann))
+    far = {"name": "laptop", "expires_at": "2099-12-31T23:59:59.123456+01:00"}
+    made = (await ann.post("/api/v1/users/me/keys", json=far)).json()
+    assert made["expires_at"] == "2099-12-31T22:59:59.123Z"
+    await ann.put(f"/api/v1/users/{await _id(bob)}/role", json={"role": "admin"})
+    for path in ("users", "users/me", "users/me/keys", "users/me/sessions", "jobs", "admin/health", "admin/audit"):
+        times = re.findall(r'"(\d{4}-\d\d-\d\dT[^"]*)"', (await ann.get(f"/api/v1/{path}")).text)
+        assert times, path
+        assert all(re.fullmatch(r"[^.]{19}\.\d{3}Z", time) for time in times), (path, times)
+
+
+async def test_a_key_that_would_expire_after_all_time_is_refused_by_its_field(studio: Studio) -> None:
+    ann = await studio.person()
+    never = {"name": "laptop", "expires_at": "9999-12-31T23:59:59-12:00"}
+    error = (await ann.post("/api/v1/users/me/keys", json=never)).json()["error"]
+    assert error["details"]["fields"] == {"expires_at": "There is no such time."}
 
 
 async def test_jobs_past_their_deadline_are_marked(studio: Studio) -> None:

@@ -349,3 +349,22 @@ async def test_good_input_still_works_after_all_of_it(ann: httpx.AsyncClient) ->
     assert answer.status_code == 200
     longest = await ask(ann, "text", prompt="x" * 10_000)
     assert longest.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "params"),
+    [
+        ("generate/text", TEXT, {"max_tokens": 100.0}),
+        ("generate/image", SIZED, {"n": 1.0}),
+        ("generate/video", CLIP, {"duration": 1.0}),
+    ],
+)
+async def test_a_whole_number_may_be_written_as_a_float(
+    atelier: Studio, ann: httpx.AsyncClient, path: str, model: str, params: Json
+) -> None:
+    answer = await ann.post(f"/api/v1/{path}", json={"model": model, "prompt": "x", **params})
+    assert answer.status_code in (200, 202), answer.text
+    job = await atelier.finished(ann, answer.json()["id"])
+    assert job["status"] == "completed", job["error"]
+    [(name, value)] = params.items()
+    assert (job["params"][name], type(job["params"][name])) == (int(value), int)

@@ -145,9 +145,9 @@ async def test_what_the_model_accepts_passes_unchanged(catalog: Catalog, params:
         ({"seed": 1.5}, "seed", "Seed must be a whole number from 0 to 99"),
         ({"strength": "much"}, "strength", "Strength must be a number from 0 to 1"),
         ({"generate_audio": "yes"}, "generate_audio", "Sound must be true or false"),
-        ({"colour": "red"}, "colour", "Veo 3.1 has no parameter 'colour'"),
+        ({"colour": "red"}, "colour", "no parameter is called 'colour'"),
         ({"seed": {"$ne": 1}}, "seed", "Seed must be a whole number from 0 to 99"),
-        ({"x" * 500: 1}, "x" * 60, f"Veo 3.1 has no parameter '{'x' * 60}'"),
+        ({"x" * 500: 1}, "x" * 60, f"no parameter is called '{'x' * 60}'"),
     ],
 )
 async def test_a_parameter_outside_the_schema_is_refused_by_name(
@@ -156,6 +156,21 @@ async def test_a_parameter_outside_the_schema_is_refused_by_name(
     with pytest.raises(Invalid) as refused:
         catalog.check(catalog.find("google/veo-3.1"), params)
     assert refused.value.fields == {field: says}
+
+
+async def test_whole_numbers_go_on_as_such_however_they_were_written(catalog: Catalog) -> None:
+    model = catalog.find("google/veo-3.1")
+    written = {"duration": 8.0, "seed": 7.0, "strength": 1.0}
+    checked = catalog.check(model, written)
+    assert checked == written
+    assert [type(checked[name]) for name in written] == [int, int, float]
+
+
+async def test_a_refusal_names_the_model_once(catalog: Catalog) -> None:
+    with pytest.raises(Invalid) as refused:
+        catalog.check(catalog.find("google/veo-3.1"), {"seed": -1, "colour": "red"})
+    assert refused.value.message.count("Veo 3.1") == 1
+    assert refused.value.message.endswith("no parameter is called 'colour'")
 
 
 async def test_every_wrong_parameter_is_named_at_once(catalog: Catalog) -> None:

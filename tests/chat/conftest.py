@@ -134,7 +134,7 @@ async def reopen(database: Database, provider: Playing) -> AsyncIterator[Reopen]
         catalog = Catalog(database, {"openrouter": provider})
         await catalog.refresh()
         library: Any = None  # nothing here makes a file
-        jobs = Jobs(database, Quota(database), library, {}, timeout=60.0, pause=1.0)
+        jobs = Jobs(database, Quota(database), catalog, library, {}, timeout=60.0, pause=1.0)
         opened.append(Chat(database, Quota(database), catalog, jobs, {"openrouter": provider}))
         await opened[-1].rescue()
         return opened[-1]

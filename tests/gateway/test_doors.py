@@ -122,3 +122,15 @@ async def test_a_wrong_value_is_named(studio: Studio, field: str, value: object)
     client = await keyed(studio)
     body = {"model": TEXT, "messages": ASK, "stream": field == "stream_options", field: value}
     refused(await client.post("/v1/chat/completions", json=body), 400, None, field)
+
+
+async def test_a_whole_number_may_be_written_as_a_float(studio: Studio) -> None:
+    client = await keyed(studio)
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("chat/completions", {"model": TEXT, "messages": ASK, "max_completion_tokens": 100.0, "n": 1.0}),
+        ("images/generations", {"model": PICTURE, "prompt": "a boat", "n": 1.0}),
+        ("videos", {**SHORT, "model": CLIP, "prompt": "a boat", "duration": 1.0}),
+    ]
+    for path, body in asked:
+        answer = await client.post(f"/v1/{path}", json=body)
+        assert answer.status_code == 200, f"{path}: {answer.text}"

@@ -193,10 +193,11 @@ async def test_a_late_result_of_a_job_that_was_deleted_meanwhile_is_not_kept(job
     assert await spent(database, job) == [("settlement", None), ("correction", 5)]
 
 
-async def test_an_answer_that_finds_its_job_ended_does_not_bring_it_back(jobs: Jobs) -> None:
+async def test_an_answer_that_finds_its_job_ended_does_not_bring_it_back(jobs: Jobs, database: Database) -> None:
     """An admin gives up on what takes too long while it is being asked after; the answer says: nothing new."""
     job = await taken(jobs)
-    await jobs.time_out(job)
+    assert await database.write(jobs.time_out, [job]) == 1
+    assert await database.write(jobs.time_out, [job]) == 0
     await jobs.go_on(job, later())
     assert jobs.current(job.id) is None
     assert jobs.to_poll(10) == []

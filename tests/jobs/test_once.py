@@ -135,6 +135,29 @@ async def test_a_retry_is_made_once_too(studio: Studio) -> None:
     problem(await ann.post(f"/api/v1/jobs/{id}/retry", headers=under("r")), 409, "CONFLICT")
 
 
+@pytest.mark.parametrize("kind", ["jobs", "videos"])
+async def test_an_admins_retry_is_made_once_too(studio: Studio, kind: str) -> None:
+    admin, bob = await studio.person(), await studio.person("bob@studio.example")
+    refused = {**BODIES["video"], "prompt": "[refuse] something"}
+    failed = []
+    for _ in range(2):
+        failed.append((await bob.post("/api/v1/generate/video", json=refused)).json()["id"])
+        await studio.finished(bob, failed[-1])
+    path = f"/api/v1/admin/{kind}/{failed[0]}/retry"
+    answers = await asyncio.gather(*(admin.post(path, headers=under("r")) for _ in range(5)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 4 + [201]
+    [id] = {answer.json()["id"] for answer in answers}
+    assert (await studio.finished(bob, id))["retry_of"] == failed[0]
+    assert await total(bob) == 3
+    log = (await admin.get("/api/v1/admin/audit")).json()["items"]
+    assert [entry["subject"] for entry in log] == [failed[0]], "one deed, one line"
+    problem(await admin.post(f"/api/v1/admin/{kind}/{failed[1]}/retry", headers=under("r")), 409, "CONFLICT")
+    own = await bob.post(f"/api/v1/jobs/{failed[1]}/retry", headers=under("r"))
+    assert own.status_code == 201, "the key is the admin's, and not the person's"
+    invalid(await admin.post(path, headers=under("")), "Idempotency-Key")
+    assert (await studio.program.upkeep.examine()).ok
+
+
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\tb"], ids=["empty", "too long", "not printable"])
 async def test_a_key_that_is_none_is_refused(studio: Studio, key: str) -> None:
     ann = await studio.person()
@@ -186,6 +209,19 @@ async def test_a_double_click_on_retry_makes_one_job(studio: Studio) -> None:
     await studio.finished(client, first.headers["location"].removeprefix("/jobs/"))
     third = await ann.send_form(f"/jobs/{job['id']}/retry")  # the first retry has ended: now it is meant
     assert third.headers["location"] != first.headers["location"]
+
+
+async def test_a_double_click_on_an_admins_retry_makes_one_job(studio: Studio) -> None:
+    admin, bob = await studio.person_in_browser(), await studio.person("bob@studio.example")
+    job = (await bob.post("/api/v1/generate/video", json={**BODIES["video"], "prompt": "[stuck] something"})).json()
+    await bob.post(f"/api/v1/jobs/{job['id']}/cancel")
+    token = await admin.form_token("/jobs")
+    clicks = [admin.post(f"/admin/jobs/{job['id']}/retry", data={"_csrf_token": token}) for _ in range(5)]
+    answers = await asyncio.gather(*clicks)
+    assert {answer.status_code for answer in answers} == {303}
+    assert len({answer.headers["location"] for answer in answers}) == 1
+    assert await total(bob) == 2
+    await bob.post(f"/api/v1/jobs/{answers[0].headers['location'].rpartition('/')[2]}/cancel")
 
 
 # The rules, without HTTP

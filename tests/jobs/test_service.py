@@ -102,6 +102,14 @@ async def test_what_did_not_happen_is_tried_again_later_and_given_up_after_the_l
     assert waits == sorted(waits), "each wait is longer than the one before"
 
 
+async def test_what_was_put_off_after_a_poll_is_not_polled_while_it_waits(jobs: Jobs) -> None:
+    job = await _claimed(jobs)
+    await jobs.go_on(job, _later())
+    assert jobs._rounds.next_due() is not None
+    await jobs.again(jobs.current(job.id) or job, BUSY)
+    assert jobs._rounds.next_due() is None
+
+
 async def test_the_providers_own_wish_to_wait_is_honoured(jobs: Jobs) -> None:
     job = await _claimed(jobs)
     await jobs.again(job, msgspec.structs.replace(BUSY, wait=90))

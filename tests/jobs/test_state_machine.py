@@ -22,6 +22,7 @@ from app.base.database import Database, Row, Transaction
 from app.base.errors import Conflict, Missing
 from app.base.migrate import migrate
 from app.base.once import Once
+from app.catalog.service import Catalog
 from app.jobs.schemas import Job, Late, Status
 from app.jobs.service import ATTEMPTS, KEY_LIFE, RESCUES, UNDO, Jobs
 from app.library.service import Library
@@ -31,7 +32,7 @@ from app.providers.contract import Again, Done, ErrorCode, Kind, Later, Never, O
 from app.quota.service import Quota
 from app.storage.files import Files
 from app.storage.media import Media
-from tests.jobs.conftest import a_job
+from tests.jobs.conftest import a_catalog, a_job
 
 T = TypeVar("T")
 TIMEOUT, PAUSE = 1800.0, 15.0
@@ -117,6 +118,7 @@ class Life(RuleBasedStateMachine):
     """Stories about the jobs of two people."""
 
     database: ClassVar[Database]
+    catalog: ClassVar[Catalog]
     library: ClassVar[Library]
     runner: ClassVar[asyncio.Runner]
     now: ClassVar[datetime]
@@ -143,7 +145,8 @@ class Life(RuleBasedStateMachine):
 
     def _opened(self) -> Jobs:
         providers: Any = {"obedient": Obedient()}
-        jobs = Jobs(self.database, Quota(self.database), self.library, providers, timeout=TIMEOUT, pause=PAUSE)
+        quota = Quota(self.database)
+        jobs = Jobs(self.database, quota, self.catalog, self.library, providers, timeout=TIMEOUT, pause=PAUSE)
         self.run_(jobs.rescue())
         return jobs
 
@@ -306,8 +309,9 @@ class Life(RuleBasedStateMachine):
         job.deleted, job.erased, job.text = clock.now() - 2 * UNDO, True, None
 
     def _time_out(self) -> None:
-        for job in self.jobs.overdue():
-            self.run_(self.jobs.time_out(job))
+        overdue = self.jobs.overdue()
+        self.run_(self.database.write(self.jobs.time_out, overdue))
+        for job in overdue:
             self.expected[job.id].end(Status.FAILED, None, ErrorCode.TIMED_OUT)
 
     def _start_anew(self) -> None:
@@ -522,6 +526,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         client = Client()
         Life.library = Library(Life.database, files, media, client, max_image_bytes=10**7, max_video_bytes=10**8)
         runner.run(migrate(Life.database, MIGRATIONS))
+        Life.catalog = runner.run(a_catalog(Life.database))
         yield
         runner.run(Life.database.close())
         runner.run(client.aclose())

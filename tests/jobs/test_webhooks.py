@@ -16,6 +16,7 @@ from app.base.config import load
 from app.base.database import Database
 from app.base.errors import Denied, Missing
 from app.base.metrics import Metrics
+from app.catalog.service import Catalog
 from app.jobs.schemas import Job
 from app.jobs.service import Jobs
 from app.library.service import Library
@@ -80,9 +81,11 @@ async def library(database: Database, tmp_path: Path) -> AsyncIterator[Library]:
     await client.aclose()
 
 
-async def _scene(database: Database, library: Library, secret: str | None) -> Scene:
+async def _scene(database: Database, catalog: Catalog, library: Library, secret: str | None) -> Scene:
     calls = Calls(ORIGIN, "a secret of ours", {"openrouter": Webhooks(secret).key})
-    jobs = Jobs(database, Quota(database), library, {}, timeout=7200, pause=PAUSE, calls=calls, metrics=Metrics())
+    jobs = Jobs(
+        database, Quota(database), catalog, library, {}, timeout=7200, pause=PAUSE, calls=calls, metrics=Metrics()
+    )
     await jobs.enqueue(a_job())
     (claimed,) = await jobs.claim(1)
     await jobs.go_on(claimed, Later(ticket=Ticket("up-1"), state="pending"))
@@ -93,8 +96,8 @@ async def _scene(database: Database, library: Library, secret: str | None) -> Sc
 
 
 @pytest.fixture
-async def scene(database: Database, library: Library) -> Scene:
-    return await _scene(database, library, SECRET)
+async def scene(database: Database, catalog: Catalog, library: Library) -> Scene:
+    return await _scene(database, catalog, library, SECRET)
 
 
 async def test_an_honest_call_makes_the_next_poll_due_now(scene: Scene) -> None:
@@ -199,10 +202,10 @@ async def test_a_call_during_a_poll_has_the_job_asked_once_more(scene: Scene) ->
 
 
 async def test_a_call_that_is_faster_than_the_answer_to_the_submit_is_not_lost(
-    database: Database, library: Library
+    database: Database, catalog: Catalog, library: Library
 ) -> None:
     calls = Calls(ORIGIN, "a secret of ours", {"openrouter": Webhooks(None).key})
-    jobs = Jobs(database, Quota(database), library, {}, timeout=7200, pause=PAUSE, calls=calls)
+    jobs = Jobs(database, Quota(database), catalog, library, {}, timeout=7200, pause=PAUSE, calls=calls)
     await jobs.enqueue(a_job())
     (job,) = await jobs.claim(1)
     jobs.called("openrouter", calls.address("openrouter", job.id).rpartition("/")[2], {}, b"{}")
@@ -211,8 +214,10 @@ async def test_a_call_that_is_faster_than_the_answer_to_the_submit_is_not_lost(
     assert [job.id for job in jobs.to_poll(9)] == [job.id]
 
 
-async def test_without_a_secret_the_address_alone_is_the_proof(database: Database, library: Library) -> None:
-    scene = await _scene(database, library, None)
+async def test_without_a_secret_the_address_alone_is_the_proof(
+    database: Database, catalog: Catalog, library: Library
+) -> None:
+    scene = await _scene(database, catalog, library, None)
     scene.call(token=f"{scene.job.id}-{'0' * 64}", given={})
     assert scene.due() == []
     scene.call(given={"x-openrouter-signature": "t=1,v1=nonsense"})

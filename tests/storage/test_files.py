@@ -375,6 +375,6 @@ async def test_work_waiting_in_line_is_taken_back_when_its_caller_goes_away(file
 
 
 def test_sizes_are_told_in_words_people_use() -> None:
-    assert module._readable(10 * 1024 * 1024) == "10 MB"
-    assert module._readable(1536 * 1024) == "1.5 MB"
-    assert module._readable(1000) == "1000 bytes"
+    assert module.readable(10 * 1024 * 1024) == "10 MB"
+    assert module.readable(1536 * 1024) == "1.5 MB"
+    assert module.readable(1000) == "1000 bytes"
