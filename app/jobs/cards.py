@@ -1,7 +1,7 @@
 """The card of a job as HTML, as every page shows it and as an unfinished one asks for itself every few seconds.
 
 A card that was written is kept until anything on it changes, its clock included; and the version of what it shows, the
-clock left out because the page itself counts on, is its ETag: most polls are answered with nothing at all.
+clock left out because the page itself counts on, comes back with each poll: most are answered with nothing at all.
 """
 
 import hashlib
@@ -67,9 +67,9 @@ def _until(job: Job, moment: datetime) -> datetime:
 
 
 def version(job: Job) -> str:
-    """The ETag of an unfinished job's card."""
+    """The version of an unfinished job's card: what it shows, in short."""
     shown = (job.id, job.status, job.progress, job.attempts, job.cancel_requested, job.started_at, job.outlook)
-    return f'"{hashlib.sha256(f"{shown} {render.ago(job.created_at)}".encode()).hexdigest()[:20]}"'
+    return hashlib.sha256(f"{shown} {render.ago(job.created_at)}".encode()).hexdigest()[:20]
 
 
 render.offer("cards", cards)

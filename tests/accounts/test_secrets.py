@@ -39,7 +39,7 @@ async def test_no_log_line_of_a_whole_visit_holds_a_secret(studio: Studio, writt
     await browser.post("/login", data={"email": "ada@example.org", "password": PASSWORD})
     cookie = browser.cookies["session"]
     lines = written()
-    assert '"path": "/api/v1/auth/login"' in lines
+    assert '"path":"/api/v1/auth/login"' in lines
     for secret in (PASSWORD, "wrong password", tokens["access_token"], tokens["refresh_token"], key, cookie):
         assert secret not in lines
 

@@ -19,7 +19,9 @@ def notes(tx: Transaction, least: int) -> list[int]:
 
 def joined(tx: Transaction) -> int:
     looks.append("joined")
-    return int(tx.value("with all_of as (select n from notes union all select n from others) select count(*) from all_of"))
+    return int(
+        tx.value("with all_of as (select n from notes union all select n from others) select count(*) from all_of")
+    )
 
 
 @pytest.fixture

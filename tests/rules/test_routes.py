@@ -39,7 +39,7 @@ PUBLIC = {
 @pytest.fixture
 def app(studio: Studio) -> Litestar:
     built = build(studio.program)
-    inner = built._app._app  # type: ignore[attr-defined]
+    inner = built._app._app._app  # type: ignore[attr-defined]
     assert isinstance(inner, Litestar)
     return inner
 

@@ -44,7 +44,7 @@ class Door(NamedTuple):
 def program(studio: Studio) -> Litestar:
     """The same program once more, to look at and not to run."""
     twin = msgspec.structs.replace(studio.program, metrics=Metrics())
-    inner = build(twin)._app._app  # type: ignore[attr-defined]
+    inner = build(twin)._app._app._app  # type: ignore[attr-defined]
     assert isinstance(inner, Litestar)
     return inner
 
