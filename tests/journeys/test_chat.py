@@ -238,12 +238,12 @@ async def test_without_javascript_a_conversation_still_works(chromium: Browser, 
         assert window.troubles == []
 
 
-async def answered(studio: Studio, owner: str, texts: list[str]) -> str:
+async def answered(studio: Studio, owner: str, texts: list[str], *, asked: str = "And?", title: str = "Hostile") -> str:
     """A conversation in which these answers were given, written straight into the database."""
     id, now = new_id(), clock.now()
     said: list[Message] = []
     for text in texts:
-        for role, words in ((Role.USER, "And?"), (Role.ASSISTANT, text)):
+        for role, words in ((Role.USER, asked), (Role.ASSISTANT, text)):
             said.append(
                 Message(
                     id=new_id(),
@@ -259,7 +259,7 @@ async def answered(studio: Studio, owner: str, texts: list[str]) -> str:
                 )
             )
     talk = Conversation(
-        id=id, owner_id=owner, title="Hostile", model="x", leaf_id=said[-1].id, created_at=now, changed_at=now
+        id=id, owner_id=owner, title=title, model="x", leaf_id=said[-1].id, created_at=now, changed_at=now
     )
 
     def write(tx: Transaction) -> None:
@@ -345,11 +345,14 @@ print("a line that is long enough to be scrolled sideways on every telephone tha
 """
 
 
+ENDLESS = "https://studio.example/" + "a" * 600  # one word, as far as a browser breaks lines
+
+
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 async def test_chat_is_accessible_and_fits_a_phone(chromium: Browser, studio: Studio, scheme: str) -> None:
     await studio.person()
     owner = await studio.program.database.read(lambda tx: tx.value("select id from users"))
-    address = await answered(studio, owner, [RICH, "Short.", "x" * 300])
+    address = await answered(studio, owner, [RICH, "Short.", "x" * 300], asked=ENDLESS, title="x" * 80)
     async with visit(chromium, studio, color_scheme=scheme, bypass_csp=True) as window:
         page = window.page
         await window.go("/login")
