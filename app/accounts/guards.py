@@ -18,12 +18,12 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from app.accounts.schemas import Auth, Known, User
 from app.accounts.service import SESSION_LIFE, Accounts
 from app.base.errors import Denied
+from app.web.errors import EITHER
 
 SignedIn = Request[User, Auth, State]  # the request of a handler behind a guard
 AnyRequest = Request[Any, Any, State]
 
 BEARER_ONLY: Final = ("/api/v1/", "/v1/", "/metrics")
-EITHER: Final = "/media/"
 SESSION: Final = "session"  # the cookie
 _REFUSAL: Final = "atelier_refusal"
 
