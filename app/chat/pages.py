@@ -107,7 +107,7 @@ async def say(
 ) -> Response[str]:
     owner, form = request.user.id, await forms.read(request)
     try:
-        answer = await chat.say(owner, id, _saying(form))
+        answer = await chat.say(owner, id, _saying(form), forms.once(request, form))
     except (Invalid, Conflict, Exhausted, Unready) as problem:
         return await _refused(request, chat, markdown, await chat.open(owner, id), form, problem)
     return await _changed(request, chat, markdown, id, at=answer.id)
@@ -167,7 +167,7 @@ async def edit(
     markdown: NamedDependency[Renderer],
 ) -> Response[str]:
     form = await forms.read(request)
-    answer = await chat.edit(request.user.id, id, message_id, form.get("text", ""))
+    answer = await chat.edit(request.user.id, id, message_id, form.get("text", ""), forms.once(request, form))
     return await _changed(request, chat, markdown, id, at=answer.id)
 
 
@@ -185,7 +185,7 @@ async def retry(
     chat: NamedDependency[Chat],
     markdown: NamedDependency[Renderer],
 ) -> Response[str]:
-    answer = await chat.retry(request.user.id, id, message_id)
+    answer = await chat.retry(request.user.id, id, message_id, forms.once(request, await forms.read(request)))
     return await _changed(request, chat, markdown, id, at=answer.id)
 
 

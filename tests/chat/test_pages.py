@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.api.html import read
 from tests.api.processes import atelier
 from tests.studio import PASSWORD, Browser, Studio, running
 
@@ -26,6 +27,14 @@ async def begin(browser: Browser, text: str, **form: str) -> str:
     answer = await browser.send_form("/chat", {"text": text, "model": found[1] or found[2], **form})
     assert answer.status_code == 303, answer.text
     return answer.headers["location"]
+
+
+def sent(page: str, action: str) -> dict[str, str]:
+    """What a browser sends of the form with this address, fields that stand elsewhere on the page included."""
+    whole = read(page)
+    (form,) = whole.all("form", action=action)
+    outside = whole.all("input", form=form.get("id")) if form.get("id") else []
+    return {**form.values(), **{field["name"]: field.get("value") for field in outside}}
 
 
 async def finished(browser: Browser, address: str) -> str:
@@ -98,6 +107,46 @@ async def test_a_conversation_by_forms_alone(studio: Studio) -> None:
     (before,) = re.findall(r'action="[^"]+/messages/([0-9a-f]{32})/show"', turns(page)[2])
     assert (await browser.send_form(f"{address}/messages/{before}/show")).status_code == 303
     assert "on we go" in words(turns((await browser.get(address)).text)[3])
+
+
+async def test_a_form_that_is_sent_again_is_asked_and_paid_for_once(studio: Studio) -> None:
+    """Back and Send in a browser without JavaScript, long after the answer has ended."""
+    browser = await studio.person_in_browser()
+    address = await begin(browser, "Say exactly: one")
+    page = await finished(browser, address)
+    question, answer = (f"{address}/messages/{id}" for id in ids(page))
+    for action, typed in (
+        (address, {"text": "Say exactly: two"}),
+        (f"{question}/edit", {"text": "Say exactly: instead"}),
+        (f"{answer}/retry", {}),
+    ):
+        form = {**sent(page, action), **typed}
+        first = await browser.send_form(action, form)
+        assert first.status_code == 303
+        before = await finished(browser, address)
+        again = await browser.send_form(action, form)
+        assert (again.status_code, again.headers["location"]) == (303, first.headers["location"]), action
+        assert await finished(browser, address) == before, action
+    (month,) = (await (await studio.person()).get("/api/v1/users/me/spending")).json()["items"]
+    assert month["subjects"] == 4
+
+
+async def test_what_is_said_again_on_purpose_is_answered_again(studio: Studio) -> None:
+    """After each answer htmx has the form for the next message, which may be the same."""
+    browser = await studio.person_in_browser()
+    address = await begin(browser, "Say exactly: same")
+    page = await finished(browser, address)
+    for said in (2, 3):
+        form = {**sent(page, address), "text": "Say exactly: same"}
+        thread = await browser.send_form(address, form, headers=FRAGMENT)
+        assert f'value="{form["idempotency_key"]}"' not in thread.text, "the key on the page is used up"
+        page = await finished(browser, address)
+        assert len(turns(page)) == 2 * said
+    for version in (2, 3):
+        action = f"{address}/messages/{ids(page)[-1]}/retry"
+        assert (await browser.send_form(action, sent(page, action), headers=FRAGMENT)).status_code == 200
+        page = await finished(browser, address)
+        assert f"{version}/{version}" in words(turns(page)[-1])
 
 
 async def test_a_title_is_changed_and_a_conversation_deleted_and_brought_back(studio: Studio) -> None:

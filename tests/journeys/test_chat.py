@@ -149,6 +149,9 @@ async def test_talking_on_copying_renaming_and_deleting(chromium: Browser, studi
         await expect(page.locator(DONE)).to_have_count(2)
         await expect(page.locator("#prompt")).to_have_value("")
         await expect(page.get_by_role("button", name="Copy this code")).to_have_count(1)
+        await page.fill("#prompt", "Say exactly: second")
+        await page.keyboard.press("Control+Enter")
+        await expect(page.locator(DONE)).to_have_count(3)
         await page.fill("#prompt", "  ")
         await page.get_by_role("button", name="Send").click()
         await expect(page.locator("#prompt")).to_have_attribute("aria-invalid", "true")
@@ -166,14 +169,14 @@ async def test_talking_on_copying_renaming_and_deleting(chromium: Browser, studi
         await row.get_by_role("button", name="Delete").click()
         await page.get_by_role("button", name="Undo").click()
         await page.get_by_role("link", name="Renamers").click()
-        await expect(page.locator(DONE)).to_have_count(2)
+        await expect(page.locator(DONE)).to_have_count(3)
 
         await page.get_by_role("button", name="Rename or delete").click()
         await page.locator("#talk-menu").get_by_role("button", name="Delete").click()
         await expect(page.get_by_text("The conversation was deleted.")).to_be_visible()
         await page.get_by_role("button", name="Undo").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Renamers")
-        await expect(page.locator(DONE)).to_have_count(2)
+        await expect(page.locator(DONE)).to_have_count(3)
         assert window.troubles == []
 
 
