@@ -199,10 +199,81 @@ async def test_what_is_refused_stands_beside_its_field_and_what_was_typed_stays(
         for text in form.values():
             assert text.strip() in answer.text
         assert answer.text.lstrip().startswith("<!doctype html>")
+    settings = f"{address}/settings"
+    for form in ({"system_prompt": long}, {"model": "maker/unknown", "text": "typed"}):
+        answer = await browser.send_form(settings, form)
+        assert answer.status_code == 400
+        assert 'aria-invalid="true"' in answer.text
+        assert form.get("text", form.get("system_prompt", "")) in answer.text
+        assert answer.text.lstrip().startswith("<!doctype html>")
+        fragment = await browser.send_form(settings, form, headers=FRAGMENT)
+        assert fragment.status_code == 400
+        assert fragment.text.startswith('<form class="maker composer" id="composer"')
+        assert 'aria-invalid="true"' in fragment.text
     fragment = await browser.send_form(address, {"text": "  "}, headers=FRAGMENT)
     assert fragment.status_code == 400
     assert fragment.text.startswith('<form class="maker composer" id="composer"')
     assert "Write something first." in fragment.text
+
+
+def told(page: str, field: str) -> tuple[str, str]:
+    """What stands in the field with this name that is wrong, and the sentence beside it."""
+    whole = read(page)
+    (wrong,) = (it for it in whole.all(name=field) if it.get("aria-invalid"))
+    return wrong.get("value") or wrong.text, whole.one(id=wrong["aria-describedby"]).text
+
+
+async def test_a_refused_edit_keeps_what_was_typed_and_says_why_beside_it(slow: Studio) -> None:
+    browser = await slow.person_in_browser()
+    address = await begin(browser, "Say exactly: hello")
+    page = await finished(browser, address)
+    edit = f"{address}/messages/{ids(page)[0]}/edit"
+    typed = "x" * 100_001
+    answer = await browser.send_form(edit, {"text": typed})
+    assert answer.status_code == 400
+    assert answer.text.lstrip().startswith("<!doctype html>")
+    assert told(answer.text, "text") == (typed, "This has 100,001 characters; at most 100,000 are taken.")
+    assert '<details class="edit" open>' in answer.text
+    empty = await browser.send_form(edit, {"text": " "}, headers=FRAGMENT)
+    assert empty.status_code == 400
+    assert empty.text.startswith(f'<form class="panel" id="edit-{ids(page)[0]}"')
+    assert told(empty.text, "text")[1] == "Write something first."
+
+    await browser.send_form(address, {"text": "Count to 900"})
+    answer = await browser.send_form(edit, {"text": "Too soon"})
+    assert answer.status_code == 409
+    text, why = told(answer.text, "text")
+    assert (text, why.partition(".")[0]) == ("Too soon", "An answer is still being written here")
+    assert 'http-equiv="refresh"' not in answer.text, "a refresh would lose what was typed"
+
+
+async def test_an_edit_among_earlier_messages_is_refused_where_it_was_made(studio: Studio) -> None:
+    browser = await studio.person_in_browser()
+    address = await begin(browser, "Say exactly: 0")
+    page = await finished(browser, address)
+    first = ids(page)[0]
+    for n in range(1, 31):
+        await browser.send_form(address, {"text": f"Say exactly: {n}"})
+        page = await finished(browser, address)
+    (earlier,) = re.findall(rf'href="({address}\?until=\w+)"', page)
+    edit = f"{address}/messages/{first}/edit"
+    form = sent((await browser.get(earlier)).text, edit)
+    answer = await browser.send_form(edit, {**form, "text": "x" * 100_001})
+    assert answer.status_code == 400
+    assert told(answer.text, "text")[0] == "x" * 100_001
+    unseen = await browser.send_form(edit, {"text": " "}, headers=FRAGMENT)
+    assert unseen.status_code == 404, "where the form is not shown nothing is put in its place"
+
+
+async def test_a_refused_title_keeps_what_was_typed_and_says_why_beside_it(studio: Studio) -> None:
+    browser = await studio.person_in_browser()
+    address = await begin(browser, "Hello")
+    await finished(browser, address)
+    for title, why in (("x" * 500, "This has 500 characters; at most 80 are taken."), (" ", "Give it a title.")):
+        answer = await browser.send_form(f"{address}/rename", {"title": title})
+        assert answer.status_code == 400
+        assert told(answer.text, "title") == (title, why)
+        assert "<title>Hello · Atelier</title>" in answer.text
 
 
 async def test_an_answer_is_sent_while_it_is_written(slow: Studio) -> None:

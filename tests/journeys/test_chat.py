@@ -180,6 +180,45 @@ async def test_talking_on_copying_renaming_and_deleting(chromium: Browser, studi
         assert window.troubles == []
 
 
+async def test_what_is_refused_is_said_beside_its_field(chromium: Browser, studio: Studio) -> None:
+    async with visit(chromium, studio) as window:
+        page = window.page
+        await window.register()
+        await begin(window, "Say exactly: hello")
+        await expect(page.locator(DONE)).to_be_visible()
+        await page.locator("summary", has_text="Edit").click()
+        instead = page.get_by_label("Say this instead")
+        await instead.fill(" ")
+        width = "it => it.getBoundingClientRect().width"
+        room = await page.locator("#thread").evaluate(width)
+        assert await instead.evaluate(width) > 0.9 * room, "an empty box is as wide as a full one"
+        await page.get_by_role("button", name="Send instead").click()
+        await expect(page.locator(".edit .error")).to_have_text("Write something first.")
+        await expect(instead).to_be_focused()
+        await expect(instead).to_have_attribute("aria-invalid", "true")
+        await expect(page.locator("#notice")).to_be_empty()
+        await instead.fill("Say exactly: edited")
+        await page.get_by_role("button", name="Send instead").click()
+        await expect(page.locator(DONE)).to_contain_text("edited")
+
+        await page.locator("summary", has_text="System prompt").click()
+        long, prompt = "x" * 16_001, page.get_by_label("How the model should behave in this conversation")
+        async with page.expect_response("**/settings"):
+            await prompt.fill(long)
+            await page.locator("#prompt").focus()
+        await page.keyboard.type("typed meanwhile")
+        await expect(page.locator("#system-prompt-error")).to_contain_text("at most 16,000")
+        await expect(prompt).to_have_value(long)
+        await expect(page.locator("#prompt")).to_have_value("typed meanwhile")
+        await expect(page.locator("#notice")).to_be_empty()
+        await prompt.fill("Be brief.")
+        await page.locator("#prompt").focus()
+        await expect(page.locator("#system-prompt-error")).to_have_count(0)
+        await expect(prompt).not_to_have_attribute("aria-invalid", "true")
+        await expect(page.locator("#prompt")).to_have_value("typed meanwhile")
+        assert window.troubles == []
+
+
 async def test_a_draft_and_the_settings_survive_a_reload(chromium: Browser, studio: Studio) -> None:
     async with visit(chromium, studio) as window:
         page = window.page
@@ -234,6 +273,17 @@ async def test_without_javascript_a_conversation_still_works(chromium: Browser, 
         await expect(page.locator(DONE).last).to_contain_text("edited")
         await page.get_by_role("button", name="Version before").click()
         await expect(page.locator(f'{ANSWER}[data-status="stopped"]')).to_be_visible()
+        await page.locator("summary", has_text="Edit").last.click()
+        await page.locator(".edit textarea").last.fill(" ")
+        await page.get_by_role("button", name="Send instead").last.click()
+        await expect(page.locator(".edit .error")).to_be_visible()
+        await page.get_by_role("button", name="Rename or delete").click()
+        await page.fill("#title", " ")
+        await page.get_by_role("button", name="Rename", exact=True).click()
+        await expect(page.locator("#title-error")).to_have_text("Give it a title.")
+        await page.fill("#title", "Counting")
+        await page.get_by_role("button", name="Rename", exact=True).click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Counting")
         await page.get_by_role("button", name="Rename or delete").click()
         await page.locator("#talk-menu").get_by_role("button", name="Delete").click()
         await page.get_by_role("button", name="Undo").click()
@@ -348,6 +398,10 @@ print("a line that is long enough to be scrolled sideways on every telephone tha
 """
 
 
+SIGN_IN_FIELD = """() => {
+  const [sign, field] = ['.search .icon', '.search input[type=search]'].map(it => document.querySelector(it).getBoundingClientRect());
+  return sign.left > field.left && sign.right < field.right && sign.top > field.top && sign.bottom < field.bottom;
+}"""
 ENDLESS = "https://studio.example/" + "a" * 600  # one word, as far as a browser breaks lines
 
 
@@ -378,6 +432,8 @@ async def test_chat_is_accessible_and_fits_a_phone(chromium: Browser, studio: St
                     found.append(f"{path} is {wide} wide at {viewport['width']}")
                 if viewport is PHONE:
                     await page.get_by_role("button", name="Conversations").click()
+                    if "?q=" in path and not await page.evaluate(SIGN_IN_FIELD):
+                        found.append(f"{path}: the sign of the search stands outside its field")
                     found += await _findings(page, f"{path} with its drawer")
                     await page.keyboard.press("Escape")
                 if viewport is WIDE and path == address:
