@@ -239,6 +239,13 @@ async def test_the_start_page_is_the_dashboard_for_who_is_signed_in(atelier: Stu
         assert outside.headers["location"].startswith("/login")
 
 
+async def test_the_keys_are_listed_one_way_to_go_in_each_line(looker: Visitor) -> None:
+    keys = (await looker.page("/jobs")).one("dialog", id="keys")
+    ways = [[key.text for key in line.all("kbd")] for line in keys.all("dd")]
+    assert [way[1] for way in ways if way[0] == "g"] == ["t", "i", "v", "c", "l", "j", "s"]
+    assert max(map(len, ways)) == 2
+
+
 async def test_generate_leads_to_one_of_its_tabs(looker: Visitor) -> None:
     answer = await looker.browser.get("/generate")
     assert answer.status_code in (301, 302, 303, 307, 308)
