@@ -1062,7 +1062,13 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "closed": sign(open=False),
         "closed to this address": sign(open=False, message="Registration is open to example.org only."),
     },
-    "errors/error.html": {"missing": MISSING, "broken": BROKEN, "themed": {**MISSING, "theme": "light"}},
+    "errors/error.html": {
+        "missing": MISSING,
+        "missing, signed in": page(**MISSING),
+        "broken": BROKEN,
+        "broken, signed in": page(**BROKEN),
+        "themed": {**MISSING, "theme": "light"},
+    },
     "errors/_error.html": {"missing": MISSING, "broken": BROKEN},
     "jobs/_job.html": {
         **{name: {"job": it, "events": [], "csrf_token": "token"} for name, it in CARDS.items()},
