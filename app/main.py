@@ -22,7 +22,7 @@ from litestar.types import ASGIApp
 
 from app.accounts import api as accounts_api
 from app.accounts import pages as accounts_pages
-from app.accounts.guards import Identify, identify
+from app.accounts.guards import Identify, identify, identify_lost
 from app.accounts.service import Accounts
 from app.admin import api as admin_api
 from app.admin import pages as admin_pages
@@ -294,6 +294,7 @@ def build(program: Program) -> ASGIApp:
         middleware=[Identify(), *([Throttle()] if settings.rate_limits else []), Bodies(largest), Walls(csrf)],
         request_class=Asked,
         exception_handlers=HANDLERS,
+        after_exception=[identify_lost],
         before_send=[csrf.send_cookie, name_methods],
         compression_config=CompressionConfig(
             backend="gzip",

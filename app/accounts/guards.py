@@ -5,6 +5,7 @@ bearer and never by the cookie (so a foreign site cannot make a browser call it)
 hold stops nobody by itself; the guards do, on the routes that name one, with the reason why it did not hold.
 """
 
+import contextlib
 from typing import Any, Final
 
 from litestar import Request
@@ -18,12 +19,12 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from app.accounts.schemas import Auth, Known, User
 from app.accounts.service import SESSION_LIFE, Accounts
 from app.base.errors import Denied
+from app.web.errors import EITHER, for_programs
 
 SignedIn = Request[User, Auth, State]  # the request of a handler behind a guard
 AnyRequest = Request[Any, Any, State]
 
 BEARER_ONLY: Final = ("/api/v1/", "/v1/", "/metrics")
-EITHER: Final = "/media/"
 SESSION: Final = "session"  # the cookie
 _REFUSAL: Final = "atelier_refusal"
 
@@ -38,8 +39,16 @@ class Identify(ASGIMiddleware):
         await next_app(scope, receive, send)
 
 
+async def identify_lost(_: Exception, scope: Scope) -> None:
+    """`after_exception` of the program: who came to an address where nothing is, which no middleware sees, so that the page
+    that says so is theirs. It is said in any case, to nobody if need be: this must not fail as well."""
+    if scope["type"] == ScopeType.HTTP and "user" not in scope and not for_programs(scope["path"]):
+        with contextlib.suppress(Exception):
+            await identify(scope, scope["litestar_app"].state.accounts)
+
+
 async def identify(scope: Scope, accounts: Accounts) -> None:
-    """What the middleware does, for whoever has to know before a route is found."""
+    """What both do."""
     connection: ASGIConnection[Any, Any, Any, Any] = ASGIConnection(scope)
     known: Known | None = None
     try:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
@@ -15,7 +16,7 @@ from litestar.response import Redirect, Stream
 from markupsafe import Markup
 
 from app.accounts.guards import signed_in
-from app.base.errors import AtelierError, Conflict, Exhausted, Invalid, Unready
+from app.base.errors import AtelierError, Conflict, Exhausted, Invalid, Missing, Unready
 from app.base.secret import new_id
 from app.chat.schemas import Role, Saying, Shown, Thread
 from app.chat.service import Chat
@@ -37,8 +38,17 @@ PAUSE: Final = 0.1  # seconds between two states of an answer that is being writ
 SHARE: Final = 0.1  # of the time that rendering one answer may take
 RATE: Final = 400_000  # characters of HTML a second to one reader
 ALIVE: Final = b": still here\n\n"
+REFUSALS: Final = (Invalid, Conflict, Exhausted, Unready)  # what a form says itself, with what was typed still in it
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _LINE: Final = re.compile(r"\r\n|\r|\n")  # what ends a line of an event
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A form beside the composer that could not be taken: the id of its message, or `title`; what was typed; and why."""
+
+    where: str
+    text: str
+    problem: AtelierError
 
 
 @get("/chat", guards=[signed_in], include_in_schema=False)
@@ -68,7 +78,7 @@ async def start(request: Person, chat: NamedDependency[Chat]) -> Response[str]:
     form = await forms.read(request)
     try:
         answer = await chat.start(request.user.id, _saying(form), forms.once(request, form))
-    except (Invalid, Conflict, Exhausted, Unready) as problem:
+    except REFUSALS as problem:
         return await _new(request, chat, form, problem=problem)
     return forms.go(f"/chat/{answer.conversation_id}")
 
@@ -107,17 +117,22 @@ async def say(
 ) -> Response[str]:
     owner, form = request.user.id, await forms.read(request)
     try:
-        answer = await chat.say(owner, id, _saying(form))
-    except (Invalid, Conflict, Exhausted, Unready) as problem:
+        answer = await chat.say(owner, id, _saying(form), forms.once(request, form))
+    except REFUSALS as problem:
         return await _refused(request, chat, markdown, await chat.open(owner, id), form, problem)
     return await _changed(request, chat, markdown, id, at=answer.id)
 
 
 @post("/chat/{id:str}/settings", guards=[signed_in], include_in_schema=False, status_code=200)
-async def settings(request: Person, id: FromPath[str], chat: NamedDependency[Chat]) -> Response[str]:
+async def settings(
+    request: Person, id: FromPath[str], chat: NamedDependency[Chat], markdown: NamedDependency[Renderer]
+) -> Response[str]:
     """The model and system prompt for what comes next."""
-    form = await forms.read(request)
-    await chat.choose(request.user.id, id, model=form.get("model") or None, system_prompt=form.get("system_prompt"))
+    owner, form = request.user.id, await forms.read(request)
+    try:
+        await chat.choose(owner, id, model=form.get("model") or None, system_prompt=form.get("system_prompt"))
+    except REFUSALS as problem:
+        return await _refused(request, chat, markdown, await chat.open(owner, id), form, problem)
     return Response("", status_code=204) if partial(request) else forms.go(f"/chat/{id}")
 
 
@@ -130,9 +145,15 @@ async def stop(
 
 
 @post("/chat/{id:str}/rename", guards=[signed_in], include_in_schema=False, status_code=200)
-async def rename(request: Person, id: FromPath[str], chat: NamedDependency[Chat]) -> Response[str]:
-    form = await forms.read(request)
-    await chat.rename(request.user.id, id, form.get("title", ""))
+async def rename(
+    request: Person, id: FromPath[str], chat: NamedDependency[Chat], markdown: NamedDependency[Renderer]
+) -> Response[str]:
+    owner, title = request.user.id, (await forms.read(request)).get("title", "")
+    try:
+        await chat.rename(owner, id, title)
+    except REFUSALS as problem:
+        refused = Refused("title", title, problem)
+        return await _page(request, chat, markdown, await chat.open(owner, id), {}, refused=refused)
     return forms.go(f"/chat/{id}", "The conversation was renamed.")
 
 
@@ -166,8 +187,18 @@ async def edit(
     chat: NamedDependency[Chat],
     markdown: NamedDependency[Renderer],
 ) -> Response[str]:
-    form = await forms.read(request)
-    answer = await chat.edit(request.user.id, id, message_id, form.get("text", ""))
+    owner, form = request.user.id, await forms.read(request)
+    text, until = form.get("text", ""), form.get("until")
+    try:
+        answer = await chat.edit(owner, id, message_id, text, forms.once(request, form))
+    except REFUSALS as problem:
+        thread, refused = await chat.open(owner, id, until=until), Refused(message_id, text, problem)
+        shown = next((it for it in thread.shown if it.message.id == message_id), None)
+        if shown is None:
+            raise Missing("This message is not shown any more. Load the page again.") from problem
+        if partial(request):
+            return page("chat/_edit.html", request, status_code=400, it=shown, until=until, refused=refused)
+        return await _page(request, chat, markdown, thread, {}, until=until, refused=refused)
     return await _changed(request, chat, markdown, id, at=answer.id)
 
 
@@ -185,7 +216,7 @@ async def retry(
     chat: NamedDependency[Chat],
     markdown: NamedDependency[Renderer],
 ) -> Response[str]:
-    answer = await chat.retry(request.user.id, id, message_id)
+    answer = await chat.retry(request.user.id, id, message_id, forms.once(request, await forms.read(request)))
     return await _changed(request, chat, markdown, id, at=answer.id)
 
 
@@ -242,7 +273,7 @@ async def _events(
 
 
 def _event(request: Person, shown: Shown, html: Markup) -> bytes:
-    element = render("chat/_message.html", request, it=shown, html=html).strip()
+    element = render("chat/_message.html", request, it=shown, html=html, until=None, refused=None).strip()
     return b"".join(b"data: %s\n" % line.encode() for line in _LINE.split(element)) + b"\n"
 
 
@@ -258,7 +289,8 @@ async def _changed(request: Person, chat: Chat, markdown: Renderer, id: str, *, 
 
 
 async def _thread(request: Person, markdown: Renderer, thread: Thread) -> Response[str]:
-    return page("chat/_thread.html", request, thread=thread, written=await _written(markdown, thread), until=None)
+    written = await _written(markdown, thread)
+    return page("chat/_thread.html", request, thread=thread, written=written, until=None, refused=None)
 
 
 async def _refused(
@@ -297,6 +329,7 @@ async def _new(
         q=q,
         current="",
         until=None,
+        refused=None,
         examples=EXAMPLES,
         deleted=deleted,
         **_composer(chat, form, None, problem),
@@ -313,12 +346,17 @@ async def _page(
     q: str = "",
     until: str | None = None,
     problem: AtelierError | None = None,
+    refused: Refused | None = None,
 ) -> Response[str]:
+    """`problem` is the composer's, that of any other form stands in `refused`."""
     found = await chat.newest(request.user.id, q=q)
+    trouble = refused.problem if refused else problem
+    answer = told(trouble) if trouble else None
     return page(
         "chat/chat.html",
         request,
-        status_code=told(problem).status if problem else 200,
+        status_code=answer.status if answer else 200,
+        headers=answer.headers if answer else None,
         thread=thread,
         written=await _written(markdown, thread),
         talks=found.items,
@@ -326,6 +364,7 @@ async def _page(
         q=q,
         current=thread.conversation.id,
         until=until,
+        refused=refused,
         examples=(),
         deleted="",
         **_composer(chat, form, thread, problem),

@@ -94,24 +94,25 @@ class Chat:
         live, _ = await self._begin(answer, model, lambda tx: _start(tx, owner, conversation, said, answer), once)
         return live.message
 
-    async def say(self, owner: str, id: str, saying: Saying) -> Message:
-        """Say something at the end of the shown branch; returns the answer that is being written."""
+    async def say(self, owner: str, id: str, saying: Saying, once: Once | None = None) -> Message:
+        """Say something at the end of the shown branch; returns the answer that is being written, or the one that the same
+        request asked for before, as `edit` and `retry` do too."""
         text = words.said(saying.text)
         conversation = await self.choose(owner, id, model=saying.model, system_prompt=saying.system_prompt)
-        return await self._go_on(conversation, text, _AT_THE_END)
+        return await self._go_on(conversation, text, _AT_THE_END, once)
 
-    async def edit(self, owner: str, id: str, message_id: str, text: str) -> Message:
+    async def edit(self, owner: str, id: str, message_id: str, text: str, once: Once | None = None) -> Message:
         """Say something else instead: a branch of its own beside the old one."""
         text = words.said(text)
         conversation = await self._find(owner, id)
         old = await self._message(conversation, message_id, Role.USER)
-        return await self._go_on(conversation, text, old.parent_id)
+        return await self._go_on(conversation, text, old.parent_id, once)
 
-    async def retry(self, owner: str, id: str, message_id: str) -> Message:
+    async def retry(self, owner: str, id: str, message_id: str, once: Once | None = None) -> Message:
         """Another answer beside this one, by the model that is chosen now."""
         conversation = await self._find(owner, id)
         old = await self._message(conversation, message_id, Role.ASSISTANT)
-        return await self._go_on(conversation, None, old.parent_id)
+        return await self._go_on(conversation, None, old.parent_id, once)
 
     async def switch(self, owner: str, id: str, message_id: str) -> None:
         """Show the branch that goes through this message, to its newest end."""
@@ -281,14 +282,18 @@ class Chat:
             raise Missing("There is no such message.")
         return found[0]
 
-    async def _go_on(self, conversation: Conversation, text: str | None, under: str | None) -> Message:
+    async def _go_on(
+        self, conversation: Conversation, text: str | None, under: str | None, once: Once | None
+    ) -> Message:
         """A new turn beneath the message `under`: what the person says, unless it is None, and the answer to it."""
         owner, id, now = conversation.owner_id, conversation.id, clock.now()
         model = self._catalog.choose(conversation.model, Kind.TEXT)
         said = None if text is None else _said(owner, id, text, now)
         answer = _answer(owner, model, now, conversation_id=id, parent_id=said.id if said else under)
-        await self._answers.begin(answer, model, lambda tx: _continue(tx, owner, id, said, answer, model, under))
-        return answer
+        live, _ = await self._begin(
+            answer, model, lambda tx: _continue(tx, owner, id, said, answer, model, under), once
+        )
+        return live.message
 
     async def _ask(
         self, owner: str, ask: Ask, allowance: Allowance | None, once: Once | None = None

@@ -192,6 +192,7 @@ def _form_context(
         "directives": generation.directives(kind),
         "key": new_id(),
         "price": _price(generation, model) if model else None,
+        "instead": None if "model" in (errors or {}) else _instead(form.get("model"), model),
     }
 
 
@@ -209,6 +210,13 @@ def _price(generation: Generation, model: Model) -> str | None:
 
 def _chosen(models: Any, id: str | None) -> Model | None:
     return next((model for model in models if model.id == id), models[0] if models else None)
+
+
+def _instead(asked: str | None, model: Model | None) -> str | None:
+    """What to say when the form is another model's than the one that was asked for, which may be switched off by now."""
+    if not asked or model is None or model.id == asked:
+        return None
+    return f"{asked[:100]} is not on offer here, so {model.name} is chosen instead."
 
 
 def _settings(job: Job) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What went wrong, as HTTP: the only place that knows status codes.
 
 Programs get the contract's envelope, people a page, htmx a fragment. Who asks is told by the path: `/api/`, `/v1/`,
-`/health`, `/metrics` and `/webhooks/` are for programs.
+`/health`, `/metrics` and `/webhooks/` are for programs, `/media/` is for whoever brings a bearer too.
 """
 
 import re
@@ -21,6 +21,7 @@ from app.web.headers import request_id
 from app.web.traffic import path_of
 
 PROGRAMS = ("/api/", "/v1/", "/health", "/metrics", "/webhooks/")
+EITHER = "/media/"  # for people by their cookie, and for programs by their bearer
 
 # The contract's codes with their statuses; the README's table is compared with this one.
 CODES: dict[str, int] = {
@@ -101,6 +102,11 @@ def for_programs(path: str) -> bool:
     return path.startswith(PROGRAMS) or path in ("/api", "/v1")
 
 
+def _by_program(request: AnyRequest) -> bool:
+    path = request.url.path
+    return for_programs(path) or (path.startswith(EITHER) and "Authorization" in request.headers)
+
+
 def told(error: errors.AtelierError) -> Told:
     """Status and envelope of one of our own errors."""
     code = error.code
@@ -143,29 +149,29 @@ _SENT_AGAIN = ("CONFLICT", "QUOTA_EXCEEDED", "INTERNAL_ERROR", "UPSTREAM_ERROR")
 
 
 def _ours(request: AnyRequest, error: errors.AtelierError) -> Response[Any]:
-    if isinstance(error, errors.Denied) and not error.signed_in and not for_programs(request.url.path):
+    if isinstance(error, errors.Denied) and not error.signed_in and not _by_program(request):
         return _to_sign_in(request)
-    return _answer(request, told(error))
+    return answer(request, told(error))
 
 
 def _litestars(request: AnyRequest, error: HTTPException) -> Response[Any]:
     """What Litestar itself refuses: unknown routes, wrong methods, bodies that do not parse."""
     status = error.status_code
     if status == 404:
-        return _answer(request, Told(404, Problem("RESOURCE_NOT_FOUND", "There is nothing at this address.")))
+        return answer(request, Told(404, Problem("RESOURCE_NOT_FOUND", "There is nothing at this address.")))
     if status == 405:
         methods = (error.headers or {}).get("allow", "").split(", ")
         problem = Problem("METHOD_NOT_ALLOWED", f"{request.method} is not possible here.")
-        return _answer(request, Told(405, problem, {"Allow": allow(methods)}))
+        return answer(request, Told(405, problem, {"Allow": allow(methods)}))
     if status == 413:
-        return _answer(request, Told(413, Problem("FILE_TOO_LARGE", "This is larger than what is taken here.")))
+        return answer(request, Told(413, Problem("FILE_TOO_LARGE", "This is larger than what is taken here.")))
     if isinstance(error, ValidationException):
-        return _answer(request, Told(400, _invalid(error)))
+        return answer(request, Told(400, _invalid(error)))
     if status == 401:
         return _ours(request, errors.Denied("Sign in first.", signed_in=False))
     if status < 500:
         details = {"fields": {"body": "cannot be read"}} if isinstance(error.__cause__, SerializationException) else {}
-        return _answer(request, Told(400, Problem("VALIDATION_ERROR", "The request cannot be read.", details)))
+        return answer(request, Told(400, Problem("VALIDATION_ERROR", "The request cannot be read.", details)))
     return _bug(request, error)
 
 
@@ -191,16 +197,17 @@ def _bug(request: AnyRequest, error: Exception) -> Response[Any]:
     """Anything unforeseen: logged whole, shown as an id only."""
     logger.error("bug", method=request.method, path=path_of(request.scope), exc_info=error)
     message = f"Something broke on our side. If it goes on, tell the admin this number: {request_id(request.scope)}."
-    return _answer(request, Told(500, Problem("INTERNAL_ERROR", message, {"request_id": request_id(request.scope)})))
+    return answer(request, Told(500, Problem("INTERNAL_ERROR", message, {"request_id": request_id(request.scope)})))
 
 
-def _answer(request: AnyRequest, told: Told) -> Response[Any]:
+def answer(request: AnyRequest, told: Told) -> Response[Any]:
+    """The failure as whoever asks can read it."""
     headers = dict(told.headers)
     if request.url.path.startswith("/v1/"):
         headers["X-Should-Retry"] = "false" if told.problem.code in _SENT_AGAIN or told.status < 429 else "true"
         envelope = OpenAIEnvelope(openai_problem(told))
         return Response(envelope, status_code=told.status, headers=headers, media_type=MediaType.JSON)
-    if for_programs(request.url.path):
+    if _by_program(request):
         return Response(Envelope(told.problem), status_code=told.status, headers=headers, media_type=MediaType.JSON)
     template = "errors/_error.html" if render.partial(request) else "errors/error.html"
     html = render.render(

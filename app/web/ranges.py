@@ -14,6 +14,8 @@ from litestar import Request, Response
 from litestar.datastructures import State
 from litestar.response import Stream
 
+from app.web.errors import Problem, Told, answer
+
 CHUNK: Final = 256 * 1024
 SANDBOX: Final = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'"
 
@@ -40,12 +42,23 @@ async def file_response(
     if asked and request.headers.get("If-Range", etag) == etag:
         part = wanted(asked, total)
         if part == "outside":
-            return Response(None, status_code=416, headers={**headers, "Content-Range": f"bytes */{total}"})
+            return _outside(request, total)
         if part is not None:
             first, last = part
             headers["Content-Range"] = f"bytes {first}-{last}/{total}"
             return _stream(request, path, first, last, 206, headers, mime)
     return _stream(request, path, 0, total - 1, 200, headers, mime)
+
+
+def _outside(request: Request[Any, Any, State], total: int) -> Response[Any]:
+    """Nothing of the file, so nothing that is said of it holds here, least of all how long it may be kept."""
+    problem = Problem("VALIDATION_ERROR", f"This file has {total} bytes; the range that was asked for lies outside it.")
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Content-Range": f"bytes */{total}",
+        "Content-Security-Policy": SANDBOX,
+    }
+    return answer(request, Told(416, problem, headers))
 
 
 def wanted(header: str, total: int) -> tuple[int, int] | Literal["outside"] | None:

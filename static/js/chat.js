@@ -78,21 +78,16 @@ document.addEventListener("submit", ({ target }) => {
 });
 
 document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
-  if (ctx.sourceElement.id !== "composer" || ctx.response.status >= 400) return;
+  if (!composer()?.contains(ctx.sourceElement) || ctx.response.status >= 400) return;
+  for (const error of composer().querySelectorAll(".error, .message")) error.remove();
+  for (const field of composer().querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
+  if (ctx.sourceElement !== composer()) return;
   sessionStorage.removeItem(draft);
   composer().elements.text.value = "";
   following = true;
-  for (const error of composer().querySelectorAll(".error, .message")) error.remove();
-  for (const field of composer().querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
 });
 
-document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
-  if (ctx.response?.status === 400 && ctx.sourceElement.id === "composer") {
-    composer().querySelector("[aria-invalid]")?.focus();
-    document.getElementById("said").textContent = composer().querySelector(".error")?.textContent.trim() ?? "";
-  }
-  refresh();
-});
+document.addEventListener("htmx:after:swap", refresh);
 
 // A text that goes on is added to and not replaced, so that what a reader has marked in it stays marked.
 htmx.registerExtension("growing-text", {

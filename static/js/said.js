@@ -43,10 +43,11 @@ document.addEventListener("htmx:after:swap", (event) => {
   const changed = ctx.request.method !== "GET";
   scan(changed);
   if (ctx.response?.status === 400) {
-    const wrong = document.querySelectorAll('#create [aria-invalid="true"]');
+    const form = document.getElementById(ctx.sourceElement.closest("form")?.id);
+    const wrong = form?.querySelectorAll('[aria-invalid="true"]') ?? [];
     for (const it of wrong) for (let box = it.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
-    wrong[0]?.focus();
-    say(document.querySelector("#create .error")?.textContent.trim() ?? "");
+    if (ctx.sourceElement.matches("form")) wrong[0]?.focus(); // a field that saves itself leaves who types elsewhere there
+    say(form?.querySelector(".error")?.textContent.trim() ?? "");
   } else if (document.activeElement === document.body) {
     const place = changed ? ctx.sourceElement.closest?.('[id][tabindex="-1"]') : null;
     (document.getElementById(held) ?? place)?.focus({ preventScroll: true });

@@ -2,6 +2,7 @@
 
 import re
 from email.utils import formatdate
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -25,6 +26,14 @@ class Owned:
 
     async def get(self, **headers: str) -> httpx.Response:
         return await self.client.get(self.url, headers={key.replace("_", "-"): text for key, text in headers.items()})
+
+
+def refusal(answer: httpx.Response) -> Json:
+    """What a program is told went wrong, out of the envelope."""
+    assert answer.headers["content-type"].startswith("application/json")
+    assert answer.json().keys() == {"error"}
+    problem: Json = answer.json()["error"]
+    return problem
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="package")
@@ -106,6 +115,21 @@ async def test_a_part_that_is_not_there_is_416(clip: Owned, asked: str) -> None:
     assert answer.status_code == 416
     assert answer.headers["content-range"] == f"bytes */{len(clip.content)}"
     assert clip.content[:20] not in answer.content
+    assert answer.headers["cache-control"] == "no-store"
+    assert "etag" not in answer.headers
+    assert refusal(answer)["code"] == "VALIDATION_ERROR"
+    assert str(len(clip.content)) in refusal(answer)["message"]
+
+
+async def test_a_browser_is_told_in_words_that_a_part_is_not_there(clip: Owned, atelier: Studio) -> None:
+    browser = await atelier.person_in_browser("ranges@studio.example")
+    asset = await uploaded(await atelier.person("ranges@studio.example"))
+    answer = await browser.get(asset["url"], headers={"Range": "bytes=999999999-"})
+    assert answer.status_code == 416
+    assert answer.headers["content-type"].startswith("text/html")
+    assert answer.headers["content-range"] == f"bytes */{asset['bytes']}"
+    assert answer.headers["cache-control"] == "no-store"
+    assert "lies outside it" in answer.text
 
 
 @pytest.mark.parametrize(
@@ -208,15 +232,41 @@ async def test_a_strangers_media_are_exactly_as_absent_as_invented_ones(clip: Ow
             number = re.compile(r"[0-9a-f]{32}")
             assert number.sub("", stranger.text) == number.sub("", nobody.text)
             assert "etag" not in stranger.headers
+            assert refusal(stranger)["code"] == "RESOURCE_NOT_FOUND"
     assert (await bob.head(clip.url)).status_code == 404
 
 
-async def test_somebody_signed_out_sees_no_media(clip: Owned, atelier: Studio) -> None:
+async def test_somebody_signed_out_is_led_to_signing_in_and_back_to_the_media(clip: Owned, atelier: Studio) -> None:
     answer = await atelier.client().get(clip.url)
-    assert answer.status_code in (303, 401, 404)
-    assert clip.content[:50] not in answer.content
-    garbled = await atelier.client("garbled").get(clip.url)
-    assert garbled.status_code in (303, 401, 404)
+    assert answer.status_code == 303
+    assert answer.headers["location"] == f"/login?next={quote(clip.url, safe='')}"
+    assert answer.content == b""
+
+
+@pytest.mark.parametrize("given", ["Bearer expired", "Bearer", "Basic YTpi", "", "Bearer atl_" + "0" * 43])
+@pytest.mark.parametrize("suffix", ["", "/thumbnail", "?download=1"])
+async def test_a_program_whose_bearer_does_not_hold_is_told_so_and_never_saves_a_page_as_a_clip(
+    clip: Owned, atelier: Studio, given: str, suffix: str
+) -> None:
+    answer = await atelier.client().get(clip.url + suffix, headers={"Authorization": given})
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert refusal(answer)["code"] == "AUTHENTICATION_ERROR"
+
+
+async def test_a_program_is_answered_in_the_envelope_wherever_there_is_no_media(bob: httpx.AsyncClient) -> None:
+    for path in ("/media/", "/media/x/y/z", f"/media/{INVENTED}"):
+        answer = await bob.get(path)
+        assert (answer.status_code, refusal(answer)["code"]) == (404, "RESOURCE_NOT_FOUND"), path
+    posted = await bob.post(f"/media/{INVENTED}")
+    assert (posted.status_code, refusal(posted)["code"]) == (405, "METHOD_NOT_ALLOWED")
+    wrong = await bob.get(f"/media/{INVENTED}?download=perhaps")
+    assert (wrong.status_code, refusal(wrong)["code"]) == (400, "VALIDATION_ERROR")
+
+
+async def test_a_bearer_changes_nothing_on_the_pages_of_people(bob: httpx.AsyncClient) -> None:
+    assert (await bob.get("/library")).headers["location"].startswith("/login")
+    assert (await bob.get("/nothing-here")).headers["content-type"].startswith("text/html")
 
 
 @pytest.mark.parametrize(
@@ -270,5 +320,5 @@ async def test_media_of_a_browser_that_signed_out_are_gone_for_it(atelier: Studi
     assert (await browser.get(asset["url"])).status_code == 200
     await browser.send_form("/logout")
     answer = await browser.get(asset["url"])
-    assert answer.status_code in (303, 401, 404)
+    assert answer.status_code == 303
     assert PASSWORD not in answer.text

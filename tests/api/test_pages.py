@@ -239,6 +239,44 @@ async def test_the_start_page_is_the_dashboard_for_who_is_signed_in(atelier: Stu
         assert outside.headers["location"].startswith("/login")
 
 
+async def test_the_keys_are_listed_one_way_to_go_in_each_line(looker: Visitor) -> None:
+    keys = (await looker.page("/jobs")).one("dialog", id="keys")
+    ways = [[key.text for key in line.all("kbd")] for line in keys.all("dd")]
+    assert [way[1] for way in ways if way[0] == "g"] == ["t", "i", "v", "c", "l", "j", "s"]
+    assert max(map(len, ways)) == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nothing-here", 404),
+        ("GET", "/media/x/y/z", 404),
+        ("GET", f"/jobs/{INVENTED}", 404),
+        ("DELETE", "/library", 405),
+        ("GET", "/logout", 405),
+    ],
+)
+async def test_where_nothing_is_who_is_signed_in_finds_the_way_on(
+    atelier: Studio, looker: Visitor, method: str, path: str, status: int
+) -> None:
+    answer = await looker.browser.request(method, path)
+    assert answer.status_code == status
+    page = read(answer.text)
+    assert [link["href"] for link in page.one("ul", **{"class": "places"}).all("a")][:2] == ["/generate", "/chat"]
+    assert page.one(id="account").all("form", action="/logout")
+    assert looker.address in page.one(id="account").text
+    stranger = await atelier.browser().request(method, path)
+    assert "places" not in stranger.text
+    assert stranger.status_code in (status, 303)
+
+
+async def test_a_lost_program_is_told_nothing_about_anybody(looker: Visitor) -> None:
+    answer = await looker.browser.get("/api/v1/nothing-here")
+    assert answer.json() == {
+        "error": {"code": "RESOURCE_NOT_FOUND", "message": "There is nothing at this address.", "details": {}}
+    }
+
+
 async def test_generate_leads_to_one_of_its_tabs(looker: Visitor) -> None:
     answer = await looker.browser.get("/generate")
     assert answer.status_code in (301, 302, 303, 307, 308)

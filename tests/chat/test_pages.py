@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.api.html import read
 from tests.api.processes import atelier
 from tests.studio import PASSWORD, Browser, Studio, running
 
@@ -26,6 +27,14 @@ async def begin(browser: Browser, text: str, **form: str) -> str:
     answer = await browser.send_form("/chat", {"text": text, "model": found[1] or found[2], **form})
     assert answer.status_code == 303, answer.text
     return answer.headers["location"]
+
+
+def sent(page: str, action: str) -> dict[str, str]:
+    """What a browser sends of the form with this address, fields that stand elsewhere on the page included."""
+    whole = read(page)
+    (form,) = whole.all("form", action=action)
+    outside = whole.all("input", form=form.get("id")) if form.get("id") else []
+    return {**form.values(), **{field["name"]: field.get("value") for field in outside}}
 
 
 async def finished(browser: Browser, address: str) -> str:
@@ -100,6 +109,46 @@ async def test_a_conversation_by_forms_alone(studio: Studio) -> None:
     assert "on we go" in words(turns((await browser.get(address)).text)[3])
 
 
+async def test_a_form_that_is_sent_again_is_asked_and_paid_for_once(studio: Studio) -> None:
+    """Back and Send in a browser without JavaScript, long after the answer has ended."""
+    browser = await studio.person_in_browser()
+    address = await begin(browser, "Say exactly: one")
+    page = await finished(browser, address)
+    question, answer = (f"{address}/messages/{id}" for id in ids(page))
+    for action, typed in (
+        (address, {"text": "Say exactly: two"}),
+        (f"{question}/edit", {"text": "Say exactly: instead"}),
+        (f"{answer}/retry", {}),
+    ):
+        form = {**sent(page, action), **typed}
+        first = await browser.send_form(action, form)
+        assert first.status_code == 303
+        before = await finished(browser, address)
+        again = await browser.send_form(action, form)
+        assert (again.status_code, again.headers["location"]) == (303, first.headers["location"]), action
+        assert await finished(browser, address) == before, action
+    (month,) = (await (await studio.person()).get("/api/v1/users/me/spending")).json()["items"]
+    assert month["subjects"] == 4
+
+
+async def test_what_is_said_again_on_purpose_is_answered_again(studio: Studio) -> None:
+    """After each answer htmx has the form for the next message, which may be the same."""
+    browser = await studio.person_in_browser()
+    address = await begin(browser, "Say exactly: same")
+    page = await finished(browser, address)
+    for said in (2, 3):
+        form = {**sent(page, address), "text": "Say exactly: same"}
+        thread = await browser.send_form(address, form, headers=FRAGMENT)
+        assert f'value="{form["idempotency_key"]}"' not in thread.text, "the key on the page is used up"
+        page = await finished(browser, address)
+        assert len(turns(page)) == 2 * said
+    for version in (2, 3):
+        action = f"{address}/messages/{ids(page)[-1]}/retry"
+        assert (await browser.send_form(action, sent(page, action), headers=FRAGMENT)).status_code == 200
+        page = await finished(browser, address)
+        assert f"{version}/{version}" in words(turns(page)[-1])
+
+
 async def test_a_title_is_changed_and_a_conversation_deleted_and_brought_back(studio: Studio) -> None:
     browser = await studio.person_in_browser()
     address = await begin(browser, "Hello")
@@ -150,10 +199,81 @@ async def test_what_is_refused_stands_beside_its_field_and_what_was_typed_stays(
         for text in form.values():
             assert text.strip() in answer.text
         assert answer.text.lstrip().startswith("<!doctype html>")
+    settings = f"{address}/settings"
+    for form in ({"system_prompt": long}, {"model": "maker/unknown", "text": "typed"}):
+        answer = await browser.send_form(settings, form)
+        assert answer.status_code == 400
+        assert 'aria-invalid="true"' in answer.text
+        assert form.get("text", form.get("system_prompt", "")) in answer.text
+        assert answer.text.lstrip().startswith("<!doctype html>")
+        fragment = await browser.send_form(settings, form, headers=FRAGMENT)
+        assert fragment.status_code == 400
+        assert fragment.text.startswith('<form class="maker composer" id="composer"')
+        assert 'aria-invalid="true"' in fragment.text
     fragment = await browser.send_form(address, {"text": "  "}, headers=FRAGMENT)
     assert fragment.status_code == 400
     assert fragment.text.startswith('<form class="maker composer" id="composer"')
     assert "Write something first." in fragment.text
+
+
+def told(page: str, field: str) -> tuple[str, str]:
+    """What stands in the field with this name that is wrong, and the sentence beside it."""
+    whole = read(page)
+    (wrong,) = (it for it in whole.all(name=field) if it.get("aria-invalid"))
+    return wrong.get("value") or wrong.text, whole.one(id=wrong["aria-describedby"]).text
+
+
+async def test_a_refused_edit_keeps_what_was_typed_and_says_why_beside_it(slow: Studio) -> None:
+    browser = await slow.person_in_browser()
+    address = await begin(browser, "Say exactly: hello")
+    page = await finished(browser, address)
+    edit = f"{address}/messages/{ids(page)[0]}/edit"
+    typed = "x" * 100_001
+    answer = await browser.send_form(edit, {"text": typed})
+    assert answer.status_code == 400
+    assert answer.text.lstrip().startswith("<!doctype html>")
+    assert told(answer.text, "text") == (typed, "This has 100,001 characters; at most 100,000 are taken.")
+    assert '<details class="edit" open>' in answer.text
+    empty = await browser.send_form(edit, {"text": " "}, headers=FRAGMENT)
+    assert empty.status_code == 400
+    assert empty.text.startswith(f'<form class="panel" id="edit-{ids(page)[0]}"')
+    assert told(empty.text, "text")[1] == "Write something first."
+
+    await browser.send_form(address, {"text": "Count to 900"})
+    answer = await browser.send_form(edit, {"text": "Too soon"})
+    assert answer.status_code == 409
+    text, why = told(answer.text, "text")
+    assert (text, why.partition(".")[0]) == ("Too soon", "An answer is still being written here")
+    assert 'http-equiv="refresh"' not in answer.text, "a refresh would lose what was typed"
+
+
+async def test_an_edit_among_earlier_messages_is_refused_where_it_was_made(studio: Studio) -> None:
+    browser = await studio.person_in_browser()
+    address = await begin(browser, "Say exactly: 0")
+    page = await finished(browser, address)
+    first = ids(page)[0]
+    for n in range(1, 31):
+        await browser.send_form(address, {"text": f"Say exactly: {n}"})
+        page = await finished(browser, address)
+    (earlier,) = re.findall(rf'href="({address}\?until=\w+)"', page)
+    edit = f"{address}/messages/{first}/edit"
+    form = sent((await browser.get(earlier)).text, edit)
+    answer = await browser.send_form(edit, {**form, "text": "x" * 100_001})
+    assert answer.status_code == 400
+    assert told(answer.text, "text")[0] == "x" * 100_001
+    unseen = await browser.send_form(edit, {"text": " "}, headers=FRAGMENT)
+    assert unseen.status_code == 404, "where the form is not shown nothing is put in its place"
+
+
+async def test_a_refused_title_keeps_what_was_typed_and_says_why_beside_it(studio: Studio) -> None:
+    browser = await studio.person_in_browser()
+    address = await begin(browser, "Hello")
+    await finished(browser, address)
+    for title, why in (("x" * 500, "This has 500 characters; at most 80 are taken."), (" ", "Give it a title.")):
+        answer = await browser.send_form(f"{address}/rename", {"title": title})
+        assert answer.status_code == 400
+        assert told(answer.text, "title") == (title, why)
+        assert "<title>Hello · Atelier</title>" in answer.text
 
 
 async def test_an_answer_is_sent_while_it_is_written(slow: Studio) -> None:

@@ -182,6 +182,7 @@ async def test_a_page_that_lost_its_server_says_so_and_finds_it_again(chromium: 
 PAGES = [
     "/",
     "/generate/text",
+    f"/generate/text?prompt={'a' * 300}&system_prompt={'a' * 300}",
     "/generate/image",
     "/generate/video",
     "/generate/video?mode=picture",

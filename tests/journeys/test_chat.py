@@ -149,6 +149,9 @@ async def test_talking_on_copying_renaming_and_deleting(chromium: Browser, studi
         await expect(page.locator(DONE)).to_have_count(2)
         await expect(page.locator("#prompt")).to_have_value("")
         await expect(page.get_by_role("button", name="Copy this code")).to_have_count(1)
+        await page.fill("#prompt", "Say exactly: second")
+        await page.keyboard.press("Control+Enter")
+        await expect(page.locator(DONE)).to_have_count(3)
         await page.fill("#prompt", "  ")
         await page.get_by_role("button", name="Send").click()
         await expect(page.locator("#prompt")).to_have_attribute("aria-invalid", "true")
@@ -166,14 +169,53 @@ async def test_talking_on_copying_renaming_and_deleting(chromium: Browser, studi
         await row.get_by_role("button", name="Delete").click()
         await page.get_by_role("button", name="Undo").click()
         await page.get_by_role("link", name="Renamers").click()
-        await expect(page.locator(DONE)).to_have_count(2)
+        await expect(page.locator(DONE)).to_have_count(3)
 
         await page.get_by_role("button", name="Rename or delete").click()
         await page.locator("#talk-menu").get_by_role("button", name="Delete").click()
         await expect(page.get_by_text("The conversation was deleted.")).to_be_visible()
         await page.get_by_role("button", name="Undo").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Renamers")
-        await expect(page.locator(DONE)).to_have_count(2)
+        await expect(page.locator(DONE)).to_have_count(3)
+        assert window.troubles == []
+
+
+async def test_what_is_refused_is_said_beside_its_field(chromium: Browser, studio: Studio) -> None:
+    async with visit(chromium, studio) as window:
+        page = window.page
+        await window.register()
+        await begin(window, "Say exactly: hello")
+        await expect(page.locator(DONE)).to_be_visible()
+        await page.locator("summary", has_text="Edit").click()
+        instead = page.get_by_label("Say this instead")
+        await instead.fill(" ")
+        width = "it => it.getBoundingClientRect().width"
+        room = await page.locator("#thread").evaluate(width)
+        assert await instead.evaluate(width) > 0.9 * room, "an empty box is as wide as a full one"
+        await page.get_by_role("button", name="Send instead").click()
+        await expect(page.locator(".edit .error")).to_have_text("Write something first.")
+        await expect(instead).to_be_focused()
+        await expect(instead).to_have_attribute("aria-invalid", "true")
+        await expect(page.locator("#notice")).to_be_empty()
+        await instead.fill("Say exactly: edited")
+        await page.get_by_role("button", name="Send instead").click()
+        await expect(page.locator(DONE)).to_contain_text("edited")
+
+        await page.locator("summary", has_text="System prompt").click()
+        long, prompt = "x" * 16_001, page.get_by_label("How the model should behave in this conversation")
+        async with page.expect_response("**/settings"):
+            await prompt.fill(long)
+            await page.locator("#prompt").focus()
+        await page.keyboard.type("typed meanwhile")
+        await expect(page.locator("#system-prompt-error")).to_contain_text("at most 16,000")
+        await expect(prompt).to_have_value(long)
+        await expect(page.locator("#prompt")).to_have_value("typed meanwhile")
+        await expect(page.locator("#notice")).to_be_empty()
+        await prompt.fill("Be brief.")
+        await page.locator("#prompt").focus()
+        await expect(page.locator("#system-prompt-error")).to_have_count(0)
+        await expect(prompt).not_to_have_attribute("aria-invalid", "true")
+        await expect(page.locator("#prompt")).to_have_value("typed meanwhile")
         assert window.troubles == []
 
 
@@ -231,6 +273,17 @@ async def test_without_javascript_a_conversation_still_works(chromium: Browser, 
         await expect(page.locator(DONE).last).to_contain_text("edited")
         await page.get_by_role("button", name="Version before").click()
         await expect(page.locator(f'{ANSWER}[data-status="stopped"]')).to_be_visible()
+        await page.locator("summary", has_text="Edit").last.click()
+        await page.locator(".edit textarea").last.fill(" ")
+        await page.get_by_role("button", name="Send instead").last.click()
+        await expect(page.locator(".edit .error")).to_be_visible()
+        await page.get_by_role("button", name="Rename or delete").click()
+        await page.fill("#title", " ")
+        await page.get_by_role("button", name="Rename", exact=True).click()
+        await expect(page.locator("#title-error")).to_have_text("Give it a title.")
+        await page.fill("#title", "Counting")
+        await page.get_by_role("button", name="Rename", exact=True).click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Counting")
         await page.get_by_role("button", name="Rename or delete").click()
         await page.locator("#talk-menu").get_by_role("button", name="Delete").click()
         await page.get_by_role("button", name="Undo").click()
@@ -238,12 +291,12 @@ async def test_without_javascript_a_conversation_still_works(chromium: Browser, 
         assert window.troubles == []
 
 
-async def answered(studio: Studio, owner: str, texts: list[str]) -> str:
+async def answered(studio: Studio, owner: str, texts: list[str], *, asked: str = "And?", title: str = "Hostile") -> str:
     """A conversation in which these answers were given, written straight into the database."""
     id, now = new_id(), clock.now()
     said: list[Message] = []
     for text in texts:
-        for role, words in ((Role.USER, "And?"), (Role.ASSISTANT, text)):
+        for role, words in ((Role.USER, asked), (Role.ASSISTANT, text)):
             said.append(
                 Message(
                     id=new_id(),
@@ -259,7 +312,7 @@ async def answered(studio: Studio, owner: str, texts: list[str]) -> str:
                 )
             )
     talk = Conversation(
-        id=id, owner_id=owner, title="Hostile", model="x", leaf_id=said[-1].id, created_at=now, changed_at=now
+        id=id, owner_id=owner, title=title, model="x", leaf_id=said[-1].id, created_at=now, changed_at=now
     )
 
     def write(tx: Transaction) -> None:
@@ -345,11 +398,18 @@ print("a line that is long enough to be scrolled sideways on every telephone tha
 """
 
 
+SIGN_IN_FIELD = """() => {
+  const [sign, field] = ['.search .icon', '.search input[type=search]'].map(it => document.querySelector(it).getBoundingClientRect());
+  return sign.left > field.left && sign.right < field.right && sign.top > field.top && sign.bottom < field.bottom;
+}"""
+ENDLESS = "https://studio.example/" + "a" * 600  # one word, as far as a browser breaks lines
+
+
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 async def test_chat_is_accessible_and_fits_a_phone(chromium: Browser, studio: Studio, scheme: str) -> None:
     await studio.person()
     owner = await studio.program.database.read(lambda tx: tx.value("select id from users"))
-    address = await answered(studio, owner, [RICH, "Short.", "x" * 300])
+    address = await answered(studio, owner, [RICH, "Short.", "x" * 300], asked=ENDLESS, title="x" * 80)
     async with visit(chromium, studio, color_scheme=scheme, bypass_csp=True) as window:
         page = window.page
         await window.go("/login")
@@ -372,6 +432,8 @@ async def test_chat_is_accessible_and_fits_a_phone(chromium: Browser, studio: St
                     found.append(f"{path} is {wide} wide at {viewport['width']}")
                 if viewport is PHONE:
                     await page.get_by_role("button", name="Conversations").click()
+                    if "?q=" in path and not await page.evaluate(SIGN_IN_FIELD):
+                        found.append(f"{path}: the sign of the search stands outside its field")
                     found += await _findings(page, f"{path} with its drawer")
                     await page.keyboard.press("Escape")
                 if viewport is WIDE and path == address:

@@ -186,7 +186,9 @@ async def test_the_last_admin_is_told_on_the_page_why_they_must_stay_one(chromiu
 async def test_a_model_that_is_switched_off_vanishes_from_the_form_and_the_list(
     chromium: Browser, studio: Studio
 ) -> None:
-    await studio.person()
+    person = await studio.person()
+    body = {"model": "google/veo-3.1", "prompt": "[refuse] a boat"}
+    job = (await person.post("/api/v1/generate/video", json=body)).json()["id"]
     async with visit(chromium, studio) as window:
         page = window.page
         await _sign_in(window)
@@ -199,9 +201,16 @@ async def test_a_model_that_is_switched_off_vanishes_from_the_form_and_the_list(
         await expect(switch).not_to_be_checked()
         await expect(switch).to_be_focused()
         await expect(page).to_have_url(f"{window.url}/admin/models?q=veo")
-        for path in ("/generate/video", "/models"):
+        for path, place in (("/generate/video", "#model"), ("/models", "main")):
             await window.go(path)
-            assert "Veo 3.1" not in await page.locator("main").inner_text()
+            assert "Veo 3.1" not in await page.locator(place).inner_text()
+        await window.go(f"/generate/video?from={job}")
+        await expect(page.locator("#prompt")).to_have_value("[refuse] a boat")
+        instead = page.get_by_text("google/veo-3.1 is not on offer here, so ")
+        await expect(instead).to_contain_text(await page.locator("#model :checked").inner_text())
+        async with page.expect_response("**/fields?*"):
+            await page.get_by_label("Model", exact=True).select_option(index=1)
+        await expect(instead).to_have_count(0)
         await window.go("/admin/models?q=veo")
         await switch.click()
         await _said(page, "is on offer again")
@@ -329,7 +338,7 @@ async def test_their_pages_are_accessible_and_fit_every_screen(chromium: Browser
     job = refused.json()["error"]["details"]["job_id"]
     await person.post("/api/v1/users/me/keys", json={"name": "k" * 100})
     someone = (await long.get("/api/v1/users/me")).json()["id"]
-    async with visit(chromium, studio, color_scheme=scheme, bypass_csp=True) as window:
+    async with visit(chromium, studio, color_scheme=scheme, bypass_csp=True, has_touch=True) as window:
         await _sign_in(window)
         found: list[str] = []
         for path in (

@@ -175,6 +175,19 @@ async def test_a_bug_carries_the_headers_too(atelier: Studio, people: People, mo
         assert list(wrong(answer)) == []
 
 
+async def test_where_nothing_is_a_bug_changes_nothing(
+    atelier: Studio, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(atelier.program.accounts, "by_session", broken)
+    answer = await people.browser.get("/nothing-here")
+    assert answer.status_code == 404
+    assert "There is nothing at this address." in answer.text
+    assert list(wrong(answer)) == []
+
+
 async def test_a_throttled_page_and_call_carry_the_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def spent(*_: object) -> None:
         raise Exhausted("Too many tries. Wait 7 seconds.", retry_after=7)

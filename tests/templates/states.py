@@ -18,8 +18,10 @@ from app.admin.schemas import DatabaseHealth, Disk, Leaving, OwnedJob, Stats
 from app.audit.schemas import Action, Entry
 from app.background import Beat
 from app.base.clock import now
+from app.base.errors import Invalid
 from app.catalog.pages import Offered
 from app.catalog.schemas import Changes, Field, Model, Price
+from app.chat.pages import Refused
 from app.chat.schemas import Conversation, Message, Shown, Thread, Trouble
 from app.chat.schemas import Role as Speaker
 from app.chat.schemas import Status as AnswerStatus
@@ -417,6 +419,7 @@ def create(kind: str, mode: str = "words", **values: Any) -> dict[str, Any]:
             "directives": DIRECTIVES,
             "key": "3f1c",
             "price": {"text": None, "image": "about $0.04", "video": "about $3.20"}[kind],
+            "instead": None,
             **values,
         }
     )
@@ -427,6 +430,7 @@ FORMS = {
     "text": create("text", values={**EMPTY, "prompt": "Five shots", "system_prompt": "Be brief."}),
     "image": create("image", values={**EMPTY, "prompt": "A harbour"}),
     "video": create("video", values=BOAT),
+    "another model": create("image", values=BOAT, instead=f"{UNBROKEN[:100]} is not on offer here, so {HOSTILE}."),
     "from a picture": create("video", "picture", values={**BOAT, "image_asset_id": "picture-2"}),
     "from a picture not listed": create("video", "picture", values={**BOAT, "image_asset_id": "other"}, pictures=[]),
     "from an address": create("image", "picture", values={**BOAT, "image_url": "https://example.org/a.jpg"}),
@@ -927,7 +931,7 @@ def talking(**values: Any) -> dict[str, Any]:
             "next": None,
             "q": "",
             "current": "talk-1",
-            "until": None,
+            **THREADED,
             "examples": (),
             "deleted": "",
             **values,
@@ -942,16 +946,39 @@ BEGINNING: dict[str, Any] = {
     "examples": EXAMPLES["text"],
     "path": "/chat/new",
 }
+THREADED: dict[str, Any] = {"until": None, "refused": None}
+TURNED_DOWN = {
+    "edit": Refused("question", HOSTILE, Invalid("Write something first.")),
+    "title": Refused("title", UNBROKEN, Invalid("This has 480 characters; at most 80 are taken.")),
+}
 CHAT_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     "chat/_message.html": {
-        name: {"it": it, "html": WRITTEN_BY_ID[it.message.id], "csrf_token": "token"} for name, it in TURNS.items()
+        name: {**THREADED, "it": it, "html": WRITTEN_BY_ID[it.message.id], "csrf_token": "token"}
+        for name, it in TURNS.items()
     },
     "chat/_thread.html": {
         **{
-            name: {"thread": it, "written": WRITTEN_BY_ID, "until": None, "csrf_token": "token"}
+            name: {**THREADED, "thread": it, "written": WRITTEN_BY_ID, "csrf_token": "token"}
             for name, it in THREADS.items()
         },
-        "earlier": {"thread": THREADS["finished"], "written": WRITTEN_BY_ID, "until": "x", "csrf_token": "token"},
+        "earlier": {
+            **THREADED,
+            "thread": THREADS["finished"],
+            "written": WRITTEN_BY_ID,
+            "until": "x",
+            "csrf_token": "token",
+        },
+        "edit refused": {
+            "thread": THREADS["finished"],
+            "written": WRITTEN_BY_ID,
+            "until": None,
+            "refused": TURNED_DOWN["edit"],
+            "csrf_token": "token",
+        },
+    },
+    "chat/_edit.html": {
+        "as it was": {**THREADED, "it": TURNS["question, edited"], "csrf_token": "token"},
+        "refused": {"it": TURNS["question"], "until": "x&", "refused": TURNED_DOWN["edit"], "csrf_token": "token"},
     },
     "chat/_composer.html": COMPOSERS,
     "chat/_talk.html": {
@@ -975,6 +1002,8 @@ CHAT_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         **{name: talking(thread=it) for name, it in THREADS.items()},
         "earlier": talking(until="x"),
         "wrong": talking(**COMPOSERS["wrong"]),
+        "edit refused": talking(refused=TURNED_DOWN["edit"]),
+        "title refused": talking(thread=THREADS["streaming"], refused=TURNED_DOWN["title"]),
         "many": talking(next="c=&", q=HOSTILE),
         "new": talking(**BEGINNING),
         "first": talking(**{**BEGINNING, "talks": []}),
@@ -1007,7 +1036,7 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     "jobs/_deleted.html": {name: {"job": it, "csrf_token": "token"} for name, it in CARDS.items() if it.final},
     "generation/_form.html": FORMS,
     "generation/_fields.html": {
-        name: {key: context[key] for key in ("model", "fields", "price")} for name, context in FORMS.items()
+        name: {key: context[key] for key in ("model", "fields", "price", "instead")} for name, context in FORMS.items()
     },
     "generation/create.html": {
         **FORMS,
@@ -1034,7 +1063,13 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "closed": sign(open=False),
         "closed to this address": sign(open=False, message="Registration is open to example.org only."),
     },
-    "errors/error.html": {"missing": MISSING, "broken": BROKEN, "themed": {**MISSING, "theme": "light"}},
+    "errors/error.html": {
+        "missing": MISSING,
+        "missing, signed in": page(**MISSING),
+        "broken": BROKEN,
+        "broken, signed in": page(**BROKEN),
+        "themed": {**MISSING, "theme": "light"},
+    },
     "errors/_error.html": {"missing": MISSING, "broken": BROKEN},
     "jobs/_job.html": {
         **{name: {"job": it, "events": [], "csrf_token": "token"} for name, it in CARDS.items()},
