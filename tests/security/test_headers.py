@@ -168,7 +168,7 @@ async def test_a_bug_carries_the_headers_too(atelier: Studio, people: People, mo
     async def broken(*_: object, **__: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(atelier.program.database, "read", broken)
+    monkeypatch.setattr(atelier.program.jobs, "newest", broken)
     for asker, path in ((people.client, "/api/v1/jobs"), (people.browser, "/jobs")):
         answer = await asker.get(path)
         assert answer.status_code == 500
