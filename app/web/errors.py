@@ -209,7 +209,8 @@ def answer(request: AnyRequest, told: Told) -> Response[Any]:
         return Response(envelope, status_code=told.status, headers=headers, media_type=MediaType.JSON)
     if _by_program(request):
         return Response(Envelope(told.problem), status_code=told.status, headers=headers, media_type=MediaType.JSON)
-    template = "errors/_error.html" if render.partial(request) else "errors/error.html"
+    # htmx swaps no failure in, whatever it asked for: it shows the sentence.
+    template = "errors/_error.html" if "HX-Request" in request.headers else "errors/error.html"
     html = render.render(
         template,
         request,

@@ -35,8 +35,8 @@ async def test_a_new_key_is_answered_as_the_contract_says_and_works(studio: Stud
         "name": "laptop",
         "key": made["key"],
         "prefix": made["key"][:12],
-        "created_at": "2026-11-20T09:30:00Z",
-        "expires_at": "2026-12-24T17:00:00Z",
+        "created_at": "2026-11-20T09:30:00.000Z",
+        "expires_at": "2026-12-24T17:00:00.000Z",
         "monthly_cap_usd": None,
         "allowed_models": None,
         "spent_usd": "0",
@@ -73,10 +73,10 @@ async def test_the_last_use_of_a_key_is_shown_to_the_minute(studio: Studio, bear
     await studio.status(key)
     studio.clock.pass_by(seconds=59)
     await studio.status(key)
-    assert (await listed(studio, bearer))[0]["last_used_at"] == "2026-11-20T09:30:00Z"
+    assert (await listed(studio, bearer))[0]["last_used_at"] == "2026-11-20T09:30:00.000Z"
     studio.clock.pass_by(seconds=1)
     await studio.status(key)
-    assert (await listed(studio, bearer))[0]["last_used_at"] == "2026-11-20T09:31:00Z"
+    assert (await listed(studio, bearer))[0]["last_used_at"] == "2026-11-20T09:31:00.000Z"
 
 
 async def test_using_a_key_costs_no_more_than_one_write_a_minute(
@@ -98,7 +98,7 @@ async def test_using_a_key_costs_no_more_than_one_write_a_minute(
 
 
 async def test_an_expired_key_is_refused_with_the_reason_and_still_listed(studio: Studio, bearer: str) -> None:
-    key = await studio.key(bearer, expires_at="2026-11-20T09:40:00Z")
+    key = await studio.key(bearer, expires_at="2026-11-20T09:40:00.000Z")
     studio.clock.pass_by(minutes=9, seconds=59)
     assert await studio.status(key) == 200
     studio.clock.pass_by(seconds=1)
@@ -133,7 +133,7 @@ async def test_the_keys_of_a_deactivated_person_rest_until_they_are_active_again
         ({"name": ""}, "name"),
         ({"name": "   "}, "name"),
         ({"name": "x" * 101}, "name"),
-        ({"name": "x", "expires_at": "2026-11-20T09:30:00Z"}, "expires_at"),
+        ({"name": "x", "expires_at": "2026-11-20T09:30:00.000Z"}, "expires_at"),
         ({"name": "x", "expires_at": "2026-11-20T09:31:00"}, "expires_at"),
         ({"name": "x", "expires_at": "tomorrow"}, "expires_at"),
         *(
@@ -243,9 +243,9 @@ async def test_sessions_tell_where_a_person_is_signed_in(studio: Studio, bearer:
         "id": seen[0]["id"],
         "kind": "page",
         "agent": "Firefox",
-        "created_at": "2026-11-20T09:30:00Z",
-        "last_used_at": "2026-11-20T09:30:00Z",
-        "expires_at": "2026-12-20T09:30:00Z",
+        "created_at": "2026-11-20T09:30:00.000Z",
+        "last_used_at": "2026-11-20T09:30:00.000Z",
+        "expires_at": "2026-12-20T09:30:00.000Z",
         "current": False,
     }
 
@@ -256,8 +256,8 @@ async def test_a_renewed_family_stays_one_session(studio: Studio) -> None:
     studio.clock.pass_by(hours=1)
     answer = (await studio.call("POST", "/auth/refresh", {"refresh_token": tokens["refresh_token"]})).json()
     (session,) = await listed(studio, answer["access_token"], "sessions")
-    assert (session["created_at"], session["last_used_at"]) == ("2026-11-20T09:30:00Z", "2026-11-20T10:30:00Z")
-    assert session["expires_at"] == "2026-12-20T10:30:00Z"
+    assert (session["created_at"], session["last_used_at"]) == ("2026-11-20T09:30:00.000Z", "2026-11-20T10:30:00.000Z")
+    assert session["expires_at"] == "2026-12-20T10:30:00.000Z"
 
 
 async def test_a_page_session_lives_30_days(studio: Studio) -> None:

@@ -15,7 +15,7 @@ async def change(studio: Studio, bearer: str, **body: Any) -> Answer:
 async def test_a_person_sees_themselves(studio: Studio) -> None:
     user = await studio.register(name="Ada")
     seen = (await studio.call("GET", "/users/me", bearer=await studio.bearer())).json()
-    assert seen == {**user, "last_login_at": "2026-11-20T09:30:00Z"}
+    assert seen == {**user, "last_login_at": "2026-11-20T09:30:00.000Z"}
 
 
 async def test_a_person_sees_their_last_sign_in_from_every_place_where_they_are_signed_in(studio: Studio) -> None:
@@ -24,7 +24,7 @@ async def test_a_person_sees_their_last_sign_in_from_every_place_where_they_are_
     assert await studio.status(key) == 200
     studio.clock.pass_by(hours=1)
     await studio.login()
-    assert (await studio.call("GET", "/users/me", bearer=key)).json()["last_login_at"] == "2026-11-20T10:30:00Z"
+    assert (await studio.call("GET", "/users/me", bearer=key)).json()["last_login_at"] == "2026-11-20T10:30:00.000Z"
 
 
 async def test_a_name_is_changed_without_the_password(studio: Studio) -> None:

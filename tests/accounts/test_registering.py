@@ -19,7 +19,7 @@ async def test_a_new_account_is_answered_as_the_contract_says(studio: Studio) ->
         "name": "Ada Lovelace",
         "role": "admin",
         "is_active": True,
-        "created_at": "2026-11-20T09:30:00Z",
+        "created_at": "2026-11-20T09:30:00.000Z",
         "last_login_at": None,
     }
 

@@ -30,7 +30,7 @@ async def test_the_last_sign_in_is_shown(studio: Studio) -> None:
     await studio.register()
     studio.clock.pass_by(hours=1)
     user = (await studio.call("GET", "/users/me", bearer=await studio.bearer())).json()
-    assert user["last_login_at"] == "2026-11-20T10:30:00Z"
+    assert user["last_login_at"] == "2026-11-20T10:30:00.000Z"
 
 
 async def test_a_wrong_password_and_an_unknown_email_have_one_answer(studio: Studio) -> None:

@@ -167,12 +167,12 @@ async def test_a_page_that_lost_its_server_says_so_and_finds_it_again(chromium: 
         await page.keyboard.press("Control+Enter")
         card = page.locator("#feed article").first
         await expect(card).to_be_visible()
-        await page.route("**/jobs/*/card", lambda route: route.abort())
+        await page.route("**/jobs/*/card*", lambda route: route.abort())
         for _ in range(16):
             await page.clock.run_for(5_000)
             await page.wait_for_timeout(20)
         await expect(card).to_contain_text("does not answer")
-        await page.unroute("**/jobs/*/card")
+        await page.unroute("**/jobs/*/card*")
         for _ in range(3):
             await page.clock.run_for(5_000)
             await page.wait_for_timeout(100)
