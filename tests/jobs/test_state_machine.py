@@ -539,7 +539,7 @@ def test_no_story_leads_a_job_astray() -> None:
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=80,
+            max_examples=50,
             stateful_step_count=40,
             deadline=None,
             derandomize=True,

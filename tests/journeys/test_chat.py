@@ -12,6 +12,7 @@ from app.base.database import Transaction
 from app.base.secret import new_id
 from app.chat import repository
 from app.chat.schemas import Conversation, Message, Role
+from tests.api.kit import eventually
 from tests.chat.hostile import HOSTILE, OUT
 from tests.journeys.conftest import AXE, PHONE, WIDE, Visit, visit
 from tests.studio import PASSWORD, Studio, running
@@ -48,9 +49,8 @@ async def test_an_answer_grows_word_by_word_and_a_reload_goes_on(chromium: Brows
         await expect(page).to_have_url(f"{window.url}/chat/new")
         await begin(window, "Count to 120")
         await grown(page, "10, 11")
-        early = len(await page.locator(STREAMING).inner_text())
-        await grown(page, "20, 21")
-        assert len(await page.locator(STREAMING).inner_text()) > early
+        early = await page.locator(STREAMING).inner_text()
+        await eventually(page.locator(STREAMING).inner_text, lambda later: len(later) > len(early))
         await expect(page.get_by_role("button", name="Stop")).to_be_visible()
         await expect(page.get_by_role("button", name="Send")).to_be_hidden()
         await page.reload()
