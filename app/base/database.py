@@ -88,7 +88,8 @@ class Transaction:
         self._gathered.setdefault(table, {}).setdefault(sql, []).append(row)
 
     def insert(self, into: str, *row: Any) -> None:
-        """Gather a row for `into`, which is a table with its columns in parentheses, in the order of the values."""
+        """Gather a row for `into`, which is a table with its columns in parentheses, in the order of the values. For what
+        mostly comes alone: up to four rows are planned sooner this way than as lists, sixteen take twice as long."""
         self.gather(into.partition(" ")[0], f"insert into {into} values", *row)
 
     def finish(self) -> None:
@@ -136,7 +137,7 @@ class Transaction:
 
     def _scatter(self, table: str) -> None:
         for sql, rows in self._gathered.pop(table).items():
-            if sql.endswith(" values"):  # planned in a third of the time that lists take
+            if sql.endswith(" values"):
                 self._run(f"{sql} {_places(len(rows), len(rows[0]))}", [value for row in rows for value in row])
             else:
                 self._run(sql, [list(column) for column in zip(*rows, strict=True)])
