@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 LONGEST_STOP: Final = 9  # seconds
-SWITCH: Final = (
-    0.001  # seconds that a busy thread keeps others waiting; the writer needs its turn several times a commit
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,7 +74,6 @@ async def _serve(settings: Settings) -> int:
         async with opened(settings) as program:
             server = Server(configured(build(program), settings), lambda: come_to_rest(program))
             _stop_on_signals(server)
-            sys.setswitchinterval(SWITCH)
             garbage.settle()
             task = asyncio.create_task(server.serve([listener]))
             started = await serving(server, task)

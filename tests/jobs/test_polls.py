@@ -44,6 +44,9 @@ async def test_a_poll_is_answered_from_memory_as_it_would_be_the_long_way(
     long = await browser.get(f"/jobs/{id}/card", headers={**POLL, "Accept-Encoding": "identity"})
     assert short.status_code == 200
     assert "a paper boat" in short.text
+    figures = (await studio.program.metrics.text()).decode()
+    routes = set(re.findall(r'route="(/jobs/[^"]*card)"', figures))
+    assert routes == {"/jobs/{id}/card"}, "both ways are counted as one route"
     assert _same(short) == _same(long)
 
 

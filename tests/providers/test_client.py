@@ -616,7 +616,7 @@ class TestStreams:
         started = time.monotonic()
         payloads, done = await self.payloads(client, upstream, home)
         assert (len(payloads[0]), done) == (9_000_012, True)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 15
 
     async def test_an_event_larger_than_the_cap_is_given_up(
         self, client: Client, upstream: Upstream, home: Home

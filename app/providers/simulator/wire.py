@@ -115,6 +115,7 @@ async def endless(head: bytes, filling: bytes, tail: bytes = b"") -> AsyncIterat
     block = (filling * (BLOCK // len(filling) + 1))[: BLOCK // len(filling) * len(filling)]
     for _ in range(HUGE // len(block)):
         yield block
+        await asyncio.sleep(0)  # a socket that takes everything would never let anyone else have a turn
     yield tail
 
 
@@ -123,10 +124,10 @@ async def once(body: bytes) -> AsyncIterator[bytes]:
     yield body
 
 
-async def blocks(stage: Stage, path: Path) -> AsyncIterator[bytes]:
-    """The file's bytes, read in a thread while they are sent."""
+async def blocks(stage: Stage, path: Path, length: int) -> AsyncIterator[bytes]:
+    """The file's first `length` bytes, read in a thread while they are sent. Whoever has them all may throw the file away."""
     start = 0
-    while block := await stage.disk(_block, path, start):
+    while start < length and (block := await stage.disk(_block, path, start)):
         start += len(block)
         yield block
 
@@ -141,7 +142,7 @@ def _block(path: Path, start: int) -> bytes:
 async def file_answer(stage: Stage, path: Path, media_type: str) -> Streamed:
     """A whole file, with its length."""
     length = (await stage.disk(path.stat)).st_size
-    return Streamed(blocks(stage, path), media_type, {"content-length": str(length)})
+    return Streamed(blocks(stage, path, length), media_type, {"content-length": str(length)})
 
 
 async def listed(stage: Stage, lines: Iterable[bytes]) -> AsyncIterator[bytes]:

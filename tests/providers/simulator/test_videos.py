@@ -81,10 +81,10 @@ def test_a_clip_is_pending_then_in_progress_then_completed(unhurried: Caller) ->
             early = unhurried.content(id)
             assert early.status_code in (409, 200)
         time.sleep(0.02)
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 20
     assert seen == ["pending", "in_progress", "completed"]
     # At a tenth of the usual speed: 2 s waiting, 6 s and half a second for each of 2 seconds of film.
-    assert 0.8 < time.monotonic() - start < 3
+    assert 0.8 < time.monotonic() - start < 6, "not at the usual speed, which would be 9 seconds"
     assert unhurried.content(id).status_code == 200
 
 

@@ -341,7 +341,7 @@ async def _bytes(stage: Stage, job: Job, faults: frozenset[str]) -> ASGIApp:
     if "cut" in faults:
         return wire.Cut(wire.Whole(await stage.disk(path.read_bytes), MP4))
     if "trickle" in faults:
-        return wire.Streamed(wire.trickle(wire.blocks(stage, path)), MP4)
+        return wire.Streamed(wire.trickle(wire.once(await stage.disk(path.read_bytes))), MP4)
     return await wire.file_answer(stage, path, MP4)
 
 
