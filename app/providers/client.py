@@ -19,37 +19,23 @@ just closed, 'was it carried out?' would have no answer.
 import asyncio
 import contextlib
 import functools
-import logging
 import os
 import re
-import select
 import ssl
-import time
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Iterator,
-    Mapping,
-)
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar
 
-import httpcore
 import httpx
 import msgspec
 
 from app.providers.addresses import Reach, Resolver, kin, resolve
+from app.providers.connections import Connection, Lost, Unreachable, connect, head
 from app.providers.events import EventParser, EventTooLong
 
 MB = 1024 * 1024
 CONNECT_SECONDS = 10.0
 REDIRECTS = 5
-_SLICE = 256 * 1024  # of a body: each slice has the write timeout to itself, so a slow line can send a large one
-_HOLD = 16 * 1024  # bytes of a request that wait for the rest of it
 _RESTING = 64  # connections to one origin that wait for the next request
 _REST = 5.0  # seconds they wait
 END = "[DONE]"
@@ -62,9 +48,7 @@ _INLINE = 64 * 1024  # bytes of JSON that are parsed on the event loop; more goe
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_.])?|[0-9a-f.]*:[0-9a-f:.]*")  # lowered and IDNA-encoded
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 
-# At INFO httpx writes whole URLs, and a signed URL is a secret.
-for _name in ("httpx", "httpcore"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
+Origin = tuple[str, str, int]  # scheme, host, port
 
 
 class ClientError(Exception):
@@ -153,45 +137,48 @@ class _Passage:
         self.sent = False
         self.answered = False
 
-    async def trace(self, event: str, _: Any) -> None:
-        if event.endswith("send_request_headers.started"):
-            self.sent = True
-
     @contextlib.asynccontextmanager
     async def within(self, deadline: float) -> AsyncIterator[None]:
         """Until the deadline, on the loop's clock; what goes wrong in the block is raised as one of our errors."""
         try:
             async with asyncio.timeout_at(deadline):
                 yield
-        except (httpx.RequestError, TimeoutError) as problem:
+        except (Unreachable, Lost, TimeoutError) as problem:
             raise self.meaning(problem) from None
 
-    def meaning(self, problem: httpx.RequestError | TimeoutError) -> ClientError:
-        """Our error for it. The original is not to be chained: it can quote headers."""
-        if isinstance(problem, (httpx.TimeoutException, TimeoutError)):
+    def meaning(self, problem: Unreachable | Lost | TimeoutError) -> ClientError:
+        if isinstance(problem, TimeoutError):
             if not self.sent:
                 return NotSent(f"{self.host} could not be reached in time")
             return TimedOut(f"{self.host} did not answer in time")
-        if isinstance(problem, httpx.LocalProtocolError):
-            return NotSent(f"the request to {self.host} is not valid HTTP")
-        what = type(problem).__name__
         if not self.sent:
-            return NotSent(f"{self.host} could not be reached ({what})")
+            return NotSent(f"{self.host} could not be reached ({problem})")
         if not self.answered:
-            return Ambiguous(f"{self.host} hung up without an answer ({what})")
-        return Broken(f"the answer of {self.host} broke off ({what})")
+            return Ambiguous(f"{self.host} hung up without an answer ({problem})")
+        return Broken(f"the answer of {self.host} broke off ({problem})")
+
+
+class _Response:
+    """An answer whose body is still to be read."""
+
+    def __init__(self, host: str, connection: Connection) -> None:
+        self.host = host
+        self.connection = connection
+        self.status = connection.status
+        self.headers = connection.headers
+        self.mime = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    def pieces(self) -> AsyncGenerator[bytes, None]:
+        if self.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
+            raise Broken(f"{self.host} answered in an encoding that was not asked for")
+        return self.connection.pieces()
 
 
 class Events:
     """A streamed answer. When `is_stream` is false there is an ordinary one instead: read it with `answer()`."""
 
     def __init__(
-        self,
-        response: httpx.Response,
-        passage: _Passage,
-        deadline: float,
-        max_bytes: int,
-        pause: Callable[[], float],
+        self, response: _Response, passage: _Passage, deadline: float, max_bytes: int, pause: Callable[[], float]
     ) -> None:
         """`pause` tells how many seconds to wait between two looks."""
         self._response = response
@@ -199,13 +186,13 @@ class Events:
         self._passage = passage
         self._deadline = deadline
         self._max_bytes = max_bytes
-        self.status = response.status_code
-        self.headers = _headers(response)
+        self.status = response.status
+        self.headers = response.headers
         self.done = False  # whether the end mark [DONE] was seen
 
     @property
     def is_stream(self) -> bool:
-        return self.status == 200 and _mime(self._response) == "text/event-stream"
+        return self.status == 200 and self._response.mime == "text/event-stream"
 
     async def answer(self) -> Answer:
         async with self._passage.within(self._deadline):
@@ -214,33 +201,21 @@ class Events:
     async def payloads(self) -> AsyncGenerator[str, None]:
         """The data of each event, without comments and end mark; TooBig, Broken or TimedOut."""
         parser = EventParser(self._max_bytes)
-        with self._leisurely():
-            try:
-                async with contextlib.aclosing(_pieces(self._response)) as pieces:
-                    async for piece in pieces:
-                        for payload in self._payloads(parser, piece):
-                            if payload == END:
-                                self.done = True
-                                return
-                            yield payload
-            except httpx.RequestError as problem:
-                raise self._passage.meaning(problem) from None
+        self._response.connection.pause = self._pause
+        try:
+            async with contextlib.aclosing(self._response.pieces()) as pieces:
+                async for piece in pieces:
+                    for payload in self._payloads(parser, piece):
+                        if payload == END:
+                            self.done = True
+                            return
+                        yield payload
+        except (Lost, TimeoutError) as problem:
+            raise self._passage.meaning(problem) from None
         for payload in self._payloads(parser, None):
             if payload != END:
                 yield payload
             self.done = self.done or payload == END
-
-    @contextlib.contextmanager
-    def _leisurely(self) -> Iterator[None]:
-        """Pause before each look at the connection and look no longer than until the deadline: set at the connection,
-        because around each piece it would cost more than the piece. Once it is given back it knows nothing of this."""
-        stream = self._response.extensions.get("network_stream")
-        assert isinstance(stream, _Stream)  # noqa: S101
-        stream.pause, stream.deadline = self._pause, self._deadline
-        try:
-            yield
-        finally:
-            stream.pause, stream.deadline = None, None
 
     def _payloads(self, parser: EventParser, piece: bytes | None) -> list[str]:
         try:
@@ -258,12 +233,12 @@ class Client:
         """`resolver` and `tls` (the trusted authorities) stand in for the system's."""
         self._origins = {_origin(_parsed(url)) for url in base_urls}
         self._resolver = resolver
-        # And not httpx's client around it: cookies, redirects and proxies of its own are what we do not want.
-        self._transport = _Transport(resolver, tls)
+        self._pool = _Pool(resolver, tls)
         self._streams = 0  # that are being read
 
     async def aclose(self) -> None:
-        await self._transport.aclose()
+        self._pool.close()
+        await asyncio.sleep(0)  # for the connections to end
 
     async def request_json(
         self,
@@ -325,12 +300,12 @@ class Client:
         URL; with the key only when asked, and then only on its own origin. OSError when the disk does not take it."""
         deadline = _after(total)
         async with self._exchange("GET", url, home, with_key, None, idle, deadline) as (response, passage):
-            headers = _headers(response)
+            headers = response.headers
             async with passage.within(deadline):
-                if response.status_code != 200:
-                    return Download(status=response.status_code, headers=headers, text=await _head(response))
+                if response.status != 200:
+                    return Download(status=response.status, headers=headers, text=await _head(response))
                 size = await _save(response, to, max_bytes)
-                return Download(status=200, headers=headers, mime=_mime(response), bytes=size)
+                return Download(status=200, headers=headers, mime=response.mime, bytes=size)
 
     async def fetch_public(self, url: str, to: Path, *, max_bytes: int, total: float = 60) -> Download:
         """`download` of a URL that a person gave: public addresses only, not even the configured ones."""
@@ -347,25 +322,31 @@ class Client:
         idle: float,
         deadline: float,
         reuse: bool = False,
-    ) -> AsyncIterator[tuple[httpx.Response, _Passage]]:
+    ) -> AsyncIterator[tuple[_Response, _Passage]]:
         """The answer at the end of the redirects, its body unread, closed when the block is left."""
         target = _parsed(url)
         for _ in range(REDIRECTS + 1):
             # Once a hop has left home the key stays behind, also when a later hop comes back: it was not our URL then.
             with_key = with_key and home is not None and _origin(target) == home.origin
             headers = home.headers if home is not None and with_key else {}
-            passage = _Passage(target)
+            passage, origin = _Passage(target), _origin(target)
             async with passage.within(deadline):
                 reach = await self._reach(target, home)
-                request = _request(method, target, headers, content, idle, reach, passage, reuse)
-                response = await self._transport.handle_async_request(request)
-                response.request = request
-            passage.answered = True
-            async with contextlib.aclosing(response):
+                keep = reach is Reach.ANYWHERE and (content is None or reuse)
+                connection = await self._pool.take(origin, reach, keep=keep)
+            try:
+                connection.idle, connection.deadline = idle, deadline
+                async with passage.within(deadline):
+                    passage.sent = True
+                    await connection.ask(_beginning(method, target, headers, content), content)
+                passage.answered = True
+                response = _Response(target.host, connection)
                 following = _redirect(response, target) if method == "GET" else None
                 if following is None:
                     yield response, passage
                     return
+            finally:
+                self._pool.give_back(connection, origin, reach, keep=keep)
             target = following
         raise Broken(f"{target.host} redirects too often")
 
@@ -379,210 +360,63 @@ class Client:
         return await kin(_host(home.url), home.origin[2], self._resolver)
 
 
-class _Transport(httpx.AsyncBaseTransport):
+class _Pool:
     """Opens connections, and keeps those that may be used again: each for its origin and its reach, so that a connection
     made under one rule is never used under another. How many there are is decided by whoever asks, not by a queue in here.
 
-    httpcore's own pool is not used: at each request it looks at every connection there is, which with 500 streams took
-    longer than all the rest."""
+    A name is resolved once, every address of it is checked, and the connection goes to an address that was checked; with
+    TLS the certificate is still checked against the name."""
 
     def __init__(self, resolver: Resolver, tls: ssl.SSLContext | None) -> None:
         self._resolver = resolver
         self._tls = tls
-        self._resting: dict[str, list[httpcore.AsyncHTTPConnection]] = {}  # by reach and origin
+        self._resting: dict[tuple[Reach, Origin], list[Connection]] = {}
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if self._tls is None:
-            self._tls = await asyncio.to_thread(_authorities)
-        wish = httpcore.Request(
-            request.method,
-            httpcore.URL(
-                scheme=request.url.raw_scheme,
-                host=request.url.raw_host,
-                port=request.url.port,
-                target=request.url.raw_path,
-            ),
-            headers=request.headers.raw,
-            content=cast(httpx.AsyncByteStream, request.stream),
-            extensions=request.extensions,
-        )
-        reach, keep, origin = request.extensions["reach"], request.extensions["keep"], wish.url.origin
-        resting = self._resting.setdefault(f"{reach} {origin}", []) if keep else []
-        connection = await _rested(resting) or self._new(reach, origin)
-        with _as_httpx():
-            try:
-                response = await connection.handle_async_request(wish)
-            except BaseException:
-                await connection.aclose()
-                raise
+    async def take(self, origin: Origin, reach: Reach, *, keep: bool) -> Connection:
+        """One that rests when it may be kept afterwards, or a new one."""
+        resting = self._resting.get((reach, origin), []) if keep else []
+        while resting:  # the one that was used last, of those that can be used still
+            connection = resting.pop()
+            if connection.usable and _now() - connection.since < _REST:
+                return connection
+            connection.close()
+        scheme, host, port = origin
+        end = _now() + CONNECT_SECONDS
+        addresses = await self._checked(host, port, reach)
+        return await connect(addresses, port, tls=await self._secured(scheme), name=host, seconds=end - _now())
 
-        async def release() -> None:
-            if keep and connection.is_idle() and len(resting) < _RESTING:
-                resting.append(connection)
-            else:
-                await connection.aclose()
+    def give_back(self, connection: Connection, origin: Origin, reach: Reach, *, keep: bool) -> None:
+        resting = self._resting.setdefault((reach, origin), [])
+        if keep and connection.usable and len(resting) < _RESTING:
+            connection.rest()
+            resting.append(connection)
+        else:
+            connection.close()
 
-        return httpx.Response(
-            response.status, headers=response.headers, stream=_Body(response, release), extensions=response.extensions
-        )
-
-    def _new(self, reach: Reach, origin: httpcore.Origin) -> httpcore.AsyncHTTPConnection:
-        return httpcore.AsyncHTTPConnection(
-            origin,
-            ssl_context=self._tls,
-            keepalive_expiry=_REST,
-            network_backend=_Pinned(self._resolver, reach),
-        )
-
-    async def aclose(self) -> None:
+    def close(self) -> None:
         for resting in self._resting.values():
             for connection in resting:
-                await connection.aclose()
+                connection.close()
         self._resting.clear()
 
+    async def _secured(self, scheme: str) -> ssl.SSLContext | None:
+        if scheme != "https":
+            return None
+        if self._tls is None:
+            self._tls = await asyncio.to_thread(_authorities)
+        return self._tls
 
-async def _rested(resting: list[httpcore.AsyncHTTPConnection]) -> httpcore.AsyncHTTPConnection | None:
-    """The one that was used last, of those that can be used still."""
-    while resting:
-        connection = resting.pop()
-        if not connection.has_expired():
-            return connection
-        await connection.aclose()
-    return None
-
-
-class _Pinned(httpcore.AsyncNetworkBackend):
-    """Resolves a name once, checks every address of it, and connects to an address that was checked.
-
-    TLS is set up on top of this by host name, so certificates are still checked against the name."""
-
-    def __init__(self, resolver: Resolver, reach: Reach) -> None:
-        self._resolver = resolver
-        self._reach = reach
-        self._inner = httpcore.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        end = time.monotonic() + (CONNECT_SECONDS if timeout is None else timeout)
-        addresses = await self._checked(host, port, end)
-        for left in range(len(addresses), 0, -1):
-            # An address that swallows packets must not use up the time of the next one.
-            share = max(0.1, (end - time.monotonic()) / (1 if left == 1 else 2))
-            try:
-                return _Stream(
-                    await self._inner.connect_tcp(addresses[-left], port, share, local_address, socket_options)
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                if left == 1:
-                    raise
-        raise httpcore.ConnectError("no address")
-
-    async def _checked(self, host: str, port: int, end: float) -> list[str]:
+    async def _checked(self, host: str, port: int, reach: Reach) -> list[str]:
         try:
-            async with asyncio.timeout(max(0.1, end - time.monotonic())):
+            async with asyncio.timeout(CONNECT_SECONDS):
                 addresses = await self._resolver(host, port)
         except TimeoutError:
-            raise httpcore.ConnectTimeout("the name was not resolved in time") from None
+            raise
         except OSError:
-            raise httpcore.ConnectError("the name was not resolved") from None
-        if not all(self._reach.allows(address) for address in addresses):
+            raise Unreachable("NameNotFound") from None
+        if not all(reach.allows(address) for address in addresses):
             raise Refused(f"{host} leads to an address that may not be reached")
         return addresses
-
-
-class _Stream(httpcore.AsyncNetworkStream):
-    """A connection that is closed when its TLS handshake is cancelled, which httpcore would leave open, and that sends the
-    head of a request together with its body: each piece by itself would be a packet and a system call of its own."""
-
-    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
-        self._inner = inner
-        self._socket = inner.get_extra_info("socket")
-        self._poll = select.poll()
-        if self._socket is not None:
-            self._poll.register(self._socket.fileno(), select.POLLIN)
-        self._held = b""
-        self.pause: Callable[[], float] | None = None  # seconds before each look
-        self.deadline: float | None = None  # of reading, on the loop's clock
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if self._held:
-            await self._send(timeout)
-        if self.pause is not None and (seconds := self.pause()):
-            await asyncio.sleep(seconds)
-        if self.deadline is not None:
-            left = self.deadline - asyncio.get_running_loop().time()
-            if left <= 0:
-                raise httpcore.ReadTimeout
-            timeout = left if timeout is None else min(timeout, left)
-        return await self._inner.read(max_bytes, timeout)
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._held += buffer
-        if len(self._held) > _HOLD:
-            await self._send(timeout)
-
-    async def _send(self, timeout: float | None) -> None:
-        held, self._held = self._held, b""
-        await self._inner.write(held, timeout)
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-    async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.AsyncNetworkStream:
-        try:
-            return _Stream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
-        except BaseException:
-            await self._inner.aclose()
-            raise
-
-    def get_extra_info(self, info: str) -> Any:
-        # Asked of every connection that rests before each request, and slow to be found below.
-        if info == "is_readable" and self._socket is not None:
-            return self._socket.fileno() < 0 or bool(self._poll.poll(0))
-        return self._inner.get_extra_info(info)
-
-
-class _Body(httpx.AsyncByteStream):
-    """httpcore's stream of an answer with httpx's exceptions; `release` is called once it is closed."""
-
-    def __init__(self, response: httpcore.Response, release: Callable[[], Awaitable[None]]) -> None:
-        self._response = response
-        self._release = release
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self.pieces()
-
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        assert isinstance(self._response.stream, AsyncIterable)  # noqa: S101
-        with _as_httpx():
-            async for piece in self._response.stream:
-                yield piece
-
-    async def aclose(self) -> None:
-        with _as_httpx():
-            try:
-                await self._response.aclose()
-            finally:
-                await self._release()
-
-
-class _Slices:
-    """A body in slices."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = memoryview(content)
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for start in range(0, len(self._content), _SLICE):
-            yield bytes(self._content[start : start + _SLICE])
 
 
 @functools.cache
@@ -591,25 +425,15 @@ def _authorities() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
-@contextlib.contextmanager
-def _as_httpx() -> Iterator[None]:
-    """httpx names each of its transport errors like the one of httpcore that it stands for."""
-    try:
-        yield
-    except (
-        httpcore.TimeoutException,
-        httpcore.NetworkError,
-        httpcore.ProtocolError,
-        httpcore.UnsupportedProtocol,
-    ) as problem:
-        meaning: type[httpx.TransportError] = getattr(httpx, type(problem).__name__)
-        raise meaning(str(problem)) from problem
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _after(seconds: float) -> float:
-    return asyncio.get_running_loop().time() + seconds
+    return _now() + seconds
 
 
+@functools.lru_cache(64)
 def _parsed(url: str) -> httpx.URL:
     """The URL, or Refused when it is not http or https, or names nobody, or names somebody in an odd spelling."""
     try:
@@ -628,14 +452,14 @@ def _host(url: httpx.URL) -> str:
     return url.raw_host.decode("ascii").lower()
 
 
-def _origin(url: httpx.URL) -> tuple[str, str, int]:
+def _origin(url: httpx.URL) -> Origin:
     port = url.port
     return url.scheme, _host(url), (443 if url.scheme == "https" else 80) if port is None else port
 
 
-def _redirect(response: httpx.Response, target: httpx.URL) -> httpx.URL | None:
+def _redirect(response: _Response, target: httpx.URL) -> httpx.URL | None:
     """Where the answer points to; None when it is not a redirect."""
-    if response.status_code not in (301, 302, 303, 307, 308) or "location" not in response.headers:
+    if response.status not in (301, 302, 303, 307, 308) or "location" not in response.headers:
         return None
     try:
         following = _parsed(str(target.join(response.headers["location"])))
@@ -646,16 +470,7 @@ def _redirect(response: httpx.Response, target: httpx.URL) -> httpx.URL | None:
     return following
 
 
-def _request(
-    method: str,
-    target: httpx.URL,
-    headers: Mapping[str, str],
-    content: bytes | None,
-    idle: float,
-    reach: Reach,
-    passage: _Passage,
-    reuse: bool,
-) -> httpx.Request:
+def _beginning(method: str, target: httpx.URL, headers: Mapping[str, str], content: bytes | None) -> bytes:
     own = {
         "User-Agent": "Atelier",
         "Accept": "*/*",
@@ -664,55 +479,31 @@ def _request(
     }
     if content is not None:
         own |= {"Content-Type": "application/json", "Content-Length": str(len(content))}
-    keep = reach is Reach.ANYWHERE and (content is None or reuse)
-    timeout = httpx.Timeout(idle, connect=CONNECT_SECONDS)
-    return httpx.Request(
-        method,
-        target,
-        headers=own,
-        content=None if content is None else _Slices(content),
-        extensions={"timeout": timeout.as_dict(), "trace": passage.trace, "reach": reach, "keep": keep},
-    )
+    return head(method, target.raw_path, target.netloc, own)
 
 
-def _headers(response: httpx.Response) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.headers.items()}
-
-
-def _mime(response: httpx.Response) -> str:
-    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
-
-
-def _pieces(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The body as it comes, without httpx's layers around it: a stream of words passes here word by word."""
-    if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
-        raise Broken(f"{response.url.host} answered in an encoding that was not asked for")
-    assert isinstance(response.stream, _Body)  # noqa: S101
-    return response.stream.pieces()
-
-
-async def _read(response: httpx.Response, max_bytes: int) -> bytes:
+async def _read(response: _Response, max_bytes: int) -> bytes:
     _check_declared(response, max_bytes)
     body = bytearray()
-    async with contextlib.aclosing(_pieces(response)) as pieces:
+    async with contextlib.aclosing(response.pieces()) as pieces:
         async for piece in pieces:
             body += piece
             if len(body) > max_bytes:
-                raise TooBig(f"the answer of {response.url.host} is larger than {max_bytes} bytes")
+                raise TooBig(f"the answer of {response.host} is larger than {max_bytes} bytes")
     return bytes(body)
 
 
-def _check_declared(response: httpx.Response, max_bytes: int) -> None:
+def _check_declared(response: _Response, max_bytes: int) -> None:
     declared = response.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:
-        raise TooBig(f"the answer of {response.url.host} has {declared} bytes, more than {max_bytes}")
+        raise TooBig(f"the answer of {response.host} has {declared} bytes, more than {max_bytes}")
 
 
-async def _head(response: httpx.Response) -> str:
+async def _head(response: _Response) -> str:
     """The beginning of an answer whose status already says enough: what cannot be read of it does not matter."""
     body = b""
-    with contextlib.suppress(httpx.RequestError, Broken):
-        async with contextlib.aclosing(_pieces(response)) as pieces:
+    with contextlib.suppress(Lost, Broken, TimeoutError):
+        async with contextlib.aclosing(response.pieces()) as pieces:
             async for piece in pieces:
                 body += piece
                 if len(body) > _HEAD:
@@ -720,12 +511,12 @@ async def _head(response: httpx.Response) -> str:
     return body[:_HEAD].decode("utf-8", "replace")
 
 
-async def _answer(response: httpx.Response, max_bytes: int) -> Answer:
+async def _answer(response: _Response, max_bytes: int) -> Answer:
     content = await _read(response, max_bytes)
     read = _json(content) if len(content) <= _INLINE else await asyncio.to_thread(_json, content)
     is_json, body = read
     text = "" if is_json else content[:_HEAD].decode("utf-8", "replace")
-    return Answer(status=response.status_code, headers=_headers(response), body=body, text=text)
+    return Answer(status=response.status, headers=response.headers, body=body, text=text)
 
 
 def _json(content: bytes) -> tuple[bool, Any]:
@@ -735,18 +526,18 @@ def _json(content: bytes) -> tuple[bool, Any]:
         return False, None
 
 
-async def _save(response: httpx.Response, to: Path, max_bytes: int) -> int:
+async def _save(response: _Response, to: Path, max_bytes: int) -> int:
     """The bytes written. That all of a declared length arrived is checked by the HTTP parser below us."""
     _check_declared(response, max_bytes)
     file = await _threaded(_opened, to)
     try:
         size = 0
         waiting = bytearray()
-        async with contextlib.aclosing(_pieces(response)) as pieces:
+        async with contextlib.aclosing(response.pieces()) as pieces:
             async for piece in pieces:
                 size += len(piece)
                 if size > max_bytes:
-                    raise TooBig(f"the answer of {response.url.host} is larger than {max_bytes} bytes")
+                    raise TooBig(f"the answer of {response.host} is larger than {max_bytes} bytes")
                 waiting += piece
                 if len(waiting) >= _CHUNK:
                     await _threaded(file.write, bytes(waiting))

@@ -45,6 +45,8 @@ class EventParser:
         if name == b"data":
             self._data.append(value.removeprefix(b" "))
             self._size += len(value)
+            if self._size > self._max_bytes:
+                raise EventTooLong
 
     def _event(self) -> str | None:
         data, self._data, self._size = self._data, [], 0

@@ -9,7 +9,8 @@ import pytest
 import pytest_asyncio
 
 from tests.api.kit import person
-from tests.gateway.sdk.environment import Broken, Outsider, made
+from tests.environments import Broken, made
+from tests.gateway.sdk.environment import VERSION, Outsider
 from tests.studio import Studio, running
 
 
@@ -17,7 +18,7 @@ from tests.studio import Studio, running
 def sdk() -> Path:
     """The interpreter with the package; skipped where it cannot be installed, but never in CI."""
     try:
-        return made()
+        return made("openai", VERSION) / "python"
     except Broken as reason:
         if os.environ.get("CI") == "true":
             pytest.fail(f"CI must be able to install the openai package: {reason}")

@@ -1,22 +1,13 @@
-"""The official `openai` package in a virtual environment of its own, and small programs that run there.
-
-It brings its own HTTP stack, which must not come near the product's packages. The environment is made once, kept below
-`tests/.environments` (git ignores it), and shared by all test processes.
-"""
+"""The official `openai` package in a virtual environment of its own, and small programs that run there."""
 
 import asyncio
-import fcntl
 import json
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any, Final
 
 VERSION: Final = "3.52.0"
-HOME: Final = Path(__file__).resolve().parent.parent.parent / ".environments"
 PATIENCE: Final = 60  # seconds for one program
 
 # What every program begins with. It reads what it is given from its input and says its findings as one line of JSON.
@@ -51,35 +42,6 @@ def plain(answer):
     return json.loads(answer.model_dump_json())
 
 """
-
-
-class Broken(Exception):
-    """The environment could not be made."""
-
-
-def made() -> Path:
-    """The interpreter that has the package. Makes the environment when it is not there yet, under a lock. Blocks."""
-    HOME.mkdir(exist_ok=True)
-    folder = HOME / f"openai-{VERSION}-python{sys.version_info.major}.{sys.version_info.minor}"
-    python = folder / "bin" / "python"
-    with open(HOME / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        whole = folder / "whole"
-        if not whole.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            _run(sys.executable, "-m", "venv", folder)
-            _run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", f"openai=={VERSION}")
-            whole.touch()
-    return python
-
-
-def _run(*command: str | Path) -> None:
-    try:
-        outcome = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise Broken(f"{command[1:4]} took too long") from error
-    if outcome.returncode:
-        raise Broken(outcome.stderr[-1000:])
 
 
 class Outsider:

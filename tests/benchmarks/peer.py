@@ -1,0 +1,65 @@
+"""LiteLLM's proxy behind the same calls: another gateway, in an environment of its own, with its fastest settings that still
+count what is spent. It writes nothing down here, because that would take a database server.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx
+import msgspec
+
+from tests.benchmarks.instant import MODEL
+from tests.environments import made
+
+VERSION: Final = "1.109.1"
+KEY: Final = "sk-benchmark"
+PATIENCE: Final = 120.0  # seconds until it must be up
+
+
+@asynccontextmanager
+async def litellm(folder: Path, provider: str) -> AsyncIterator[str]:
+    """Its address, while it runs with one worker in front of the provider with that address."""
+    programs = await asyncio.to_thread(made, "litellm", VERSION, "[proxy]")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config = folder / "litellm.yaml"  # JSON is YAML
+    model = {"model": f"openai/{MODEL}", "api_base": f"{provider}/api/v1", "api_key": "any"}
+    priced = {**model, "input_cost_per_token": 0.000001, "output_cost_per_token": 0.000002}
+    settings = {
+        "model_list": [{"model_name": MODEL, "litellm_params": priced}],
+        "general_settings": {"master_key": KEY},
+    }
+    config.write_bytes(msgspec.json.encode(settings))
+    with (folder / "litellm.said").open("wb") as words:
+        process = await asyncio.create_subprocess_exec(
+            programs / "litellm", "--config", config, "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1",
+            env={"PATH": os.environ["PATH"], "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"},
+            cwd=folder, stdin=asyncio.subprocess.DEVNULL, stdout=words, stderr=words, start_new_session=True,
+        )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    try:
+        async with asyncio.timeout(PATIENCE), httpx.AsyncClient(trust_env=False) as http:
+            while True:
+                if process.returncode is not None:
+                    raise RuntimeError(f"LiteLLM did not start: {(folder / 'litellm.said').read_text('utf-8')[-2000:]}")
+                try:
+                    if (await http.get(f"{url}/health/liveliness")).status_code == 200:
+                        break
+                except httpx.TransportError:
+                    await asyncio.sleep(0.2)
+        yield url
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            async with asyncio.timeout(10):
+                await process.wait()
+        except TimeoutError:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
