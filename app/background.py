@@ -22,13 +22,14 @@ logger = log.get("background")
 
 
 class Loop(msgspec.Struct, frozen=True):
-    """`turn` is called again and again with `period` seconds between; a turn that takes longer than `patience` seconds
-    counts as dead."""
+    """`turn` is called again and again with `period` seconds between, at first after `first` seconds; a turn that takes
+    longer than `patience` seconds counts as dead."""
 
     name: str
     turn: Callable[[], Awaitable[None]]
     period: float
     patience: float
+    first: float = 0.0
 
 
 class Beat(msgspec.Struct, frozen=True):
@@ -89,6 +90,7 @@ class Background:
 
     async def _keep(self, loop: Loop) -> None:
         pause = FIRST_PAUSE
+        await asyncio.sleep(loop.first)
         while True:
             try:
                 await loop.turn()

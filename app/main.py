@@ -203,7 +203,7 @@ async def _built(
             Loop("forgetter", lambda: _forget(accounts, jobs), period=3600.0, patience=300.0),
             Loop("chat", chat.flush, period=0.5, patience=60.0),
             Loop("chat sweeper", chat.sweep, period=60.0, patience=300.0),
-            Loop("collector", garbage.collect, period=60.0, patience=300.0),
+            Loop("collector", garbage.collect, period=60.0, patience=300.0, first=60.0),
         ],
         metrics,
     )

@@ -338,7 +338,8 @@ class Client:
                 connection.idle, connection.deadline = idle, deadline
                 async with passage.within(deadline):
                     passage.sent = True
-                    await connection.ask(_beginning(method, target, headers, content), content)
+                    await connection.send(_beginning(method, target, headers, content), content)
+                    await connection.answered()
                 passage.answered = True
                 response = _Response(target.host, connection)
                 following = _redirect(response, target) if method == "GET" else None

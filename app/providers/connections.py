@@ -61,9 +61,8 @@ class Connection(asyncio.Protocol):
 
     # For the caller
 
-    async def ask(self, head: bytes, body: bytes | None) -> None:
-        """Send a request, and wait for the head of its answer. Lost also when the answer came before all was sent: then
-        `usable` is false, but the answer can be read."""
+    async def send(self, head: bytes, body: bytes | None) -> None:
+        """Send a request. It may be answered, or lost, before all of it is sent: then the rest is not, and `answered` tells."""
         self._clear()
         self._asked, self._keep = True, True
         if body is None or len(body) <= SLICE:
@@ -77,6 +76,9 @@ class Connection(asyncio.Protocol):
                 if self._begun or self._ended:
                     self._keep = False
                     break
+
+    async def answered(self) -> None:
+        """Wait for the head of the answer."""
         while not self._begun:
             self._check()
             await self._news()

@@ -15,7 +15,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +29,7 @@ from app.jobs.worker import Worker
 from app.library.schemas import Asset
 from app.library.service import Library
 from app.providers import client
+from app.providers.connections import Connection
 from app.providers.openrouter.provider import OpenRouter
 from app.quota.service import Quota
 from app.storage import files
@@ -52,14 +53,6 @@ VERBS = {
     "_rescue": "rescue",
     "_come_late": "late end",
     "add": "asset",
-}
-# What httpcore tells of a request on its way.
-PASSAGES = {
-    "connection.connect_tcp.complete": "connected",
-    "http11.send_request_headers.complete": "head sent",
-    "http11.send_request_body.complete": "sent",
-    "http11.receive_response_headers.complete": "answer begun",
-    "http11.receive_response_body.complete": "answer read",
 }
 
 whose: contextvars.ContextVar[str] = contextvars.ContextVar("whose", default="")
@@ -275,7 +268,10 @@ class Meter:
     def watch_provider(self) -> None:
         for verb in ("submit", "poll"):
             self.wrap(OpenRouter, verb, self._asked(verb))
-        self.wrap(client._Passage, "trace", self._trace)
+        self.wrap(client, "connect", self._on_the_way("connected"))
+        self.wrap(Connection, "send", self._on_the_way("sent"))
+        self.wrap(Connection, "answered", self._on_the_way("answer begun"))
+        self.wrap(Connection, "pieces", self._pieces)
 
     def _asked(self, verb: str) -> Callable[..., Any]:
         async def call(original: Any, *args: Any) -> Any:
@@ -290,10 +286,21 @@ class Meter:
 
         return call
 
-    async def _trace(self, original: Any, passage: Any, event: str, info: Any) -> None:
-        await original(passage, event, info)
-        if event in PASSAGES and doing.get():
-            self.reach(f"{doing.get()} {PASSAGES[event]}")
+    def _on_the_way(self, what: str) -> Callable[..., Any]:
+        async def call(original: Any, *args: Any, **kwargs: Any) -> Any:
+            result = await original(*args, **kwargs)
+            if doing.get():
+                self.reach(f"{doing.get()} {what}")
+            return result
+
+        return call
+
+    async def _pieces(self, original: Any, connection: Connection) -> AsyncIterator[bytes]:
+        async with aclosing(original(connection)) as pieces:
+            async for piece in pieces:
+                yield piece
+        if doing.get():
+            self.reach(f"{doing.get()} answer read")
 
     # Whose work it is
 

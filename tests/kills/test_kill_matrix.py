@@ -23,10 +23,7 @@ MOMENTS = [
     *(f"picture: {verb} {step}" for verb in ("job", "start", "end") for step in WRITES),
     "picture: hold written",
     "picture: folder made",
-    *(
-        f"picture: submit {step}"
-        for step in ("begins", "connected", "head sent", "sent", "answer begun", "answer read")
-    ),
+    *(f"picture: submit {step}" for step in ("begins", "connected", "sent", "answer begun", "answer read")),
     "picture: submit answered",
     "picture: looked at",
     "picture: thumbnail made",
@@ -44,10 +41,7 @@ MOMENTS = [
     # A clip: a ticket, polls, a download
     *(f"clip: submit {step}" for step in ("sent", "answered")),
     *(f"clip: state {step}" for step in WRITES),
-    *(
-        f"clip: poll {step}"
-        for step in ("begins", "head sent", "sent", "answer begun", "answer read #4", "answered #2")
-    ),
+    *(f"clip: poll {step}" for step in ("begins", "sent", "answer begun", "answer read #4", "answered #2")),
     *(f"clip: download {step}" for step in WRITES),
     "clip: store renamed",
     "clip: end committed",

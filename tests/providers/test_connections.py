@@ -162,7 +162,8 @@ async def test_a_reader_that_is_slow_makes_the_other_side_wait() -> None:
     size = 64 * 1024 * 1024
     async with saying(OK + b"Content-Length: %d\r\n\r\n" % size + bytes(size), cut=1 << 16) as (_, home, _server):
         connection = await connect(["127.0.0.1"], home.origin[2], tls=None, name="127.0.0.1", seconds=5)
-        await connection.ask(head("GET", b"/v1/x", b"127.0.0.1", {}), None)
+        await connection.send(head("GET", b"/v1/x", b"127.0.0.1", {}), None)
+        await connection.answered()
         assert connection.status == 200
         await asyncio.sleep(0.5)
         assert connection.waiting < 2 * MUCH, "it stops reading while nobody takes what came"

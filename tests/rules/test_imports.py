@@ -80,7 +80,7 @@ PLACES = {
     "litestar": re.compile(r".+\.(pages|api)|accounts\.guards|web\..+|web|main|background|providers\.simulator\b.*"),
     "duckdb": re.compile(r"base\.database"),
     "httpx": re.compile(r"providers\.client|accounts\.google"),
-    "httpcore": re.compile(r"providers\.client"),
+    "httptools": re.compile(r"providers\.connections|web\.http"),
     "argon2": re.compile(r"accounts\.passwords"),
     "prometheus_client": re.compile(r"base\.metrics"),
     "jinja2": re.compile(r"web\.render"),

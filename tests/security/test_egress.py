@@ -8,7 +8,6 @@ import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
-import httpcore
 import httpx
 import pytest
 import pytest_asyncio
@@ -78,14 +77,14 @@ class Internet:
 @pytest_asyncio.fixture(scope="module", loop_scope="package")
 async def world(atelier: Studio) -> AsyncIterator[Internet]:
     internet = Internet()
-    connect = httpcore.AnyIOBackend.connect_tcp
+    loop = type(asyncio.get_running_loop())
+    connect = loop.create_connection
 
-    async def connected(self: Any, host: str, port: int, *rest: Any, **more: Any) -> Any:
+    async def connected(self: Any, made: Any, host: str, port: int, **more: Any) -> Any:
         if port in (80, 443, internet.port):
             internet.tried.append(host)
-        return await connect(
-            self, *((("127.0.0.1", internet.public_port)) if host == PUBLIC else (host, port)), *rest, **more
-        )
+        where = ("127.0.0.1", internet.public_port) if host == PUBLIC else (host, port)
+        return await connect(self, made, *where, **more)
 
     public = await asyncio.start_server(internet._public, "127.0.0.1", 0)
     canary = await asyncio.start_server(internet._canary, ["127.0.0.1", "::1"] if _has_six() else "127.0.0.1", 0)
@@ -93,7 +92,7 @@ async def world(atelier: Studio) -> AsyncIterator[Internet]:
     internet.port = canary.sockets[0].getsockname()[1]
     client = Client((), resolver=internet.resolve)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(httpcore.AnyIOBackend, "connect_tcp", connected)
+        patch.setattr(loop, "create_connection", connected)
         patch.setattr(atelier.program.library, "_client", client)
         async with public, canary:
             yield internet
