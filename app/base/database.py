@@ -67,9 +67,13 @@ class Duplicate(Exception):
 class Transaction:
     """SQL inside one transaction. Parameters are `$1`, `$2`, …"""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, appenders: dict[str, duckdb.Appender] | None = None
+    ) -> None:
+        """`appenders` of this connection, kept from one transaction to the next."""
         self._connection = connection
-        self._gathered: dict[str, dict[str, list[tuple[Any, ...]]]] = {}  # table -> statement -> its rows
+        self._appenders = {} if appenders is None else appenders
+        self._gathered: dict[str, dict[str, list[tuple[Any, ...]]]] = {}  # table -> statement, or `into` -> its rows
         self.afterwards: list[Callable[[], object]] = []
         self.said: set[str] = set()  # every statement that was run
 
@@ -88,9 +92,9 @@ class Transaction:
         self._gathered.setdefault(table, {}).setdefault(sql, []).append(row)
 
     def insert(self, into: str, *row: Any) -> None:
-        """Gather a row for `into`, which is a table with its columns in parentheses, in the order of the values. For what
-        mostly comes alone: up to four rows are planned sooner this way than as lists, sixteen take twice as long."""
-        self.gather(into.partition(" ")[0], f"insert into {into} values", *row)
+        """Gather a row for `into`, which is a table with its columns in parentheses, in the order of the values. Sixteen
+        rows cost no more than one."""
+        self.gather(into.partition(" ")[0], into, *row)
 
     def finish(self) -> None:
         """Run what was gathered."""
@@ -137,10 +141,24 @@ class Transaction:
 
     def _scatter(self, table: str) -> None:
         for sql, rows in self._gathered.pop(table).items():
-            if sql.endswith(" values"):
-                self._run(f"{sql} {_places(len(rows), len(rows[0]))}", [value for row in rows for value in row])
-            else:
+            if sql.startswith("insert "):
                 self._run(sql, [list(column) for column in zip(*rows, strict=True)])
+            else:
+                self._append(sql, rows)
+
+    def _append(self, into: str, rows: list[tuple[Any, ...]]) -> None:
+        self.said.add(f"insert into {into}")
+        appender = self._appenders.get(into)
+        if appender is None:
+            table, _, columns = into.removesuffix(")").partition(" (")
+            appender = self._appenders[into] = self._connection.appender(table, columns=columns.split(", "))
+        try:
+            appender.append_rows(rows)
+            appender.flush()
+        except duckdb.ConstraintException as problem:
+            raise _told(problem) from None
+        finally:
+            appender.clear()
 
     def _run(self, sql: str, parameters: Sequence[Any]) -> duckdb.DuckDBPyConnection:
         for table in [table for table in self._gathered if table in sql]:
@@ -149,9 +167,11 @@ class Transaction:
         try:
             return self._connection.execute(sql, list(parameters)) if parameters else self._connection.execute(sql)
         except duckdb.ConstraintException as problem:
-            if "uplicate key" in str(problem):
-                raise Duplicate(str(problem)) from None
-            raise
+            raise _told(problem) from None
+
+
+def _told(problem: duckdb.ConstraintException) -> Exception:
+    return Duplicate(str(problem)) if "uplicate key" in str(problem) else problem
 
 
 class _Write:
@@ -206,6 +226,7 @@ class Database:
         self._connection = _connect(path)
         self._era = 0  # how often it was opened anew; a cursor is good for one era
         self._cursors: list[duckdb.DuckDBPyConnection] = []
+        self._appenders: dict[str, duckdb.Appender] = {}  # the writer's
         self._copying: duckdb.DuckDBPyConnection | None = None
         self._gate = threading.Condition()
         self._inside = 0  # readers at work
@@ -378,6 +399,7 @@ class Database:
             self._fold(cursor)
             if self._broken:
                 cursor = self._mended(cursor) or cursor
+        self._appenders.clear()
         cursor.close()
 
     def _next(self) -> tuple[list["_Write"], bool]:
@@ -403,7 +425,7 @@ class Database:
         began = perf_counter()
         try:
             cursor.execute("begin transaction")
-            transaction = Transaction(cursor)
+            transaction = Transaction(cursor, self._appenders)
             for item in batch:
                 item.result = item.run(transaction)
             transaction.finish()
@@ -456,6 +478,7 @@ class Database:
                 if copying := self._copying:
                     copying.interrupt()
                 self._gate.wait(MEND_PAUSE)
+            self._appenders.clear()
             for opened in (writing, *self._cursors, self._connection):
                 with contextlib.suppress(duckdb.Error):
                     opened.close()
@@ -502,14 +525,6 @@ def _table_names(tx: Transaction) -> frozenset[str]:
     return frozenset(row["name"] for row in tx.rows("select table_name as name from information_schema.tables"))
 
 
-@functools.cache
-def _places(rows: int, columns: int) -> str:
-    """`($1, $2), ($3, $4)`"""
-    return ", ".join(
-        f"({', '.join(f'${row * columns + column}' for column in range(1, columns + 1))})" for row in range(rows)
-    )
-
-
 def _quoted(text: object, mark: str) -> str:
     return str(text).replace(mark, mark * 2)
 
@@ -519,7 +534,7 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(
             str(path),
             config={
-                "threads": 2,
+                "threads": 1,  # of each statement: the pool has its own, and to wake another costs more than most reads
                 "memory_limit": "512MB",
                 "temp_directory": str(path.parent / "tmp"),
                 "wal_autocheckpoint": "1TB",  # never by itself: see `_fold`

@@ -23,15 +23,9 @@ DOWNLOADED = "downloaded"
 
 
 def add(tx: Transaction, owner: str, job: Job) -> None:
-    tx.gather(
-        "jobs",
-        "insert into jobs (id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route,"
-        " prompt, system_prompt, params, status, input_asset_id, retry_of, ticket_id, ticket_url, due, created_at,"
-        " priority) select unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]),"
-        " unnest($5::text[]), unnest($6::text[]), unnest($7::text[]), unnest($8::text[]), unnest($9::text[]),"
-        " unnest($10::text[]), unnest($11::text[]), unnest($12::text[]), 'queued', unnest($13::text[]),"
-        " unnest($14::text[]), unnest($15::text[]), unnest($16::text[]), unnest($17::timestamp[]),"
-        " unnest($18::timestamp[]), unnest($19::integer[])",
+    tx.insert(
+        "jobs (id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route, prompt,"
+        " system_prompt, params, status, input_asset_id, retry_of, ticket_id, ticket_url, due, created_at, priority)",
         job.id,
         owner,
         job.kind.value,
@@ -44,6 +38,7 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
         job.prompt,
         job.system_prompt,
         _json(job.params),
+        "queued",
         job.input_asset_id,
         job.retry_of,
         job.ticket.id if job.ticket else None,
@@ -56,16 +51,7 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
 
 def note(tx: Transaction, owner: str, job_id: str, now: datetime, what: str, text: str = "") -> None:
     """Add a line to the job's timeline."""
-    tx.gather(
-        "job_events",
-        "insert into job_events select unnest($1::text[]), unnest($2::text[]), unnest($3::timestamp[]),"
-        " unnest($4::text[]), unnest($5::text[])",
-        job_id,
-        owner,
-        now,
-        what,
-        text,
-    )
+    tx.insert("job_events (job_id, owner_id, happened_at, what, note)", job_id, owner, now, what, text)
 
 
 def events(tx: Transaction, owner: str, job_id: str) -> list[Event]:

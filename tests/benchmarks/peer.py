@@ -17,7 +17,7 @@ import msgspec
 from tests.benchmarks.instant import MODEL
 from tests.environments import made
 
-VERSION: Final = "1.109.1"
+VERSION: Final = "1.104.5"
 KEY: Final = "sk-benchmark"
 PATIENCE: Final = 120.0  # seconds until it must be up
 
