@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import uvicorn
 
-from app.base import config, control, garbage, log
+from app.base import config, control, garbage, log, memory
 from app.base.config import SettingError, Settings
 from app.base.database import Database, DatabaseError
 from app.base.errors import AtelierError
@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _serve(settings: Settings) -> int:
+    garbage.put_off()
+    memory.give_back()
     from app.main import build, come_to_rest, opened
     from app.web.server import Server, configured, listening, serving
 

@@ -8,16 +8,21 @@ import asyncio
 import gc
 from typing import Final
 
-YOUNG: Final = (10_000, 20)  # new objects, and such looks, before the next larger one
+YOUNG: Final = (3_000, 10)  # new objects, and such looks, before the next larger one
 SELDOM: Final = 1_000  # of the larger ones, should there be no quiet moment
 QUIET: Final = 40  # tasks; each request and each stream is one, and so is each loop of the program
 
 
+def put_off() -> None:
+    """At the start: nearly all that is made now stays, and looking for the rest again and again would take longer."""
+    gc.disable()
+
+
 def settle() -> None:
     """After the start: what is there now stays, and is never looked at again."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(*YOUNG, SELDOM)
+    gc.enable()
 
 
 def unsettle() -> None:

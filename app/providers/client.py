@@ -198,24 +198,28 @@ class Events:
         async with self._passage.within(self._deadline):
             return await _answer(self._response, self._max_bytes)
 
-    async def payloads(self) -> AsyncGenerator[str, None]:
-        """The data of each event, without comments and end mark; TooBig, Broken or TimedOut."""
+    async def payloads(self) -> AsyncGenerator[list[str], None]:
+        """The data of each event, without comments and end mark, those that come together together; TooBig, Broken or
+        TimedOut."""
         parser = EventParser(self._max_bytes)
         self._response.connection.pause = self._pause
         try:
             async with contextlib.aclosing(self._response.pieces()) as pieces:
                 async for piece in pieces:
-                    for payload in self._payloads(parser, piece):
-                        if payload == END:
-                            self.done = True
-                            return
-                        yield payload
+                    if come := self._until_end(self._payloads(parser, piece)):
+                        yield come
+                    if self.done:
+                        return
         except (Lost, TimeoutError) as problem:
             raise self._passage.meaning(problem) from None
-        for payload in self._payloads(parser, None):
-            if payload != END:
-                yield payload
-            self.done = self.done or payload == END
+        if come := self._until_end(self._payloads(parser, None)):
+            yield come
+
+    def _until_end(self, payloads: list[str]) -> list[str]:
+        if END not in payloads:
+            return payloads
+        self.done = True
+        return payloads[: payloads.index(END)]
 
     def _payloads(self, parser: EventParser, piece: bytes | None) -> list[str]:
         try:

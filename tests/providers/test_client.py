@@ -587,8 +587,8 @@ class TestStreams:
     async def payloads(self, client: Client, upstream: Upstream, home: Home, **more: Any) -> tuple[list[str], bool]:
         async with client.stream_events(f"{upstream.base_url}/chat", home=home, content=b"{}", **more) as events:
             assert events.is_stream
-            async with aclosing(events.payloads()) as payloads:
-                found = [payload async for payload in payloads]
+            async with aclosing(events.payloads()) as batches:
+                found = [payload async for payloads in batches for payload in payloads]
             return found, events.done
 
     async def test_events_come_without_comments_and_the_end_is_told(
@@ -648,7 +648,7 @@ class TestStreams:
             client.stream_events(f"{upstream.base_url}/chat", home=home, content=b"{}") as events,
             aclosing(events.payloads()) as payloads,
         ):
-            assert await anext(payloads) == '{"a":1}'
+            assert await anext(payloads) == ['{"a":1}']
         await asyncio.wait_for(upstream.hung_up.wait(), 2)
 
     async def test_an_error_in_place_of_a_stream_is_read_as_an_answer(

@@ -81,8 +81,9 @@ async def test_text_is_written_and_priced(openrouter: OpenRouter, tmp_path: Path
 
 async def test_text_is_streamed_with_its_figures_at_the_end(openrouter: OpenRouter) -> None:
     chunks = [chunk async for chunk in openrouter.stream(a_text(model=WRITER))]
-    assert len(chunks) > 3
+    assert len(chunks) > 1
     assert all(chunk.delta for chunk in chunks[:-1])
+    assert not chunks[-1].delta
     assert (chunks[-1].finish_reason, chunks[-1].cost_nano is None) == ("stop", False)
 
 

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -343,6 +344,7 @@ class TestStreamed:
                 chunk("lo"),
                 chunk(None, "stop"),
                 chunk(None, "stop", usage=USAGE),
+                pause=0.03,
             ),
         )
         async with provider(upstream) as openrouter:
@@ -357,6 +359,38 @@ class TestStreamed:
             "messages": [{"role": "user", "content": "Hello"}],
             "stream": True,
         }
+
+    async def test_words_that_come_together_are_one_piece_and_what_is_no_words_stays_as_it_came(
+        self, upstream: Upstream
+    ) -> None:
+        def told(**delta: Any) -> dict[str, Any]:
+            return {"id": "gen-1", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+
+        call = {"tool_calls": [{"index": 0, "function": {"name": "look", "arguments": "{"}}]}
+        more = {"tool_calls": [{"index": 0, "function": {"arguments": "}"}}]}
+        said = [told(role="assistant", content="Hel"), told(content="lo"), told(**call), told(**more)]
+        events = sse(
+            *said, told(content="!", reasoning="hm"), told(content="?"), told(content="!"), chunk(None, "stop")
+        )
+        upstream.on("POST", CHAT, msgspec.structs.replace(events, pieces=(b"".join(events.pieces),)))
+        async with provider(upstream) as openrouter:
+            pieces = await streamed(openrouter, msgspec.structs.replace(a_text(), raw=True))
+        assert [piece.choice for piece in pieces if piece.choice] == [
+            {"role": "assistant", "content": "Hello"},
+            call,
+            more,
+            {"content": "!", "reasoning": "hm"},
+            {"content": "?!"},
+        ]
+        assert "".join(piece.delta for piece in pieces) == "Hello!?!"
+
+    async def test_what_came_before_a_failure_in_the_same_piece_is_kept(self, upstream: Upstream) -> None:
+        for last in ({"error": {"code": 502, "message": "down"}, "choices": []}, "data: no JSON"):
+            events = sse(chunk("Hel"), chunk("lo"), last)
+            upstream.on("POST", CHAT, msgspec.structs.replace(events, pieces=(b"".join(events.pieces),)))
+            async with provider(upstream) as openrouter:
+                text, _ = await broken(openrouter)
+            assert text == "Hello"
 
     async def test_the_figures_of_openai_come_in_a_chunk_without_choices(self, upstream: Upstream) -> None:
         upstream.on("POST", CHAT, sse(chunk("Hi"), chunk(None, "length"), {"choices": [], "usage": USAGE}))

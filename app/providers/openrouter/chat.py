@@ -2,9 +2,9 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -32,6 +32,7 @@ _LONGEST_TEXT = 4_000_000  # characters of a streamed one; no model writes so mu
 _INLINE = 256 * 1024  # characters of one event that are parsed on the event loop; more goes to a thread
 _IN_WORDS = "The model answered in words and made no picture. Read its answer, or choose another model."
 _SILENT = "The model answered without any text. Raise the limit of tokens or ask differently."
+_WORDS = frozenset(("role", "content"))
 _BEGAN = "The provider began to answer and then failed. What arrived is kept; try again."
 
 
@@ -101,21 +102,13 @@ class Chat:
     async def _streamed(self, events: Events, *, raw: bool) -> AsyncGenerator[Chunk, None]:
         reading = _Reading(events.headers.get("x-generation-id"))
         try:
-            async with aclosing(events.payloads()) as payloads:
-                async for payload in payloads:
-                    delta = reading.take(await _event(payload))
-                    if reading.error:
-                        raise Failure(self._broken(reading))
-                    if reading.length > _LONGEST_TEXT:
-                        raise Failure(
-                            Never(
-                                code=ErrorCode.RESULT_TOO_LARGE, message=failures.TOO_BIG, cost_nano=reading.cost_nano
-                            )
-                        )
-                    if raw and reading.delta:
-                        yield Chunk(delta=delta, generation_id=reading.generation_id, choice=reading.delta)
-                    elif delta:
-                        yield Chunk(delta=delta, generation_id=reading.generation_id)
+            async with aclosing(events.payloads()) as batches:
+                async for payloads in batches:
+                    chunks, failure = await self._taken(payloads, reading, raw=raw)
+                    for chunk in chunks:
+                        yield chunk
+                    if failure:
+                        raise failure
         except Ambiguous as problem:
             # After the finish reason only the figures are missing: the text is whole.
             if reading.finish is None:
@@ -132,6 +125,30 @@ class Chat:
             finish_reason=reading.finish or "stop",
             generation_id=reading.generation_id,
         )
+
+    async def _taken(
+        self, payloads: Sequence[str], reading: "_Reading", *, raw: bool
+    ) -> tuple[list[Chunk], Failure | None]:
+        """What has come together, as few chunks as hold it; and the failure that ends it."""
+        chunks: list[Chunk] = []
+        for payload in payloads:
+            try:
+                delta = reading.take(await _event(payload))
+            except Failure as failure:
+                return chunks, failure
+            if reading.error:
+                return chunks, Failure(self._broken(reading))
+            if reading.length > _LONGEST_TEXT:
+                too_big = Never(code=ErrorCode.RESULT_TOO_LARGE, message=failures.TOO_BIG, cost_nano=reading.cost_nano)
+                return chunks, Failure(too_big)
+            choice = reading.delta if raw and reading.delta else None
+            if delta or choice:
+                chunk = Chunk(delta=delta, generation_id=reading.generation_id, choice=choice)
+                if chunks and (whole := _joined(chunks[-1], chunk)):
+                    chunks[-1] = whole
+                else:
+                    chunks.append(chunk)
+        return chunks, None
 
     def _broken(self, reading: "_Reading") -> Never:
         detail = self._api.detail(text(reading.error.get("message")))
@@ -168,6 +185,20 @@ class _Reading:
         said = _said(delta.get("content"))
         self.length += len(said)
         return said
+
+
+def _joined(before: Chunk, after: Chunk) -> Chunk | None:
+    """Two pieces as one; None when they hold more than words, which nobody but the caller knows how to join."""
+    choice = None
+    if before.choice is not None or after.choice is not None:
+        if not _is_words(before.choice) or not _is_words(after.choice):
+            return None
+        choice = {**before.choice, "content": before.choice["content"] + after.choice["content"]}
+    return Chunk(delta=before.delta + after.delta, generation_id=after.generation_id, choice=choice)
+
+
+def _is_words(choice: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
+    return choice is not None and choice.keys() <= _WORDS and isinstance(choice.get("content"), str)
 
 
 async def _text_body(request: Request, *, stream: bool) -> bytes:
