@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _serve(settings: Settings) -> int:
     garbage.put_off()
-    memory.give_back()
+    memory.keep_less()
     from app.main import build, come_to_rest, opened
     from app.web.server import Server, configured, listening, serving
 
