@@ -101,6 +101,19 @@ def frame(model: Model, size: str | None) -> dict[str, Any]:
     return _ratio(model, properties, width, height) | _resolution(model, properties, width, height)
 
 
+def size(params: Mapping[str, Any]) -> str:
+    """The other way round: the size of a clip that is asked for, `1280x720`; empty where the parameters do not say."""
+    if "size" in params:
+        return str(params["size"])
+    lines = _LINES.fullmatch(str(params.get("resolution")))
+    ratio = re.fullmatch(r"([1-9]\d*):([1-9]\d*)", str(params.get("aspect_ratio")))
+    if not lines or not ratio:
+        return ""
+    short, across, down = int(lines[1]), int(ratio[1]), int(ratio[2])
+    long = round(short * max(across, down) / min(across, down) / 2) * 2
+    return f"{long}x{short}" if across >= down else f"{short}x{long}"
+
+
 def _ratio(model: Model, properties: Mapping[str, Any], width: int, height: int) -> dict[str, Any]:
     offered = [it for it in properties.get("aspect_ratio", {}).get("enum", []) if re.fullmatch(r"\d+:\d+", str(it))]
     if not offered:

@@ -1,9 +1,11 @@
-"""The same with nothing around it, to compare with: a route that only answers, an insert that only inserts."""
+"""The same with nothing around it, to compare with: a route that only answers, an insert that only inserts, books that are
+only kept."""
 
 import asyncio
 import socket
 import tempfile
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,29 @@ def inserts_a_second() -> float:
         for number in range(INSERTS):
             connection.execute("insert into jobs values ($1, $2, $3)", [f"{number:032}", "ann", "a paper boat"])
         return INSERTS / (time.perf_counter() - began)
+
+
+def books_of_calls(database: Path, calls: int, rate: float) -> list[float]:
+    """Seconds that a chat call's two commits take in Atelier's own database with nothing around them: the hold, then the
+    answer with its settlement; so many calls at an even rate."""
+    ledger = "insert into ledger values ($1, 'ann', 'answer', $2, $3, 0, $4, now(), 'key')"
+    message = (
+        "insert into messages (id, owner_id, role, text, size, status, model, created_at, ended_at, cost_nano)"
+        " values ($1, 'ann', 'assistant', 'a few words back', 16, 'complete', 'instant/words', now(), now(), 16000)"
+    )
+    seconds = []
+    with duckdb.connect(str(database)) as connection:
+        began = time.perf_counter()
+        for number in range(calls):
+            time.sleep(max(0.0, began + number / rate - time.perf_counter()))
+            id, at = uuid.uuid4().hex, time.perf_counter()
+            connection.execute(ledger, [f"{id}-h", id, "hold", None])
+            connection.begin()
+            connection.execute(message, [id])
+            connection.execute(ledger, [f"{id}-s", id, "settlement", 16_000])
+            connection.commit()
+            seconds.append(time.perf_counter() - at)
+    return seconds
 
 
 async def main() -> None:

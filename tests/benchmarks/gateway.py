@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from tests.api.kit import eventually
-from tests.benchmarks import load, peer
+from tests.benchmarks import bare, load, peer
 from tests.benchmarks.figures import Figure, run
 from tests.benchmarks.instant import MODEL, PAUSE, TOKENS, WORD
 from tests.benchmarks.processes import PERSON, Process, started, witness
@@ -110,6 +110,15 @@ async def passing() -> AsyncIterator[Figure]:
                     f" written down there: it took {their_rate:.0f}/s of the {RATE}/s",
                     beside=f"LiteLLM adds {added_there:.1f} ms",
                 )
+        database = Path(place) / "data" / "atelier.duckdb"
+        books = await asyncio.to_thread(bare.books_of_calls, database, CALLS, RATE)
+        yield Figure(
+            name="hold and settlement by bare DuckDB",
+            value=load.share(books, 0.5),
+            unit="ms",
+            workload=f"the two commits of a call, {CALLS} times at {RATE}/s, in the same database with nothing around them;"
+            f" 99 of 100 within {load.share(books, 0.99):.1f} ms",
+        )
 
 
 async def _listen(url: str, token: str, after: float) -> tuple[float, float]:

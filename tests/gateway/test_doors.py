@@ -53,6 +53,14 @@ async def test_a_stream_ends_with_its_reason_its_tokens_and_the_mark(studio: Stu
     assert usage["usage"]["total_tokens"] > 0
 
 
+@pytest.mark.parametrize("size", ["1280x720", "720x1280"])
+async def test_a_clip_that_is_not_there_yet_says_the_size_it_was_asked_for(studio: Studio, size: str) -> None:
+    client = await keyed(studio)
+    body = {"model": CLIP, "prompt": "[stuck] a boat", "seconds": "4", "size": size}
+    clip = (await client.post("/v1/videos", json=body)).json()
+    assert (clip["size"], clip["seconds"], clip["status"]) == (size, "4", "queued")
+
+
 async def test_what_may_have_been_paid_for_is_not_to_be_sent_again(studio: Studio) -> None:
     client = await keyed(studio)
     failing = {"model": TEXT, "messages": [{"role": "user", "content": "[refuse] x"}]}
