@@ -12,6 +12,7 @@ import httpx
 from app.base import config
 from app.main import Program, build, opened
 from app.web.server import Server, configured, listening, serving
+from tests.trust import trust
 
 PASSWORD = "correct horse battery"
 
@@ -57,12 +58,14 @@ class Studio:
     def client(self, token: str | None = None, **options: Any) -> httpx.AsyncClient:
         """A program: JSON, and a bearer token when it has one."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        client = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30, trust_env=False, **options)
+        client = httpx.AsyncClient(
+            base_url=self.url, headers=headers, timeout=30, trust_env=False, verify=trust(), **options
+        )
         self._clients.append(client)
         return client
 
     def browser(self) -> Browser:
-        browser = Browser(base_url=self.url, timeout=30, trust_env=False)
+        browser = Browser(base_url=self.url, timeout=30, trust_env=False, verify=trust())
         self._clients.append(browser)
         return browser
 

@@ -155,10 +155,12 @@ class Transaction:
         try:
             appender.append_rows(rows)
             appender.flush()
-        except duckdb.ConstraintException as problem:
-            raise _told(problem) from None
-        finally:
-            appender.clear()
+        except BaseException as problem:
+            # It keeps the database open for as long as it lives, and the frames of an exception live long.
+            del appender, self._appenders[into]
+            if isinstance(problem, duckdb.ConstraintException):
+                raise _told(problem) from None
+            raise
 
     def _run(self, sql: str, parameters: Sequence[Any]) -> duckdb.DuckDBPyConnection:
         for table in [table for table in self._gathered if table in sql]:

@@ -1,8 +1,8 @@
 """HTTP/1.1 as a client, read by httptools: connections to addresses that somebody else has checked, one request at a time.
 
-httpx and httpcore, which read with h11, took a millisecond of processor time for a request and a tenth of one for each word
-of a stream, more than all the rest of a call through `/v1`; and neither says whether a request was on its way when it
-failed. What is here knows nothing of redirects, cookies, proxies or packed bodies, because its caller wants none.
+Why not httpx, or httpcore below it: they read with h11, in Python, and pass each piece through five layers, which took a
+quarter of all the processor time of a call through `/v1`. What is here knows nothing of redirects, cookies, proxies or packed
+bodies, because its caller wants none.
 """
 
 import asyncio

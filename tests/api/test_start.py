@@ -21,12 +21,13 @@ import pytest
 from tests.api.kit import CLIP, INVENTED, PICTURE, SHORT, eventually, problem
 from tests.api.processes import Running, atelier, environment
 from tests.studio import PASSWORD, running
+from tests.trust import trust
 
 
 @asynccontextmanager
 async def client(url: str, token: str = "") -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20, trust_env=False, verify=trust()) as http:
         yield http
 
 
@@ -173,6 +174,7 @@ WRONG = [
 TRIED = """
 import contextlib, io, json, os, sys
 from app.__main__ import main
+from tests.trust import trust
 
 for name, text in json.load(sys.stdin):
     given, said = dict(os.environ), io.StringIO()

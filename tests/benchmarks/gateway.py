@@ -18,6 +18,7 @@ from tests.benchmarks import bare, load, peer
 from tests.benchmarks.figures import Figure, run
 from tests.benchmarks.instant import MODEL, PAUSE, TOKENS, WORD
 from tests.benchmarks.processes import PERSON, Process, started, witness
+from tests.trust import trust
 
 CONNECTIONS = 16
 RATE = 300  # calls a second
@@ -35,7 +36,7 @@ async def behind(folder: Path) -> AsyncIterator[tuple[Process, Process, str]]:
     async with started(folder, "tests.benchmarks.instant", settings={}) as provider:
         beside = {"OPENROUTER_BASE_URL": f"{provider.url}/api/v1", "OPENROUTER_API_KEY": "any"}
         async with started(folder, "app", settings=beside) as atelier:
-            async with httpx.AsyncClient(base_url=atelier.url, trust_env=False, timeout=30) as http:
+            async with httpx.AsyncClient(base_url=atelier.url, trust_env=False, verify=trust(), timeout=30) as http:
                 await http.post("/api/v1/auth/register", json=PERSON)
                 tokens = (await http.post("/api/v1/auth/login", json=PERSON)).json()
                 http.headers["Authorization"] = f"Bearer {tokens['access_token']}"

@@ -16,6 +16,7 @@ import msgspec
 
 from tests.benchmarks.instant import MODEL
 from tests.environments import made
+from tests.trust import trust
 
 VERSION: Final = "1.104.5"
 KEY: Final = "sk-benchmark"
@@ -44,7 +45,7 @@ async def litellm(folder: Path, provider: str) -> AsyncIterator[str]:
         )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
-        async with asyncio.timeout(PATIENCE), httpx.AsyncClient(trust_env=False) as http:
+        async with asyncio.timeout(PATIENCE), httpx.AsyncClient(trust_env=False, verify=trust()) as http:
             while True:
                 if process.returncode is not None:
                     raise RuntimeError(f"LiteLLM did not start: {(folder / 'litellm.said').read_text('utf-8')[-2000:]}")

@@ -18,6 +18,7 @@ import msgspec
 from tests.api.kit import eventually
 from tests.api.processes import ROOT, environment
 from tests.benchmarks.load import connected
+from tests.trust import trust
 
 PERSON = {"email": "ann@studio.example", "password": "correct horse battery"}
 PATIENCE = 60.0  # seconds until a process must be up
@@ -110,7 +111,7 @@ async def studio(folder: Path, **settings: str) -> AsyncIterator[Studio]:
     async with started(folder, *alone, settings={}, nice=10) as provider:
         beside = {"OPENROUTER_BASE_URL": f"{provider.url}/api/v1", "OPENROUTER_API_KEY": "any", **settings}
         async with started(folder, "app", settings=beside) as atelier:
-            async with httpx.AsyncClient(base_url=atelier.url, trust_env=False, timeout=30) as http:
+            async with httpx.AsyncClient(base_url=atelier.url, trust_env=False, verify=trust(), timeout=30) as http:
                 await http.post("/api/v1/auth/register", json=PERSON)
                 tokens = (await http.post("/api/v1/auth/login", json=PERSON)).json()
                 http.headers["Authorization"] = f"Bearer {tokens['access_token']}"

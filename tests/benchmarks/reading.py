@@ -17,6 +17,7 @@ from tests.benchmarks import load
 from tests.benchmarks.figures import Figure, run
 from tests.benchmarks.processes import PERSON, Process, started, studio
 from tests.studio import Browser
+from tests.trust import trust
 
 CONNECTIONS = 32
 CARDS = 20_000
@@ -30,7 +31,7 @@ TWO_TIER_CARD, TWO_TIER_LIST = 292, 231
 
 async def session(url: str) -> str:
     """The cookie of the person, signed in as in a browser."""
-    async with Browser(base_url=url, timeout=30, trust_env=False) as browser:
+    async with Browser(base_url=url, timeout=30, trust_env=False, verify=trust()) as browser:
         answer = await browser.send_form("/login", PERSON)
         assert answer.status_code == 303, answer.text
         return str(browser.cookies["session"])
@@ -115,7 +116,7 @@ async def shelving() -> AsyncIterator[Figure]:
             pass  # the first start folds the log of the filling
         began = time.perf_counter()
         async with started(folder, "app", settings={}) as atelier:
-            async with httpx.AsyncClient(base_url=atelier.url, trust_env=False) as http:
+            async with httpx.AsyncClient(base_url=atelier.url, trust_env=False, verify=trust()) as http:
                 assert (await http.get("/login")).status_code == 200
             yield Figure(
                 name="start to first answer",

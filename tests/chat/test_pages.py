@@ -14,6 +14,7 @@ import pytest
 from tests.api.html import read
 from tests.api.processes import atelier
 from tests.studio import PASSWORD, Browser, Studio, running
+from tests.trust import trust
 
 FRAGMENT = {"HX-Request": "true", "HX-Request-Type": "partial"}
 INVENTED = "0" * 32
@@ -444,7 +445,7 @@ async def test_the_server_stops_quickly_with_readers_and_tells_them(tmp_path: Pa
 
 
 async def _signed_in(url: str, path: str) -> Browser:
-    browser = Browser(base_url=url, timeout=30, trust_env=False)
+    browser = Browser(base_url=url, timeout=30, trust_env=False, verify=trust())
     await browser.send_form(path, {"email": "ann@studio.example", "password": PASSWORD, "name": "Ann"})
     assert "session" in browser.cookies
     return browser

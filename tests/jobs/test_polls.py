@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.api.kit import CLIP, SHORT, Json
+from tests.api.kit import CLIP, SHORT, Json, eventually
 from tests.studio import Browser, Studio, running
 
 POLL = {"HX-Request": "true", "HX-Request-Type": "partial"}
@@ -22,6 +22,11 @@ async def waiting(tmp_path: Path) -> AsyncIterator[tuple[Studio, Browser, str]]:
         made = await browser.send_form("/generate/video", form)
         id = made.headers["location"].removeprefix("/jobs/")
         await browser.get("/jobs")
+
+        async def said() -> str:
+            return (await browser.get(f"/jobs/{id}/card", headers=POLL)).text
+
+        await eventually(said, lambda said: 'data-status="processing"' in said)
         yield studio, browser, id
 
 

@@ -31,6 +31,7 @@ from tests.api.kit import CLIP, SHORT, Json, problem, read_job
 from tests.api.processes import Running, atelier, provider
 from tests.jobs.conftest import a_job
 from tests.studio import PASSWORD, Studio, running
+from tests.trust import trust
 from tests.watch.patience import eventually
 
 ORIGIN = "https://studio.example.org"
@@ -313,7 +314,7 @@ def _free_port() -> int:
 
 
 async def _calls(upstream: Running) -> list[Json]:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, verify=trust()) as http:
         found: list[Json] = (await http.get(f"{upstream.url}/simulator/webhooks")).json()
         return found
 
@@ -333,7 +334,7 @@ async def test_a_clip_arrives_long_before_its_next_poll(tmp_path: Path) -> None:
         }
         async with atelier(tmp_path, settings=settings) as studio:
             await studio.ready()
-            async with httpx.AsyncClient(base_url=here, timeout=60, trust_env=False) as http:
+            async with httpx.AsyncClient(base_url=here, timeout=60, trust_env=False, verify=trust()) as http:
                 person = {"email": "ann@studio.example", "password": PASSWORD}
                 await http.post("/api/v1/auth/register", json=person)
                 tokens = (await http.post("/api/v1/auth/login", json=person)).json()
@@ -355,7 +356,7 @@ async def test_a_clip_arrives_long_before_its_next_poll(tmp_path: Path) -> None:
 async def test_a_provider_calls_again_until_it_is_heard(tmp_path: Path) -> None:
     port = _free_port()
     async with provider(tmp_path, "0", "--webhook-to", f"http://127.0.0.1:{port}") as upstream:
-        async with httpx.AsyncClient(trust_env=False, headers={"Authorization": "Bearer any"}) as http:
+        async with httpx.AsyncClient(trust_env=False, verify=trust(), headers={"Authorization": "Bearer any"}) as http:
             body = {"model": CLIP, "prompt": "nobody is in", "callback_url": f"{ORIGIN}/hook", **SHORT}
             await http.post(f"{upstream.url}/api/v1/videos", json=body)
         await eventually(lambda: _calls(upstream), lambda made: len(made) >= 2)

@@ -16,6 +16,7 @@ import pytest
 from tests.api.kit import CLIP, PICTURE, Json, check_job, eventually, read_job, watched
 from tests.api.processes import Running, atelier, provider
 from tests.studio import PASSWORD, Browser
+from tests.trust import trust
 
 PERSON = {"email": "ann@studio.example", "password": PASSWORD}
 ASKED = {
@@ -32,14 +33,14 @@ def beside(upstream: Running) -> dict[str, str]:
 
 
 async def submits(upstream: Running) -> list[Json]:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, verify=trust()) as http:
         found: list[Json] = (await http.get(f"{upstream.url}/simulator/submits")).json()
         return found
 
 
 @asynccontextmanager
 async def signed_in(studio: Running) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=studio.url, timeout=20, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=studio.url, timeout=20, trust_env=False, verify=trust()) as http:
         await http.post("/api/v1/auth/register", json=PERSON)
         tokens = (await http.post("/api/v1/auth/login", json=PERSON)).json()
         http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
@@ -54,7 +55,7 @@ async def signed_in(studio: Running) -> AsyncIterator[httpx.AsyncClient]:
 
 async def until_it_has_a_ticket(studio: Running, job_id: str) -> None:
     """Until its timeline says that the provider has taken it on: before, nobody knows what became of it."""
-    async with Browser(base_url=studio.url, timeout=20, trust_env=False) as browser:
+    async with Browser(base_url=studio.url, timeout=20, trust_env=False, verify=trust()) as browser:
         assert (await browser.send_form("/login", PERSON)).status_code == 303
 
         async def page() -> str:

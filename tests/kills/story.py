@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-import ssl
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from functools import cache
 from typing import Any, Final
 
 import httpx
@@ -16,6 +14,7 @@ from tests.api.kit import CLIP, FRAMED, PICTURE, SHORT, SHORT_FRAMED, TEXT, Json
 from tests.kills.boundaries import HELD_AT_PROVIDER, HELD_IN_LINE
 from tests.kills.harness import Child
 from tests.studio import PASSWORD, Browser
+from tests.trust import trust
 
 PERSON: Final = {"email": "ann@studio.example", "password": PASSWORD}
 FINAL: Final = ("completed", "failed", "cancelled")
@@ -40,12 +39,6 @@ class Told(msgspec.Struct):
     asset: str | None = None
     cancelled: set[str] = set()
     last_words: list[str] = []  # how calls ended that were not answered
-
-
-@cache
-def trust() -> ssl.SSLContext:
-    """Made once: it takes longer than a request."""
-    return ssl.create_default_context()
 
 
 @asynccontextmanager

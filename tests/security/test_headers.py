@@ -14,6 +14,7 @@ from tests.api.kit import email, pictured
 from tests.api.processes import atelier as process
 from tests.security.doors import SAFE, doors
 from tests.studio import Browser, Studio, running
+from tests.trust import trust
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -269,7 +270,7 @@ async def test_over_https_a_cookie_without_the_prefix_is_nobodys(secure: Studio)
 async def test_the_real_server_names_neither_itself_nor_its_version(tmp_path: Path) -> None:
     async with process(tmp_path) as started:
         await started.ready()
-        async with httpx.AsyncClient(base_url=started.url, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=started.url, trust_env=False, verify=trust()) as client:
             for path in ("/login", "/api/v1/jobs", "/nothing", "/static/css/base.css", "/health"):
                 answer = await client.get(path)
                 assert "server" not in answer.headers

@@ -12,6 +12,7 @@ import pytest
 from app.base.log import masked
 from tests.api.kit import CLIP, COUNTED, FRAMED, PICTURE, SHORT, SHORT_FRAMED, TEXT, eventually, png
 from tests.api.processes import Running, atelier, provider
+from tests.trust import trust
 
 PASSWORD = "correct-horse-battery-7"
 WRONG = "wrong-horse-battery-7"
@@ -25,7 +26,7 @@ class Visit:
     """A busy day of one person: everything they were told, and every secret that was said on the way."""
 
     def __init__(self, url: str) -> None:
-        self.client = httpx.AsyncClient(base_url=url, trust_env=False, timeout=60)
+        self.client = httpx.AsyncClient(base_url=url, trust_env=False, verify=trust(), timeout=60)
         self.secrets: dict[str, str] = {
             "password": PASSWORD,
             "wrong password": WRONG,

@@ -14,6 +14,7 @@ from tests.api.kit import TEXT, problem
 from tests.api.processes import atelier as process
 from tests.security.doors import doors
 from tests.studio import PASSWORD, Studio, running
+from tests.trust import trust
 
 WRONG = "wrong password"
 
@@ -266,7 +267,7 @@ async def real(folder: Path, **settings: str) -> AsyncIterator[httpx.AsyncClient
     """The real command, which is where forwarded headers are believed or not."""
     async with process(folder, settings={"ATELIER_RATE_LIMITS": "on", **settings}) as started:
         await started.ready()
-        async with httpx.AsyncClient(base_url=started.url, trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=started.url, trust_env=False, verify=trust(), timeout=30) as client:
             yield client
 
 

@@ -15,6 +15,7 @@ from app.base import log
 from tests.api.kit import CLIP, SHORT, TEXT, read_job
 from tests.api.processes import Running, atelier
 from tests.studio import PASSWORD
+from tests.trust import trust
 from tests.watch.patience import eventually
 
 Line = dict[str, Any]
@@ -31,7 +32,7 @@ async def _run(studio: Running) -> dict[str, str]:
     """A person's visit, with a job that works, two that fail, and secrets all over; returns
     the secrets."""
     await studio.ready()
-    async with httpx.AsyncClient(base_url=studio.url, timeout=60, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=studio.url, timeout=60, trust_env=False, verify=trust()) as http:
         await http.post("/api/v1/auth/register", json=PERSON)
         tokens = (await http.post("/api/v1/auth/login", json=PERSON, headers={"X-Request-ID": "signing-in"})).json()
         http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
@@ -86,7 +87,7 @@ async def test_what_is_said_deep_inside_a_job_names_the_job(tmp_path: Path) -> N
     """A provider knows nothing of jobs; its lines have the id all the same, and none has another's."""
     async with atelier(tmp_path) as studio:
         await studio.ready()
-        async with httpx.AsyncClient(base_url=studio.url, timeout=60, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=studio.url, timeout=60, trust_env=False, verify=trust()) as http:
             await http.post("/api/v1/auth/register", json=PERSON)
             tokens = (await http.post("/api/v1/auth/login", json=PERSON)).json()
             http.headers["Authorization"] = f"Bearer {tokens['access_token']}"

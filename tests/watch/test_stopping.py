@@ -18,6 +18,7 @@ from tests.api.kit import CLIP, PICTURE, SHORT, TEXT, Json, read_job
 from tests.api.processes import Running, atelier, provider
 from tests.benchmarks.load import connected
 from tests.studio import PASSWORD
+from tests.trust import trust
 from tests.watch.patience import eventually
 
 PERSON = {"email": "ann@studio.example", "password": PASSWORD}
@@ -33,7 +34,7 @@ def beside(upstream: Running) -> dict[str, str]:
 async def signed_in(studio: Running) -> AsyncIterator[httpx.AsyncClient]:
     """Somebody who has an account by now, once the models are known."""
     await studio.ready()
-    async with httpx.AsyncClient(base_url=studio.url, timeout=60, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=studio.url, timeout=60, trust_env=False, verify=trust()) as http:
         await http.post("/api/v1/auth/register", json=PERSON)
         tokens = (await http.post("/api/v1/auth/login", json=PERSON)).json()
         http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
@@ -48,7 +49,7 @@ async def signed_in(studio: Running) -> AsyncIterator[httpx.AsyncClient]:
 
 async def submits(upstream: Running) -> list[str]:
     """The prompts that reached the provider."""
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, verify=trust()) as http:
         sent: list[Json] = (await http.get(f"{upstream.url}/simulator/submits")).json()
         return [str(one["prompt"]) for one in sent]
 

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tests.studio import PASSWORD, Studio
+from tests.trust import trust
 
 ANN = {"email": "ann@studio.example", "password": PASSWORD}
 
@@ -39,7 +40,7 @@ async def test_a_crowd_signs_in_one_after_the_other_and_all_succeed(studio: Stud
 
 
 async def test_a_body_far_too_long_is_refused_and_not_kept(studio: Studio) -> None:
-    async with httpx.AsyncClient(base_url=studio.url, trust_env=False, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=studio.url, trust_env=False, verify=trust(), timeout=30) as http:
         answer = await http.post("/api/v1/auth/login", json={**ANN, "name": "x" * 2_000_000})
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "FILE_TOO_LARGE"

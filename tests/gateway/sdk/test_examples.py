@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from tests.api.processes import atelier
 from tests.studio import PASSWORD, Browser
+from tests.trust import trust
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -45,7 +46,7 @@ async def copied(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Copi
         port = str(free.getsockname()[1])
     async with atelier(tmp_path_factory.mktemp("examples"), settings={"ATELIER_PORT": port}) as running:
         await running.ready()
-        async with Browser(base_url=running.url, timeout=30, trust_env=False) as browser:
+        async with Browser(base_url=running.url, timeout=30, trust_env=False, verify=trust()) as browser:
             await browser.send_form("/register", {"email": "ann@studio.example", "password": PASSWORD, "name": "Ann"})
             page = await browser.send_form("/users/profile/keys", {"name": "laptop"}, token_from="/users/profile")
             key = re.search(r'<pre id="new-key">([^<]+)<', page.text)

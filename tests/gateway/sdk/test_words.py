@@ -108,7 +108,7 @@ async def test_a_stream_says_the_same_words_one_after_the_other(ann: Person) -> 
         model=TEXT,
     )
     assert "".join(chunk["choices"][0]["delta"]["content"] or "" for chunk in chunks) == whole
-    assert len(chunks) > 5
+    assert len(chunks) > 2, "what comes together is told together, but not what comes later"
     assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
     assert len({chunk["id"] for chunk in chunks}) == 1
     assert {chunk["model"] for chunk in chunks} == {TEXT}

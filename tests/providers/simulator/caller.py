@@ -16,6 +16,7 @@ import uvicorn
 from PIL import Image
 
 from app.providers.simulator.app import build
+from tests.trust import trust
 
 WRITER = "openai/gpt-5.5"
 CHAT_PAINTER = "black-forest-labs/flux.2-pro"
@@ -35,9 +36,13 @@ class Caller:
         self.origin = origin
         self.folder = folder
         self.http = httpx.Client(
-            base_url=f"{origin}/api/v1", headers={"Authorization": f"Bearer {key}"}, timeout=20, trust_env=False
+            base_url=f"{origin}/api/v1",
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=20,
+            trust_env=False,
+            verify=trust(),
         )
-        self.stranger = httpx.Client(timeout=20, trust_env=False)
+        self.stranger = httpx.Client(timeout=20, trust_env=False, verify=trust())
 
     def close(self) -> None:
         self.http.close()
