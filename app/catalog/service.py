@@ -32,6 +32,9 @@ class Catalog:
         self._database = database
         self._providers = providers
         self._models: dict[str, Model] = {}
+        self._checks: dict[
+            str, tuple[dict[str, Any], jsonschema_rs.Validator]
+        ] = {}  # by model, with what it is made of
         self.filled = asyncio.Event()
         self.last = Changes()
 
@@ -129,13 +132,20 @@ class Catalog:
         """`params` as the model accepts them, or Invalid naming each wrong field. To JSON Schema 4.0 is the whole number 4,
         to providers it is not: it goes on as 4."""
         fields: dict[str, str] = {}
-        for error in jsonschema_rs.validator_for(_closed(model.parameters)).iter_errors(dict(params)):
+        for error in self._check(model).iter_errors(dict(params)):
             for name, message in _said(error, model):
                 fields.setdefault(name, message)
         if fields:
             raise Invalid(f"{model.name} does not accept this: {'; '.join(fields.values())}", fields=fields)
         known = _properties(model)
         return {name: _whole(value, known.get(name, {})) for name, value in params.items()}
+
+    def _check(self, model: Model) -> jsonschema_rs.Validator:
+        """Made once for each model: that takes longer than to check with it."""
+        kept = self._checks.get(model.id)
+        if kept is None or kept[0] is not model.parameters:
+            kept = self._checks[model.id] = model.parameters, jsonschema_rs.validator_for(_closed(model.parameters))
+        return kept[1]
 
     def read_form(self, model: Model, form: Mapping[str, str]) -> dict[str, Any]:
         """The model's parameters out of a form's text fields; an empty field means: let the model choose."""
@@ -181,6 +191,7 @@ class Catalog:
 
     def _keep(self, models: list[Model]) -> None:
         self._models = {model.id: model for model in models if model.provider in self._providers}
+        self._checks.clear()
         if self._models:
             self.filled.set()
 

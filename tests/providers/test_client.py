@@ -745,6 +745,27 @@ class TestCertificates:
             assert len(upstream.requests) == 1
             await client.aclose()
 
+    async def test_many_streams_at_once_lose_no_word(self, tmp_path: Path) -> None:
+        """So many that each is paused between two looks, which TLS has buffers of its own for."""
+        authority = Authority()
+        said = [{"word": number} for number in range(100)]
+
+        async def resolver(host: str, port: int) -> list[str]:
+            return ["127.0.0.1"]
+
+        async with running(authority.server(tmp_path, "good.test")) as upstream:
+            base = f"https://good.test:{upstream.port}"
+            upstream.on("POST", "/chat", sse(*said, pause=0.002))
+            client = Client([base], resolver=resolver, tls=authority.client())
+
+            async def heard() -> list[str]:
+                async with client.stream_events(f"{base}/chat", home=Home(base), content=b"{}") as events:
+                    return [payload async for payloads in events.payloads() for payload in payloads]
+
+            for words in await asyncio.gather(*(heard() for _ in range(40))):
+                assert words == [f'{{"word":{number}}}' for number in range(100)]
+            await client.aclose()
+
     async def test_a_certificate_of_an_unknown_authority_is_refused(self, tmp_path: Path) -> None:
         async def resolver(host: str, port: int) -> list[str]:
             return ["127.0.0.1"]
