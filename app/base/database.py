@@ -152,11 +152,14 @@ class Transaction:
         if appender is None:
             table, _, columns = into.removesuffix(")").partition(" (")
             appender = self._appenders[into] = self._connection.appender(table, columns=columns.split(", "))
+        self._connection.complete()  # whoever asked for one value has not read to the end
         try:
             appender.append_rows(rows)
             appender.flush()
         except BaseException as problem:
             # It keeps the database open for as long as it lives, and the frames of an exception live long.
+            with contextlib.suppress(duckdb.Error):
+                appender.clear()
             del appender, self._appenders[into]
             if isinstance(problem, duckdb.ConstraintException):
                 raise _told(problem) from None

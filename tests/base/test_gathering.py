@@ -100,3 +100,30 @@ async def test_how_many_rows_were_changed(database: Database) -> None:
     await asyncio.gather(*(database.write(_note, str(number), number) for number in range(5)))
     assert await database.write(lambda tx: tx.count("update notes set n = n + 1 where n >= $1", 3)) == 2
     assert await database.write(lambda tx: tx.count("delete from notes where id = $1", "nobody")) == 0
+
+
+async def test_a_row_is_inserted_although_what_was_asked_before_was_not_read_to_its_end(database: Database) -> None:
+    def verb(tx: Transaction, id: str) -> tuple[int, int]:
+        first = tx.value("select * from range(5000)")
+        tx.insert("notes (id, n)", id, 7)
+        return first, tx.value("select n from notes where id = $1", id)
+
+    assert await asyncio.gather(*(database.write(verb, f"{number}") for number in range(10))) == [(0, 7)] * 10
+
+
+async def test_a_row_that_cannot_be_inserted_leaves_the_others_and_the_next_as_they_are(database: Database) -> None:
+    def verb(tx: Transaction, id: str, n: object = 0) -> None:
+        tx.insert("notes (id, n)", id, n)
+
+    asked = [("a", 1), ("b", 2), ("b", 3), ("c", "no number"), ("d", 4)]
+    told = await asyncio.gather(*(database.write(verb, *row) for row in asked), return_exceptions=True)
+    assert [type(it).__name__ for it in told] == [
+        "NoneType",
+        "NoneType",
+        "Duplicate",
+        "ConversionException",
+        "NoneType",
+    ]
+    await database.write(verb, "e", 5)
+    found = await database.read(lambda tx: tx.rows("select * from notes order by id"))
+    assert [(row["id"], row["n"]) for row in found] == [("a", 1), ("b", 2), ("d", 4), ("e", 5)]
