@@ -106,7 +106,9 @@ async def killed(theatre: Theatre, *moments: str) -> Outcome:
         async with client(child, theatre.person) as http:
             told = await Story(http, run).tell()
         struck = [await _struck(child)]
-        missed = [] if all(struck) else [f"it was not killed: {child.words()[-3000:]} {told.last_words}"]
+        missed = (
+            [] if all(struck) else [f"it was not killed but {child.ended()}: {child.words()[-3000:]} {told.last_words}"]
+        )
         unknown = checker.under_way(data)
         for moment in others:
             child = await theatre.start(folder, kill_at=moment).ready()
