@@ -38,7 +38,7 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
         job.prompt,
         job.system_prompt,
         _json(job.params),
-        "queued",
+        Status.QUEUED.value,
         job.input_asset_id,
         job.retry_of,
         job.ticket.id if job.ticket else None,

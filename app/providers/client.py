@@ -391,8 +391,11 @@ class _Pool:
         return await connect(addresses, port, tls=await self._secured(scheme), name=host, seconds=end - _now())
 
     def give_back(self, connection: Connection, origin: Origin, reach: Reach, *, keep: bool) -> None:
+        if not keep:
+            connection.close()
+            return
         resting = self._resting.setdefault((reach, origin), [])
-        if keep and connection.usable and len(resting) < _RESTING:
+        if connection.usable and len(resting) < _RESTING:
             connection.rest()
             resting.append(connection)
         else:
