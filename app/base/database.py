@@ -27,7 +27,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import duckdb
 
-from app.base import log
+from app.base import log, shapes
 from app.base.errors import Unready
 from app.base.metrics import Metrics
 from app.base.room import NO_SPACE
@@ -223,6 +223,7 @@ class Database:
         room: int = ROOM,
         metrics: Metrics | None = None,
     ) -> None:
+        shapes.prepare()  # before there are threads that meet them
         self.path = path
         self._ahead = path.with_name(f"{path.name}.wal")
         self._fold_at = fold

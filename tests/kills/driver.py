@@ -4,10 +4,12 @@ A child runs `app.__main__.main` like `python -m app` does, after its functions 
 importing takes, some two hundred times. It is told what to do in lines of JSON, and answers in lines of JSON.
 """
 
+import faulthandler
 import json
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,10 @@ def _fork(order: dict[str, Any]) -> int:
     code = 1
     try:
         code = _become(order)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException:  # said where its words are kept, for nothing of it reaches the process that forked
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -55,6 +61,7 @@ def _become(order: dict[str, Any]) -> int:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for number, target in ((nothing, 0), (said, 1), (said, 2)):
         os.dup2(number, target)
+    faulthandler.enable()
     os.environ.update(order["environ"])
     if order["program"] == "simulator":
         sys.argv = ["simulator", *order["arguments"]]

@@ -8,6 +8,7 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.types import ASGIApp
 
+from app.base import shapes
 from app.providers.simulator import openrouter, wire
 from app.providers.simulator.openrouter.errors import HANDLERS
 from app.providers.simulator.openrouter.webhooks import Caller
@@ -53,6 +54,7 @@ def build(
     `speed` is a factor on every delay, 0 is none. With `key` only that bearer is accepted, without it any. Webhooks go to
     the origin `webhook_to`, whatever address was left, signed with `webhook_secret`; without it there are none.
     """
+    shapes.prepare()
     stage = Stage(folder, speed, key)
     caller = Caller(stage, webhook_to, webhook_secret) if webhook_to else None
 
