@@ -3,7 +3,7 @@
 DuckDB refuses two writers on one row and refuses to share a connection between threads, so all writing goes through one
 thread and each reader thread has a cursor of its own. Writes that wait together are committed together (one fsync for
 all); when one of them fails, the batch is rolled back and each runs alone, so a verb's function may run twice and must
-do nothing but SQL.
+do nothing but SQL. A verb that only adds rows need not wait for a commit at all: see `Database.add` and `journal`.
 
 What DuckDB 2.0 does on a full disk was measured: a commit that finds no room is undone as a whole and the next one that
 finds room is sound, but a checkpoint that finds none invalidates the database until it is opened anew. So checkpoints are
@@ -29,6 +29,7 @@ import duckdb
 
 from app.base import log, shapes
 from app.base.errors import Unready
+from app.base.journal import Journal, Record
 from app.base.metrics import Metrics
 from app.base.room import NO_SPACE
 
@@ -37,6 +38,7 @@ T = TypeVar("T")
 Row = dict[str, Any]
 
 BATCH: Final = 64  # verbs in one commit
+TURN: Final = 8  # rows that are appended at one go
 READERS: Final = 4
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5)  # seconds
 HEADER: Final = 12_288  # bytes of a database file in front of its blocks
@@ -45,6 +47,8 @@ ROOM: Final = 64 * 1024 * 1024  # bytes that must be free on the disk for that
 FOLD_PAUSE: Final = 60.0  # seconds after one that failed
 STATEMENTS: Final = 2_000  # whose tables are remembered
 MEND_PAUSE: Final = 1.0  # seconds between two tries to open a database anew
+TAKE_IN: Final = 1.0  # seconds until what was only added is in its tables, if nobody reads or writes before
+MOST_ADDED: Final = 2_000  # verbs that may wait for that
 
 logger = log.get("database")
 
@@ -95,6 +99,10 @@ class Transaction:
         """Gather a row for `into`, which is a table with its columns in parentheses, in the order of the values. Sixteen
         rows cost no more than one."""
         self.gather(into.partition(" ")[0], into, *row)
+
+    def insert_all(self, into: str, rows: Iterable[Sequence[Any]]) -> None:
+        """The same for many rows."""
+        self._gathered.setdefault(into.partition(" ")[0], {}).setdefault(into, []).extend(map(tuple, rows))
 
     def finish(self) -> None:
         """Run what was gathered."""
@@ -154,7 +162,10 @@ class Transaction:
             appender = self._appenders[into] = self._connection.appender(table, columns=columns.split(", "))
         self._connection.complete()  # whoever asked for one value has not read to the end
         try:
-            appender.append_rows(rows)
+            for start in range(0, len(rows), TURN):
+                if start:
+                    sleep(0)  # the engine holds the interpreter while it takes rows: let the event loop have its turn
+                appender.append_rows(rows[start : start + TURN])
             appender.flush()
         except BaseException as problem:
             # It keeps the database open for as long as it lives, and the frames of an exception live long.
@@ -173,6 +184,28 @@ class Transaction:
             return self._connection.execute(sql, list(parameters)) if parameters else self._connection.execute(sql)
         except duckdb.ConstraintException as problem:
             raise _told(problem) from None
+
+
+class _Additions(Transaction):
+    """Rows for the journal: takes what is inserted and refuses everything else."""
+
+    def __init__(self) -> None:
+        super().__init__(_NOWHERE)
+
+    @property
+    def rows_added(self) -> dict[str, list[tuple[Any, ...]]]:
+        return {into: rows for table in self._gathered.values() for into, rows in table.items()}
+
+    def gather(self, table: str, sql: str, *row: Any) -> None:
+        if sql.startswith("insert "):
+            raise TypeError(f"whoever only adds runs no statement: {sql}")
+        super().gather(table, sql, *row)
+
+    def _run(self, sql: str, parameters: Sequence[Any]) -> duckdb.DuckDBPyConnection:
+        raise TypeError(f"whoever only adds runs no statement: {sql}")
+
+
+_NOWHERE: Final[Any] = None
 
 
 def _told(problem: duckdb.ConstraintException) -> Exception:
@@ -247,6 +280,10 @@ class Database:
         self._tables: frozenset[str] = frozenset()  # all there are, once somebody wants to know
         self._names: dict[str, frozenset[str]] = {}  # statement -> its tables
         metrics = metrics or Metrics()
+        self._taken = _taken(self._connection)  # up to which record the tables have what the journal holds
+        self._journal = Journal(path, self._taken, metrics)
+        self._journal.taken(self._taken)
+        self._timer: asyncio.TimerHandle | None = None
         self._commits = metrics.durations("commit_seconds", "A commit with all its verbs.", up_to=BUCKETS)
         self._verbs = metrics.counter("committed_verbs", "Verbs that were committed.")
         metrics.reading("writer_queue", "Verbs that wait for the writer.", lambda: self.waiting)
@@ -261,9 +298,48 @@ class Database:
         result: T = await item.future
         return result
 
+    async def add(self, verb: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a `verb(tx, …)` that only inserts, in the event loop: its rows are on disk when this returns, and in their
+        tables before anybody reads or writes. It costs a tenth of a `write`. Raises Unready as `write` does, and
+        TypeError when the verb does anything else."""
+        self._check()
+        if len(self._journal.waiting) >= MOST_ADDED:
+            await self.write(_nothing)
+        tx = _Additions()
+        result = verb(tx, *args, **kwargs)
+        rows = tx.rows_added
+        tables = frozenset(into.partition(" ")[0] for into in rows)
+        try:
+            await self._journal.add(rows, functools.partial(self._added, tables, tx.afterwards))
+        except OSError as problem:
+            if problem.errno in NO_SPACE:
+                raise NoRoom from problem
+            logger.error("the journal cannot be written", reason=str(problem))
+            raise Unready(_UNWRITTEN) from problem
+        return result
+
+    def _added(self, tables: frozenset[str], afterwards: Sequence[Callable[[], object]]) -> None:
+        self._note(tables)
+        self._verbs.inc()
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TAKE_IN, self._take_in_now)
+        for call in afterwards:
+            call()
+
+    def _take_in_now(self) -> None:
+        self._timer = None
+        self._writes.put(_Wake())
+
+    async def _settled(self) -> None:
+        """Once everything that was added is in its tables, or cannot be brought there now."""
+        if self._journal.waiting:
+            with contextlib.suppress(Unready):
+                await self.write(_nothing)
+
     async def read(self, verb: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `verb(tx, …)` in a reader thread on one consistent snapshot."""
         self._check()
+        await self._settled()
         return await asyncio.get_running_loop().run_in_executor(
             self._pool, self._read, lambda tx: verb(tx, *args, **kwargs)
         )
@@ -278,6 +354,7 @@ class Database:
             return result, frozenset().union(*(self._named(sql) for sql in tx.said))
 
         self._check()
+        await self._settled()
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, run)
 
     @property
@@ -312,6 +389,7 @@ class Database:
         copy. The database does not suffer from that; what came of the copy is left to the caller.
         """
         self._check()
+        await self._settled()
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._copy_to, path, verb)
 
     @property
@@ -328,6 +406,9 @@ class Database:
         if self._closed:
             return
         self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.to_thread(self._journal.stop)
         self._writes.put(None)
         await asyncio.to_thread(self._writer.join)
         await asyncio.to_thread(self._stop_copying)
@@ -400,11 +481,12 @@ class Database:
             batch, more = self._next()
             if self._broken:
                 cursor = self._mended(cursor) or cursor
-            if batch:
+            if batch or self._untaken():
                 self._commit(cursor, batch)
             self._fold(cursor)
             if self._broken:
                 cursor = self._mended(cursor) or cursor
+        self._journal.taken(self._taken)
         self._appenders.clear()
         cursor.close()
 
@@ -424,14 +506,34 @@ class Database:
         return batch, item is not None
 
     def _commit(self, cursor: duckdb.DuckDBPyConnection, batch: list["_Write"]) -> None:
+        """Together, or if that fails each by itself; before any of them what waits in the journal."""
         if self._broken:
             for item in batch:
                 item.settle(None, Unready(_BROKEN))
             return
+        added = self._untaken()
+        problem = self._try(cursor, added, batch)
+        if problem is None:
+            return
+        if not added and len(batch) == 1:
+            batch[0].settle(None, problem)
+        elif added and (problem := self._bring_in(cursor, added)):
+            for item in batch:
+                item.settle(None, problem)
+        else:
+            for item in batch:
+                self._commit(cursor, [item])
+
+    def _try(
+        self, cursor: duckdb.DuckDBPyConnection, added: Sequence[Record], batch: Sequence["_Write"]
+    ) -> BaseException | None:
+        """Commit what waits in the journal and all verbs together; why it could not be, or None."""
         began = perf_counter()
         try:
             cursor.execute("begin transaction")
             transaction = Transaction(cursor, self._appenders)
+            if added:
+                _take_in(transaction, added, new=not self._taken)
             for item in batch:
                 item.result = item.run(transaction)
             transaction.finish()
@@ -439,17 +541,37 @@ class Database:
         except BaseException as problem:
             meaning = self._meaning(problem)
             self._roll_back(cursor)
-            if len(batch) == 1:
-                batch[0].settle(None, meaning)
-                return
-            for item in batch:
-                self._commit(cursor, [item])
-        else:
+            return meaning
+        if added:
+            self._taken = added[-1].number
+            self._journal.taken(self._taken)
+        if batch:
             changes = (self._named(sql) for sql in transaction.said if not sql.startswith("select "))
             note: Callable[[], object] = functools.partial(self._note, frozenset().union(*changes))
             batch[0].loop.call_soon_threadsafe(_tell, [note, *transaction.afterwards], batch)
-            self._commits.observe(perf_counter() - began)
             self._verbs.inc(len(batch))
+        self._commits.observe(perf_counter() - began)
+        return None
+
+    def _untaken(self) -> Sequence[Record]:
+        return [record for record in self._journal.waiting if record.number > self._taken]
+
+    def _bring_in(self, cursor: duckdb.DuckDBPyConnection, added: Sequence[Record]) -> BaseException | None:
+        """Commit what waits in the journal by itself; why it must go on waiting, or None. What the tables refuse for good
+        must not keep everything else out, and is set aside."""
+        problem = self._try(cursor, added, [])
+        if problem is None or isinstance(problem, Unready):
+            return problem
+        for record in added:
+            problem = self._try(cursor, [record], [])
+            if isinstance(problem, Unready):
+                return problem
+            if problem is not None:
+                logger.error("rows fit into no table and are set aside", record=record.number, reason=str(problem))
+                self._journal.set_aside(record)
+                self._taken = record.number
+                self._journal.taken(record.number)
+        return None
 
     def _roll_back(self, cursor: duckdb.DuckDBPyConnection) -> None:
         try:
@@ -494,6 +616,7 @@ class Database:
             except DatabaseError as problem:
                 logger.error("the database cannot be opened anew", reason=str(problem))
                 return None
+            self._taken = _taken(self._connection)
             self._era += 1
             self._broken = None
             logger.info("the database was opened anew")
@@ -519,9 +642,37 @@ class _Wake:
     """Gets the writer to look around."""
 
 
+def _nothing(_: Transaction) -> None:
+    """A verb for whoever only wants what was added before to be in the tables."""
+
+
+def _take_in(tx: Transaction, added: Sequence[Record], *, new: bool) -> None:
+    """The rows of these records, and the number of the last one; `new` when there was none before."""
+    for record in added:
+        for into, rows in record.rows.items():
+            tx.insert_all(into, rows)
+    number = added[-1].number
+    if new:
+        tx.execute("create table if not exists journal (taken bigint not null)")
+        tx.execute("delete from journal")
+        tx.execute("insert into journal values ($1)", number)
+    else:
+        tx.execute("update journal set taken = $1", number)
+
+
+def _taken(connection: duckdb.DuckDBPyConnection) -> int:
+    """The number of the last record of the journal whose rows are in the tables."""
+    try:
+        found = connection.execute("select taken from journal").fetchall()
+    except duckdb.CatalogException:  # there never was a record
+        return 0
+    return int(found[0][0]) if found else 0
+
+
 _COPY: Final = "copied"  # what a copy is called while it is made; when that fails, we do not suffer
 _INVALID: Final = "database has been invalidated"
 _CLOSED: Final = "Atelier is shutting down."
+_UNWRITTEN: Final = "The server's disk does not take what shall be saved. Please tell an administrator."
 _BROKEN: Final = "The database is being opened anew, so nothing could be read or saved. Try again in a moment."
 _WORD: Final = re.compile(r"[a-z_]+[a-z0-9_]*")
 _NO_ROOM: Final = tuple(os.strerror(number) for number in NO_SPACE)

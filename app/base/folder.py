@@ -18,6 +18,7 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.database = self.root / "atelier.duckdb"
+        self.refused = self.root / "atelier.duckdb.refused"  # see `journal`
         self.media = self.root / "media"
         self.temporary = self.root / "tmp"
         self.simulator = self.root / "simulator"

@@ -170,16 +170,20 @@ class Answers:
         raw: bool = False,
         whole: bool = False,
         allowance: Allowance | None = None,
+        blind: bool = False,
     ) -> Live:
         """Start an answer: it is on disk when this returns, and goes on whether or not anybody waits for it. `raw` and
-        `whole` as in `schemas.Ask`."""
+        `whole` as in `schemas.Ask`; `blind` when `record` looks at nothing and writes nothing."""
         if self._closing:
             raise Unready("Atelier is shutting down.")
         if len(self._live) >= MOST_AT_ONCE:
             raise Unready("Too many answers are being written at this moment. Try again in a minute.")
         live = self._live[answer.id] = Live(answer, allowance.key_id if allowance else None)
         asking = _Asking(model, params or {}, raw, whole)
-        live.writing = asyncio.create_task(self._write(live, asking, record, allowance), name=f"answer {answer.id}")
+        blind = blind and (allowance is None or allowance.cap_nano is None)  # a limit is looked up
+        live.writing = asyncio.create_task(
+            self._write(live, asking, record, allowance, blind), name=f"answer {answer.id}"
+        )
         await asyncio.shield(live.begun)
         return live
 
@@ -222,9 +226,12 @@ class Answers:
                 live.forgotten = True
                 live.hang_up()
 
-    async def _write(self, live: Live, asking: "_Asking", record: Record, allowance: Allowance | None) -> None:
+    async def _write(
+        self, live: Live, asking: "_Asking", record: Record, allowance: Allowance | None, blind: bool
+    ) -> None:
+        write = self._database.add if blind else self._database.write
         try:
-            turns = await self._database.write(self._record, live.message, record, allowance)
+            turns = await write(self._record, live.message, record, allowance)
         except Exception as problem:
             del self._live[live.message.id]
             live.fail(problem)
@@ -303,7 +310,10 @@ class Answers:
         message = live.message
         while True:
             try:
-                await self._database.write(self._end_one, message, now, text, ending, live.key)
+                if message.conversation_id is None:
+                    await self._database.add(self._end_alone, message, now, text, ending, live.key)
+                else:
+                    await self._database.write(self._end_one, message, now, text, ending, live.key)
                 return
             except Unready as problem:
                 if self._closing:
@@ -340,11 +350,15 @@ class Answers:
     def _end_one(
         self, tx: Transaction, answer: Message, now: datetime, text: str, ending: Ending, key: str | None
     ) -> None:
-        if answer.conversation_id is None:
-            repository.add_ended(tx, answer.owner_id, answer, now, text, ending)
+        if repository.end(tx, answer.owner_id, answer.id, now, text, ending):
             self._quota.settle_answer(tx, answer.owner_id, answer.id, ending.cost_nano, key)
-        elif repository.end(tx, answer.owner_id, answer.id, now, text, ending):
-            self._quota.settle_answer(tx, answer.owner_id, answer.id, ending.cost_nano, key)
+
+    def _end_alone(
+        self, tx: Transaction, answer: Message, now: datetime, text: str, ending: Ending, key: str | None
+    ) -> None:
+        """Of an answer to a program, which has no row yet."""
+        repository.add_ended(tx, answer.owner_id, answer, now, text, ending)
+        self._quota.settle_answer(tx, answer.owner_id, answer.id, ending.cost_nano, key)
 
     def _billed(self, tx: Transaction, answer: Message, cost_nano: int) -> None:
         if repository.bill(tx, answer.owner_id, answer.id, cost_nano):

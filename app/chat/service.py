@@ -319,7 +319,16 @@ class Chat:
 
         params, raw, whole = (ask.params, ask.raw, ask.whole) if ask else ({}, False, False)
         try:
-            live = await self._answers.begin(answer, model, recorded, params, raw=raw, whole=whole, allowance=allowance)
+            live = await self._answers.begin(
+                answer,
+                model,
+                recorded,
+                params,
+                raw=raw,
+                whole=whole,
+                allowance=allowance,
+                blind=ask is not None and once is None,
+            )
             return live, True
         except _Repeated as repeated:
             return await self._earlier(answer.owner_id, repeated.id), False

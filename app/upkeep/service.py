@@ -98,7 +98,7 @@ class Upkeep:
         ]
 
     def _strays(self) -> list[str]:
-        """What lies where nothing should: temporary files of nobody, and strangers among the media. Blocks."""
+        """What lies where nothing should: temporary files of nobody, rows of no table, strangers among the media. Blocks."""
         idle = STRAY if self._library else 0.0  # beside a studio that serves somebody may be at work
         left = [path.name for path in self._folder.temporary.iterdir() if _idle(path) >= idle]
         media = self._folder.media
@@ -110,6 +110,11 @@ class Upkeep:
         ]
         return [
             *(f"temporary file {name} was left behind; the next start removes it" for name in sorted(left)),
+            *(
+                [f"{refused.name} holds rows that fitted into no table"]
+                if (refused := self._folder.refused).exists()
+                else []
+            ),
             *(f"media/{name} is not a file of this store" for name in sorted(strangers)),
         ]
 

@@ -235,6 +235,8 @@ def spoil(data: Path, how: str) -> None:
         case "a temporary file":
             (data / "tmp" / "left").mkdir()
             (data / "tmp" / "left" / "upload").write_bytes(b"x")
+        case "rows set aside":
+            (data / "atelier.duckdb.refused").write_bytes(b"{}")
         case "a byte of the database flipped":
             content = bytearray((data / "atelier.duckdb").read_bytes())
             content[20_000] ^= 1
@@ -254,6 +256,7 @@ FILES = {
     "a file without a row": "is named by no row; the next start removes it",
     "a stranger among the media": r"media/holiday\.jpg is not a file of this store",
     "a temporary file": "temporary file left was left behind",
+    "rows set aside": r"atelier\.duckdb\.refused holds rows that fitted into no table",
     "a byte of the database flipped": "damaged",
     "no database": "There is no studio",
 }
