@@ -28,7 +28,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 import duckdb
 
 from app.base import log, shapes
-from app.base.errors import Unready
+from app.base.errors import AtelierError, Unready
 from app.base.journal import Journal, Record
 from app.base.metrics import Metrics
 from app.base.room import NO_SPACE
@@ -38,7 +38,7 @@ T = TypeVar("T")
 Row = dict[str, Any]
 
 BATCH: Final = 64  # verbs in one commit
-TURN: Final = 8  # rows that are appended at one go
+TURN: Final = 4  # rows that are appended at one go when nobody waits for them
 READERS: Final = 4
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5)  # seconds
 HEADER: Final = 12_288  # bytes of a database file in front of its blocks
@@ -72,9 +72,14 @@ class Transaction:
     """SQL inside one transaction. Parameters are `$1`, `$2`, …"""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, appenders: dict[str, duckdb.Appender] | None = None
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        appenders: dict[str, duckdb.Appender] | None = None,
+        *,
+        patient: bool = False,
     ) -> None:
-        """`appenders` of this connection, kept from one transaction to the next."""
+        """`appenders` of this connection, kept from one transaction to the next; `patient` when nobody waits for it."""
+        self._patient = patient
         self._connection = connection
         self._appenders = {} if appenders is None else appenders
         self._gathered: dict[str, dict[str, list[tuple[Any, ...]]]] = {}  # table -> statement, or `into` -> its rows
@@ -162,10 +167,11 @@ class Transaction:
             appender = self._appenders[into] = self._connection.appender(table, columns=columns.split(", "))
         self._connection.complete()  # whoever asked for one value has not read to the end
         try:
-            for start in range(0, len(rows), TURN):
+            turn = TURN if self._patient else len(rows)
+            for start in range(0, len(rows), turn):
                 if start:
                     sleep(0)  # the engine holds the interpreter while it takes rows: let the event loop have its turn
-                appender.append_rows(rows[start : start + TURN])
+                appender.append_rows(rows[start : start + turn])
             appender.flush()
         except BaseException as problem:
             # It keeps the database open for as long as it lives, and the frames of an exception live long.
@@ -338,11 +344,7 @@ class Database:
 
     async def read(self, verb: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `verb(tx, …)` in a reader thread on one consistent snapshot."""
-        self._check()
-        await self._settled()
-        return await asyncio.get_running_loop().run_in_executor(
-            self._pool, self._read, lambda tx: verb(tx, *args, **kwargs)
-        )
+        return await self._look(lambda tx: verb(tx, *args, **kwargs))
 
     async def read_noting(self, verb: Callable[[Transaction], T]) -> tuple[T, frozenset[str]]:
         """Like `read`; also the names of the tables that were read, for `written`."""
@@ -353,9 +355,34 @@ class Database:
             result = verb(tx)
             return result, frozenset().union(*(self._named(sql) for sql in tx.said))
 
+        return await self._look(run)
+
+    async def _look(self, run: Callable[[Transaction], T]) -> T:
+        """Whoever reads a table to which something was added before reads again once it is there: few do, and the others
+        need not wait for it."""
         self._check()
+        loop = asyncio.get_running_loop()
+        waiting = self._journal.tables
+        if not waiting:
+            return await loop.run_in_executor(self._pool, self._read, run)
+        said: set[str] = set()
+
+        def noting(tx: Transaction) -> T:
+            try:
+                return run(tx)
+            finally:
+                said.update(tx.said)
+
+        try:
+            result = await loop.run_in_executor(self._pool, self._read, noting)
+        except AtelierError:
+            if not _touches(said, waiting):
+                raise
+        else:
+            if not _touches(said, waiting):
+                return result
         await self._settled()
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, run)
+        return await loop.run_in_executor(self._pool, self._read, run)
 
     @property
     def moment(self) -> int:
@@ -531,7 +558,7 @@ class Database:
         began = perf_counter()
         try:
             cursor.execute("begin transaction")
-            transaction = Transaction(cursor, self._appenders)
+            transaction = Transaction(cursor, self._appenders, patient=not batch)
             if added:
                 _take_in(transaction, added, new=not self._taken)
             for item in batch:
@@ -676,6 +703,10 @@ _UNWRITTEN: Final = "The server's disk does not take what shall be saved. Please
 _BROKEN: Final = "The database is being opened anew, so nothing could be read or saved. Try again in a moment."
 _WORD: Final = re.compile(r"[a-z_]+[a-z0-9_]*")
 _NO_ROOM: Final = tuple(os.strerror(number) for number in NO_SPACE)
+
+
+def _touches(statements: Iterable[str], tables: Iterable[str]) -> bool:
+    return any(table in sql for sql in statements for table in tables)
 
 
 def _table_names(tx: Transaction) -> frozenset[str]:

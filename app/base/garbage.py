@@ -8,8 +8,8 @@ import asyncio
 import gc
 from typing import Final
 
-YOUNG: Final = (3_000, 10)  # new objects, and such looks, before the next larger one
-SELDOM: Final = 1_000  # of the larger ones, should there be no quiet moment
+YOUNG: Final = (1_000, 2)  # new objects, and such looks, before the next larger one
+SELDOM: Final = 10_000  # of the larger ones, should there be no quiet moment
 QUIET: Final = 40  # tasks; each request and each stream is one, and so is each loop of the program
 
 

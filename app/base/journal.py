@@ -16,7 +16,7 @@ import queue
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -72,6 +72,7 @@ class Journal:
         self._aside = database.with_name(f"{database.name}.refused")
         self._turn = threading.Lock()
         self._waiting: list[Record] = []  # on disk, and not known to be in the tables
+        self._tables: frozenset[str] = frozenset()
         self._closed: list[tuple[Path, int]] = []  # files that are not written any more, with their last number
         self._number = taken
         self._file: int | None = None
@@ -82,11 +83,17 @@ class Journal:
         self._seconds = metrics.durations("journal_seconds", "Keeping what is only added on disk.", up_to=BUCKETS)
         for path in sorted(database.parent.glob(f"{self._stem.name}*"), key=_first):
             self._find(path, taken)
+        self._tables = _tables(record.rows for record in self._waiting)
 
     @property
     def waiting(self) -> Sequence[Record]:
         """What the database has still to take in, in its order; it grows meanwhile. For any thread."""
         return self._waiting
+
+    @property
+    def tables(self) -> frozenset[str]:
+        """Where it belongs."""
+        return self._tables
 
     async def add(self, rows: Rows, done: Callable[[], object]) -> None:
         """Keep the rows; they are on disk when this returns. `done` is called in the loop before, even if nobody waits any
@@ -102,6 +109,7 @@ class Journal:
         """The database has everything up to this record. For any thread."""
         with self._turn:
             self._waiting = [record for record in self._waiting if record.number > number]
+            self._tables = _tables(record.rows for record in self._waiting)
             done = [path for path, last in self._closed if last <= number]
             self._closed = [(path, last) for path, last in self._closed if last > number]
         for path in done:
@@ -155,6 +163,7 @@ class Journal:
         self._size = os.lseek(file, 0, os.SEEK_CUR)
         with self._turn:
             self._waiting.extend(Record(number, entry.rows) for number, entry in enumerate(batch, first))
+            self._tables |= _tables(entry.rows for entry in batch)
         self._seconds.observe(perf_counter() - began)
         return None
 
@@ -205,6 +214,10 @@ class Journal:
 def _tell(batch: Sequence[_Entry], problem: OSError | None) -> None:
     for entry in batch:
         entry.tell(problem)
+
+
+def _tables(many: Iterable[Rows]) -> frozenset[str]:
+    return frozenset(into.partition(" ")[0] for rows in many for into in rows)
 
 
 def _framed(number: int, body: bytes) -> bytes:

@@ -89,9 +89,11 @@ class Connection(asyncio.Protocol):
         self.headers = headers
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The body as it comes."""
+        """The body as it comes; its first piece at once."""
+        first = True
         while True:
             if self._pieces:
+                first = False
                 piece = b"".join(self._pieces)
                 self._pieces.clear()
                 self.waiting = 0
@@ -101,7 +103,7 @@ class Connection(asyncio.Protocol):
                 return
             else:
                 self._check()
-                if self.pause is not None and (seconds := self.pause()):
+                if self.pause is not None and not first and (seconds := self.pause()):
                     # Each word would wake the loop and cost a system call by itself.
                     self._transport.pause_reading()
                     await asyncio.sleep(seconds)

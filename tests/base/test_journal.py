@@ -13,6 +13,7 @@ import pytest
 
 from app.base import journal
 from app.base.database import Database, NoRoom, Transaction
+from app.base.errors import Missing
 from app.base.metrics import Metrics
 from tests.api.kit import eventually
 from tests.api.processes import ROOT
@@ -57,6 +58,30 @@ async def test_a_reader_sees_what_was_added_before(database: Database) -> None:
 async def test_a_writer_sees_what_was_added_before(database: Database) -> None:
     await database.add(add, 1, 2)
     assert await database.write(lambda tx: tx.count("update notes set text = 'seen'")) == 2
+
+
+async def test_a_reader_of_something_else_need_not_wait_for_it(database: Database) -> None:
+    await database.write(lambda tx: tx.execute("create table other (id integer)"))
+    await database.add(add, 1)
+    assert await database.read(lambda tx: tx.value("select count(*) from other")) == 0
+    assert database._journal.waiting
+    assert await database.read(ids) == [1]
+    assert not database._journal.waiting
+
+
+async def test_nobody_is_told_that_what_was_added_is_missing(database: Database) -> None:
+    def find(tx: Transaction) -> str:
+        if (found := tx.value("select text from notes where id = 1")) is None:
+            raise Missing("There is no such note.")
+        return str(found)
+
+    with pytest.raises(Missing):
+        await database.read(find)
+    await database.add(add, 2)
+    with pytest.raises(Missing):
+        await database.read(find)
+    await database.add(add, 1)
+    assert await database.read(find) == "note 1"
 
 
 async def test_many_that_add_at_once_are_all_kept_once(database: Database) -> None:

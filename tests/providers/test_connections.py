@@ -169,3 +169,35 @@ async def test_a_reader_that_is_slow_makes_the_other_side_wait() -> None:
         assert connection.waiting < 2 * MUCH, "it stops reading while nobody takes what came"
         assert sum([len(piece) async for piece in connection.pieces()]) == size
         connection.close()
+
+
+async def test_the_first_words_come_at_once_however_many_streams_there_are() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK + b"\r\n")
+        await asyncio.sleep(0.05)  # the head alone comes first
+        writer.write(b"first")
+        await asyncio.sleep(0.05)
+        writer.write(b"second")
+        await asyncio.sleep(0.05)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    connection = await connect(["127.0.0.1"], server.sockets[0].getsockname()[1], tls=None, name="", seconds=5)
+    looks = []
+
+    def pause() -> float:
+        looks.append(len(came))
+        return 0.2
+
+    came: list[bytes] = []
+    await connection.send(head("GET", b"/", b"there", {}), None)
+    await connection.answered()
+    connection.pause = pause
+    async for piece in connection.pieces():
+        came.append(piece)
+    assert came == [b"first", b"second"]
+    assert looks[0] == 1
+    connection.close()
+    server.close()
+    await server.wait_closed()

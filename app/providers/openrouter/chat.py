@@ -4,7 +4,7 @@ import asyncio
 import base64
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any, TypeGuard
+from typing import Any
 
 import msgspec
 
@@ -131,24 +131,43 @@ class Chat:
     ) -> tuple[list[Chunk], Failure | None]:
         """What has come together, as few chunks as hold it; and the failure that ends it."""
         chunks: list[Chunk] = []
+        words: list[str] = []  # that came together and become one chunk
+        first: dict[str, Any] | None = None  # as it came
+
+        def end() -> None:
+            if words:
+                delta = "".join(words)
+                choice = None if first is None else {**first, "content": delta}
+                chunks.append(Chunk(delta=delta, generation_id=reading.generation_id, choice=choice))
+                words.clear()
+
+        failure: Failure | None = None
         for payload in payloads:
             try:
-                delta = reading.take(await _event(payload))
-            except Failure as failure:
-                return chunks, failure
+                event = _event(payload) if len(payload) <= _INLINE else await asyncio.to_thread(_event, payload)
+            except Failure as problem:
+                failure = problem
+                break
+            delta = reading.take(event)
             if reading.error:
-                return chunks, Failure(self._broken(reading))
+                failure = Failure(self._broken(reading))
+                break
             if reading.length > _LONGEST_TEXT:
-                too_big = Never(code=ErrorCode.RESULT_TOO_LARGE, message=failures.TOO_BIG, cost_nano=reading.cost_nano)
-                return chunks, Failure(too_big)
+                message = failures.TOO_BIG
+                failure = Failure(Never(code=ErrorCode.RESULT_TOO_LARGE, message=message, cost_nano=reading.cost_nano))
+                break
             choice = reading.delta if raw and reading.delta else None
-            if delta or choice:
-                chunk = Chunk(delta=delta, generation_id=reading.generation_id, choice=choice)
-                if chunks and (whole := _joined(chunks[-1], chunk)):
-                    chunks[-1] = whole
-                else:
-                    chunks.append(chunk)
-        return chunks, None
+            if choice is None or _is_words(choice):
+                if delta:
+                    first = first if words else choice
+                    words.append(delta)
+                    continue
+                if choice is None:
+                    continue
+            end()
+            chunks.append(Chunk(delta=delta, generation_id=reading.generation_id, choice=choice))
+        end()
+        return chunks, failure
 
     def _broken(self, reading: "_Reading") -> Never:
         detail = self._api.detail(text(reading.error.get("message")))
@@ -168,37 +187,32 @@ class _Reading:
         self.error: dict[str, Any] = {}
         self.delta: dict[str, Any] = {}  # of the latest chunk, as it came
 
-    def take(self, body: Any) -> str:
+    def take(self, event: Any) -> str:
         """The text that this chunk adds. The finish reason comes twice: the chunk with the figures repeats it."""
-        self.generation_id = self.generation_id or text(mapping(body).get("id")) or None
-        if mapping(body).get("usage"):
+        body = mapping(event)
+        self.generation_id = self.generation_id or text(body.get("id")) or None
+        if body.get("usage"):
             self.usage = usage(body) or self.usage
             cost = cost_nano(body)
             self.cost_nano = self.cost_nano if cost is None else cost
         choice = _choice(body)
-        self.finish = text(choice.get("finish_reason")) or self.finish
-        self.error = failures.error_of(body) or failures.error_of(choice)
-        if self.finish == "error" and not self.error:
-            self.error = {"message": "finish_reason is error"}
+        if finish := choice.get("finish_reason"):
+            self.finish = text(finish) or self.finish
+        if "error" in body or "error" in choice or self.finish == "error":
+            self.error = failures.error_of(body) or failures.error_of(choice)
+            if self.finish == "error" and not self.error:
+                self.error = {"message": "finish_reason is error"}
         self.delta = delta = mapping(choice.get("delta"))
-        self.refusal += text(delta.get("refusal"))
+        if "refusal" in delta:
+            self.refusal += text(delta["refusal"])
         said = _said(delta.get("content"))
         self.length += len(said)
         return said
 
 
-def _joined(before: Chunk, after: Chunk) -> Chunk | None:
-    """Two pieces as one; None when they hold more than words, which nobody but the caller knows how to join."""
-    choice = None
-    if before.choice is not None or after.choice is not None:
-        if not _is_words(before.choice) or not _is_words(after.choice):
-            return None
-        choice = {**before.choice, "content": before.choice["content"] + after.choice["content"]}
-    return Chunk(delta=before.delta + after.delta, generation_id=after.generation_id, choice=choice)
-
-
-def _is_words(choice: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
-    return choice is not None and choice.keys() <= _WORDS and isinstance(choice.get("content"), str)
+def _is_words(choice: dict[str, Any]) -> bool:
+    """Whether it holds nothing more, which nobody but the caller would know how to join."""
+    return choice.keys() <= _WORDS and isinstance(choice.get("content"), str)
 
 
 async def _text_body(request: Request, *, stream: bool) -> bytes:
@@ -353,10 +367,8 @@ def _url(part: Any) -> str:
     return text(mapping(url).get("url")) or next(iter(texts([url])), "")
 
 
-async def _event(payload: str) -> Any:
+def _event(payload: str) -> Any:
     try:
-        if len(payload) > _INLINE:
-            return await asyncio.to_thread(msgspec.json.decode, payload)
         return msgspec.json.decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise Failure(
