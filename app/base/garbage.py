@@ -8,9 +8,9 @@ import asyncio
 import gc
 from typing import Final
 
-YOUNG: Final = (1_000, 2)  # new objects, and such looks, before the next larger one
-SELDOM: Final = 10_000  # of the larger ones, should there be no quiet moment
-QUIET: Final = 40  # tasks; each request and each stream is one, and so is each loop of the program
+YOUNG: Final = (1_000, 6)  # new objects, and such looks, before the next larger one
+SELDOM: Final = 2_000  # of the larger ones, should there be no quiet moment
+QUIET: Final = 18  # tasks; each request, each stream and each job under way is one, and a dozen are there always
 
 
 def put_off() -> None:
