@@ -596,8 +596,7 @@ class Database:
             if problem is not None:
                 logger.error("rows fit into no table and are set aside", record=record.number, reason=str(problem))
                 self._journal.set_aside(record)
-                self._taken = record.number
-                self._journal.taken(record.number)
+                self._try(cursor, [Record(record.number, {})], [])
         return None
 
     def _roll_back(self, cursor: duckdb.DuckDBPyConnection) -> None:

@@ -62,6 +62,10 @@ class _Entry:
             self.future.set_exception(problem)
 
 
+class _Rest:
+    """Tells the thread that everything is in the tables."""
+
+
 class Journal:
     """The files beside one database, written by one thread of their own."""
 
@@ -78,7 +82,7 @@ class Journal:
         self._file: int | None = None
         self._path = database
         self._size = 0
-        self._entries: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._entries: queue.SimpleQueue[_Entry | _Rest | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._seconds = metrics.durations("journal_seconds", "Keeping what is only added on disk.", up_to=BUCKETS)
         for path in sorted(database.parent.glob(f"{self._stem.name}*"), key=_first):
@@ -114,6 +118,8 @@ class Journal:
             self._closed = [(path, last) for path, last in self._closed if last > number]
         for path in done:
             path.unlink(missing_ok=True)
+        if self._thread is not None and not self._waiting:
+            self._entries.put(_Rest())
 
     def set_aside(self, record: Record) -> None:
         """Keep a record that the tables refuse where somebody can look at it."""
@@ -139,12 +145,15 @@ class Journal:
             entry = self._entries.get()
             with contextlib.suppress(queue.Empty):
                 while entry is not None:
-                    batch.append(entry)
+                    if isinstance(entry, _Entry):
+                        batch.append(entry)
                     entry = self._entries.get_nowait()
             more = entry is not None
             if batch:
                 problem = self._keep(batch)
                 batch[0].loop.call_soon_threadsafe(_tell, batch, problem)
+            elif self._size and not self._waiting:
+                self._empty()
 
     def _keep(self, batch: Sequence[_Entry]) -> OSError | None:
         """All of them with one sync, or none."""
@@ -193,6 +202,14 @@ class Journal:
         except OSError:  # what such a disk holds nobody knows
             logger.exception("the journal cannot be mended, another file is begun", file=self._path.name)
             self._end_file()
+
+    def _empty(self) -> None:
+        """What is in the tables need not lie about here as well: somebody may delete it there."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # it is read once more at the next start, for nothing
+                os.ftruncate(self._file, 0)
+                os.lseek(self._file, 0, os.SEEK_SET)
+                self._size = 0
 
     def _end_file(self) -> None:
         if self._file is not None:

@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import random
 import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
@@ -41,7 +42,7 @@ _REST = 5.0  # seconds they wait
 END = "[DONE]"
 _FEW = 25  # streams that are read without a pause
 _PAUSE = 0.001  # seconds between two looks for each stream more
-_LONGEST_PAUSE = 0.25
+_LONGEST_PAUSE = 0.22
 _CHUNK = MB  # written to disk at once
 _HEAD = 2000  # characters kept of an answer that is not what was expected
 _INLINE = 64 * 1024  # bytes of JSON that are parsed on the event loop; more goes to a thread
@@ -286,8 +287,9 @@ class Client:
                 self._streams -= 1
 
     def _pause(self) -> float:
-        """With many streams at once words are taken several at a time: a look at a stream costs far more than a word."""
-        return min(_LONGEST_PAUSE, max(0, self._streams - _FEW) * _PAUSE)
+        """With many streams at once words are taken several at a time: a look at a stream costs far more than a word. No
+        two pauses are alike, or streams that were kept waiting together would come together ever after."""
+        return min(_LONGEST_PAUSE, max(0, self._streams - _FEW) * _PAUSE) * random.uniform(0.8, 1.2)
 
     async def download(
         self,

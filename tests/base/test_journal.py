@@ -169,6 +169,19 @@ async def test_files_do_not_pile_up(database: Database, tmp_path: Path, monkeypa
     assert len(beside(tmp_path)) <= 2
 
 
+async def test_what_is_in_the_tables_does_not_lie_about_in_a_file_as_well(database: Database, tmp_path: Path) -> None:
+    for text in range(3):
+        await database.add(add, text)
+        assert b"note" in beside(tmp_path)[0].read_bytes()
+        await database.read(ids)
+
+        async def left() -> bytes:
+            return b"".join(path.read_bytes() for path in beside(tmp_path))
+
+        await eventually(left, lambda content: content == b"")
+    assert await database.read(ids) == [0, 1, 2]
+
+
 async def test_rows_that_fit_into_no_table_are_set_aside_and_keep_nobody_out(tmp_path: Path) -> None:
     database = await opened(tmp_path)
     await asyncio.gather(

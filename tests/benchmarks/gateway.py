@@ -17,7 +17,7 @@ from tests.api.kit import eventually
 from tests.benchmarks import bare, load, peer
 from tests.benchmarks.figures import Figure, run
 from tests.benchmarks.instant import MODEL, PAUSE, TOKENS, WORD
-from tests.benchmarks.processes import PERSON, Process, started, witness
+from tests.benchmarks.processes import PERSON, Process, bystander, started, witness
 from tests.trust import trust
 
 CONNECTIONS = 16
@@ -132,7 +132,8 @@ async def _listen(url: str, token: str, after: float) -> tuple[float, float]:
 async def telling() -> AsyncIterator[Figure]:
     """Many streams at once, while somebody else asks for something else."""
     with tempfile.TemporaryDirectory() as place:
-        async with behind(Path(place)) as (atelier, _, key), witness(atelier.url) as fared:
+        here = Path(place)
+        async with behind(here) as (atelier, _, key), witness(atelier.url) as fared, bystander(here) as idle:
             before = atelier.processor
             each = [STARTING / STREAMS * number for number in range(STREAMS)]
             listening = [asyncio.create_task(_listen(atelier.url, key, after)) for after in each]
@@ -161,7 +162,7 @@ async def telling() -> AsyncIterator[Figure]:
             unit="ms",
             target="<= 25",
             workload=f"/health from another process, {fared[0].asked} times, during {workload}",
-            beside=f"median {fared[0].median:.1f} ms, 99 % below {fared[0].most:.1f} ms",
+            beside=f"{fared[0]}; beside it a server that does nothing: {idle[0]}, the slowest {idle[0].slowest:.1f} ms",
         )
         yield Figure(
             name="memory during 500 streams",

@@ -127,6 +127,9 @@ class Fared(msgspec.Struct, frozen=True):
     most: float  # 99 of 100
     slowest: float
 
+    def __str__(self) -> str:
+        return f"median {self.median:.1f} ms, 99 % below {self.most:.1f} ms"
+
 
 @asynccontextmanager
 async def witness(url: str) -> AsyncIterator["list[Fared]"]:
@@ -143,3 +146,12 @@ async def witness(url: str) -> AsyncIterator["list[Fared]"]:
     finally:
         told, _ = await process.communicate(b"enough\n")
         fared.append(msgspec.convert(json.loads(told), Fared))
+
+
+@asynccontextmanager
+async def bystander(folder: Path) -> AsyncIterator["list[Fared]"]:
+    """The same beside a server that does nothing at all: what the machine alone makes a witness wait."""
+    own = folder / "bystander"
+    own.mkdir()
+    async with started(own, "tests.benchmarks.instant", settings={}) as idle, witness(idle.url) as fared:
+        yield fared
