@@ -60,7 +60,10 @@ async def test_a_writer_sees_what_was_added_before(database: Database) -> None:
     assert await database.write(lambda tx: tx.count("update notes set text = 'seen'")) == 2
 
 
-async def test_a_reader_of_something_else_need_not_wait_for_it(database: Database) -> None:
+async def test_a_reader_of_something_else_need_not_wait_for_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.base.database.TAKE_IN", 60.0)
     await database.write(lambda tx: tx.execute("create table other (id integer)"))
     await database.add(add, 1)
     assert await database.read(lambda tx: tx.value("select count(*) from other")) == 0
@@ -169,7 +172,10 @@ async def test_files_do_not_pile_up(database: Database, tmp_path: Path, monkeypa
     assert len(beside(tmp_path)) <= 2
 
 
-async def test_what_is_in_the_tables_does_not_lie_about_in_a_file_as_well(database: Database, tmp_path: Path) -> None:
+async def test_what_is_in_the_tables_does_not_lie_about_in_a_file_as_well(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.base.database.TAKE_IN", 60.0)
     for text in range(3):
         await database.add(add, text)
         assert b"note" in beside(tmp_path)[0].read_bytes()
@@ -289,7 +295,8 @@ async def test_a_process_killed_at_any_moment_has_kept_once_what_it_said_it_had(
     code, said = await asyncio.to_thread(lived, tmp_path / "whole", 0)
     assert code == 0
     moments = int(said[-1].split()[1])
-    assert moments > 60
+    assert moments > 40  # fewer when records come together
+    tries = range(1, moments - 20, 2)
     killed = 0
 
     async def die(at: int) -> None:
@@ -304,8 +311,8 @@ async def test_a_process_killed_at_any_moment_has_kept_once_what_it_said_it_had(
         assert {id for id in found if id < 1000} == {id - 1000 for id in found if id >= 1000}, at  # never half a verb
 
     turns = asyncio.Semaphore(3)
-    await asyncio.gather(*(die(at) for at in range(1, moments - 10, 3)))
-    assert killed > 20
+    await asyncio.gather(*(die(at) for at in tries))
+    assert killed > len(tries) * 0.8
 
 
 async def test_a_record_that_a_power_cut_left_in_pieces_hides_none_before_it(tmp_path: Path) -> None:
