@@ -28,7 +28,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 import duckdb
 
 from app.base import log, shapes
-from app.base.errors import AtelierError, Unready
+from app.base.errors import Unready
 from app.base.journal import Journal, Record
 from app.base.metrics import Metrics
 from app.base.room import NO_SPACE
@@ -287,7 +287,14 @@ class Database:
         self._names: dict[str, frozenset[str]] = {}  # statement -> its tables
         metrics = metrics or Metrics()
         self._taken = _taken(self._connection)  # up to which record the tables have what the journal holds
-        self._journal = Journal(path, self._taken, metrics)
+        try:
+            self._journal = Journal(path, self._taken, metrics)
+        except OSError as problem:
+            self._connection.close()
+            raise DatabaseError(
+                f"the journal of the database {path.name} cannot be read ({problem.strerror}): what it holds is not in the"
+                " database yet, so make it readable"
+            ) from None
         self._journal.taken(self._taken)
         self._timer: asyncio.TimerHandle | None = None
         self._commits = metrics.durations("commit_seconds", "A commit with all its verbs.", up_to=BUCKETS)
@@ -375,7 +382,7 @@ class Database:
 
         try:
             result = await loop.run_in_executor(self._pool, self._read, noting)
-        except AtelierError:
+        except Exception:
             if not _touches(said, waiting):
                 raise
         else:

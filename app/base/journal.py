@@ -202,6 +202,9 @@ class Journal:
         except OSError:  # what such a disk holds nobody knows
             logger.exception("the journal cannot be mended, another file is begun", file=self._path.name)
             self._end_file()
+        else:
+            if not self._size:  # its name may not be on disk
+                self._end_file()
 
     def _empty(self) -> None:
         """What is in the tables need not lie about here as well: somebody may delete it there."""

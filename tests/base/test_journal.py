@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.base import journal
-from app.base.database import Database, NoRoom, Transaction
+from app.base.database import Database, DatabaseError, NoRoom, Transaction
 from app.base.errors import Missing
 from app.base.metrics import Metrics
 from tests.api.kit import eventually
@@ -186,6 +186,17 @@ async def test_what_is_in_the_tables_does_not_lie_about_in_a_file_as_well(
 
         await eventually(left, lambda content: content == b"")
     assert await database.read(ids) == [0, 1, 2]
+
+
+async def test_a_journal_that_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
+    await (await opened(tmp_path)).close()
+    (tmp_path / "test.duckdb.journal-1").mkdir()  # root may read every file
+    with pytest.raises(
+        DatabaseError, match=r"the journal of the database test\.duckdb cannot be read \(Is a directory\)"
+    ):
+        Database(tmp_path / "test.duckdb")
+    (tmp_path / "test.duckdb.journal-1").rmdir()
+    await (await opened(tmp_path)).close()
 
 
 async def test_rows_that_fit_into_no_table_are_set_aside_and_keep_nobody_out(tmp_path: Path) -> None:

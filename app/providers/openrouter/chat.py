@@ -130,17 +130,7 @@ class Chat:
         self, payloads: Sequence[str], reading: "_Reading", *, raw: bool
     ) -> tuple[list[Chunk], Failure | None]:
         """What has come together, as few chunks as hold it; and the failure that ends it."""
-        chunks: list[Chunk] = []
-        words: list[str] = []  # that came together and become one chunk
-        first: dict[str, Any] | None = None  # as it came
-
-        def end() -> None:
-            if words:
-                delta = "".join(words)
-                choice = None if first is None else {**first, "content": delta}
-                chunks.append(Chunk(delta=delta, generation_id=reading.generation_id, choice=choice))
-                words.clear()
-
+        said = _Said()
         failure: Failure | None = None
         for payload in payloads:
             try:
@@ -153,21 +143,11 @@ class Chat:
                 failure = Failure(self._broken(reading))
                 break
             if reading.length > _LONGEST_TEXT:
-                message = failures.TOO_BIG
-                failure = Failure(Never(code=ErrorCode.RESULT_TOO_LARGE, message=message, cost_nano=reading.cost_nano))
+                too_big = Never(code=ErrorCode.RESULT_TOO_LARGE, message=failures.TOO_BIG, cost_nano=reading.cost_nano)
+                failure = Failure(too_big)
                 break
-            choice = reading.delta if raw and reading.delta else None
-            if choice is None or _is_words(choice):
-                if delta:
-                    first = first if words else choice
-                    words.append(delta)
-                    continue
-                if choice is None:
-                    continue
-            end()
-            chunks.append(Chunk(delta=delta, generation_id=reading.generation_id, choice=choice))
-        end()
-        return chunks, failure
+            said.add(delta, reading.delta if raw and reading.delta else None, reading.generation_id)
+        return said.chunks(reading.generation_id), failure
 
     def _broken(self, reading: "_Reading") -> Never:
         detail = self._api.detail(text(reading.error.get("message")))
@@ -208,6 +188,36 @@ class _Reading:
         said = _said(delta.get("content"))
         self.length += len(said)
         return said
+
+
+class _Said:
+    """What has come together: words become one chunk, and whatever else there is remains one of its own."""
+
+    def __init__(self) -> None:
+        self._chunks: list[Chunk] = []
+        self._words: list[str] = []
+        self._first: dict[str, Any] | None = None  # the delta of the first of them, as it came
+
+    def add(self, delta: str, choice: dict[str, Any] | None, generation_id: str | None) -> None:
+        if delta and (choice is None or _is_words(choice)):
+            if not self._words:
+                self._first = choice
+            self._words.append(delta)
+        elif choice is not None:
+            self._end(generation_id)
+            self._chunks.append(Chunk(delta=delta, generation_id=generation_id, choice=choice))
+
+    def chunks(self, generation_id: str | None) -> list[Chunk]:
+        """All of it."""
+        self._end(generation_id)
+        return self._chunks
+
+    def _end(self, generation_id: str | None) -> None:
+        if self._words:
+            delta = "".join(self._words)
+            choice = None if self._first is None else {**self._first, "content": delta}
+            self._chunks.append(Chunk(delta=delta, generation_id=generation_id, choice=choice))
+            self._words.clear()
 
 
 def _is_words(choice: dict[str, Any]) -> bool:
