@@ -83,7 +83,9 @@ class Accounts:
         self._database = database
         self._clock = clock
         self._spending = spending
-        self._passwords = passwords or Passwords()
+        self._passwords = passwords or Passwords(
+            memory_kib=settings.password_memory_kib, passes=settings.password_passes
+        )
         self._tokens = AccessTokens(secret)
         self._memory = Memory()
         self._sign_ins = Limit(*SIGN_INS)

@@ -39,6 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     openrouter_api_key: str | None
     openrouter_base_url: str
     openrouter_webhook_secret: str | None
+    password_memory_kib: int = 19456  # argon2id as OWASP's second row has it; the environment cannot weaken it
+    password_passes: int = 2
 
     def __repr__(self) -> str:
         return f"Settings(data_dir={str(self.data_dir)!r}, public_url={self.public_url!r})"

@@ -1,10 +1,11 @@
 """Structured logs: one line an event, with the request and job it belongs to. Secrets are masked before they are written."""
 
+import contextlib
 import json
 import logging
 import re
 import sys
-from typing import Any
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -33,6 +34,19 @@ def _json(event: structlog.typing.EventDict, **_: Any) -> str:
 _encoder = msgspec.json.Encoder(enc_hook=repr)
 
 
+class _Stderr:
+    """The standard error stream of the moment. A line for a stream that is closed or gone is dropped: no caller can do
+    anything about it, least of all a thread that only wanted to report something."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(ValueError, OSError, AttributeError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(ValueError, OSError, AttributeError):
+            sys.stderr.flush()
+
+
 def start(*, human: bool) -> None:
     """Coloured lines for a person at a terminal, JSON for everything else; both on stderr."""
     ending: list[structlog.typing.Processor] = (
@@ -48,7 +62,7 @@ def start(*, human: bool) -> None:
             *ending,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Stderr())),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_Theirs(logging.WARNING)], level=logging.WARNING, force=True)

@@ -5,6 +5,7 @@ looks at that moment what the loop's thread is doing: afterwards nobody could te
 """
 
 import asyncio
+import contextlib
 import sys
 import threading
 from collections import deque
@@ -116,12 +117,13 @@ class Stalls:
         while not self._stopped.wait(pause):
             last = self._last
             late = perf_counter() - last - LONG
-            if late >= 0 and self._seen[0] != last:
-                self._seen = (last, _doing(thread))
-            if late >= STUCK and cried != last:  # it may never turn again, and then nobody else would tell
-                cried = last
-                logger.error("the event loop does not turn", seconds=round(late), where=" < ".join(_doing(thread)))
             pause = LONG if late >= 0 else -late
+            with contextlib.suppress(Exception):  # frames may vanish while they are read: then this sample is missing
+                if late >= 0 and self._seen[0] != last:
+                    self._seen = (last, _doing(thread))
+                if late >= STUCK and cried != last:  # the loop may never turn again, and nothing else would report it
+                    cried = last
+                    logger.error("the event loop does not turn", seconds=round(late), where=" < ".join(_doing(thread)))
 
 
 def _doing(thread: int) -> tuple[str, ...]:

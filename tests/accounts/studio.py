@@ -20,10 +20,10 @@ from app.accounts.passwords import Passwords
 from app.accounts.service import Accounts
 from app.base import config
 from app.base.database import Database
-from app.base.migrate import migrate
 from app.web.errors import HANDLERS
 from app.web.headers import Headers
 from app.web.openapi import COMPONENTS
+from tests.studio import migrated_database
 
 MIGRATIONS = Path(__file__).parent.parent.parent / "migrations"
 PASSWORD = "correct horse"
@@ -134,8 +134,7 @@ async def metrics(request: SignedIn) -> str:
 
 async def accounts_over(folder: Path, clock: Clock, passwords: Passwords | None = None, **settings: str) -> Accounts:
     """The service over a new database."""
-    database = Database(folder / "atelier.duckdb")
-    await migrate(database, MIGRATIONS)
+    database = Database(migrated_database(folder / "atelier.duckdb"))
     environment = {"ATELIER_RATE_LIMITS": "off", "ATELIER_DATA_DIR": str(folder), **settings}
     return Accounts(
         database,

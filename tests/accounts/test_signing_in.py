@@ -72,7 +72,7 @@ async def test_every_wrong_sign_in_costs_one_check_of_a_password(
 
 
 async def test_the_check_of_nobodys_password_costs_what_somebodys_does() -> None:
-    passwords = Passwords()
+    passwords = Passwords(memory_kib=19456, passes=2)
     assert passwords._nobodys.rpartition("$")[0].rpartition("$")[0] == "$argon2id$v=19$m=19456,t=2,p=1"
     assert not passwords.outdated(passwords._nobodys)
     passwords.close()
@@ -108,7 +108,7 @@ async def test_parallel_sign_ins_that_renew_the_hash_all_succeed(start: Start) -
 
 
 async def test_hashing_happens_in_two_threads_and_never_in_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    passwords = Passwords(memory_kib=1024)
+    passwords = Passwords(memory_kib=1024, passes=2)
     threads: set[str] = set()
     matches = passwords._matches
 
@@ -124,7 +124,7 @@ async def test_hashing_happens_in_two_threads_and_never_in_the_loop(monkeypatch:
 
 
 async def test_requests_go_on_while_a_crowd_signs_in(start: Start) -> None:
-    studio = await start(passwords=Passwords())
+    studio = await start(passwords=Passwords(memory_kib=19456, passes=2))
     await studio.register()
     bearer = await studio.bearer()
     crowd = asyncio.gather(*(studio.login() for _ in range(30)))

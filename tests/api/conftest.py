@@ -4,46 +4,25 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
-import pytest
 import pytest_asyncio
 
 from tests.api.kit import person
-from tests.studio import Studio, running
+from tests.studio import Studio
 
 
-@pytest_asyncio.fixture(scope="package", loop_scope="package")
-async def atelier(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Studio]:
-    """The program at full speed with everything at its default; the first person in it is the admin."""
-    async with running(tmp_path_factory.mktemp("api")) as studio:
-        await studio.person("admin@studio.example")
-        yield studio
-
-
-@pytest_asyncio.fixture(loop_scope="package")
-async def ann(atelier: Studio) -> httpx.AsyncClient:
-    """Somebody new, signed in by token."""
-    return await person(atelier, "ann")
-
-
-@pytest_asyncio.fixture(loop_scope="package")
-async def bob(atelier: Studio) -> httpx.AsyncClient:
-    """Somebody else."""
-    return await person(atelier, "bob")
-
-
-@pytest_asyncio.fixture(scope="package", loop_scope="package")
+@pytest_asyncio.fixture(scope="session")
 async def maker(atelier: Studio) -> httpx.AsyncClient:
     """Somebody who makes things and is shared by all tests that do not look at lists."""
     return await person(atelier, "maker")
 
 
-@pytest_asyncio.fixture(scope="package", loop_scope="package")
+@pytest_asyncio.fixture(scope="session")
 async def reader(atelier: Studio) -> httpx.AsyncClient:
     """Somebody who only asks and is shared by all tests: for refusals that leave nothing behind."""
     return await person(atelier, "reader")
 
 
-@pytest_asyncio.fixture(loop_scope="package")
+@pytest_asyncio.fixture
 async def own_listener() -> AsyncIterator[tuple[str, list[bytes]]]:
     """A server on loopback that writes down whatever is said to it: nothing should ever be."""
     heard: list[bytes] = []

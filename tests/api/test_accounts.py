@@ -6,8 +6,6 @@ import pytest
 from tests.api.kit import USER_FIELDS, email, invalid, is_time, problem
 from tests.studio import PASSWORD, Studio
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 
 async def test_registering_answers_201_with_the_user_and_never_the_password(atelier: Studio) -> None:
     address = email()

@@ -31,8 +31,6 @@ from tests.api.kit import (
 )
 from tests.studio import running
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 PATH = "/api/v1/assets"
 
 

@@ -23,8 +23,6 @@ from tests.api.kit import (
 )
 from tests.studio import Studio
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 KINDS = {"text": TEXT, "image": PICTURE, "video": CLIP}
 
 

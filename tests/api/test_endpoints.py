@@ -36,8 +36,6 @@ from tests.api.kit import (
 from tests.security.document import Document, Operation, document
 from tests.studio import PASSWORD, Studio
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 
 class Scene:
     """A person, the admin and a stranger, with whatever a call needs to be there made when it is asked for."""
@@ -201,18 +199,18 @@ CLOSED = [name for name, row in ROWS.items() if row.who != "anybody"]
 BODIED = [name for name, row in ROWS.items() if row.body is not None]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="package")
+@pytest_asyncio.fixture(scope="module")
 async def described(atelier: Studio) -> Document:
     return await document(atelier)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="package")
+@pytest_asyncio.fixture(scope="module")
 async def scene(atelier: Studio) -> Scene:
     address = email("ann")
     return Scene(atelier, await atelier.person(address), await atelier.person("admin@studio.example"), address)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="package")
+@pytest_asyncio.fixture(scope="module")
 async def stranger(atelier: Studio) -> httpx.AsyncClient:
     return await person(atelier, "stranger")
 

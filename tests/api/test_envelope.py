@@ -15,8 +15,6 @@ from app.base import secret
 from tests.api.kit import INVENTED, email, person, problem
 from tests.studio import PASSWORD, Studio
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 GUARDED = [
     ("GET", "/api/v1/users/me"),
     ("PUT", "/api/v1/users/me"),

@@ -31,8 +31,6 @@ from tests.api.kit import (
 )
 from tests.studio import Studio, running
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 CODES = {
     "PROVIDER_REFUSED",
     "PROVIDER_FAILED",
@@ -118,7 +116,7 @@ LATER = ("fail", "html")  # are tried again for some seconds
 LATER_LAST = [*(one for one in FAILING if one[1] not in LATER), *(one for one in FAILING if one[1] in LATER)]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="package")
+@pytest_asyncio.fixture(scope="module")
 async def endings(atelier: Studio) -> dict[tuple[str, str], Awaitable[Ending]]:
     """All of them at once, each by a person of its own kind."""
     people = {kind: await person(atelier, kind) for kind in ("text", "image", "video")}
@@ -255,7 +253,7 @@ class Overdue:
         await asyncio.gather(*self.calls, return_exceptions=True)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="package", autouse=True)
+@pytest_asyncio.fixture(scope="module", autouse=True)
 async def overdue(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Overdue]:
     async with running(tmp_path_factory.mktemp("deadline"), ATELIER_JOB_TIMEOUT_SECONDS="1") as studio:
         late = Overdue(await studio.person())

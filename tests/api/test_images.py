@@ -28,8 +28,6 @@ from tests.api.kit import (
 )
 from tests.studio import Studio
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 ASK = "/api/v1/generate/image"
 
 

@@ -25,8 +25,6 @@ from tests.api.kit import (
 )
 from tests.studio import Studio, running
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 CANCELS = ["/api/v1/jobs/{}/cancel", "/api/v1/generate/videos/{}/cancel", "/api/v1/generate/video/{}/cancel"]
 
 

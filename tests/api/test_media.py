@@ -11,8 +11,6 @@ import pytest_asyncio
 from tests.api.kit import INVENTED, Json, asked_clip, check_asset, eventually, person, png, read_job, uploaded
 from tests.studio import PASSWORD, Studio
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 
 class Owned:
     """A clip and its bytes, as its owner sees them."""
@@ -36,7 +34,7 @@ def refusal(answer: httpx.Response) -> Json:
     return problem
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="package")
+@pytest_asyncio.fixture(scope="module")
 async def clip(atelier: Studio) -> Owned:
     client = await person(atelier, "owner")
     job = await asked_clip(client)

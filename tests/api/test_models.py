@@ -10,8 +10,6 @@ import pytest
 from tests.api.kit import CLIP, PICTURE, TEXT, Json, check_list, invalid, problem
 from tests.studio import Studio
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 FIELDS = {
     "id",
     "name",

@@ -9,8 +9,6 @@ import pytest
 from tests.api.kit import CLIP, INVENTED, PICTURE, TEXT, Json, asked_clip, pictured, uploaded
 from tests.studio import Studio
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 ROWS = """
 POST /auth/register
 POST /auth/login

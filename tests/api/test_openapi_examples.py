@@ -13,17 +13,15 @@ from tests.api.test_endpoints import BODIED, ROWS, Scene, right
 from tests.security.document import Document, document
 from tests.studio import Studio
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 ADA = "ada@example.org"  # who stands in the examples
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="package")
+@pytest_asyncio.fixture(scope="module")
 async def described(atelier: Studio) -> Document:
     return await document(atelier)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="package")
+@pytest_asyncio.fixture(scope="module")
 async def scene(atelier: Studio) -> Scene:
     address = email("reader")
     return Scene(atelier, await atelier.person(address), await atelier.person("admin@studio.example"), address)

@@ -30,8 +30,6 @@ from tests.api.kit import (
 )
 from tests.studio import PASSWORD, Browser, Studio
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 FRAGMENT = {"HX-Request": "true", "HX-Request-Type": "partial"}
 PRIVATE_PAGES = [
     "/generate",
@@ -101,12 +99,12 @@ async def visit(atelier: Studio) -> Visitor:
     return Visitor(address, browser, atelier.client(tokens.json()["access_token"]))
 
 
-@pytest_asyncio.fixture(loop_scope="package")
+@pytest_asyncio.fixture
 async def visitor(atelier: Studio) -> Visitor:
     return await visit(atelier)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="package")
+@pytest_asyncio.fixture(scope="module")
 async def looker(atelier: Studio) -> Visitor:
     """Somebody with something of everything, who only looks."""
     someone = await visit(atelier)

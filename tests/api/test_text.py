@@ -6,8 +6,6 @@ import pytest
 from tests.api.kit import PICTURE, TEXT, Json, check_job, invalid, is_money, read_job, submits
 from tests.studio import Studio
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 
 async def written(client: httpx.AsyncClient, prompt: str, **more: object) -> httpx.Response:
     return await client.post("/api/v1/generate/text", json={"model": TEXT, "prompt": prompt, **more})

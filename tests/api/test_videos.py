@@ -30,8 +30,6 @@ from tests.api.kit import (
 )
 from tests.studio import Studio
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 ASK = "/api/v1/generate/video"
 STATUS = f"{ASK}/status"
 

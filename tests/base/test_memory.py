@@ -15,7 +15,7 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 async def main():
-    passwords = Passwords()
+    passwords = Passwords(memory_kib=19456, passes=2)
     at_first = resident()
     for _ in range(4):
         await passwords.hash("correct horse battery")

@@ -15,8 +15,6 @@ from tests.security.doors import Door, changing_pages, doors
 from tests.security.raw import Answer, head, talk
 from tests.studio import Browser, Studio
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
@@ -28,7 +26,7 @@ class Visitor:
         self.token = ""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="package")
+@pytest_asyncio.fixture(scope="module")
 async def visitor(atelier: Studio) -> Visitor:
     address = email("visitor")
     found = Visitor(await atelier.person_in_browser(address), await atelier.person(address))

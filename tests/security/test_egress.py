@@ -18,8 +18,6 @@ from tests.api.kit import COUNTED, FRAMED, SHORT_FRAMED, invalid, person, png
 from tests.providers.addresses import HOSTS
 from tests.studio import Studio
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 PUBLIC = "93.184.215.14"
 REFUSED = "This address cannot be used: it must be a public http or https address."
 
@@ -74,7 +72,7 @@ class Internet:
         writer.close()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="package")
+@pytest_asyncio.fixture(scope="module")
 async def world(atelier: Studio) -> AsyncIterator[Internet]:
     internet = Internet()
     loop = type(asyncio.get_running_loop())
@@ -107,7 +105,7 @@ def _has_six() -> bool:
         return False
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="package")
+@pytest_asyncio.fixture(scope="module")
 async def asker(atelier: Studio) -> httpx.AsyncClient:
     return await person(atelier, "asker")
 

@@ -16,8 +16,6 @@ from tests.security.doors import SAFE, doors
 from tests.studio import Browser, Studio, running
 from tests.trust import trust
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 FIXED = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -109,7 +107,7 @@ class People:
         return self.asset if re.search(r"/(media|library|assets)/", path) else self.job
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="package")
+@pytest_asyncio.fixture(scope="module")
 async def people(atelier: Studio) -> People:
     address = email("looker")
     found = People(
@@ -213,7 +211,7 @@ async def test_media_are_served_in_a_sandbox_whole_in_parts_and_not_at_all(peopl
 # Behind https
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="package")
+@pytest_asyncio.fixture(scope="module")
 async def secure(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Studio]:
     async with running(tmp_path_factory.mktemp("https"), ATELIER_PUBLIC_URL="https://studio.example") as studio:
         await studio.person("ann@studio.example")

@@ -12,8 +12,6 @@ from tests.api.kit import email
 from tests.security.doors import doors
 from tests.studio import PASSWORD, Browser, Studio
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 TRICKS = [
     "https://evil.example",
     "http://evil.example/",
@@ -126,12 +124,12 @@ def check_own(studio: Studio, answer: httpx.Response) -> None:
     assert "a=b" not in str(answer.headers.get_list("set-cookie"))
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="package")
+@pytest_asyncio.fixture(scope="module")
 async def visitor(atelier: Studio) -> Browser:
     return await atelier.person_in_browser("redirected@studio.example")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="package")
+@pytest_asyncio.fixture(scope="module")
 async def nobody(atelier: Studio) -> httpx.AsyncClient:
     return atelier.client()
 

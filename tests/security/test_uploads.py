@@ -12,8 +12,6 @@ from tests.security.raw import head, talk
 from tests.storage.hostile import CORPUS, Entry, Fate
 from tests.studio import Browser, Studio
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 STATUS = {Fate.WRONG_TYPE: 415, Fate.TOO_LARGE: 413, Fate.CLEANED: 201}
 # What a path, an address in memory, or a library's own words would look like in a refusal.
 TELLTALE = re.compile(r"/tmp|/media|\.py|0x[0-9a-f]{6}|Errno|libav|ffmpeg|PIL|Pillow|PyAV|Traceback")
@@ -41,7 +39,7 @@ class Sender:
         return total
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="package")
+@pytest_asyncio.fixture(scope="module")
 async def sender(atelier: Studio) -> Sender:
     address = email("sender")
     return Sender(await atelier.person(address), await atelier.person_in_browser(address))

@@ -134,7 +134,7 @@ class _Undone(Exception):
     """What was planted is taken back."""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module")
 async def database(lived: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Database]:
     path = tmp_path_factory.mktemp("database") / "atelier.duckdb"
     path.write_bytes((lived / "atelier.duckdb").read_bytes())
@@ -159,7 +159,6 @@ async def found_with(database: Database, sql: str) -> list[str]:
     return found
 
 
-@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("fault", ROWS)
 async def test_a_fault_among_the_rows_is_found(database: Database, fault: str) -> None:
     sql, said = ROWS[fault]
@@ -168,12 +167,10 @@ async def test_a_fault_among_the_rows_is_found(database: Database, fault: str) -
     assert all("\n" not in line for line in found)
 
 
-@pytest.mark.asyncio(loop_scope="module")
 async def test_a_sound_database_has_none(database: Database) -> None:
     assert await database.read(doctor.asked) == []
 
 
-@pytest.mark.asyncio(loop_scope="module")
 async def test_of_a_fault_that_is_everywhere_the_first_few_are_named_and_the_others_counted(database: Database) -> None:
     found = await found_with(
         database,

@@ -1,7 +1,6 @@
 """The package's environment, one running Atelier for the folder, and people who only know OpenAI's package."""
 
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -11,7 +10,7 @@ import pytest_asyncio
 from tests.api.kit import person
 from tests.environments import Broken, made
 from tests.gateway.sdk.environment import VERSION, Outsider
-from tests.studio import Studio, running
+from tests.studio import Studio
 
 
 @pytest.fixture(scope="session")
@@ -23,14 +22,6 @@ def sdk() -> Path:
         if os.environ.get("CI") == "true":
             pytest.fail(f"CI must be able to install the openai package: {reason}")
         pytest.skip(f"the openai package cannot be installed here: {reason}")
-
-
-@pytest_asyncio.fixture(scope="package", loop_scope="package")
-async def atelier(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Studio]:
-    """The program at full speed; the first person in it is the admin."""
-    async with running(tmp_path_factory.mktemp("gateway")) as studio:
-        await studio.person("admin@studio.example")
-        yield studio
 
 
 class Person:
@@ -49,11 +40,11 @@ async def arrived(studio: Studio, sdk: Path, name: str = "ann") -> Person:
     return Person(http, Outsider(sdk, f"{studio.url}/v1", made.json()["key"]))
 
 
-@pytest_asyncio.fixture(loop_scope="package")
+@pytest_asyncio.fixture
 async def ann(atelier: Studio, sdk: Path) -> Person:
     return await arrived(atelier, sdk)
 
 
-@pytest_asyncio.fixture(loop_scope="package")
+@pytest_asyncio.fixture
 async def bob(atelier: Studio, sdk: Path) -> Person:
     return await arrived(atelier, sdk, "bob")

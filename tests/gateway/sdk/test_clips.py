@@ -8,8 +8,6 @@ import pytest
 from tests.api.kit import CLIP, FRAMED, png, seen, watched
 from tests.gateway.sdk.conftest import Person
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 Json = dict[str, Any]
 SIZED = "google/veo-3.1"  # takes the sizes that OpenAI's own models take
 

@@ -17,8 +17,6 @@ from tests.api.processes import atelier
 from tests.studio import PASSWORD, Browser
 from tests.trust import trust
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 
 class Copied:
     """What the page's copy buttons copy, and a key to run it with."""
@@ -40,7 +38,7 @@ class Copied:
         return out.decode()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module")
 async def copied(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Copied]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])

@@ -11,8 +11,6 @@ from tests.api.kit import COUNTED, PICTURE, SIZED, png, seen, submits
 from tests.gateway.sdk.conftest import Person
 from tests.studio import Studio
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 Json = dict[str, Any]
 
 

@@ -9,8 +9,6 @@ from tests.api.kit import PICTURE, TEXT, submits
 from tests.gateway.sdk.conftest import Person, arrived
 from tests.studio import Studio, running
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
-
 Json = dict[str, Any]
 
 

@@ -6,14 +6,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pytest
 from PIL import Image
 
 from tests.api.kit import TEXT, eventually, submits
 from tests.gateway.sdk.conftest import Person, arrived
 from tests.studio import running
-
-pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 SEEING = "anthropic/claude-sonnet-5"  # takes pictures and tools
 WEATHER = {
