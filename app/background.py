@@ -44,8 +44,12 @@ class Beat(msgspec.Struct, frozen=True):
 class Background:
     """The loops and their pulse."""
 
-    def __init__(self, loops: Sequence[Loop], metrics: Metrics | None = None) -> None:
+    def __init__(
+        self, loops: Sequence[Loop], metrics: Metrics | None = None, *, timer: Callable[[], float] = clock.steady
+    ) -> None:
+        """`timer` shows the seconds by which a loop is overdue."""
         self._loops = loops
+        self._timer = timer
         self._last: dict[str, datetime] = {}
         self._seen: dict[str, float] = {}  # the same by the steady clock: nobody is dead because somebody set the time
         self._broken: dict[str, str] = {}
@@ -54,7 +58,7 @@ class Background:
         metrics.readings("loop_alive", "1 while a loop is not overdue.", "loop", self._living)
 
     def beats(self) -> list[Beat]:
-        now, steady = clock.now(), clock.steady()
+        now, steady = clock.now(), self._timer()
         found = []
         for loop in self._loops:
             last = self._last.get(loop.name, now)
@@ -86,7 +90,7 @@ class Background:
                     task.cancel()
 
     def _beat(self, loop: Loop) -> None:
-        self._last[loop.name], self._seen[loop.name] = clock.now(), clock.steady()
+        self._last[loop.name], self._seen[loop.name] = clock.now(), self._timer()
 
     async def _keep(self, loop: Loop) -> None:
         pause = FIRST_PAUSE

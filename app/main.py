@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +29,7 @@ from app.admin import pages as admin_pages
 from app.admin.service import Admin
 from app.audit.service import Audit
 from app.background import Background, Loop
-from app.base import control, garbage, secret
+from app.base import clock, control, garbage, secret
 from app.base.config import Settings
 from app.base.database import Database
 from app.base.folder import Folder
@@ -58,6 +58,7 @@ from app.jobs.worker import Worker
 from app.library import api as library_api
 from app.library import pages as library_pages
 from app.library.service import Library
+from app.providers.addresses import Resolver, resolve
 from app.providers.calls import Calls
 from app.providers.client import Client
 from app.providers.contract import Provider
@@ -89,7 +90,8 @@ VERSION: Final = "0.1.0"
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that lives as long as the process does; `key` signs."""
+    """Everything that lives as long as the process does; `key` signs, `timer` shows the seconds by which requests are
+    throttled."""
 
     settings: Settings
     folder: Folder
@@ -113,14 +115,19 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     stalls: Stalls
     directives: Sequence[tuple[str, Sequence[str], str]]
     key: str
+    timer: Callable[[], float]
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Program]:
-    """The program with its data folder held and its database open and migrated. Raises FolderError, DatabaseError."""
+async def opened(
+    settings: Settings, *, timer: Callable[[], float] = clock.steady, resolver: Resolver = resolve
+) -> AsyncIterator[Program]:
+    """The program with its data folder held and its database open and migrated. `timer` and `resolver` (of host names)
+    stand in for the system's. Raises FolderError, DatabaseError."""
     folder = Folder(settings.data_dir)
     folder.make()
     folder.hold()
+    temporary = tempfile.tempdir
     try:
         tempfile.tempdir = str(folder.temporary)  # nothing is written outside the data folder, uploads included
         key = settings.secret_key or secret.kept_secret(folder.secret)
@@ -131,8 +138,9 @@ async def opened(settings: Settings) -> AsyncIterator[Program]:
             warming = asyncio.create_task(asyncio.to_thread(warm))
             await migrate(database, MIGRATIONS)
             await warming
-            yield await _built(settings, folder, database, metrics, key, stack)
+            yield await _built(settings, folder, database, metrics, key, timer, resolver, stack)
     finally:
+        tempfile.tempdir = temporary
         folder.release()
 
 
@@ -142,6 +150,8 @@ async def _built(
     database: Database,
     metrics: Metrics,
     key: str,
+    timer: Callable[[], float],
+    resolver: Resolver,
     stack: contextlib.AsyncExitStack,
 ) -> Program:
     simulator_url, simulator_key = None, None
@@ -157,13 +167,15 @@ async def _built(
     media = Media()
     stack.callback(media.close)
     await files.clear_temporary()
-    client = Client(base_urls(settings, simulator_url))
+    client = Client(base_urls(settings, simulator_url), resolver=resolver)
     stack.push_async_callback(client.aclose)
     calls = Calls(settings.public_url, secret.derived(key, "callbacks"), webhooks(settings))
     callback = calls.address if settings.public else None
     upstream = watched(providers(settings, client, simulator_url, simulator_key, callback), metrics)
     quota = Quota(database)
-    accounts = Accounts(database, settings, secret.derived(key, "access tokens"), spending=quota.spent_by_keys)
+    accounts = Accounts(
+        database, settings, secret.derived(key, "access tokens"), timer=timer, spending=quota.spent_by_keys
+    )
     stack.callback(accounts.close)
     catalog = Catalog(database, upstream)
     library = Library(
@@ -206,6 +218,7 @@ async def _built(
             Loop("collector", garbage.collect, period=60.0, patience=300.0, first=60.0),
         ],
         metrics,
+        timer=timer,
     )
     return Program(
         settings=settings,
@@ -243,6 +256,7 @@ async def _built(
         stalls=stalls,
         directives=directives,
         key=key,
+        timer=timer,
     )
 
 
@@ -253,7 +267,14 @@ async def _forget(accounts: Accounts, jobs: Jobs) -> None:
 
 
 def build(program: Program) -> ASGIApp:
-    """The ASGI program: every door, in front of them who is asking, around them what every answer carries."""
+    """The ASGI application: the routes, and around them what every response carries."""
+    app = litestar_app(program)
+    polls = jobs_pages.Polls(app, program.jobs, app.state.csrf, lambda scope: identify(scope, program.accounts))
+    return Headers(Gate(polls), https=program.settings.https, metrics=program.metrics)
+
+
+def litestar_app(program: Program) -> Litestar:
+    """Every route with its guards, and the middleware that identifies the caller."""
     settings = program.settings
     largest = program.library.largest + FORM_OVERHEAD
     csrf = Csrf(secret.derived(program.key, "forms"))
@@ -269,7 +290,7 @@ def build(program: Program) -> ASGIApp:
         "home": program.home,
         "admin": program.admin,
     }
-    app = Litestar(
+    return Litestar(
         route_handlers=[
             *accounts_api.routes,
             *accounts_pages.routes,
@@ -291,7 +312,12 @@ def build(program: Program) -> ASGIApp:
             static_files(),
         ],
         dependencies={name: Provide(_giving(service), sync_to_thread=False) for name, service in services.items()},
-        middleware=[Identify(), *([Throttle()] if settings.rate_limits else []), Bodies(largest), Walls(csrf)],
+        middleware=[
+            Identify(),
+            *([Throttle(program.timer)] if settings.rate_limits else []),
+            Bodies(largest),
+            Walls(csrf),
+        ],
         request_class=Asked,
         exception_handlers=HANDLERS,
         after_exception=[identify_lost],
@@ -329,8 +355,6 @@ def build(program: Program) -> ASGIApp:
         logging_config=None,
         debug=False,
     )
-    polls = jobs_pages.Polls(app, program.jobs, csrf, lambda scope: identify(scope, program.accounts))
-    return Headers(Gate(polls), https=settings.https, metrics=program.metrics)
 
 
 def commands(program: Program) -> dict[str, control.Command]:

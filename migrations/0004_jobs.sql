@@ -37,11 +37,11 @@ create table jobs (
     check ((ended_at is not null) = (status in ('completed', 'failed', 'cancelled')))
 );
 
--- What happened to a job, in order: queued, submitted, polled, downloaded, stored, failed why.
+-- What happened to a job, in order. `event` is a code (EventType in app/jobs/schemas.py), `detail` a JSON object.
 create table job_events (
     job_id text not null,
     owner_id text not null,
     happened_at timestamp not null,
-    what text not null,
-    note text not null
+    event text not null,
+    detail text not null
 );

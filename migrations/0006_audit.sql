@@ -1,11 +1,12 @@
--- Who changed what, for admins to read. Nothing is ever changed or removed here. `actor_email` is written down as it was,
--- because the person may be gone when somebody asks.
+-- Who changed what, for admins to read. Rows are never changed or removed. `actor_email` is the address at that time,
+-- because the user may have been deleted since. `action` is a code (Action in app/audit/schemas.py), `subject` the email
+-- of a user or the id of a job or model (null when the action concerns many), `detail` a JSON object.
 create table audit (
     id text primary key,
     happened_at timestamp not null,
     actor_id text,
     actor_email text not null,
     action text not null,
-    subject text not null,
-    note text not null
+    subject text,
+    detail text not null
 );

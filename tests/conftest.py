@@ -1,5 +1,6 @@
 """Fixtures that every test may use, and how the files are spread over the workers."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,27 +9,36 @@ import pytest
 import pytest_asyncio
 
 from app.base import log
-from tests.api.kit import person
+from tests.kit import key_client, new_user
+from tests.pages import PageUser, new_page_user, new_viewer
 from tests.studio import Studio, running
+from tests.timing import (  # noqa: F401 (hooks)
+    pytest_runtest_protocol,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+    pytest_testnodedown,
+)
 
 log.start(human=True)
 
 # One worker runs a file from its first test to its last, so the files that take longest are begun first. A test that has
-# an xdist_group of its own is run wherever a worker is free.
+# an xdist_group of its own is run wherever a worker is free. requirements.lock keeps pytest below 9.2, in which pytest-xdist
+# 3.8 finds no groups.
 SLOW_FIRST = (
     "rules/test_style",
     "crash",
-    "kills",
     "journeys",
     "gateway/sdk",
     "upkeep",
-    "watch",
+    "test_stopping",
     "api/test_fuzz",
-    "api/test_start",
+    "generation/test_failures",
+    "test_command_line",
     "providers/simulator",
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def rank(item: pytest.Item) -> int:
         path = item.path.as_posix()
@@ -52,13 +62,52 @@ async def atelier(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stu
 @pytest.fixture
 async def ann(atelier: Studio) -> httpx.AsyncClient:
     """An API client of a new user."""
-    return await person(atelier, "ann")
+    return await new_user(atelier, "ann")
 
 
 @pytest.fixture
 async def bob(atelier: Studio) -> httpx.AsyncClient:
     """An API client of another new user."""
-    return await person(atelier, "bob")
+    return await new_user(atelier, "bob")
+
+
+@pytest_asyncio.fixture(scope="session")
+async def creator(atelier: Studio) -> httpx.AsyncClient:
+    """A user shared by all tests of the worker that generate something and read no list. Called in process."""
+    return await key_client(atelier, "creator")
+
+
+@pytest_asyncio.fixture(scope="session")
+async def reader(atelier: Studio) -> httpx.AsyncClient:
+    """A user shared by all tests of the worker whose requests are refused or only read: it never owns anything. Called in
+    process."""
+    return await key_client(atelier, "reader")
+
+
+@pytest.fixture
+async def page_user(atelier: Studio) -> PageUser:
+    """A new user with a browser."""
+    return await new_page_user(atelier)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def viewer(atelier: Studio) -> PageUser:
+    """A user with a browser and one completed job of each kind, shared by all tests of the worker that change nothing."""
+    return await new_viewer(atelier)
+
+
+@pytest.fixture
+async def own_listener() -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server on loopback that records every connection, for tests that expect none: its URL and the record."""
+    connections: list[bytes] = []
+
+    async def listen(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(b"connected")
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", connections
 
 
 @pytest.fixture

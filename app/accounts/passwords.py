@@ -24,7 +24,7 @@ class Passwords:
     def __init__(self, *, memory_kib: int, passes: int) -> None:
         self._hasher = argon2.PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=1)
         self._threads = ThreadPoolExecutor(THREADS, "password")
-        self._nobodys = _nobodys(memory_kib, passes)
+        self.dummy_hash = _dummy_hash(memory_kib, passes)  # compared with when there is no other
 
     async def hash(self, password: str) -> str:
         return await self._run(self._hasher.hash, _plain(password))
@@ -32,9 +32,9 @@ class Passwords:
     async def verify(self, known: str | None, password: str) -> bool:
         """Whether this is the password. It costs the same when there is none to compare with, or this one cannot be one."""
         if known is None or len(password) > LONGEST:
-            await self._run(self._matches, self._nobodys, "")
+            await self._run(self.matches, self.dummy_hash, "")
             return False
-        return await self._run(self._matches, known, _plain(password))
+        return await self._run(self.matches, known, _plain(password))
 
     def outdated(self, known: str) -> bool:
         """Whether it was hashed with other parameters than are used today."""
@@ -46,14 +46,15 @@ class Passwords:
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
 
-    def _matches(self, known: str, password: str) -> bool:
+    def matches(self, known: str, password: str) -> bool:
+        """The comparison itself, in the thread that calls it: the event loop uses `verify`."""
         try:
             return self._hasher.verify(known, password)
         except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
             return False
 
 
-def _nobodys(memory_kib: int, passes: int) -> str:
+def _dummy_hash(memory_kib: int, passes: int) -> str:
     """What looks like somebody's and takes as long to compare, but was never made of a password."""
     salt, digest = (b64encode(secrets.token_bytes(size)).decode().rstrip("=") for size in (16, 32))
     return f"$argon2id$v=19$m={memory_kib},t={passes},p=1${salt}${digest}"

@@ -66,7 +66,7 @@ Item = TypeVar("Item", bound=HasId)
 
 
 class Accounts:
-    """People, and what proves them. `secret` signs the access tokens."""
+    """People, and what proves them. `secret` signs the access tokens; `timer` shows the seconds by which tries are counted."""
 
     def __init__(
         self,
@@ -75,6 +75,7 @@ class Accounts:
         secret: str,
         *,
         clock: Callable[[], datetime] = clocks.now,
+        timer: Callable[[], float] = clocks.steady,
         passwords: Passwords | None = None,
         spending: Spending = lambda tx, owner, keys, now: {},
     ) -> None:
@@ -88,7 +89,7 @@ class Accounts:
         )
         self._tokens = AccessTokens(secret)
         self._memory = Memory()
-        self._sign_ins = Limit(*SIGN_INS)
+        self._sign_ins = Limit(*SIGN_INS, timer=timer)
         self._homes = Homes()
 
     def close(self) -> None:
@@ -366,7 +367,7 @@ class Accounts:
     async def _check(self, email: str, password: str, address: str) -> PersonSigningIn:
         """Whose email and password these are. Unknown email and wrong password have one answer and take one time."""
         email = email.strip().lower()[: fields.EMAIL_LONGEST]
-        await self._count_try(email, address)
+        self._count_try(email, address)
         person = await self._database.read(repository.person_signing_in, email)
         right = await self._passwords.verify(person.password_hash if person else None, password)
         if person is None or not right:
@@ -379,15 +380,15 @@ class Accounts:
     async def _check_current(self, person: PersonSigningIn, current: str | None) -> None:
         if current is None:
             raise fields.wrong("current_password", "is needed to change the email or the password")
-        await self._count_try(person.user.email)
+        self._count_try(person.user.email)
         if not await self._passwords.verify(person.password_hash, current):
             raise fields.wrong("current_password", "is not your password")
 
-    async def _count_try(self, email: str, address: str = "") -> None:
+    def _count_try(self, email: str, address: str = "") -> None:
         """Where the person has signed in before, tries are counted by themselves: whoever tries from elsewhere again and
         again does not lock them out."""
         if self.settings.rate_limits:
-            await self._sign_ins.take(email, *([address] if (email, address) in self._homes else []))
+            self._sign_ins.take(email, *([address] if (email, address) in self._homes else []))
 
     def _pair(self, user_id: str, family_id: str, refresh_token: str) -> Tokens:
         return Tokens(self._tokens.sign(user_id, family_id, self._clock()), refresh_token, LIFE_ACCESS)
@@ -518,7 +519,7 @@ class Accounts:
 
     def _purge(self, tx: Transaction, now: datetime, by: Actor) -> int:
         deleted = repository.purge_any(tx, now)
-        self._audit.note(tx, by, Action.TOKENS_PURGED, f"{deleted} tokens")
+        self._audit.record(tx, by, Action.TOKENS_PURGED, count=deleted)
         return deleted
 
     def _set_role(self, tx: Transaction, user_id: str, role: Role, by: Actor) -> User:
@@ -526,7 +527,7 @@ class Accounts:
         if role is not Role.ADMIN:
             _keep_an_admin(tx, user)
         repository.set_role_any(tx, user_id, role)
-        self._audit.note(tx, by, Action.ROLE, user.email, role.value)
+        self._audit.record(tx, by, Action.ROLE_CHANGED, user.email, role=role)
         tx.then(self._memory.forget, user_id)
         return _somebody(repository.person_any(tx, user_id))
 
@@ -536,7 +537,7 @@ class Accounts:
             _keep_an_admin(tx, user)
             self._end_all(tx, user_id, now, but="")
         repository.set_active_any(tx, user_id, is_active)
-        self._audit.note(tx, by, Action.ACTIVATED if is_active else Action.DEACTIVATED, user.email)
+        self._audit.record(tx, by, Action.ACTIVATED if is_active else Action.DEACTIVATED, user.email)
         tx.then(self._memory.forget, user_id)
         return _somebody(repository.person_any(tx, user_id))
 

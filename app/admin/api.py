@@ -120,15 +120,16 @@ class AdminModels(paging.Page[AdminModelOut]):
 
 
 class EntryOut(msgspec.Struct, kw_only=True):
-    """One line of the audit log."""
+    """One action of an admin: `action` is a code such as `user.role_changed`; `subject` the email of a user or the id of a
+    job or model, null when the action concerns many; `detail` says more, depending on the action."""
 
     id: str
     happened_at: Shown
     actor_id: str | None
     actor_email: str
     action: Action
-    subject: str
-    note: str
+    subject: str | None
+    detail: dict[str, Any]
 
 
 class Entries(paging.Page[EntryOut]):
@@ -356,7 +357,7 @@ def entry(one: Entry) -> EntryOut:
         actor_email=one.actor_email,
         action=one.action,
         subject=one.subject,
-        note=one.note,
+        detail=one.detail,
     )
 
 

@@ -9,6 +9,7 @@ from litestar.params import FromPath, FromQuery
 from app.accounts.guards import SignedIn
 from app.accounts.guards import admin as admins
 from app.accounts.schemas import Role
+from app.admin import audit_log
 from app.admin.service import Admin
 from app.audit.schemas import Actor
 from app.base.errors import Invalid
@@ -16,9 +17,11 @@ from app.jobs.schemas import Status
 from app.providers.contract import Kind
 from app.web import forms
 from app.web.limits import PAID
-from app.web.render import page
+from app.web.render import offer, page
 
 FINAL: Final = [status for status in Status if status.final]
+
+offer("audit_line", audit_log.line)
 
 
 @get("/")

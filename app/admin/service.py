@@ -134,7 +134,7 @@ class Admin:
             self._library.forget_person(tx, user_id)
             for forget in self._forget:
                 forget(tx, user_id)
-            self._audit.note(tx, actor, Action.PERSON_DELETED, user.email)
+            self._audit.record(tx, actor, Action.USER_DELETED, user.email)
             return user
 
         user = await self._database.write(change)
@@ -188,7 +188,7 @@ class Admin:
         job = await self._jobs.find_any(id, kinds)
 
         def note(tx: Transaction, _: Job) -> None:
-            self._audit.note(tx, actor, Action.JOB_CANCELLED, id)
+            self._audit.record(tx, actor, Action.JOB_CANCELLED, id)
 
         cancelled = await self._jobs.cancel(job.owner_id, id, beside=note)
         return (await self._owned([cancelled]))[0]
@@ -200,7 +200,7 @@ class Admin:
         job = await self._jobs.find_any(id, kinds)
 
         def note(tx: Transaction, again: Job) -> None:
-            self._audit.note(tx, actor, Action.JOB_RETRIED, id, f"as {again.id}")
+            self._audit.record(tx, actor, Action.JOB_RETRIED, id, new_job_id=again.id)
 
         accepted = await self._jobs.retry(job.owner_id, id, once, alone=alone, beside=note)
         return Retried((await self._owned([accepted.job]))[0], accepted.repeated)
@@ -213,7 +213,7 @@ class Admin:
 
         def change(tx: Transaction) -> None:
             self._jobs.erase(tx, [id])
-            self._audit.note(tx, actor, Action.JOB_DELETED, id)
+            self._audit.record(tx, actor, Action.JOB_DELETED, id)
 
         await self._database.write(change)
         await self._library.sweep()
@@ -241,8 +241,10 @@ class Admin:
 
         def change(tx: Transaction) -> None:
             self._jobs.erase(tx, found)
-            note = f"older than {older_than_days} days, {' '.join(statuses) or 'any state'}"
-            self._audit.note(tx, actor, Action.JOBS_PURGED, f"{len(found)} jobs", note)
+            count, states = len(found), list(statuses)
+            self._audit.record(
+                tx, actor, Action.JOBS_PURGED, count=count, older_than_days=older_than_days, statuses=states
+            )
 
         await self._database.write(change)
         await self._library.sweep()
@@ -258,7 +260,7 @@ class Admin:
 
         def change(tx: Transaction) -> int:
             failed = self._jobs.time_out(tx, overdue)
-            self._audit.note(tx, actor, Action.JOBS_TIMED_OUT, f"{failed} jobs")
+            self._audit.record(tx, actor, Action.JOBS_TIMED_OUT, count=failed)
             return failed
 
         return await self._database.write(change)
@@ -275,14 +277,18 @@ class Admin:
 
     async def refresh_models(self, actor: Actor) -> Changes:
         changes = await self._catalog.refresh()
-        note = f"{len(changes.added)} added, {len(changes.removed)} removed, {len(changes.changed)} changed"
-        await self._database.write(self._audit.note, actor, Action.MODELS_REFRESHED, note)
+
+        def note(tx: Transaction) -> None:
+            added, removed, changed = len(changes.added), len(changes.removed), len(changes.changed)
+            self._audit.record(tx, actor, Action.MODELS_REFRESHED, added=added, removed=removed, changed=changed)
+
+        await self._database.write(note)
         return changes
 
     async def switch_model(self, actor: Actor, id: str, enabled: bool) -> Model:
         def change(tx: Transaction) -> None:
             self._catalog.switch(tx, id, enabled)
-            self._audit.note(tx, actor, Action.MODEL_ON if enabled else Action.MODEL_OFF, id)
+            self._audit.record(tx, actor, Action.MODEL_ENABLED if enabled else Action.MODEL_DISABLED, id)
 
         await self._database.write(change)
         return self._catalog.known(id)

@@ -8,7 +8,7 @@ from app.base.database import Transaction
 
 def add_any(tx: Transaction, entry: Entry) -> None:
     tx.execute(
-        "insert into audit (id, happened_at, actor_id, actor_email, action, subject, note)"
+        "insert into audit (id, happened_at, actor_id, actor_email, action, subject, detail)"
         " values ($1, $2, $3, $4, $5, $6, $7)",
         entry.id,
         entry.happened_at,
@@ -16,18 +16,18 @@ def add_any(tx: Transaction, entry: Entry) -> None:
         entry.actor_email,
         entry.action.value,
         entry.subject,
-        entry.note,
+        msgspec.json.encode(entry.detail).decode(),
     )
 
 
 def newest_any(tx: Transaction, before: str | None, limit: int) -> list[Entry]:
     rows = tx.rows(
-        "select id, happened_at, actor_id, actor_email, action, subject, note from audit"
+        "select id, happened_at, actor_id, actor_email, action, subject, detail from audit"
         " where $1 is null or id < $1 order by id desc limit $2",
         before,
         limit,
     )
-    return [msgspec.convert(row, Entry) for row in rows]
+    return [msgspec.convert({**row, "detail": msgspec.json.decode(row["detail"])}, Entry) for row in rows]
 
 
 def count_any(tx: Transaction) -> int:

@@ -2,26 +2,27 @@
 
 import enum
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 
 class Action(enum.StrEnum):
-    """What an admin can do to others."""
+    """What an admin can do to others. The comments name the keys of the entry's detail."""
 
-    ROLE = "role changed"
-    ACTIVATED = "activated"
-    DEACTIVATED = "deactivated"
-    PERSON_DELETED = "person deleted"
-    JOB_CANCELLED = "job cancelled"
-    JOB_RETRIED = "job retried"
-    JOB_DELETED = "job deleted"
-    JOBS_PURGED = "jobs purged"
-    JOBS_TIMED_OUT = "jobs marked as timed out"
-    MODELS_REFRESHED = "models refreshed"
-    MODEL_ON = "model switched on"
-    MODEL_OFF = "model switched off"
-    TOKENS_PURGED = "tokens purged"
+    ROLE_CHANGED = "user.role_changed"  # role
+    ACTIVATED = "user.activated"
+    DEACTIVATED = "user.deactivated"
+    USER_DELETED = "user.deleted"
+    JOB_CANCELLED = "job.cancelled"
+    JOB_RETRIED = "job.retried"  # new_job_id
+    JOB_DELETED = "job.deleted"
+    JOBS_PURGED = "jobs.purged"  # count, older_than_days, statuses: list, empty means all
+    JOBS_TIMED_OUT = "jobs.timed_out"  # count
+    MODELS_REFRESHED = "models.refreshed"  # added, removed, changed: how many
+    MODEL_ENABLED = "model.enabled"
+    MODEL_DISABLED = "model.disabled"
+    TOKENS_PURGED = "tokens.purged"  # count
 
 
 class Actor(msgspec.Struct, frozen=True):
@@ -35,12 +36,12 @@ COMMAND_LINE = Actor(None, "command line")
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One line: `subject` names what it was done to, `note` says more."""
+    """One action. `subject` is the email of a user or the id of a job or model, None when the action concerns many."""
 
     id: str
     happened_at: datetime
     actor_id: str | None
     actor_email: str
     action: Action
-    subject: str
-    note: str
+    subject: str | None
+    detail: dict[str, Any] = {}

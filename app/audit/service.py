@@ -1,5 +1,7 @@
 """The rules of the audit log: it is written in the transaction of the change itself, and only read afterwards."""
 
+from typing import Any
+
 from app.audit import repository
 from app.audit.schemas import Action, Actor, Entry
 from app.base import clock
@@ -14,8 +16,8 @@ class Audit:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def note(self, tx: Transaction, actor: Actor, action: Action, subject: str, note: str = "") -> None:
-        """Inside the transaction of the change: both are there, or neither is."""
+    def record(self, tx: Transaction, actor: Actor, action: Action, subject: str | None = None, **detail: Any) -> None:
+        """Add an entry inside the transaction of the change: both are written, or neither is."""
         entry = Entry(
             id=new_id(),
             happened_at=clock.now(),
@@ -23,7 +25,7 @@ class Audit:
             actor_email=actor.email,
             action=action,
             subject=subject,
-            note=note,
+            detail=detail,
         )
         repository.add_any(tx, entry)
 

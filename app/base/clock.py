@@ -6,24 +6,43 @@ whatever is due in a minute would be due in that and an hour; where it is set fo
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 _BEGINNING: Final = datetime(1970, 1, 1)
 _STEADY: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while the machine sleeps, where it can
 
-_turn = threading.Lock()
-_origin = 0  # nanoseconds since 1970 at which the steady clock showed nothing
+
+def since_boot() -> int:
+    """Nanoseconds since some moment; nobody can set this clock."""
+    return time.clock_gettime_ns(_STEADY)
+
+
+class Clock:
+    """`wall` shows nanoseconds since 1970 and may be set at any moment; `steady` shows nanoseconds and cannot be set."""
+
+    def __init__(self, wall: Callable[[], int] = time.time_ns, steady: Callable[[], int] = since_boot) -> None:
+        self._wall = wall
+        self._steady = steady
+        self._turn = threading.Lock()
+        self._origin = 0  # nanoseconds since 1970 at which the steady clock showed nothing
+
+    def now(self) -> datetime:
+        """UTC, naive, whole microseconds."""
+        with self._turn:
+            wall = self._wall()
+            since = self._steady()  # read second: a pause in between must not push us ahead
+            self._origin = max(self._origin, wall - since)
+            return _BEGINNING + timedelta(microseconds=(self._origin + since) // 1000)
+
+
+system = Clock()  # the clock of this process
 
 
 def now() -> datetime:
-    """UTC, naive, whole microseconds."""
-    global _origin
-    with _turn:
-        wall = _wall()
-        since = _since_boot()  # read second: a pause in between must not push us ahead
-        _origin = max(_origin, wall - since)
-        return _BEGINNING + timedelta(microseconds=(_origin + since) // 1000)
+    """UTC, naive, whole microseconds, by the clock of this process."""
+    return system.now()
 
 
 def steady() -> float:
@@ -43,11 +62,3 @@ def unix(moment: datetime) -> float:
 def iso(moment: datetime) -> str:
     """ISO 8601 with milliseconds, ending in Z: `2026-11-20T09:30:00.000Z`."""
     return moment.isoformat(timespec="milliseconds") + "Z"
-
-
-def _wall() -> int:
-    return time.time_ns()
-
-
-def _since_boot() -> int:
-    return time.clock_gettime_ns(_STEADY)

@@ -28,8 +28,9 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 import duckdb
 
 from app.base import log, shapes
+from app.base.crash_points import crash_point
 from app.base.errors import Unready
-from app.base.journal import Journal, Record
+from app.base.journal import SEGMENT, Journal, Record
 from app.base.metrics import Metrics
 from app.base.room import NO_SPACE
 
@@ -221,7 +222,8 @@ def _told(problem: duckdb.ConstraintException) -> Exception:
 class _Write:
     """A verb waiting for the writer thread, and the future of whoever awaits it."""
 
-    def __init__(self, run: Callable[[Transaction], Any], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, name: str, run: Callable[[Transaction], Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.name = name  # of the verb
         self.run = run
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
@@ -260,14 +262,20 @@ class Database:
         readers: int = READERS,
         fold: int = FOLD,
         room: int = ROOM,
+        take_in: float = TAKE_IN,
+        most_added: int = MOST_ADDED,
+        segment: int = SEGMENT,
         metrics: Metrics | None = None,
     ) -> None:
+        """The constants of this module say what each number means; `segment` is the journal's."""
         shapes.prepare()  # before there are threads that meet them
         self.path = path
         self._ahead = path.with_name(f"{path.name}.wal")
         self._fold_at = fold
         self._fold_after = 0.0  # not before the monotonic clock shows this
         self._room = room
+        self._take_in_after = take_in
+        self._most_added = most_added
         self._connection = _connect(path)
         self._era = 0  # how often it was opened anew; a cursor is good for one era
         self._cursors: list[duckdb.DuckDBPyConnection] = []
@@ -288,7 +296,7 @@ class Database:
         metrics = metrics or Metrics()
         self._taken = _taken(self._connection)  # up to which record the tables have what the journal holds
         try:
-            self._journal = Journal(path, self._taken, metrics)
+            self._journal = Journal(path, self._taken, metrics, segment=segment)
         except OSError as problem:
             self._connection.close()
             raise DatabaseError(
@@ -306,9 +314,12 @@ class Database:
         """Run `verb(tx, …)` in the writer thread in a transaction of its own; it is on disk when this returns. Raises
         Unready when the disk has no room for it, and while the database is being opened anew."""
         self._check()
-        item = _Write(lambda tx: verb(tx, *args, **kwargs), asyncio.get_running_loop())
+        name = getattr(verb, "__name__", "")
+        crash_point("transaction.requested", name)
+        item = _Write(name, lambda tx: verb(tx, *args, **kwargs), asyncio.get_running_loop())
         self._writes.put(item)
         result: T = await item.future
+        crash_point("transaction.acknowledged", name)
         return result
 
     async def add(self, verb: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -316,7 +327,7 @@ class Database:
         tables before anybody reads or writes. It costs a tenth of a `write`. Raises Unready as `write` does, and
         TypeError when the verb does anything else."""
         self._check()
-        if len(self._journal.waiting) >= MOST_ADDED:
+        if len(self._journal.waiting) >= self._most_added:
             await self.write(_nothing)
         tx = _Additions()
         result = verb(tx, *args, **kwargs)
@@ -335,7 +346,7 @@ class Database:
         self._note(tables)
         self._verbs.inc()
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(TAKE_IN, self._take_in_now)
+            self._timer = asyncio.get_running_loop().call_later(self._take_in_after, self._take_in_now)
         for call in afterwards:
             call()
 
@@ -430,6 +441,16 @@ class Database:
     def waiting(self) -> int:
         """How many verbs wait for the writer."""
         return self._writes.qsize()
+
+    @property
+    def unapplied(self) -> int:
+        """How many added verbs are on disk but not known to be in their tables yet."""
+        return len(self._journal.waiting)
+
+    @property
+    def generation(self) -> int:
+        """How often it was opened again after its engine had given up."""
+        return self._era
 
     @property
     def healthy(self) -> bool:
@@ -570,12 +591,15 @@ class Database:
                 _take_in(transaction, added, new=not self._taken)
             for item in batch:
                 item.result = item.run(transaction)
+                crash_point("transaction.executed", item.name)
             transaction.finish()
             cursor.execute("commit")
         except BaseException as problem:
             meaning = self._meaning(problem)
             self._roll_back(cursor)
             return meaning
+        for item in batch:
+            crash_point("transaction.committed", item.name)
         if added:
             self._taken = added[-1].number
             self._journal.taken(self._taken)
@@ -745,10 +769,11 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
         if any(reason in text for reason in _NO_ROOM):
             raise DatabaseError(f"there is no room on the disk to open the database {path.name}: make some") from None
         raise _damaged(path) from None
-    # A file that was cut off opens as long as nobody reads what is missing.
+    # A file that was cut off opens as long as nobody reads what is missing. Free blocks do not count: the engine itself cuts
+    # them off the end when it closes the file, and still has them in its total.
     [(blocks,)] = (
         connection.execute(  # all of it is fetched: a result that stays open would keep the log from being folded
-            "select total_blocks * block_size from pragma_database_size() where database_name = current_database()"
+            "select used_blocks * block_size from pragma_database_size() where database_name = current_database()"
         ).fetchall()
     )
     if path.stat().st_size < HEADER + blocks:

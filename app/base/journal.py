@@ -69,9 +69,10 @@ class _Rest:
 class Journal:
     """The files beside one database, written by one thread of their own."""
 
-    def __init__(self, database: Path, taken: int, metrics: Metrics) -> None:
+    def __init__(self, database: Path, taken: int, metrics: Metrics, *, segment: int = SEGMENT) -> None:
         """`taken` is the number of the last record that the database has in its tables. What the files hold beyond that
-        waits from the beginning."""
+        waits from the beginning. `segment` is the size in bytes after which another file is begun."""
+        self._segment = segment
         self._stem = database.with_name(f"{database.name}.journal-")
         self._aside = database.with_name(f"{database.name}.refused")
         self._turn = threading.Lock()
@@ -178,7 +179,7 @@ class Journal:
 
     def _ready(self, first: int) -> int:
         """The file that is written now: a new one when there is none, or when it has grown."""
-        if self._file is not None and self._size > SEGMENT:
+        if self._file is not None and self._size > self._segment:
             self._end_file()
         if self._file is None:
             self._path = self._stem.with_name(f"{self._stem.name}{first}")

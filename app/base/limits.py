@@ -1,26 +1,40 @@
 """At most so many in so long, for each key by itself; counted in memory, so a restart forgets."""
 
 import math
-import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
 
-from limits import RateLimitItemPerSecond
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import MovingWindowRateLimiter
-
+from app.base import clock
 from app.base.errors import Exhausted
 
 
 class Limit:
-    """`count` in any `seconds`."""
+    """`count` in any `seconds`, as `timer` shows them. Used in the event loop only."""
 
-    def __init__(self, count: int, seconds: int) -> None:
-        self._item = RateLimitItemPerSecond(count, seconds)
-        self._windows = MovingWindowRateLimiter(MemoryStorage())
+    def __init__(self, count: int, seconds: float, *, timer: Callable[[], float] = clock.steady) -> None:
+        self._count = count
+        self._seconds = seconds
+        self._timer = timer
+        self._taken: OrderedDict[tuple[str, ...], deque[float]] = OrderedDict()  # the key used last is the last one
 
-    async def take(self, *key: str) -> None:
+    def __len__(self) -> int:
+        """How many keys are remembered."""
+        return len(self._taken)
+
+    def take(self, *key: str) -> None:
         """Count one; Exhausted, without counting it, when there is none left for now."""
-        if await self._windows.hit(self._item, *key):
-            return
-        stats = await self._windows.get_window_stats(self._item, *key)
-        wait = max(1, math.ceil(stats.reset_time - time.time()))
-        raise Exhausted(f"Too many tries. Wait {wait} seconds.", retry_after=wait)
+        now = self._timer()
+        self._forget(now - self._seconds)
+        taken = self._taken.setdefault(key, deque())
+        while taken and taken[0] <= now - self._seconds:
+            taken.popleft()
+        if len(taken) >= self._count:
+            wait = max(1, math.ceil(taken[0] + self._seconds - now))
+            raise Exhausted(f"Too many tries. Wait {wait} seconds.", retry_after=wait)
+        taken.append(now)
+        self._taken.move_to_end(key)
+
+    def _forget(self, before: float) -> None:
+        """Drop the keys that were last counted at that time or before, so that memory is bounded by what was asked lately."""
+        while self._taken and next(iter(self._taken.values()))[-1] <= before:
+            self._taken.popitem(last=False)

@@ -27,6 +27,10 @@ class Recall:
         self._database = database
         self._kept: OrderedDict[Any, tuple[int, frozenset[str], Any]] = OrderedDict()
 
+    def __len__(self) -> int:
+        """How many answers are kept."""
+        return len(self._kept)
+
     async def read(self, verb: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Like `Database.read`; the arguments must be hashable, and nobody may change the answer. What depends on the
         clock is not to be read here."""

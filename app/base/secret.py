@@ -7,20 +7,33 @@ import os
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-_turn = threading.Lock()
-_last = 0  # milliseconds and sequence of the newest id
+
+class Ids:
+    """Makes ids that sort by the time they were made, also among those of one millisecond, and when the clock is set back
+    (UUIDv7, RFC 9562, method 1). `time_ns` shows nanoseconds since 1970."""
+
+    def __init__(self, time_ns: Callable[[], int] = time.time_ns) -> None:
+        self._time_ns = time_ns
+        self._turn = threading.Lock()
+        self._last = 0  # milliseconds and sequence of the newest id
+
+    def new(self) -> str:
+        with self._turn:
+            self._last = max(self._last + 1, (self._time_ns() // 1_000_000) << 12)
+            stamp, sequence = divmod(self._last, 1 << 12)
+        chance = int.from_bytes(os.urandom(8)) >> 2
+        return f"{(stamp << 80) | (7 << 76) | (sequence << 64) | (2 << 62) | chance:032x}"
+
+
+_ids = Ids()
 
 
 def new_id() -> str:
-    """An opaque id that sorts by the time it was made, also among those of one millisecond (UUIDv7, RFC 9562, method 1)."""
-    global _last
-    with _turn:
-        _last = max(_last + 1, (time.time_ns() // 1_000_000) << 12)
-        stamp, sequence = divmod(_last, 1 << 12)
-    chance = int.from_bytes(os.urandom(8)) >> 2
-    return f"{(stamp << 80) | (7 << 76) | (sequence << 64) | (2 << 62) | chance:032x}"
+    """An opaque id that sorts by the time it was made; see `Ids`."""
+    return _ids.new()
 
 
 def new_token(prefix: str = "") -> str:

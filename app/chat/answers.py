@@ -21,18 +21,15 @@ from app.base.database import Database, Transaction
 from app.base.errors import Unready
 from app.catalog.schemas import Model
 from app.chat import repository, words
-from app.chat.schemas import Ending, Message, Status, Trouble
+from app.chat.schemas import USUAL, ChatLimits, Ending, Message, Status, Trouble
 from app.providers.contract import Again, Chunk, Done, ErrorCode, Failure, Kind, Never, Provider, Request
 from app.providers.contract import Message as Turn
 from app.quota.schemas import Subject
 from app.quota.service import Quota
 
 LONGEST: Final = 400_000  # characters of one answer; more than any model writes
-MOST_AT_ONCE: Final = 1_000  # answers being written at one time
 ATTEMPTS: Final = 3  # of sending a question that certainly was not answered
-FIRST_WAIT: Final = 1.0  # seconds before the second attempt, doubling
 LONGEST_WAIT: Final = 10.0  # a provider that wants a longer pause is believed, and the answer fails
-UNREADY_PAUSE: Final = 5.0  # seconds until a database that could not write is tried again
 
 BILL_WAITS: Final = (1.0, 4.0, 15.0, 60.0, 300.0)  # seconds before each question what an answer has cost
 BILL_LIFE: Final = 3600.0  # seconds after which a start asks no more
@@ -146,16 +143,22 @@ class Live:
 class Answers:
     """All answers that are being written at this moment."""
 
-    def __init__(self, database: Database, quota: Quota, providers: Mapping[str, Provider]) -> None:
+    def __init__(
+        self, database: Database, quota: Quota, providers: Mapping[str, Provider], limits: ChatLimits = USUAL
+    ) -> None:
         self._database = database
         self._quota = quota
         self._providers = providers
+        self._limits = limits
         self._live: dict[str, Live] = {}
         self._bills: set[asyncio.Task[None]] = set()
         self._closing = False
 
     def find(self, id: str) -> Live | None:
         return self._live.get(id)
+
+    def all(self) -> list[Live]:
+        return list(self._live.values())
 
     def of(self, conversation_id: str) -> list[Live]:
         return [live for live in self._live.values() if live.message.conversation_id == conversation_id]
@@ -176,7 +179,7 @@ class Answers:
         `whole` as in `schemas.Ask`; `blind` when `record` looks at nothing and writes nothing."""
         if self._closing:
             raise Unready("Atelier is shutting down.")
-        if len(self._live) >= MOST_AT_ONCE:
+        if len(self._live) >= self._limits.answers:
             raise Unready("Too many answers are being written at this moment. Try again in a minute.")
         live = self._live[answer.id] = Live(answer, allowance.key_id if allowance else None)
         asking = _Asking(model, params or {}, raw, whole)
@@ -253,7 +256,7 @@ class Answers:
                 return await (_hear_out if asking.whole else _listen)(provider, request, live)
             except Failure as failure:
                 attempt += 1
-                wait = _pause(failure.outcome, attempt)
+                wait = _pause(failure.outcome, attempt, self._limits.retry_pause)
                 if wait is None or live.pieces or live.choices:
                     raise
             finally:
@@ -319,7 +322,7 @@ class Answers:
                 if self._closing:
                     return
                 logger.warning("an answer waits to be written down", answer=message.id, reason=problem.message)
-                await asyncio.sleep(UNREADY_PAUSE)
+                await asyncio.sleep(self._limits.write_pause)
 
     def _ask_for_bill(self, message: Message, generation_id: str) -> None:
         """Whoever was cut off could not be told what it cost; the provider knows a moment later."""
@@ -446,11 +449,11 @@ def _heard(live: Live, figures: Chunk) -> Ending:
     )
 
 
-def _pause(outcome: Again | Never, attempt: int) -> float | None:
+def _pause(outcome: Again | Never, attempt: int, first: float) -> float | None:
     """Seconds until the question is sent once more; None when it is not."""
     if isinstance(outcome, Never) or attempt >= ATTEMPTS:
         return None
-    wait = max(FIRST_WAIT * 2 ** (attempt - 1), outcome.wait or 0)
+    wait = max(first * 2 ** (attempt - 1), outcome.wait or 0)
     return wait if wait <= LONGEST_WAIT else None
 
 

@@ -2,7 +2,7 @@
 
 import enum
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -10,6 +10,20 @@ from app.base.money import usd
 from app.catalog.schemas import Model
 from app.providers.contract import ErrorCode, Usage
 from app.providers.contract import Message as Turn
+
+
+class ChatLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What bounds conversations and answers. The program runs with these values; a test may shorten them."""
+
+    messages: int = 2_000  # of one conversation, all branches together
+    page: int = 60  # messages of a branch on one page
+    answers: int = 1_000  # that are being written at one time
+    silence: float = 15.0  # seconds without news after which a reader is given a sign of life
+    retry_pause: float = 1.0  # seconds before a question is sent for the second time, doubling
+    write_pause: float = 5.0  # seconds until a database that could not write is tried again
+
+
+USUAL: Final = ChatLimits()
 
 
 class Role(enum.StrEnum):

@@ -23,7 +23,7 @@ from app.catalog.service import Catalog
 from app.chat import repository, words
 from app.chat.answers import Answers, Record
 from app.chat.answers import Live as Live
-from app.chat.schemas import Ask, Conversation, Message, Role, Saying, Shown, Status, Thread, Twig
+from app.chat.schemas import USUAL, Ask, ChatLimits, Conversation, Message, Role, Saying, Shown, Status, Thread, Twig
 from app.chat.tree import Tree, fitting
 from app.jobs.service import Jobs
 from app.providers.contract import ErrorCode, Kind, Provider
@@ -33,21 +33,25 @@ from app.quota.service import Quota
 T = TypeVar("T")
 
 UNDO: Final = timedelta(minutes=10)
-SHOWN: Final = 60  # messages of a branch on one page
-MOST_MESSAGES: Final = 2_000  # of one conversation, all branches together
-PATIENCE: Final = 15.0  # seconds without news after which a reader is given a sign of life
 
 
 class Chat:
     """Everything that is said to models turn by turn."""
 
     def __init__(
-        self, database: Database, quota: Quota, catalog: Catalog, jobs: Jobs, providers: Mapping[str, Provider]
+        self,
+        database: Database,
+        quota: Quota,
+        catalog: Catalog,
+        jobs: Jobs,
+        providers: Mapping[str, Provider],
+        limits: ChatLimits = USUAL,
     ) -> None:
         self._database = database
+        self._limits = limits
         self._catalog = catalog
         self._jobs = jobs  # which knows what was asked before
-        self._answers = Answers(database, quota, providers)
+        self._answers = Answers(database, quota, providers, limits)
 
     # What people ask for
 
@@ -69,7 +73,7 @@ class Chat:
     async def open(self, owner: str, id: str, *, until: str | None = None) -> Thread:
         """The conversation with the last messages of its shown branch, or those that come before `until`."""
         growing = {live.message.id: live for live in self._answers.of(id)}  # asked first: one may end meanwhile
-        thread = await self._database.read(_thread, owner, id, until)
+        thread = await self._database.read(_thread, owner, id, until, self._limits.page)
         if thread is None:
             raise _missing()
         return msgspec.structs.replace(thread, shown=[_fresh(it, growing) for it in thread.shown])
@@ -172,7 +176,7 @@ class Chat:
             return
         seen = -1
         while not live.ended.is_set():
-            if await live.news(seen, PATIENCE):
+            if await live.news(seen, self._limits.silence):
                 seen = len(live.pieces)
                 yield msgspec.structs.replace(shown, message=live.now())
             else:
@@ -230,7 +234,7 @@ class Chat:
     ) -> AsyncGenerator[str | Message, None]:
         """The answer piece by piece, at last the whole of it. Closing the iterator hangs up; errors as `answer` has."""
         live, _ = await self._ask(owner, ask, allowance)
-        async with aclosing(_as_it_comes(live, live.pieces)) as parts:
+        async with aclosing(_as_it_comes(live, live.pieces, self._limits.silence)) as parts:
             async for pieces in parts:
                 for piece in pieces or [""]:
                     yield piece
@@ -242,9 +246,13 @@ class Chat:
         """A `raw` answer that has begun: all that is known of it, and its choices as they come, each time all there are,
         none as a sign of life. Closing the iterator hangs up."""
         live, _ = await self._ask(owner, ask, allowance)
-        return live, _as_it_comes(live, live.choices, raw=True)
+        return live, _as_it_comes(live, live.choices, self._limits.silence, raw=True)
 
     # What the loops and the program ask for
+
+    def being_written(self, owner: str) -> list[Live]:
+        """The answers that are being written for this person at this moment, those to programs included."""
+        return [live for live in self._answers.all() if live.message.owner_id == owner]
 
     async def rescue(self) -> None:
         """At start: answers that a stop or a kill has cut off have failed, with the text that was saved."""
@@ -291,7 +299,10 @@ class Chat:
         said = None if text is None else _said(owner, id, text, now)
         answer = _answer(owner, model, now, conversation_id=id, parent_id=said.id if said else under)
         live, _ = await self._begin(
-            answer, model, lambda tx: _continue(tx, owner, id, said, answer, model, under), once
+            answer,
+            model,
+            lambda tx: _continue(tx, owner, id, said, answer, model, under, self._limits.messages),
+            once,
         )
         return live.message
 
@@ -363,7 +374,9 @@ def _fresh(shown: Shown, growing: Mapping[str, Live]) -> Shown:
     return msgspec.structs.replace(shown, message=live.now()) if live else shown
 
 
-async def _as_it_comes(live: Live, come: Sequence[T], *, raw: bool = False) -> AsyncGenerator[Sequence[T], None]:
+async def _as_it_comes(
+    live: Live, come: Sequence[T], silence: float, *, raw: bool = False
+) -> AsyncGenerator[Sequence[T], None]:
     """What has come of an answer since the last time, until its end, nothing as a sign of life; closing the iterator hangs
     up."""
     seen = 0
@@ -372,7 +385,7 @@ async def _as_it_comes(live: Live, come: Sequence[T], *, raw: bool = False) -> A
             if more := come[seen:]:
                 seen += len(more)
                 yield more
-            elif not await live.news(seen, PATIENCE, raw=raw):
+            elif not await live.news(seen, silence, raw=raw):
                 yield []
     finally:
         live.hang_up()
@@ -448,7 +461,7 @@ def _newest(
     return Part(items, repository.count(tx, owner, words=q), key)
 
 
-def _thread(tx: Transaction, owner: str, id: str, until: str | None) -> Thread | None:
+def _thread(tx: Transaction, owner: str, id: str, until: str | None, most: int) -> Thread | None:
     conversation = repository.find(tx, owner, id)
     if conversation is None:
         return None
@@ -456,7 +469,7 @@ def _thread(tx: Transaction, owner: str, id: str, until: str | None) -> Thread |
     branch = [twig.id for twig in tree.branch(conversation.leaf_id)]
     if until in branch:
         branch = branch[: branch.index(until)]
-    stretch = branch[-SHOWN:]
+    stretch = branch[-most:]
     shown = []
     for message in repository.messages(tx, owner, stretch):
         siblings = tree.siblings(message.id)
@@ -481,12 +494,19 @@ def _start(tx: Transaction, owner: str, conversation: Conversation, said: Messag
 
 
 def _continue(
-    tx: Transaction, owner: str, id: str, said: Message | None, answer: Message, model: Model, under: str | None
+    tx: Transaction,
+    owner: str,
+    id: str,
+    said: Message | None,
+    answer: Message,
+    model: Model,
+    under: str | None,
+    most: int,
 ) -> tuple[Turn, ...]:
     """Write down a new turn; returns what the model is told: the system prompt, and of the branch what fits."""
     conversation = _still(tx, owner, id)
     twigs = repository.tree(tx, owner, id)
-    if len(twigs) + 2 > MOST_MESSAGES:
+    if len(twigs) + 2 > most:
         raise Conflict("This conversation is as long as one can be. Begin a new one.")
     if said is not None:
         parent = conversation.leaf_id if under == _AT_THE_END else under

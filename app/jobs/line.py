@@ -90,6 +90,10 @@ class Line:
                 heapq.heappush(self._waiting.setdefault(owner, []), place)
         return chosen
 
+    def running(self, owner: str) -> int:
+        """How many jobs of this person are under way."""
+        return self._running[owner]
+
     def place(self, job: Job) -> int:
         """About how many turns until this waiting job is served: 1 is next."""
         if job.id not in self._places:

@@ -13,7 +13,7 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from app.accounts.guards import signed_in
 from app.accounts.schemas import User
-from app.jobs import cards
+from app.jobs import cards, timeline
 from app.jobs.schemas import Job, Late, Status
 from app.jobs.service import Jobs
 from app.providers.contract import Kind
@@ -21,7 +21,7 @@ from app.web import forms
 from app.web.csrf import Csrf
 from app.web.headers import quietly
 from app.web.limits import PAID, POLLED
-from app.web.render import form_token, html, page, partial
+from app.web.render import form_token, html, offer, page, partial
 
 Person = Request[Any, Any, State]
 
@@ -131,5 +131,7 @@ def _card(request: Person, job: Job, notice: str) -> Response[str]:
         return html(cards.cards([job], form_token(request)))
     return forms.go(f"/jobs/{job.id}", notice)
 
+
+offer("timeline_line", timeline.line)
 
 routes = [index, job, card, cancel, retry, delete, restore]

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from app.base.database import Row, Transaction
-from app.jobs.schemas import Event, Job, JobError, Late, Status
+from app.jobs.schemas import Event, EventType, Job, JobError, Late, Status
 from app.providers.contract import ErrorCode, Kind, Ticket, Usage
 
 _COLUMNS = (
@@ -49,18 +49,23 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
     )
 
 
-def note(tx: Transaction, owner: str, job_id: str, now: datetime, what: str, text: str = "") -> None:
-    """Add a line to the job's timeline."""
-    tx.insert("job_events (job_id, owner_id, happened_at, what, note)", job_id, owner, now, what, text)
+def add_event(tx: Transaction, owner: str, job_id: str, now: datetime, event: EventType, **detail: Any) -> None:
+    """Add an entry to the job's timeline."""
+    tx.insert(
+        "job_events (job_id, owner_id, happened_at, event, detail)", job_id, owner, now, event.value, _json(detail)
+    )
 
 
 def events(tx: Transaction, owner: str, job_id: str) -> list[Event]:
     rows = tx.rows(
-        "select happened_at, what, note from job_events where job_id = $1 and owner_id = $2 order by happened_at",
+        "select happened_at, event, detail from job_events where job_id = $1 and owner_id = $2 order by happened_at",
         job_id,
         owner,
     )
-    return [Event(at=row["happened_at"], what=row["what"], text=row["note"]) for row in rows]
+    return [
+        Event(at=row["happened_at"], event=EventType(row["event"]), detail=msgspec.json.decode(row["detail"]))
+        for row in rows
+    ]
 
 
 def find(tx: Transaction, owner: str, id: str) -> Job | None:

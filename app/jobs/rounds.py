@@ -53,6 +53,10 @@ class Rounds:
         if id in self._jobs:
             self._line_up(self._jobs[id])
 
+    def ids(self) -> set[str]:
+        """All jobs that are to be polled, whenever that is."""
+        return set(self._jobs)
+
     def next_due(self) -> datetime | None:
         while self._line:
             due, id = self._line[0]

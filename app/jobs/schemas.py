@@ -118,12 +118,47 @@ class Accepted(msgspec.Struct, frozen=True):
     repeated: bool = False
 
 
+class EventType(enum.StrEnum):
+    """What can happen to a job. The comments name the keys of the event's detail."""
+
+    QUEUED = "queued"
+    STARTED = "started"  # attempt: int
+    RESULT_REQUESTED = "result_requested"  # started in order to fetch a result that has been paid for
+    SUBMITTED = "submitted"  # state: the provider's word for it
+    PROGRESSED = "progressed"  # state
+    DOWNLOADED = "downloaded"
+    RETRY_SCHEDULED = "retry_scheduled"  # run_at: ISO 8601, code: ErrorCode, message
+    RECOVERED = "recovered"
+    COMPLETED = "completed"
+    FAILED = "failed"  # code: ErrorCode, message
+    CANCEL_REQUESTED = "cancel_requested"
+    CANCELLED = "cancelled"  # stage: CancelStage
+    LATE_RESULT_RECORDED = "late_result_recorded"
+    FOLLOW_UP_ENDED = "follow_up_ended"  # of a cancelled job: neither a result nor a cost can arrive any more
+
+
+class CancelStage(enum.StrEnum):
+    """How far a job had got when it was cancelled."""
+
+    NOT_SUBMITTED = "not_submitted"
+    SUBMITTED = "submitted"  # the provider may still finish and charge it
+    STOPPED = "stopped"  # the provider was asked to stop, and has answered
+    FINISHED = "finished"  # the result had arrived and was discarded
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a job's timeline."""
+    """One entry of a job's timeline."""
 
     at: datetime
-    what: str
-    text: str
+    event: EventType
+    detail: dict[str, Any] = {}
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The jobs that memory holds at one moment, by id. It must agree with the rows."""
+
+    unfinished: dict[str, Job]
+    late: dict[str, Job]  # cancelled; their provider may still send a result or a cost
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):

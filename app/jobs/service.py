@@ -25,7 +25,7 @@ from app.catalog.service import Catalog
 from app.jobs import repository
 from app.jobs.line import History, Line
 from app.jobs.rounds import Rounds
-from app.jobs.schemas import Accepted, Counts, Event, Job, Late, Outlook, Status
+from app.jobs.schemas import Accepted, CancelStage, Counts, Event, EventType, Job, Late, Outlook, Snapshot, Status
 from app.library.schemas import Asset
 from app.library.service import Library
 from app.providers.calls import Calls
@@ -62,8 +62,11 @@ class Jobs:
         pause: float,
         calls: Calls | None = None,
         metrics: Metrics | None = None,
+        line: Line | None = None,
+        rounds: Rounds | None = None,
     ) -> None:
-        """`timeout` is the deadline of a processing job, `pause` the time between two polls; both in seconds."""
+        """`timeout` is the deadline of a processing job, `pause` the time between two polls; both in seconds. `line` and
+        `rounds` decide which job is started and which is polled next; empty ones by default."""
         self._database = database
         self._quota = quota
         self._catalog = catalog
@@ -75,8 +78,8 @@ class Jobs:
         self._live: dict[str, Job] = {}  # unfinished
         self._shown: dict[str, tuple[Job, Job]] = {}  # of those, as last shown: without and with its outlook
         self._late: dict[str, Job] = {}  # cancelled, but the provider may still send a result or a bill
-        self._line = Line()
-        self._rounds = Rounds()
+        self._line = line or Line()
+        self._rounds = rounds or Rounds()
         self._history = History()
         self._ended: dict[str, asyncio.Event] = {}
         self._heard: dict[str, asyncio.Queue[str | None]] = {}
@@ -414,6 +417,10 @@ class Jobs:
         """The unfinished job as it stands, None once it has ended."""
         return self._live.get(id)
 
+    def snapshot(self) -> Snapshot:
+        """What memory holds now, to be compared with the rows."""
+        return Snapshot(unfinished=dict(self._live), late=dict(self._late))
+
     def wanted(self, job: Job) -> bool:
         """Whether nobody has asked to cancel it."""
         live = self._live.get(job.id)
@@ -598,7 +605,7 @@ class Jobs:
             return first
         self._quota.hold(tx, job.owner_id, Subject.JOB, job.id, self._expected(tx, job, allowance), allowance)
         repository.add(tx, job.owner_id, job)
-        repository.note(tx, job.owner_id, job.id, job.created_at, "queued")
+        repository.add_event(tx, job.owner_id, job.id, job.created_at, EventType.QUEUED)
         if beside is not None:
             beside(tx, job)
         tx.then(self._keep, job)
@@ -615,8 +622,10 @@ class Jobs:
     def _claim(self, tx: Transaction, now: datetime, ids: Sequence[str]) -> Sequence[Job]:
         jobs = repository.claim_any(tx, now, ids)
         for job in jobs:
-            what = "of the result that the provider may still have" if job.ticket else f"attempt {job.attempts}"
-            repository.note(tx, job.owner_id, job.id, now, "started", what)
+            if job.ticket:
+                repository.add_event(tx, job.owner_id, job.id, now, EventType.RESULT_REQUESTED)
+            else:
+                repository.add_event(tx, job.owner_id, job.id, now, EventType.STARTED, attempt=job.attempts)
             tx.then(self._keep, job)
         return jobs
 
@@ -625,8 +634,8 @@ class Jobs:
             tx, job.owner_id, job.id, later.ticket, state=later.state, progress=later.progress, due=due
         )
         if changed is not None and (job.ticket is None or job.upstream_state != later.state):
-            what = "submitted" if job.ticket is None else "polled"
-            repository.note(tx, job.owner_id, job.id, clock.now(), what, later.state)
+            event = EventType.SUBMITTED if job.ticket is None else EventType.PROGRESSED
+            repository.add_event(tx, job.owner_id, job.id, clock.now(), event, state=later.state)
         if changed is None:
             self._submit_late(tx, job, later, due)
         return self._settle(tx, job, changed)
@@ -635,13 +644,13 @@ class Jobs:
         """It was cancelled while it was being sent: the ticket leads to its bill all the same."""
         waiting = repository.put_late_ticket(tx, job.owner_id, job.id, later.ticket)
         if waiting is not None:
-            repository.note(tx, job.owner_id, job.id, clock.now(), "submitted", later.state)
+            repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.SUBMITTED, state=later.state)
             tx.then(self._await_late, msgspec.structs.replace(waiting, due=due))
 
     def _fetched(self, tx: Transaction, job: Job) -> Job | None:
         changed = repository.note_download(tx, job.owner_id, job.id)
         if changed is not None:
-            repository.note(tx, job.owner_id, job.id, clock.now(), "downloaded")
+            repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.DOWNLOADED)
         return self._settle(tx, job, changed)
 
     def _again(self, tx: Transaction, job: Job, again: Again, due: datetime) -> Job | None:
@@ -651,12 +660,13 @@ class Jobs:
         if changed is None:
             self._come_late(tx, job, 0, [])
             return None
-        repository.note(tx, job.owner_id, job.id, clock.now(), "put off", again.message)
+        detail = {"run_at": clock.iso(due), "code": again.code, "message": again.message}
+        repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.RETRY_SCHEDULED, **detail)
         return self._settle(tx, job, changed)
 
     def _rescue(self, tx: Transaction, job: Job) -> None:
         changed = repository.note_rescue(tx, job.owner_id, job.id)
-        repository.note(tx, job.owner_id, job.id, clock.now(), "taken up again", "after a restart")
+        repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.RECOVERED)
         self._settle(tx, job, changed)
 
     def _complete(self, tx: Transaction, job: Job, done: Done, assets: Sequence[Asset]) -> bool:
@@ -677,7 +687,7 @@ class Jobs:
             return self._come_late(tx, job, done.cost_nano, assets, done)
         self._library.add(tx, job.owner_id, assets)
         self._quota.settle(tx, job.owner_id, job.id, done.cost_nano)
-        repository.note(tx, job.owner_id, job.id, now, "completed")
+        repository.add_event(tx, job.owner_id, job.id, now, EventType.COMPLETED)
         tx.then(self._history.learn, job.model, done.cost_nano)
         tx.then(self._forget, job.id)
         return True
@@ -701,7 +711,8 @@ class Jobs:
                 self._come_late(tx, job, never.cost_nano, [])
             return False
         self._quota.settle(tx, job.owner_id, job.id, never.cost_nano)
-        repository.note(tx, job.owner_id, job.id, now, "failed", never.message)
+        detail = {"code": never.code, "message": never.message}
+        repository.add_event(tx, job.owner_id, job.id, now, EventType.FAILED, **detail)
         tx.then(self._failed, job, never)
         return True
 
@@ -728,8 +739,8 @@ class Jobs:
         kept = done is not None and waiting.late is Late.KEEP and waiting.deleted_at is None
         if kept:
             self._library.add(tx, job.owner_id, assets)
-        what = "its result came late and was kept" if kept else "nothing more is expected"
-        repository.note(tx, job.owner_id, job.id, clock.now(), what)
+        event = EventType.LATE_RESULT_RECORDED if kept else EventType.FOLLOW_UP_ENDED
+        repository.add_event(tx, job.owner_id, job.id, clock.now(), event)
         return kept
 
     def _cancel(self, tx: Transaction, job: Job, late: Late, beside: Beside | None = None) -> Job | None:
@@ -737,8 +748,8 @@ class Jobs:
         changed = repository.cancel(tx, job.owner_id, job.id, now, late)
         if changed is not None:
             self._quota.settle(tx, job.owner_id, job.id, None if changed.late else 0)
-            told = "the provider had been asked; its bill is awaited" if changed.late else "before it was sent"
-            repository.note(tx, job.owner_id, job.id, now, "cancelled", told)
+            stage = CancelStage.SUBMITTED if changed.late else CancelStage.NOT_SUBMITTED
+            repository.add_event(tx, job.owner_id, job.id, now, EventType.CANCELLED, stage=stage)
             if changed.late and changed.ticket:
                 tx.then(self._await_late, msgspec.structs.replace(changed, due=clock.after(self._pause)))
             if beside is not None:
@@ -760,15 +771,15 @@ class Jobs:
         changed = repository.stop(tx, job.owner_id, job.id, clock.now(), cost_nano, keeping=done)
         if changed is not None:
             self._quota.settle(tx, job.owner_id, job.id, cost_nano)
-            told = "too late: the result was thrown away" if done else "the provider was asked to stop"
-            repository.note(tx, job.owner_id, job.id, clock.now(), "cancelled", told)
+            stage = CancelStage.FINISHED if done else CancelStage.STOPPED
+            repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.CANCELLED, stage=stage)
             self._settle(tx, job, changed)
         return changed
 
     def _wish_cancel(self, tx: Transaction, job: Job, late: Late, beside: Beside | None) -> Job | None:
         changed = repository.wish_cancel(tx, job.owner_id, job.id, late)
         if changed is not None:
-            repository.note(tx, job.owner_id, job.id, clock.now(), "cancel asked")
+            repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.CANCEL_REQUESTED)
             if beside is not None:
                 beside(tx, changed)
         return self._settle(tx, job, changed)

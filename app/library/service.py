@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from app.base import clock, log
+from app.base.crash_points import crash_point
 from app.base.database import Database, Transaction
 from app.base.errors import Invalid, Missing, TooLarge
 from app.base.paging import Part
@@ -130,6 +131,7 @@ class Library:
             async with self._files.folder() if paths else nullcontext(Path()) as folder:
                 for position, path in enumerate(paths):
                     facts = await self._media.inspect(path)
+                    crash_point("media.inspected", job_id)
                     self._check_size(facts)
                     asset = await self._shelve(owner, path, facts, folder, keys)
                     shelf.assets.append(
@@ -146,6 +148,7 @@ class Library:
 
     def add(self, tx: Transaction, owner: str, assets: Sequence[Asset]) -> None:
         repository.add(tx, owner, list(assets))
+        crash_point("assets.written", owner)
 
     def of_jobs(self, tx: Transaction, owner: str, job_ids: Sequence[str]) -> dict[str, list[Asset]]:
         """The assets that these jobs made, by job id."""
@@ -179,6 +182,7 @@ class Library:
     async def _sweep_orphans(self) -> None:
         """Remove stored files without a row, left by a kill between the two. New ones come meanwhile: they are pinned until
         their row is there."""
+        crash_point("orphans.sweep_started")
         keys: list[str] = []
         async for key in self._files.keys():
             keys.append(key)
@@ -186,6 +190,7 @@ class Library:
                 await self._drop_unnamed(keys)
                 keys = []
         await self._drop_unnamed(keys)
+        crash_point("orphans.swept")
 
     async def _drop_unnamed(self, keys: list[str]) -> None:
         for key in await self._database.read(repository.unnamed_any, keys) if keys else ():
@@ -231,8 +236,10 @@ class Library:
 
     async def _take(self, owner: str, path: Path, folder: Path, name: str | None) -> Asset:
         facts = await self._media.inspect(path)
+        crash_point("media.inspected", owner)
         self._check_size(facts)
         clean, facts = await self._media.clean(path, folder)
+        crash_point("media.cleaned", owner)
         keys: list[str] = []
         kept = False
         try:
@@ -253,6 +260,7 @@ class Library:
     async def _shelve(self, owner: str, path: Path, facts: Facts, folder: Path, keys: list[str]) -> Asset:
         """Move a file and its thumbnail into the store; their keys are pinned and noted in `keys`."""
         thumbnail, _, _ = await self._media.thumbnail(path, facts, folder)
+        crash_point("media.thumbnail_created", owner)
         stored = await self._pin(path, facts.suffix, keys)
         small = await self._pin(thumbnail, ".webp", keys)
         return Asset(
@@ -273,6 +281,7 @@ class Library:
     async def _pin(self, path: Path, suffix: str, keys: list[str]) -> str:
         async with self._shelf:
             stored = await self._files.store(path, suffix)
+            crash_point("file.stored", stored.key)
             self._pinned[stored.key] += 1
             keys.append(stored.key)
             return stored.key

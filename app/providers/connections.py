@@ -13,6 +13,8 @@ from typing import Any, Final, cast
 
 import httptools
 
+from app.base.crash_points import crash_point
+
 LONGEST_HEAD: Final = 64 * 1024  # bytes of an answer's status line and fields
 MUCH: Final = 256 * 1024  # bytes of a body that wait to be taken; then the other side has to wait
 SLICE: Final = 256 * 1024  # of a body: each slice has the patience to itself, so a slow line can send a large one
@@ -76,6 +78,7 @@ class Connection(asyncio.Protocol):
                 if self._begun or self._ended:
                     self._keep = False
                     break
+        crash_point("request.sent")
 
     async def answered(self) -> None:
         """Wait for the head of the answer."""
@@ -87,6 +90,7 @@ class Connection(asyncio.Protocol):
             name, said = raw.decode("latin-1").lower(), _text(value)
             headers[name] = f"{headers[name]}, {said}" if name in headers else said
         self.headers = headers
+        crash_point("response.started")
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The body as it comes; its first piece at once."""
@@ -100,6 +104,7 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
                 yield piece
             elif self._complete:
+                crash_point("response.read")
                 return
             else:
                 self._check()
@@ -265,6 +270,7 @@ async def connect(
         try:
             async with asyncio.timeout(share):
                 _, connection = await loop.create_connection(Connection, addresses[-left], port, **secured)
+                crash_point("connection.opened", name)
                 return connection
         except (ssl.SSLError, ssl.CertificateError) as problem:
             raise Unreachable(type(problem).__name__) from None

@@ -7,6 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final, assert_never, cast
 
+from app.base.crash_points import crash_point
 from app.base.errors import Upstream
 from app.base.metrics import Metrics
 from app.providers.contract import (
@@ -42,13 +43,17 @@ class Watched:
 
     async def submit(self, request: Request, folder: Path) -> Outcome:
         with self._watch.over(self.name, f"submit {request.kind.value}") as call:
+            crash_point("provider.submit_started", request.job_id)
             outcome = await self._provider.submit(request, folder)
+            crash_point("provider.submit_answered", request.job_id)
             call.ended(outcome)
             return outcome
 
     async def poll(self, ticket: Ticket, folder: Path) -> Outcome:
         with self._watch.over(self.name, "poll") as call:
+            crash_point("provider.poll_started", ticket.id)
             outcome = await self._provider.poll(ticket, folder)
+            crash_point("provider.poll_answered", ticket.id)
             call.ended(outcome)
             return outcome
 

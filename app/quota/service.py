@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from app.accounts.schemas import Allowance
 from app.base import clock
+from app.base.crash_points import crash_point
 from app.base.database import Database, Row, Transaction
 from app.base.errors import Exhausted
 from app.base.money import usd
@@ -38,10 +39,12 @@ class Quota:
         if allowance is not None and allowance.cap_nano is not None:
             _keep_within(allowance.cap_nano, nano, *repository.of_key(tx, owner, allowance.key_id, _month(now)), now)
         repository.hold(tx, owner, new_id(), kind, subject, nano, now, allowance.key_id if allowance else None)
+        crash_point("ledger.hold_written", subject)
 
     def settle(self, tx: Transaction, owner: str, subject: str, nano: int | None) -> None:
         """The work has ended and cost this much; None when nobody said."""
         repository.settle(tx, owner, new_id(), subject, nano, clock.now())
+        crash_point("ledger.settlement_written", subject)
 
     def settle_answer(self, tx: Transaction, owner: str, answer: str, nano: int | None, key: str | None) -> None:
         """The same for an answer, for which nothing was held, to this API key if to any."""
@@ -50,6 +53,7 @@ class Quota:
     def correct(self, tx: Transaction, owner: str, kind: Subject, subject: str, nano: int) -> None:
         """A cost that became known after the end."""
         repository.correct(tx, owner, new_id(), kind, subject, nano, clock.now())
+        crash_point("ledger.correction_written", subject)
 
     def spent_by_keys(self, tx: Transaction, owner: str, keys: Sequence[str], now: datetime) -> dict[str, int]:
         """What was spent with these API keys in the month of that moment, in nano-dollars, as far as costs are known."""

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import msgspec
 
 from app.base import errors
+from app.base.crash_points import crash_point
 from app.base.room import writing
 from app.storage.threads import Threads
 
@@ -61,12 +62,13 @@ def fresh(folder: Path, suffix: str) -> Iterator[Path]:
 
 
 class Files:
-    """The store: `media` and `temporary` are existing folders on one filesystem."""
+    """The store: `media` and `temporary` are existing folders on one filesystem. `threads` do what blocks, four by default,
+    and are closed with the store."""
 
-    def __init__(self, media: Path, temporary: Path) -> None:
+    def __init__(self, media: Path, temporary: Path, *, threads: Threads | None = None) -> None:
         self._media = media
         self._temporary = temporary
-        self._threads = Threads(4, "files")
+        self._threads = threads or Threads(4, "files")
         self._names = threading.Lock()  # giving a name and taking it away take turns
 
     async def store(self, path: Path, suffix: str) -> Stored:
@@ -76,6 +78,7 @@ class Files:
         """
         if not _SUFFIX.fullmatch(suffix):
             raise ValueError("a suffix is a dot and one to eight lower-case letters or digits")
+        crash_point("file.received")
         return await self._threads.run(self._store, path, suffix)
 
     def path(self, key: str) -> Path:
@@ -122,13 +125,18 @@ class Files:
         path = self._temporary / secrets.token_hex(16)
         try:
             await self._threads.run(_make, path)
+            crash_point("temp_folder.created")
             yield path
         finally:
+            crash_point("temp_folder.released")
             await self._threads.finish(shutil.rmtree, path, ignore_errors=True)
+            crash_point("temp_folder.removed")
 
     async def clear_temporary(self) -> None:
         """Remove what a process that was killed left behind. At start-up only: it asks nobody."""
+        crash_point("temp_folders.cleanup_started")
         await self._threads.finish(_clear, self._temporary)
+        crash_point("temp_folders.cleaned_up")
 
     async def write_upload(self, chunks: AsyncIterator[bytes], to: Path, max_bytes: int) -> int:
         """Write a stream to the new file `to` and say how many bytes it had. Raises TooLarge as soon as it is, and Full;
@@ -164,6 +172,7 @@ class Files:
         with writing():
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                crash_point("file.hashed", sha256)
                 size = os.fstat(file.fileno()).st_size
                 os.fchmod(file.fileno(), 0o600)
                 os.utime(file.fileno())  # `remove` reads the time of storing from it
@@ -172,14 +181,18 @@ class Files:
             target = self._media / key
             inner, outer = target.parent, target.parent.parent
             inner.mkdir(mode=0o700, parents=True, exist_ok=True)
+            crash_point("file.synced", key)
             with self._names:
                 path.replace(target)
+            crash_point("file.renamed", key)
             # All three, also when they were there already: another thread may have made them and not got this far.
             for folder in (inner, outer, self._media):
                 _sync(folder)
+                crash_point("folder.synced", key)
         return Stored(key, size, sha256)
 
     def _remove(self, path: Path, idle: float) -> bool:
+        crash_point("file.removal_started", path.name)
         # The emptied folders stay: there are never more than 65,536, and removing one could race with a store.
         with self._names:
             try:
@@ -188,6 +201,7 @@ class Files:
                 path.unlink()
             except FileNotFoundError:
                 return False
+        crash_point("file.removed", path.name)
         return True
 
     def _keys_in(self, outer: str) -> list[str]:

@@ -31,8 +31,8 @@ _LONGEST = {Format.JPEG: 65_500, Format.WEBP: 16_383}  # pixels a side that can 
 _ORIENTATION = 0x0112
 _PIECE = 256 * 1024
 _MEGA = 1_000_000
-_LARGE = 16 * _MEGA  # pixels
-_one_at_a_time = threading.Lock()  # for the large: one of 50 megapixels may need more than 1 GB of memory
+LARGE = 16 * _MEGA  # pixels
+ONE_LARGE_AT_A_TIME = threading.Lock()  # a picture of 50 megapixels may need more than 1 GB of memory
 
 
 def inspect(path: Path, form: Format, max_pixels: int) -> Facts:
@@ -77,8 +77,8 @@ def _opened(path: Path, form: Format, max_pixels: int) -> Iterator["Image"]:
         with _decoding(form):
             (width, height), go_on = _begin(path, file, form, max_pixels)
             _check_size((width, height), max_pixels)
-            if width * height > _LARGE:
-                held.enter_context(_one_at_a_time)
+            if width * height > LARGE:
+                held.enter_context(ONE_LARGE_AT_A_TIME)
             image = go_on()
         with image:
             yield image

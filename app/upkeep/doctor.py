@@ -8,7 +8,7 @@ from app.base.database import Database, Transaction
 from app.base.errors import Missing
 from app.storage.files import Files
 from app.upkeep import repository
-from app.upkeep.schemas import Named
+from app.upkeep.schemas import Named, Question
 
 SHOWN: Final = repository.SHOWN
 
@@ -25,10 +25,10 @@ async def check(database: Database, files: Files, *, in_use: Callable[[str], boo
     return [*found, *await _files(database, files, named, in_use)]
 
 
-def asked(tx: Transaction) -> list[str]:
+def asked(tx: Transaction, questions: Sequence[Question] = repository.QUESTIONS) -> list[str]:
     """Every finding about rows and ledger at one moment."""
     lines = []
-    for question in repository.QUESTIONS:
+    for question in questions:
         found = repository.faults_any(tx, question)
         lines += [found.fault.format(id=id) for id in found.ids]
         if found.count > len(found.ids):

@@ -45,7 +45,7 @@ class Csrf:
         """The token for the forms of this answer: the browser's own, or a new one whose cookie goes out with it."""
         kept: str | None = request.scope.get(_KEPT)  # type: ignore[assignment]
         if kept is None:
-            kept = self._own(request) or self._new()
+            kept = self._own(request) or self.new_token()
             request.scope[_KEPT] = kept  # type: ignore[typeddict-unknown-key]
         return kept
 
@@ -69,7 +69,8 @@ class Csrf:
             if cookie:
                 MutableScopeHeaders.from_message(message).add("set-cookie", cookie)
 
-    def _new(self) -> str:
+    def new_token(self) -> str:
+        """A token for a browser that has none yet."""
         value = secrets.token_urlsafe(32)
         return f"{value}.{self._signature(value)}"
 

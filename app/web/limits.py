@@ -7,6 +7,7 @@ fetch. Everything else has the common allowance. Trying one account's password a
 """
 
 import ipaddress
+from collections.abc import Callable
 from typing import Any, Final
 
 from litestar import Request
@@ -15,6 +16,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from app.base import clock
 from app.base.errors import TooLarge
 from app.base.limits import Limit
 
@@ -29,40 +31,43 @@ FILES: Final = None  # as many as the settings say, which no module knows: see `
 
 
 class Throttle(ASGIMiddleware):
-    """Stands behind whoever finds out who asks. The figures are the contract's, per minute."""
+    """Stands behind whoever finds out who asks. The figures are the contract's, per minute as `timer` shows seconds."""
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self) -> None:
-        self._sign_in = Limit(30, MINUTE)
-        self._registration = Limit(5, MINUTE)
-        self._paid = Limit(60, MINUTE)
-        self._signed_in = Limit(600, MINUTE)
-        self._signed_out = Limit(120, MINUTE)
-        self._callback = Limit(600, MINUTE)  # a batch of clips may end in one minute
+    def __init__(self, timer: Callable[[], float] = clock.steady) -> None:
+        def limit(count: int) -> Limit:
+            return Limit(count, MINUTE, timer=timer)
+
+        self._sign_in = limit(30)
+        self._registration = limit(5)
+        self._paid = limit(60)
+        self._signed_in = limit(600)
+        self._signed_out = limit(120)
+        self._callback = limit(600)  # a batch of clips may end in one minute
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        await self._count(scope)
+        self._count(scope)
         await next_app(scope, receive, send)
 
-    async def _count(self, scope: Scope) -> None:
+    def _count(self, scope: Scope) -> None:
         kind = scope["route_handler"].opt.get("limit", "")
         if kind == "none" or scope["path"].startswith("/static/"):
             return
         user: Any = scope.get("user")
         posted = scope["method"] == "POST"  # type: ignore[typeddict-item]
         if kind == "sign-in" and posted:
-            await self._sign_in.take(address(scope))
+            self._sign_in.take(address(scope))
         elif kind == "registration" and posted:
-            await self._registration.take(address(scope))
+            self._registration.take(address(scope))
         elif kind == "paid" and posted and user is not None:
-            await self._paid.take(user.id)
+            self._paid.take(user.id)
         elif kind == "callback":
-            await self._callback.take(address(scope))
+            self._callback.take(address(scope))
         elif user is not None:
-            await self._signed_in.take(_asker(scope, user.id))
+            self._signed_in.take(_asker(scope, user.id))
         else:
-            await self._signed_out.take(address(scope))
+            self._signed_out.take(address(scope))
 
 
 class Bodies(ASGIMiddleware):

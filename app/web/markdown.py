@@ -60,10 +60,10 @@ class TooSlow(Exception):
     """The text takes longer to read than it is worth."""
 
 
-def html(text: str, budget: float = BUDGET) -> Markup:
-    """The HTML of a finished text; `budget` is in seconds of processor time."""
+def html(text: str, budget: float = BUDGET, clock: Callable[[], float] = time.thread_time) -> Markup:
+    """The HTML of a finished text; `budget` is in seconds of `clock`, which shows the processor time of this thread."""
     try:
-        tokens = _read(text, {}, budget)
+        tokens = _read(text, {}, budget, clock)
     except TooSlow:
         return _as_it_is(text)
     _tame(tokens, [])
@@ -71,9 +71,11 @@ def html(text: str, budget: float = BUDGET) -> Markup:
 
 
 class Renderer:
-    """Renders finished texts, in a thread when they are long, and remembers what it made of them."""
+    """Renders finished texts, in a thread when they are long, and remembers what it made of them: at most `kept` characters
+    of texts and their HTML."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept = kept
         self._threads = ThreadPoolExecutor(2, "markdown")
         self._known: OrderedDict[str, Markup] = OrderedDict()
         self._size = 0
@@ -101,7 +103,7 @@ class Renderer:
             self._size += len(text) + len(made)
         self._known[text] = made
         self._known.move_to_end(text)
-        while self._size > KEPT:
+        while self._size > self._kept:
             old, gone = self._known.popitem(last=False)
             self._size -= len(old) + len(gone)
 
@@ -127,7 +129,7 @@ class Growing:
     def _render(self, rest: str) -> Markup:
         known = {"references": dict(self._known)}
         try:
-            tokens = _read(rest, known, LIVE_BUDGET)
+            tokens = _read(rest, known, LIVE_BUDGET, time.thread_time)
         except TooSlow:
             return self._done + _as_it_is(rest)
         last = max((place for place, token in enumerate(tokens) if _begins_block(token)), default=0)
@@ -156,13 +158,13 @@ class _Reader(MarkdownIt):
 
 
 def _watch(state: StateInline, silent: bool) -> bool:
-    if time.thread_time() > state.env["until"]:
+    if state.env["clock"]() > state.env["until"]:
         raise TooSlow
     return False
 
 
 def _watch_blocks(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    if time.thread_time() > state.env["until"]:
+    if state.env["clock"]() > state.env["until"]:
         raise TooSlow
     return False
 
@@ -170,8 +172,8 @@ def _watch_blocks(state: StateBlock, start: int, end: int, silent: bool) -> bool
 _reader = _Reader()
 
 
-def _read(text: str, known: dict[str, Any], budget: float) -> list[Token]:
-    known["until"] = time.thread_time() + budget
+def _read(text: str, known: dict[str, Any], budget: float, clock: Callable[[], float]) -> list[Token]:
+    known |= {"clock": clock, "until": clock() + budget}
     return _reader.parse(text, known)
 
 

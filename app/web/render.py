@@ -34,18 +34,18 @@ def money(nano: int | None) -> str:
     return f"${digits}" if len(digits.partition(".")[2]) >= 2 else f"${usd:.2f}"
 
 
-def ago(moment: datetime) -> str:
+def ago(moment: datetime, clock: Callable[[], datetime] = now) -> str:
     """How long ago, in the largest unit that fits."""
-    seconds = max(0, int((now() - moment).total_seconds()))
+    seconds = elapsed(moment, clock)
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{seconds // size} {unit} ago"
     return "just now" if seconds < 10 else f"{seconds} s ago"
 
 
-def elapsed(moment: datetime) -> int:
+def elapsed(moment: datetime, clock: Callable[[], datetime] = now) -> int:
     """Whole seconds since then; a page counts on from there, so its own clock does not matter."""
-    return max(0, int((now() - moment).total_seconds()))
+    return max(0, int((clock() - moment).total_seconds()))
 
 
 def minutes(seconds: float | None) -> str:
@@ -67,8 +67,9 @@ def size(count: int) -> str:
     raise AssertionError
 
 
-def environment() -> jinja2.Environment:
-    """Autoescaping, and strict: a name that a template lacks is an error, never an empty place."""
+def environment(clock: Callable[[], datetime] = now) -> jinja2.Environment:
+    """Autoescaping, and strict: a name that a template lacks is an error, never an empty place. What is told relative to
+    now is told relative to `clock`."""
     jinja = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -79,8 +80,8 @@ def environment() -> jinja2.Environment:
     )
     filters: dict[str, Any] = {
         "money": money,
-        "ago": ago,
-        "elapsed": elapsed,
+        "ago": functools.partial(ago, clock=clock),
+        "elapsed": functools.partial(elapsed, clock=clock),
         "minutes": minutes,
         "size": size,
         "iso": iso,

@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 from litestar.types import ASGIApp
 
 from app.base.config import Settings
 from app.web.http import Protocol
+
+ANSWER_GRACE: Final = 2  # seconds that answers may take at the end
 
 
 def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
@@ -22,7 +24,7 @@ def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         lifespan="on",
-        timeout_graceful_shutdown=2,
+        timeout_graceful_shutdown=ANSWER_GRACE,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
     )

@@ -1,1 +1,1 @@
-"""Promises of accounts."""
+"""Tests of accounts."""

@@ -1,21 +1,39 @@
-"""The studio as a fixture; `start` makes one with other settings."""
+"""The accounts program as a fixture; `start` makes one with other settings."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
-from .studio import Start, Studio, studio_in
+from app.base.database import Database
+from tests.studio import migrated_database
+
+from .studio import Start, Studio, clear, studio_over
+
+
+@pytest_asyncio.fixture(scope="session")
+async def shared_database(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Database]:
+    """One database for all tests of the worker: opening one takes far longer than clearing it."""
+    database = Database(migrated_database(tmp_path_factory.mktemp("accounts") / "atelier.duckdb"))
+    yield database
+    await database.close()
 
 
 @pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
+async def database(shared_database: Database) -> Database:
+    """The shared database without any row of accounts."""
+    await shared_database.write(clear)
+    return shared_database
+
+
+@pytest.fixture
+async def start(database: Database) -> AsyncIterator[Start]:
     async with AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> Studio:
-            return await stack.enter_async_context(studio_in(tmp_path, **settings))
+            return await stack.enter_async_context(studio_over(database, **settings))
 
         yield start
 

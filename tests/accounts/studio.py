@@ -1,10 +1,10 @@
-"""A small studio with accounts and nothing else: the real database, the real routes, a clock that tests move."""
+"""A small program with accounts and nothing else: the real database, the real routes, a clock that tests move."""
 
 import functools
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -18,16 +18,17 @@ from app.accounts import api, pages
 from app.accounts.guards import AnyRequest, Identify, SignedIn, admin, person, signed_in
 from app.accounts.passwords import Passwords
 from app.accounts.service import Accounts
+from app.base import clock as clocks
 from app.base import config
-from app.base.database import Database
+from app.base.database import Database, Transaction
 from app.web.errors import HANDLERS
 from app.web.headers import Headers
 from app.web.openapi import COMPONENTS
-from tests.studio import migrated_database
 
-MIGRATIONS = Path(__file__).parent.parent.parent / "migrations"
 PASSWORD = "correct horse"
-Answer = httpx.Response
+SECRET = "the secret that signs access tokens in these tests"
+TABLES = ("audit", "api_keys", "refresh_tokens", "sessions", "users")
+Response = httpx.Response
 
 
 class Clock:
@@ -39,75 +40,129 @@ class Clock:
     def __call__(self) -> datetime:
         return self.now
 
-    def pass_by(self, **duration: float) -> None:
+    def seconds(self) -> float:
+        """The same moment as a timer shows it."""
+        return clocks.unix(self.now)
+
+    def advance(self, **duration: float) -> None:
         self.now += timedelta(**duration)
 
 
-class Studio:
-    """What a test has at hand. `client` answers as the whole program would."""
+class RecordingPasswords(Passwords):
+    """Passwords with weak parameters, and a record of each comparison: how long the password was, in which thread."""
 
-    def __init__(self, database: Database, accounts: Accounts, app: Litestar, clock: Clock, https: bool) -> None:
+    def __init__(self, *, memory_kib: int = 64, passes: int = 1) -> None:
+        super().__init__(memory_kib=memory_kib, passes=passes)
+        self.compared: list[int] = []
+        self.threads: set[str] = set()
+
+    def matches(self, known: str, password: str) -> bool:
+        self.compared.append(len(password))
+        self.threads.add(threading.current_thread().name)
+        return super().matches(known, password)
+
+
+def clear(tx: Transaction) -> None:
+    """Delete every row of accounts, so that the next account is the first one."""
+    for table in TABLES:
+        tx.execute(f"delete from {table}")  # noqa: S608 (our own names)
+
+
+def accounts_over(database: Database, clock: Clock, passwords: Passwords | None = None, **settings: str) -> Accounts:
+    """The service over a migrated database, with cheap password hashes."""
+    return Accounts(
+        database,
+        config.load({"ATELIER_RATE_LIMITS": "off", **settings}),
+        SECRET,
+        clock=clock,
+        timer=clock.seconds,
+        passwords=passwords or RecordingPasswords(),
+    )
+
+
+class Studio:
+    """What a test has at hand. `client` responds as the whole program would."""
+
+    def __init__(self, database: Database, **settings: str) -> None:
         self.database = database
-        self.accounts = accounts
-        self.app = app
-        self.clock = clock
-        self._https = https
+        self.clock = Clock()
+        self.app = program()
+        self._settings = settings
+        self.start()
+        self.https = self.accounts.settings.https
+        self._clients: list[httpx.AsyncClient] = []
         self.client = self.browser()
+
+    def start(self, passwords: RecordingPasswords | None = None) -> None:
+        """Start the service with nothing in memory, as after a restart of the program."""
+        self.passwords = passwords or RecordingPasswords()
+        self.accounts = accounts_over(self.database, self.clock, self.passwords, **self._settings)
+        self.app.state.accounts = self.accounts
+
+    def restart(self, passwords: RecordingPasswords | None = None) -> None:
+        self.accounts.close()
+        self.start(passwords)
+
+    async def close(self) -> None:
+        for client in self._clients:
+            await client.aclose()
+        self.accounts.close()
 
     def browser(self) -> httpx.AsyncClient:
         """Another client, with cookies of its own."""
-        return httpx.AsyncClient(
-            transport=httpx.ASGITransport(cast(Any, Headers(self.app, https=self._https))),
-            base_url="https://studio.test" if self._https else "http://studio.test",
+        browser = httpx.AsyncClient(
+            transport=httpx.ASGITransport(cast(Any, Headers(self.app, https=self.https))),
+            base_url="https://studio.test" if self.https else "http://studio.test",
         )
+        self._clients.append(browser)
+        return browser
 
-    async def call(self, method: str, path: str, body: Any = None, *, bearer: str | None = None) -> Answer:
+    async def call(self, method: str, path: str, body: Any = None, *, bearer: str | None = None) -> Response:
         headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
         return await self.client.request(method, f"/api/v1{path}", json=body, headers=headers)
 
     async def register(self, email: str = "ada@example.org", password: str = PASSWORD, **more: Any) -> dict[str, Any]:
-        answer = await self.call("POST", "/auth/register", {"email": email, "password": password, **more})
-        assert answer.status_code == 201, answer.text
-        user: dict[str, Any] = answer.json()
+        response = await self.call("POST", "/auth/register", {"email": email, "password": password, **more})
+        assert response.status_code == 201, response.text
+        user: dict[str, Any] = response.json()
         return user
 
     async def login(self, email: str = "ada@example.org", password: str = PASSWORD) -> dict[str, Any]:
-        answer = await self.call("POST", "/auth/login", {"email": email, "password": password})
-        assert answer.status_code == 200, answer.text
-        tokens: dict[str, Any] = answer.json()
+        response = await self.call("POST", "/auth/login", {"email": email, "password": password})
+        assert response.status_code == 200, response.text
+        tokens: dict[str, Any] = response.json()
         return tokens
 
     async def bearer(self, email: str = "ada@example.org", password: str = PASSWORD) -> str:
         return str((await self.login(email, password))["access_token"])
 
     async def key(self, bearer: str, name: str = "laptop", **more: Any) -> str:
-        answer = await self.call("POST", "/users/me/keys", {"name": name, **more}, bearer=bearer)
-        assert answer.status_code == 201, answer.text
-        return str(answer.json()["key"])
+        response = await self.call("POST", "/users/me/keys", {"name": name, **more}, bearer=bearer)
+        assert response.status_code == 201, response.text
+        return str(response.json()["key"])
 
     async def status(self, bearer: str) -> int:
-        """How the API answers this bearer: 200 while it holds, 401 when it does not."""
+        """How the API responds to this bearer: 200 while it is valid, 401 when it is not."""
         return (await self.call("GET", "/users/me", bearer=bearer)).status_code
 
     async def sign_in_browser(self, email: str = "ada@example.org", password: str = PASSWORD) -> httpx.AsyncClient:
         """A browser with a page session."""
         browser = self.browser()
         token = await self.accounts.sign_in_page(email, password, "Firefox")
-        browser.cookies.set("__Host-session" if self._https else "session", token)
+        browser.cookies.set("__Host-session" if self.https else "session", token)
         return browser
 
 
 Start = Callable[..., Awaitable[Studio]]
 
 
-def why(answer: Answer) -> str:
-    """The code of an error."""
-    return str(answer.json()["error"]["code"])
+def error_code(response: Response) -> str:
+    return str(response.json()["error"]["code"])
 
 
-def fields(answer: Answer) -> dict[str, str]:
-    """What is wrong with which field."""
-    found: dict[str, str] = answer.json()["error"]["details"]["fields"]
+def field_errors(response: Response) -> dict[str, str]:
+    """The error of each field that has one."""
+    found: dict[str, str] = response.json()["error"]["details"]["fields"]
     return found
 
 
@@ -122,8 +177,8 @@ async def desk(request: SignedIn) -> str:
     return request.user.email
 
 
-@get(["/media/picture", "/v1/models"], guards=[signed_in], include_in_schema=False)
-async def picture(request: SignedIn) -> str:
+@get(["/media/image", "/v1/models"], guards=[signed_in], include_in_schema=False)
+async def image(request: SignedIn) -> str:
     return request.user.email
 
 
@@ -132,24 +187,11 @@ async def metrics(request: SignedIn) -> str:
     return request.user.email
 
 
-async def accounts_over(folder: Path, clock: Clock, passwords: Passwords | None = None, **settings: str) -> Accounts:
-    """The service over a new database."""
-    database = Database(migrated_database(folder / "atelier.duckdb"))
-    environment = {"ATELIER_RATE_LIMITS": "off", "ATELIER_DATA_DIR": str(folder), **settings}
-    return Accounts(
-        database,
-        config.load(environment),
-        "a secret that is long enough for anybody",
-        clock=clock,
-        passwords=passwords or Passwords(memory_kib=64, passes=1),
-    )
-
-
 @functools.cache
 def program() -> Litestar:
-    """Built once, because that takes longer than most tests; `state.accounts` is the studio's of the running test."""
+    """Built once, because that takes longer than most tests; `state.accounts` is the service of the running test."""
     return Litestar(
-        [*api.routes, *pages.routes, who, desk, picture, metrics],
+        [*api.routes, *pages.routes, who, desk, image, metrics],
         middleware=[Identify()],
         exception_handlers=HANDLERS,
         dependencies={"accounts": Provide(lambda: program().state.accounts, sync_to_thread=False)},
@@ -166,15 +208,9 @@ def program() -> Litestar:
 
 
 @asynccontextmanager
-async def studio_in(folder: Path, *, passwords: Passwords | None = None, **settings: str) -> AsyncIterator[Studio]:
-    clock = Clock()
-    accounts = await accounts_over(folder, clock, passwords, **settings)
-    app = program()
-    app.state.accounts = accounts
-    studio = Studio(accounts._database, accounts, app, clock, accounts.settings.https)
+async def studio_over(database: Database, **settings: str) -> AsyncIterator[Studio]:
+    studio = Studio(database, **settings)
     try:
         yield studio
     finally:
-        await studio.client.aclose()
-        accounts.close()
-        await accounts._database.close()
+        await studio.close()

@@ -1,4 +1,4 @@
-"""The API's own document says what these routes take and how they answer."""
+"""The API document describes the requests and responses of these routes."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ async def document(studio: Studio) -> dict[str, Any]:
     return found
 
 
-async def test_every_route_declares_every_status_it_can_answer(document: dict[str, Any]) -> None:
+async def test_every_route_declares_every_status_that_it_can_return(document: dict[str, Any]) -> None:
     declared = {
         (method, path): {int(status) for status in operation["responses"]}
         for path, operations in document["paths"].items()
@@ -41,7 +41,7 @@ async def test_every_route_declares_every_status_it_can_answer(document: dict[st
     assert declared == {route: statuses | ANY for route, statuses in ROUTES.items()}
 
 
-async def test_every_refusal_is_declared_with_our_envelope(document: dict[str, Any]) -> None:
+async def test_every_error_is_declared_with_the_error_envelope(document: dict[str, Any]) -> None:
     for operations in document["paths"].values():
         for operation in operations.values():
             for status, answer in operation["responses"].items():
@@ -50,7 +50,7 @@ async def test_every_refusal_is_declared_with_our_envelope(document: dict[str, A
                     assert schema == {"$ref": "#/components/schemas/Envelope"}
 
 
-async def test_every_route_has_a_summary_and_says_whether_it_needs_a_bearer(document: dict[str, Any]) -> None:
+async def test_every_route_has_a_summary_and_declares_whether_it_needs_a_bearer(document: dict[str, Any]) -> None:
     for path, operations in document["paths"].items():
         for operation in operations.values():
             assert " " in operation["summary"] or operation["summary"] in ("Yourself", "People")
@@ -58,7 +58,7 @@ async def test_every_route_has_a_summary_and_says_whether_it_needs_a_bearer(docu
     assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
 
 
-async def test_the_shapes_have_names_of_their_own_and_say_what_is_taken(document: dict[str, Any]) -> None:
+async def test_the_schemas_have_plain_names_and_declare_their_constraints(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     assert {"Users", "Keys", "Sessions", "UserOut", "Envelope"} <= set(schemas)
     assert all("." not in name for name in schemas)

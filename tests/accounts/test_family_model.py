@@ -1,7 +1,6 @@
-"""Whatever people do with their tokens, in whatever order, exactly those work that the rules say: a model tells."""
+"""A model of refresh tokens: whatever users and admins do in whatever order, exactly those tokens work that the rules allow."""
 
 import asyncio
-import tempfile
 from collections.abc import Coroutine
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,27 +8,36 @@ from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from app.accounts.schemas import Auth, How, Role
-from app.accounts.service import Accounts
+from app.accounts.tokens import AccessTokens
+from app.base.database import Database
 from app.base.errors import Conflict, Denied
+from tests.studio import migrated_database
 
-from .studio import PASSWORD, Clock, accounts_over
+from .studio import PASSWORD, SECRET, Clock, accounts_over, clear
 
 T = TypeVar("T")
 LIFE = timedelta(days=30)
 ACCESS = timedelta(minutes=15)
 GRACE = timedelta(seconds=10)
-PEOPLE = ("ada@example.org", "bob@example.org")
+USERS = ("ada@example.org", "bob@example.org")
 
 
 class Family:
     """One sign-in of a program."""
 
-    def __init__(self, person: str) -> None:
-        self.person = person
-        self.ended = False
+    def __init__(self, email: str) -> None:
+        self.email = email
+        self.revoked = False
 
 
 class Token:
@@ -41,8 +49,8 @@ class Token:
         self.made = made
         self.used: datetime | None = None
         self.successor: Token | None = None
-        self.dead = False
-        self.forgotten = False
+        self.replaced = False
+        self.purged = False
 
 
 class Access:
@@ -55,37 +63,35 @@ class Access:
 
 
 class Families(RuleBasedStateMachine):
-    """Two people who come and go, and whom admins promote, demote, deactivate and let in again."""
+    """Two users who sign in and out, and whom admins promote, demote, deactivate and reactivate."""
 
     tokens = Bundle("tokens")
 
+    def __init__(self, runner: asyncio.Runner, database: Database) -> None:
+        super().__init__()
+        self.runner = runner
+        self.database = database
+
     @initialize()
     def begin(self) -> None:
-        self.runner = asyncio.Runner()
-        self.folder = tempfile.TemporaryDirectory()
         self.clock = Clock()
-        self.accounts = self.run(self.opened())
-        self.passwords = dict.fromkeys(PEOPLE, PASSWORD)
-        self.ids = {email: self.run(self.accounts.register(email, PASSWORD)).id for email in PEOPLE}
-        self.active = dict.fromkeys(PEOPLE, True)
-        self.roles = {PEOPLE[0]: Role.ADMIN, PEOPLE[1]: Role.USER}
+        self.run(self.database.write(clear))
+        self.accounts = accounts_over(self.database, self.clock)
+        self.passwords = dict.fromkeys(USERS, PASSWORD)
+        self.ids = {email: self.run(self.accounts.register(email, PASSWORD)).id for email in USERS}
+        self.active = dict.fromkeys(USERS, True)
+        self.roles = {USERS[0]: Role.ADMIN, USERS[1]: Role.USER}
         self.families: list[Family] = []
         self.accesses: list[Access] = []
         self.made_tokens: list[Token] = []
-        self.made = 0
-
-    async def opened(self) -> Accounts:
-        return await accounts_over(Path(self.folder.name), self.clock)
+        self.changes = 0
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(work)
+        return self.runner.get_loop().run_until_complete(work)
 
     def teardown(self) -> None:
-        if hasattr(self, "runner"):
+        if hasattr(self, "accounts"):
             self.accounts.close()
-            self.run(self.accounts._database.close())
-            self.runner.close()
-            self.folder.cleanup()
 
     def refused(self, work: Coroutine[Any, Any, Any]) -> bool:
         try:
@@ -100,86 +106,83 @@ class Families(RuleBasedStateMachine):
         self.made_tokens.append(token)
         return token
 
-    def end(self, email: str, but: Family | None = None) -> None:
+    def revoke(self, email: str, but: Family | None = None) -> None:
         for family in self.families:
-            if family.person == email and family is not but:
-                family.ended = True
+            if family.email == email and family is not but:
+                family.revoked = True
 
-    # What people do
+    # What users and admins do
 
-    @rule(target=tokens, email=st.sampled_from(PEOPLE))
+    @rule(target=tokens, email=st.sampled_from(USERS))
     def login(self, email: str) -> Any:
         work = self.accounts.login(email, self.passwords[email])
         if not self.active[email]:
             assert self.refused(work)
-            return Token("never made", self._ended(email), self.clock.now)
+            return Token("never made", self.revoked_family(email), self.clock.now)
         pair = self.run(work)
         family = Family(email)
         self.families.append(family)
         return self.keep(pair.access_token, pair.refresh_token, family)
 
-    def _ended(self, email: str) -> Family:
+    def revoked_family(self, email: str) -> Family:
         family = Family(email)
-        family.ended = True
+        family.revoked = True
         return family
 
     @rule(target=tokens, token=tokens)
     def refresh(self, token: Token) -> Any:
-        """With any token ever seen: fresh, used, dead, of an ended family."""
+        """With any token ever seen: unused, used, replaced, or of a revoked family."""
         work, now = self.accounts.refresh(token.secret), self.clock.now
-        given = not token.family.ended and not token.dead and not token.forgotten
-        if given and token.used is not None:
+        accepted = not token.family.revoked and not token.replaced and not token.purged
+        if accepted and token.used is not None:
             successor = token.successor
             assert successor is not None
             if now - token.used <= GRACE and successor.used is None:
-                successor.dead = True
+                successor.replaced = True
             else:
-                token.family.ended = True
-                given = False
-        elif given and now - token.made >= LIFE:
-            given = False
-        if not given:
+                token.family.revoked = True
+                accepted = False
+        elif accepted and now - token.made >= LIFE:
+            accepted = False
+        if not accepted:
             assert self.refused(work)
             return token
         pair = self.run(work)
-        fresh = self.keep(pair.access_token, pair.refresh_token, token.family)
+        following = self.keep(pair.access_token, pair.refresh_token, token.family)
         token.used = token.used or now
-        token.successor = fresh
-        return fresh
+        token.successor = following
+        return following
 
     @rule(token=tokens)
     def logout(self, token: Token) -> None:
         self.run(self.accounts.logout(token.secret))
-        if not token.forgotten:
-            token.family.ended = True
+        if not token.purged:
+            token.family.revoked = True
 
     @rule(seconds=st.sampled_from([1, 9, 11, 600, 899, 901, 86_400 * 16, 86_400 * 29]))
     def wait(self, seconds: int) -> None:
-        self.clock.pass_by(seconds=seconds)
+        self.clock.advance(seconds=seconds)
 
-    @rule(email=st.sampled_from(PEOPLE), token=tokens)
+    @rule(email=st.sampled_from(USERS), token=tokens)
     def change_password(self, email: str, token: Token) -> None:
-        """By an access token of the family of `token`, when that is one's own."""
-        own = token.family if token.family.person == email and not token.family.ended else None
-        auth = Auth(How.KEY, "a key")
-        if own:
-            auth = Auth(How.TOKEN, self._id(own))
-        self.made += 1
-        fresh = f"password number {self.made}"
-        work = self.accounts.update(self.ids[email], auth, password=fresh, current_password=self.passwords[email])
+        """By an access token of the family of `token` when that belongs to the user, else by an API key."""
+        own = token.family if token.family.email == email and not token.family.revoked else None
+        auth = Auth(How.TOKEN, self.session_id(own)) if own else Auth(How.KEY, "a key")
+        self.changes += 1
+        changed = f"password number {self.changes}"
+        work = self.accounts.update(self.ids[email], auth, password=changed, current_password=self.passwords[email])
         self.run(work)
-        self.passwords[email] = fresh
-        self.end(email, but=own)
+        self.passwords[email] = changed
+        self.revoke(email, but=own)
 
-    def _id(self, family: Family) -> str:
-        (access, *_) = [access for access in self.accesses if access.family is family]
-        self_made = self.accounts._tokens.read(access.secret, access.made)
-        return self_made.sid
+    def session_id(self, family: Family) -> str:
+        access = next(access for access in self.accesses if access.family is family)
+        return AccessTokens(SECRET).read(access.secret, access.made).sid
 
     def admins(self) -> list[str]:
-        return [email for email in PEOPLE if self.roles[email] is Role.ADMIN and self.active[email]]
+        return [email for email in USERS if self.roles[email] is Role.ADMIN and self.active[email]]
 
-    @rule(email=st.sampled_from(PEOPLE), is_active=st.booleans())
+    @rule(email=st.sampled_from(USERS), is_active=st.booleans())
     def set_active(self, email: str, is_active: bool) -> None:
         last = self.admins() == [email]
         try:
@@ -191,9 +194,9 @@ class Families(RuleBasedStateMachine):
             assert is_active or not last
             self.active[email] = is_active
             if not is_active:
-                self.end(email)
+                self.revoke(email)
 
-    @rule(email=st.sampled_from(PEOPLE), role=st.sampled_from(Role))
+    @rule(email=st.sampled_from(USERS), role=st.sampled_from(Role))
     def set_role(self, email: str, role: Role) -> None:
         last = self.admins() == [email]
         try:
@@ -209,24 +212,48 @@ class Families(RuleBasedStateMachine):
     def purge(self) -> None:
         self.run(self.accounts.purge_tokens())
         for token in self.made_tokens:
-            token.forgotten |= self.clock.now - token.made >= LIFE or token.dead or token.family.ended
+            token.purged |= self.clock.now - token.made >= LIFE or token.replaced or token.family.revoked
 
-    # What must hold after each of it
+    # What must hold after each of these
 
     @invariant()
-    def exactly_the_right_access_tokens_work(self) -> None:
-        for access in getattr(self, "accesses", [])[-12:]:
-            works = not access.family.ended and self.clock.now - access.made < ACCESS
+    def exactly_the_allowed_access_tokens_work(self) -> None:
+        if hasattr(self, "accounts"):
+            self.run(self.check_access_tokens())
+
+    async def check_access_tokens(self) -> None:
+        for access in self.accesses[-12:]:
+            works = not access.family.revoked and self.clock.now - access.made < ACCESS
             try:
-                user = self.run(self.accounts.by_bearer(access.secret)).user
+                user = (await self.accounts.by_bearer(access.secret)).user
             except Denied:
                 assert not works
             else:
                 assert works
-                assert (user.email, user.role) == (access.family.person, self.roles[access.family.person])
+                assert (user.email, user.role) == (access.family.email, self.roles[access.family.email])
 
 
-Families.TestCase.settings = settings(
-    max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-TestWhateverPeopleDoWithTheirTokensExactlyTheRightOnesWork = Families.TestCase
+async def opened(path: Path) -> Database:
+    return Database(migrated_database(path))
+
+
+def test_exactly_the_tokens_that_the_rules_allow_work(tmp_path: Path) -> None:
+    with asyncio.Runner() as runner:
+        database = runner.run(opened(tmp_path / "atelier.duckdb"))
+
+        class Run(Families):
+            def __init__(self) -> None:
+                super().__init__(runner, database)
+
+        try:
+            run_state_machine_as_test(
+                Run,
+                settings=settings(
+                    max_examples=30,
+                    stateful_step_count=30,
+                    deadline=None,
+                    suppress_health_check=[HealthCheck.too_slow],
+                ),
+            )
+        finally:
+            runner.run(database.close())

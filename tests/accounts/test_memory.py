@@ -1,7 +1,9 @@
-"""What is remembered of who is asking is never older than the last change."""
+"""The cache of credentials is never older than the last change."""
 
 import asyncio
 from typing import Any
+
+import pytest
 
 from app.accounts.memory import Memory
 from app.accounts.schemas import Credential, How, Known, Role, User
@@ -15,7 +17,7 @@ def known(user_id: str, credential_id: str = "c") -> Known:
     return Known(user, Credential(id=credential_id, how=How.KEY, expires_at=None, seen_at=None))
 
 
-def test_what_was_kept_is_found_until_the_person_is_forgotten() -> None:
+def test_a_credential_is_found_until_its_user_is_forgotten() -> None:
     memory = Memory()
     memory.keep("one", known("ada", "1"), memory.epoch)
     memory.keep("two", known("ada", "2"), memory.epoch)
@@ -28,7 +30,7 @@ def test_what_was_kept_is_found_until_the_person_is_forgotten() -> None:
     assert (found.user.id, found.credential.id) == ("bob", "3")
 
 
-def test_what_was_read_before_a_change_and_comes_after_it_is_not_kept() -> None:
+def test_what_was_read_before_a_change_is_not_cached_after_it() -> None:
     memory = Memory()
     epoch = memory.epoch
     memory.forget("ada")
@@ -36,7 +38,7 @@ def test_what_was_read_before_a_change_and_comes_after_it_is_not_kept() -> None:
     assert memory.find("one") is None
 
 
-def test_it_is_bounded_and_forgets_who_was_seen_longest_ago() -> None:
+def test_the_cache_is_bounded_and_drops_the_user_seen_longest_ago() -> None:
     memory = Memory(size=3)
     for name in ("ada", "bob", "eve"):
         memory.keep(name, known(name), memory.epoch)
@@ -49,54 +51,54 @@ def test_it_is_bounded_and_forgets_who_was_seen_longest_ago() -> None:
     assert len(memory) <= 3
 
 
-async def test_a_request_costs_no_reading_of_the_database_once_its_proof_is_known(
-    studio: Studio, monkeypatch: Any
+async def test_a_known_credential_is_checked_without_the_database(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await studio.register()
     bearer = await studio.bearer()
     key = await studio.key(bearer)
     cookie = await studio.accounts.sign_in_page("ada@example.org", PASSWORD)
 
-    async def ask() -> None:
-        await studio.accounts.by_bearer(bearer)
-        await studio.accounts.by_bearer(key)
-        assert await studio.accounts.by_session(cookie)
+    async def identify() -> list[Known | None]:
+        accounts = studio.accounts
+        return [await accounts.by_bearer(bearer), await accounts.by_bearer(key), await accounts.by_session(cookie)]
 
-    async def never(*_: object) -> None:
-        raise AssertionError("the database was asked")
+    async def fail(*_: object) -> None:
+        raise AssertionError("the database was used")
 
-    await ask()
-    monkeypatch.setattr(studio.database, "read", never)
-    monkeypatch.setattr(studio.database, "write", never)
-    await ask()
+    first = await identify()
+    assert None not in first
+    monkeypatch.setattr(studio.database, "read", fail)
+    monkeypatch.setattr(studio.database, "write", fail)
+    assert await identify() == first
 
 
-async def test_a_deactivation_while_a_proof_is_being_read_holds_for_the_next_request(
-    studio: Studio, monkeypatch: Any
+async def test_a_deactivation_while_a_credential_is_being_read_applies_to_the_next_request(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await studio.register()
     bob = await studio.register("bob@example.org")
     bearer = await studio.bearer("bob@example.org")
     read = studio.database.read
-    has_read, may_go_on = asyncio.Event(), asyncio.Event()
+    has_read, resumed = asyncio.Event(), asyncio.Event()
 
-    async def slow(*args: Any) -> Any:
+    async def paused(*args: Any) -> Any:
         found = await read(*args)
         has_read.set()
-        await may_go_on.wait()
+        await resumed.wait()
         return found
 
-    monkeypatch.setattr(studio.database, "read", slow)
+    monkeypatch.setattr(studio.database, "read", paused)
     early = asyncio.create_task(studio.accounts.by_bearer(bearer))
     await has_read.wait()
     monkeypatch.setattr(studio.database, "read", read)
     await studio.accounts.set_active(bob["id"], False)
-    may_go_on.set()
+    resumed.set()
     await early
     assert await studio.status(bearer) == 401
 
 
-async def test_a_change_whose_request_was_given_up_holds_all_the_same(studio: Studio) -> None:
+async def test_a_change_whose_request_was_cancelled_is_applied(studio: Studio) -> None:
     await studio.register()
     bob = await studio.register("bob@example.org")
     bearer = await studio.bearer("bob@example.org")
@@ -110,11 +112,11 @@ async def test_a_change_whose_request_was_given_up_holds_all_the_same(studio: St
 
 
 async def test_a_sign_in_survives_a_restart(studio: Studio) -> None:
-    """What is remembered is only a copy: with nothing in memory the database answers the same."""
+    """The cache is only a copy: when it is empty, the database gives the same answers."""
     await studio.register()
     bearer = await studio.bearer()
     key = await studio.key(bearer)
     cookie = await studio.accounts.sign_in_page("ada@example.org", PASSWORD)
-    studio.accounts._memory = Memory()
+    studio.restart()
     assert await studio.status(bearer) == await studio.status(key) == 200
     assert await studio.accounts.by_session(cookie)

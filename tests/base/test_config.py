@@ -4,9 +4,10 @@ import pytest
 
 from app.base import config
 from app.base.config import SettingError
+from tests.kit import Cases
 
 
-def test_without_anything_set_the_defaults_of_the_contract_hold() -> None:
+def test_without_any_variable_the_defaults_of_the_contract_apply() -> None:
     settings = config.load({})
     assert (settings.host, settings.port, str(settings.data_dir)) == ("127.0.0.1", 8000, "data")
     assert settings.public_url == "http://127.0.0.1:8000"
@@ -18,37 +19,43 @@ def test_without_anything_set_the_defaults_of_the_contract_hold() -> None:
     assert not settings.https
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("ATELIER_PORT", "eighty"),
-        ("ATELIER_PORT", "70000"),
-        ("ATELIER_PUBLIC_URL", "studio.example.org"),
-        ("ATELIER_PUBLIC_URL", "https://studio.example.org/path"),
-        ("ATELIER_PUBLIC_URL", "https://user@studio.example.org"),
-        ("ATELIER_PUBLIC_URL", "https://studio.example.org:99999"),
-        ("ATELIER_TRUSTED_PROXIES", "10.0.0.1, nonsense"),
-        ("ATELIER_REGISTRATION", "sometimes"),
-        ("ATELIER_REGISTRATION", "domain:"),
-        ("ATELIER_SIMULATOR", "yes"),
-        ("ATELIER_SIMULATOR_SPEED", "-1"),
-        ("ATELIER_SIMULATOR_SPEED", "nan"),
-        ("ATELIER_WORKER_SECONDS", "0"),
-        ("ATELIER_CATALOG_SECONDS", "soon"),
-        ("ATELIER_JOB_TIMEOUT_SECONDS", ""),
-        ("ATELIER_RATE_LIMITS", "1"),
-        ("ATELIER_MAX_IMAGE_MB", "0"),
-        ("ATELIER_SECRET_KEY", "short"),
-        ("OPENROUTER_BASE_URL", "ftp://example.org"),
-    ],
-)
-def test_a_wrong_value_is_refused_by_name(name: str, value: str) -> None:
-    if value == "":
-        assert config.load({name: value}) == config.load({}), "an empty variable counts as not set"
-        return
-    with pytest.raises(SettingError, match=f"^{name} must be ") as refused:
-        config.load({name: value})
-    assert "\n" not in str(refused.value)
+WRONG = [
+    ("ATELIER_PORT", "eighty"),
+    ("ATELIER_PORT", "70000"),
+    ("ATELIER_PUBLIC_URL", "studio.example.org"),
+    ("ATELIER_PUBLIC_URL", "https://studio.example.org/path"),
+    ("ATELIER_PUBLIC_URL", "https://user@studio.example.org"),
+    ("ATELIER_PUBLIC_URL", "https://studio.example.org:99999"),
+    ("ATELIER_TRUSTED_PROXIES", "10.0.0.1, nonsense"),
+    ("ATELIER_REGISTRATION", "sometimes"),
+    ("ATELIER_REGISTRATION", "domain:"),
+    ("ATELIER_SIMULATOR", "yes"),
+    ("ATELIER_SIMULATOR_SPEED", "-1"),
+    ("ATELIER_SIMULATOR_SPEED", "nan"),
+    ("ATELIER_WORKER_SECONDS", "0"),
+    ("ATELIER_CATALOG_SECONDS", "soon"),
+    ("ATELIER_RATE_LIMITS", "1"),
+    ("ATELIER_MAX_IMAGE_MB", "0"),
+    ("ATELIER_SECRET_KEY", "short"),
+    ("OPENROUTER_BASE_URL", "ftp://example.org"),
+]
+
+
+def test_a_wrong_value_is_refused_with_the_name_of_its_variable() -> None:
+    with Cases() as cases:
+        for name, value in WRONG:
+            message = ""
+            try:
+                config.load({name: value})
+            except SettingError as exc:
+                message = str(exc)
+            with cases.case(name, value):
+                assert message.startswith(f"{name} must be ")
+                assert "\n" not in message
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    assert config.load({"ATELIER_JOB_TIMEOUT_SECONDS": ""}) == config.load({})
 
 
 def test_a_wrong_secret_is_not_repeated() -> None:
@@ -57,26 +64,26 @@ def test_a_wrong_secret_is_not_repeated() -> None:
     assert "hunter2" not in str(refused.value)
 
 
-def test_no_secret_shows_in_the_settings_own_words() -> None:
+def test_the_representation_of_the_settings_shows_no_secret() -> None:
     settings = config.load({"OPENROUTER_API_KEY": "sk-or-v1-secret", "ATELIER_SECRET_KEY": "s" * 40})
     assert "sk-or-v1-secret" not in repr(settings)
     assert "ssss" not in repr(settings)
 
 
-@pytest.mark.parametrize(
-    ("environ", "simulated"),
-    [
-        ({}, True),
-        ({"OPENROUTER_API_KEY": "k"}, False),
-        ({"OPENROUTER_API_KEY": "k", "ATELIER_SIMULATOR": "on"}, True),
-        ({"ATELIER_SIMULATOR": "off"}, False),
-    ],
-)
-def test_the_simulator_plays_while_no_key_is_set_or_when_asked_for(environ: dict[str, str], simulated: bool) -> None:
-    assert config.load(environ).simulated is simulated
+def test_the_simulator_runs_while_no_key_is_set_or_when_it_is_switched_on() -> None:
+    simulated = [
+        config.load(environ).simulated
+        for environ in (
+            {},
+            {"OPENROUTER_API_KEY": "k"},
+            {"OPENROUTER_API_KEY": "k", "ATELIER_SIMULATOR": "on"},
+            {"ATELIER_SIMULATOR": "off"},
+        )
+    ]
+    assert simulated == [True, False, True, False]
 
 
-def test_https_is_told_by_the_public_address() -> None:
+def test_https_is_derived_from_the_public_address() -> None:
     assert config.load({"ATELIER_PUBLIC_URL": "https://studio.example.org/"}).https
 
 

@@ -1,4 +1,4 @@
-"""One process at a time holds the data folder."""
+"""One process at a time uses the data folder."""
 
 import os
 import stat
@@ -10,14 +10,14 @@ from app.base.folder import Folder, FolderError
 from app.base.secret import kept_secret
 
 
-def _made(path: Path) -> Folder:
+def _data_folder(path: Path) -> Folder:
     folder = Folder(path)
     folder.make()
     return folder
 
 
-def test_a_second_holder_is_kept_out_with_the_process_id_of_the_first(tmp_path: Path) -> None:
-    first, second = _made(tmp_path / "data"), _made(tmp_path / "data")
+def test_a_second_holder_is_refused_with_the_process_id_of_the_first(tmp_path: Path) -> None:
+    first, second = _data_folder(tmp_path / "data"), _data_folder(tmp_path / "data")
     first.hold()
     with pytest.raises(FolderError, match=f"another Atelier \\(process {os.getpid()}\\) is using the data folder"):
         second.hold()
@@ -26,22 +26,22 @@ def test_a_second_holder_is_kept_out_with_the_process_id_of_the_first(tmp_path: 
     second.release()
 
 
-def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(FolderError, match=r"cannot be made .* set ATELIER_DATA_DIR") as refused:
-        _made(tmp_path / "file" / "data")
+        _data_folder(tmp_path / "file" / "data")
     assert "\n" not in str(refused.value)
 
 
 def test_only_the_owner_can_read_the_folder_and_the_secret(tmp_path: Path) -> None:
-    folder = _made(tmp_path / "data")
+    folder = _data_folder(tmp_path / "data")
     kept_secret(folder.secret)
     assert stat.S_IMODE(folder.root.stat().st_mode) == 0o700
     assert stat.S_IMODE(folder.secret.stat().st_mode) == 0o600
 
 
 def test_the_secret_stays_the_same_and_a_damaged_one_is_not_replaced(tmp_path: Path) -> None:
-    folder = _made(tmp_path / "data")
+    folder = _data_folder(tmp_path / "data")
     assert kept_secret(folder.secret) == kept_secret(folder.secret)
     folder.secret.write_text("cut")
     with pytest.raises(ValueError, match=r"secret\.key is damaged"):

@@ -1,39 +1,16 @@
-"""What happens to large memory that is not needed any more."""
-
-import subprocess
-import sys
+"""Large pieces of memory are returned to the operating system."""
 
 import pytest
 
-SIGNING_IN = """
-import asyncio
-from pathlib import Path
-from app.accounts.passwords import Passwords
-from app.base import memory
-
-def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-async def main():
-    passwords = Passwords(memory_kib=19456, passes=2)
-    at_first = resident()
-    for _ in range(4):
-        await passwords.hash("correct horse battery")
-    print(resident() - at_first)
-
-{before}
-asyncio.run(main())
-"""
+from tests.base.children import memory_kept_after_hashing, run_in_child
 
 
-def _kept(before: str) -> int:
-    """Bytes that a process keeps when it has checked some passwords."""
-    program = SIGNING_IN.format(before=before)
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    return int(said.stdout)
-
-
-def test_what_a_password_took_is_given_back_to_the_system() -> None:
-    if _kept("") < 8 * 1024 * 1024:
-        pytest.skip("this C library gives everything back by itself")
-    assert _kept("memory.keep_less()") < 4 * 1024 * 1024
+@pytest.mark.xdist_group("base-children")
+async def test_the_memory_of_a_password_hash_is_returned_to_the_system() -> None:
+    kept = dict[bool, int]()
+    for keep_less in (False, True):
+        code, kept[keep_less] = await run_in_child(memory_kept_after_hashing, keep_less)
+        assert code == 0
+    if kept[False] < 8 * 1024 * 1024:
+        pytest.skip("this C library returns everything by itself")
+    assert kept[True] < 4 * 1024 * 1024

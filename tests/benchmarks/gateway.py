@@ -13,11 +13,11 @@ from typing import Any
 
 import httpx
 
-from tests.api.kit import eventually
 from tests.benchmarks import bare, load, peer
 from tests.benchmarks.figures import Figure, run
 from tests.benchmarks.instant import MODEL, PAUSE, TOKENS, WORD
 from tests.benchmarks.processes import PERSON, Process, bystander, started, witness
+from tests.kit import eventually
 from tests.trust import trust
 
 CONNECTIONS = 16

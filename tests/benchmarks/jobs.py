@@ -9,10 +9,10 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tests.api.kit import CLIP, PICTURE, SHORT, TEXT
 from tests.benchmarks import bare, load
 from tests.benchmarks.figures import Figure, Measure, run
 from tests.benchmarks.processes import Studio, bystander, started, studio, witness
+from tests.kit import IMAGE_MODEL, SHORT_VIDEO, TEXT_MODEL, VIDEO_MODEL
 
 CONNECTIONS = 32
 ENQUEUED = 3_000
@@ -27,21 +27,25 @@ _numbers = itertools.count(1)
 
 def _clips(count: int) -> list[load.Request]:
     return [
-        ("POST", "/api/v1/generate/video", {"model": CLIP, "prompt": f"a paper boat {next(_numbers)}", **SHORT})
+        (
+            "POST",
+            "/api/v1/generate/video",
+            {"model": VIDEO_MODEL, "prompt": f"a paper boat {next(_numbers)}", **SHORT_VIDEO},
+        )
         for _ in range(count)
     ]
 
 
 def _pictures(count: int) -> list[load.Request]:
     return [
-        ("POST", "/api/v1/generate/image", {"model": PICTURE, "prompt": f"[stamp] a paper boat {next(_numbers)}"})
+        ("POST", "/api/v1/generate/image", {"model": IMAGE_MODEL, "prompt": f"[stamp] a paper boat {next(_numbers)}"})
         for _ in range(count)
     ]
 
 
 def _texts(count: int) -> list[load.Request]:
     return [
-        ("POST", "/api/v1/generate/text", {"model": TEXT, "prompt": f"a paper boat {next(_numbers)}"})
+        ("POST", "/api/v1/generate/text", {"model": TEXT_MODEL, "prompt": f"a paper boat {next(_numbers)}"})
         for _ in range(count)
     ]
 

@@ -15,7 +15,7 @@ import httpx
 import msgspec
 
 from tests.benchmarks.instant import MODEL
-from tests.environments import made
+from tests.environments import environment
 from tests.trust import trust
 
 VERSION: Final = "1.104.5"
@@ -26,7 +26,7 @@ PATIENCE: Final = 120.0  # seconds until it must be up
 @asynccontextmanager
 async def litellm(folder: Path, provider: str) -> AsyncIterator[str]:
     """Its address, while it runs with one worker in front of the provider with that address."""
-    programs = await asyncio.to_thread(made, "litellm", VERSION, "[proxy]")
+    programs = await asyncio.to_thread(environment, "litellm", VERSION, "[proxy]")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     config = folder / "litellm.yaml"  # JSON is YAML

@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import msgspec
 
-from tests.api.kit import eventually
-from tests.api.processes import ROOT, environment
 from tests.benchmarks.load import connected
+from tests.kit import eventually
+from tests.processes import ROOT, environment
 from tests.trust import trust
 
 PERSON = {"email": "ann@studio.example", "password": "correct horse battery"}

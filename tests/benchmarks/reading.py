@@ -12,10 +12,10 @@ from pathlib import Path
 import duckdb
 import httpx
 
-from tests.api.kit import CLIP, SHORT
 from tests.benchmarks import load
 from tests.benchmarks.figures import Figure, run
 from tests.benchmarks.processes import PERSON, Process, started, studio
+from tests.kit import SHORT_VIDEO, VIDEO_MODEL
 from tests.studio import Browser
 from tests.trust import trust
 
@@ -58,7 +58,11 @@ async def watching() -> AsyncIterator[Figure]:
         async with studio(Path(place), ATELIER_WORKER_SECONDS="3600") as here:
             url = here.atelier.url
             clips: list[load.Request] = [
-                ("POST", "/api/v1/generate/video", {"model": CLIP, "prompt": f"a paper boat {number}", **SHORT})
+                (
+                    "POST",
+                    "/api/v1/generate/video",
+                    {"model": VIDEO_MODEL, "prompt": f"a paper boat {number}", **SHORT_VIDEO},
+                )
                 for number in range(LISTED)
             ]
             _, answers = await load.together(

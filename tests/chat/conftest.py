@@ -1,4 +1,4 @@
-"""Chat on a real database with a provider that says what a test wrote for it."""
+"""Chat on a real database with a provider whose answers the test writes, and the simulator at a pace the test sets."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -8,37 +8,36 @@ from typing import Any
 import pytest
 
 from app.base.database import Database
-from app.base.migrate import migrate
 from app.catalog.service import Catalog
-from app.chat.schemas import Message, Saying
+from app.chat.schemas import USUAL, ChatLimits, Message, Saying
 from app.chat.service import Chat
 from app.jobs.service import Jobs
-from app.main import MIGRATIONS
 from app.providers.contract import Chunk, Offer, Outcome, Request, Ticket, Usage
 from app.quota.service import Quota
-from tests.studio import Studio, running
+from tests.chat.pace import Pace, paced
+from tests.studio import migrated_database
 
-WRITER, OTHER, SMALL, PAINTER = "maker/writer", "maker/other", "maker/small", "maker/painter"
-FIGURES = Chunk(
+WRITER, OTHER, SMALL, IMAGES = "maker/writer", "maker/other", "maker/small", "maker/images"
+TOTALS = Chunk(
     usage=Usage(prompt_tokens=10, completion_tokens=5, total_tokens=15),
     cost_nano=1_500_000,
     finish_reason="stop",
     generation_id="gen-1",
 )
 
-Part = Callable[[Request], AsyncGenerator[Chunk, None]]
-Reopen = Callable[[], Awaitable[Chat]]
+Script = Callable[[Request], AsyncGenerator[Chunk, None]]
+OpenChat = Callable[..., Awaitable[Chat]]
 
 
-class Playing:
-    """A provider that plays one part, whoever asks, and remembers what it was asked and which of its streams are open."""
+class ScriptedProvider:
+    """A provider that answers every request by its script, and records its requests and open streams."""
 
     name = "openrouter"
     can_cancel = False
 
     def __init__(self) -> None:
-        self.part: Part = words("One two three.")
-        self.asked: list[Request] = []
+        self.script: Script = saying("One two three.")
+        self.requests: list[Request] = []
         self.open = 0
         self.closed = 0
 
@@ -48,13 +47,13 @@ class Playing:
             Offer(id=WRITER, name="Writer", context_length=100_000, parameters=schema),
             Offer(id=OTHER, name="Other", context_length=100_000, input_modalities=("text", "image")),
             Offer(id=SMALL, name="Small", context_length=400),
-            Offer(id=PAINTER, name="Painter", output_modalities=("image",)),
+            Offer(id=IMAGES, name="Images", output_modalities=("image",)),
         ]
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk, None]:
-        self.asked.append(request)
+        self.requests.append(request)
         self.open += 1
-        chunks = self.part(request)
+        chunks = self.script(request)
         try:
             async for chunk in chunks:
                 yield chunk
@@ -76,88 +75,98 @@ class Playing:
         return None
 
 
-def words(text: str) -> Part:
-    """Says this, word by word."""
+def saying(text: str) -> Script:
+    """Streams this text word by word."""
 
     async def play(_: Request) -> AsyncGenerator[Chunk, None]:
         for word in text.split(" "):
             await asyncio.sleep(0)
             yield Chunk(delta=f"{word} ")
-        yield FIGURES
+        yield TOTALS
 
     return play
 
 
-class Slowly:
-    """Says each piece when it is told to: `say`, `end`, `fail`."""
+class Steps:
+    """A script that streams what the test puts in, when the test puts it in."""
 
     def __init__(self) -> None:
-        self._pieces: asyncio.Queue[Chunk | Exception | None] = asyncio.Queue()
+        self._chunks: asyncio.Queue[Chunk | Exception | None] = asyncio.Queue()
 
-    def say(self, *pieces: str) -> None:
-        for piece in pieces:
-            self._pieces.put_nowait(Chunk(delta=piece))
+    async def send(self, *texts: str) -> None:
+        """Stream these pieces; returns once the answer has taken all of them."""
+        for text in texts:
+            self._chunks.put_nowait(Chunk(delta=text))
+        async with asyncio.timeout(300):
+            await self._chunks.join()
 
     def end(self) -> None:
-        self._pieces.put_nowait(FIGURES)
-        self._pieces.put_nowait(None)
+        self._chunks.put_nowait(TOTALS)
+        self._chunks.put_nowait(None)
 
-    def fail(self, problem: Exception) -> None:
-        self._pieces.put_nowait(problem)
+    def fail(self, error: Exception) -> None:
+        self._chunks.put_nowait(error)
 
     async def __call__(self, _: Request) -> AsyncGenerator[Chunk, None]:
-        while (piece := await self._pieces.get()) is not None:
-            if isinstance(piece, Exception):
-                raise piece
-            yield piece
+        while (chunk := await self._chunks.get()) is not None:
+            if isinstance(chunk, Exception):
+                raise chunk
+            yield chunk
+            self._chunks.task_done()
 
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(tmp_path / "test.duckdb")
-    await migrate(database, MIGRATIONS)
+    database = Database(migrated_database(tmp_path / "test.duckdb"))
     yield database
     await database.close()
 
 
 @pytest.fixture
-def provider() -> Playing:
-    return Playing()
+def provider() -> ScriptedProvider:
+    return ScriptedProvider()
 
 
 @pytest.fixture
-async def reopen(database: Database, provider: Playing) -> AsyncIterator[Reopen]:
-    """Chat as after a start: with the rows and nothing else."""
+async def open_chat(database: Database, provider: ScriptedProvider) -> AsyncIterator[OpenChat]:
+    """Starts chat as the program does: from the rows in the database and nothing else."""
     opened: list[Chat] = []
 
-    async def reopen() -> Chat:
+    async def open_chat(limits: ChatLimits = USUAL) -> Chat:
         catalog = Catalog(database, {"openrouter": provider})
         await catalog.refresh()
-        library: Any = None  # nothing here makes a file
+        library: Any = None  # nothing here creates a file
         jobs = Jobs(database, Quota(database), catalog, library, {}, timeout=60.0, pause=1.0)
-        opened.append(Chat(database, Quota(database), catalog, jobs, {"openrouter": provider}))
+        opened.append(Chat(database, Quota(database), catalog, jobs, {"openrouter": provider}, limits))
         await opened[-1].rescue()
         return opened[-1]
 
-    yield reopen
+    yield open_chat
     for chat in opened:
         await chat.close()
 
 
 @pytest.fixture
-async def chat(reopen: Reopen) -> Chat:
-    return await reopen()
+async def chat(open_chat: OpenChat) -> Chat:
+    return await open_chat()
 
 
-async def until(condition: Callable[[], Any], seconds: float = 10) -> None:
-    """Wait for what happens beside the test."""
+@pytest.fixture
+async def pace(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pace]:
+    """The simulator streams the answer to a prompt with [slow] in it at the pace the test sets."""
+    async with paced(monkeypatch) as pace:
+        yield pace
+
+
+async def until(condition: Callable[[], Any], seconds: float = 300) -> None:
+    """Wait until the condition holds."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 (there is nothing to be told by)
+        while not condition():  # noqa: ASYNC110 (nothing signals it)
             await asyncio.sleep(0.005)
 
 
 async def started(chat: Chat, text: str = "Hello", owner: str = "ann", **more: Any) -> Message:
-    """The answer of a new conversation, which is being written."""
+    """The answer of a new conversation, which is still being written."""
     return await chat.start(owner, Saying(**{"text": text, "model": WRITER, **more}))
 
 
@@ -170,8 +179,8 @@ async def ended(chat: Chat, answer: Message) -> Message:
     return last.message
 
 
-async def conversed(chat: Chat, *texts: str, owner: str = "ann") -> str:
-    """The id of a conversation in which these were said and answered."""
+async def conversation(chat: Chat, *texts: str, owner: str = "ann") -> str:
+    """The id of a conversation with these messages, each of them answered."""
     answer = await started(chat, texts[0], owner)
     await ended(chat, answer)
     id = answer.conversation_id or ""
@@ -183,10 +192,3 @@ async def conversed(chat: Chat, *texts: str, owner: str = "ann") -> str:
 async def shown(chat: Chat, id: str, owner: str = "ann") -> list[str]:
     """The texts of the branch that is shown."""
     return [it.message.text.strip() for it in (await chat.open(owner, id)).shown]
-
-
-@pytest.fixture
-async def slow(tmp_path: Path) -> AsyncIterator[Studio]:
-    """An Atelier whose simulator writes a word every few hundredths of a second."""
-    async with running(tmp_path, ATELIER_SIMULATOR_SPEED="1") as studio:
-        yield studio

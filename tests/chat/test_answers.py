@@ -1,4 +1,4 @@
-"""An answer is written by nobody's connection, and what has come of it is not lost."""
+"""An answer belongs to no connection: it is written whether or not anyone reads it, and what has arrived is not lost."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -10,12 +10,11 @@ import pytest
 
 from app.base.database import Database, Transaction
 from app.base.errors import Unready
-from app.chat import answers as answers_module
 from app.chat.answers import LONGEST
-from app.chat.schemas import Message, Saying, Status
+from app.chat.schemas import ChatLimits, Message, Saying, Status
 from app.chat.service import Chat
 from app.providers.contract import Again, Chunk, ErrorCode, Failure, Never, Request
-from tests.chat.conftest import WRITER, Playing, Reopen, Slowly, ended, shown, started, until, words
+from tests.chat.conftest import WRITER, OpenChat, ScriptedProvider, Steps, ended, saying, shown, started, until
 
 
 def refusal(message: str = "The provider's filter refused this.", cost: int | None = None) -> Failure:
@@ -33,73 +32,87 @@ async def ledger(database: Database, answer: Message) -> list[tuple[str, int | N
     return [(it["entry"], it["spent_nano"]) for it in await database.read(lambda tx: tx.rows(sql, answer.id))]
 
 
-async def test_an_answer_comes_word_by_word_and_ends_with_its_figures(chat: Chat, database: Database) -> None:
+async def test_an_answer_arrives_word_by_word_and_ends_with_its_usage_and_cost(chat: Chat, database: Database) -> None:
     answer = await started(chat)
     states = [it.message.text async for it in chat.follow("ann", answer.conversation_id or "", answer.id) if it]
     assert states[-1] == "One two three. "
     assert all(later.startswith(earlier) for earlier, later in pairwise(states))
-    kept = await row(database, answer)
-    assert (kept["text"], kept["status"], kept["cost_nano"]) == ("One two three. ", "complete", 1_500_000)
-    assert kept["generation_id"] == "gen-1"
+    saved = await row(database, answer)
+    assert (saved["text"], saved["status"], saved["cost_nano"]) == ("One two three. ", "complete", 1_500_000)
+    assert saved["generation_id"] == "gen-1"
     assert await ledger(database, answer) == [("hold", None), ("settlement", 1_500_000)]
 
 
-async def test_all_answers_together_are_written_down_by_one_statement(
-    chat: Chat, provider: Playing, database: Database, monkeypatch: pytest.MonkeyPatch
+class Recorder:
+    """A transaction that records the statements that are run in it."""
+
+    def __init__(self, tx: Transaction, statements: list[str]) -> None:
+        self._tx = tx
+        self._statements = statements
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._tx, name)
+
+        def run(sql: str, *parameters: Any) -> Any:
+            self._statements.append(sql)
+            return method(sql, *parameters)
+
+        return run
+
+
+async def test_all_answers_are_saved_by_one_statement(
+    chat: Chat, provider: ScriptedProvider, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def waiting(request: Request) -> AsyncGenerator[Chunk, None]:
         yield Chunk(delta=f"to {request.messages[-1].content}")
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
 
-    provider.part = waiting
+    provider.script = waiting
     answers = [await started(chat, f"question {n}") for n in range(30)]
-    await until(lambda: provider.open == 30)
-    await asyncio.sleep(0.05)
+    await until(lambda: sum(bool(live.text) for live in chat.being_written("ann")) == 30)
     statements: list[str] = []
-    execute = Transaction._run
+    write = database.write
 
-    def counted(self: Transaction, sql: str, parameters: Any) -> Any:
-        statements.append(sql)
-        return execute(self, sql, parameters)
+    async def recording(verb: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return await write(lambda tx: verb(Recorder(tx, statements), *args, **kwargs))
 
-    monkeypatch.setattr(Transaction, "_run", counted)
+    monkeypatch.setattr(database, "write", recording)
     await chat.flush()
-    await chat.flush()  # nothing new: nothing written
+    await chat.flush()  # nothing is new, so nothing is written
     assert len(statements) == 1
     assert "unnest" in statements[0]
     texts = {(await row(database, answer))["text"] for answer in answers}
     assert texts == {f"to question {n}" for n in range(30)}
+    monkeypatch.undo()
 
 
-async def test_a_kill_loses_what_came_after_the_last_writing_and_nothing_else(
-    chat: Chat, reopen: Reopen, provider: Playing, database: Database
+async def test_a_kill_loses_only_what_arrived_after_the_last_flush(
+    chat: Chat, open_chat: OpenChat, provider: ScriptedProvider, database: Database
 ) -> None:
-    provider.part = slowly = Slowly()
+    provider.script = steps = Steps()
     answer = await started(chat)
-    slowly.say("saved ")
-    await until(lambda: provider.open)
-    await asyncio.sleep(0.05)
+    await steps.send("saved ")
     await chat.flush()
-    slowly.say("and lost")
-    after = await reopen()
-    (it,) = (await after.open("ann", answer.conversation_id or "")).shown[1:]
+    await steps.send("and lost")
+    restarted = await open_chat()
+    (it,) = (await restarted.open("ann", answer.conversation_id or "")).shown[1:]
     assert it.message.text == "saved "
     assert it.message.status is Status.FAILED
     assert it.message.error
     assert it.message.error.message.startswith("Atelier was stopped while this was being written")
     assert await ledger(database, answer) == [("hold", None), ("settlement", None)]
-    provider.part = words("Whole.")
-    again = await after.retry("ann", answer.conversation_id or "", answer.id)
-    assert (await ended(after, again)).text.strip() == "Whole."
+    provider.script = saying("Whole.")
+    retried = await restarted.retry("ann", answer.conversation_id or "", answer.id)
+    assert (await ended(restarted, retried)).text.strip() == "Whole."
 
 
-async def test_a_graceful_stop_keeps_everything_and_tells_the_readers(chat: Chat, provider: Playing) -> None:
-    provider.part = slowly = Slowly()
+async def test_a_graceful_stop_keeps_everything_and_ends_the_readers(chat: Chat, provider: ScriptedProvider) -> None:
+    """The stop does not wait for the provider, which never ends the answer."""
+    provider.script = steps = Steps()
     answer = await started(chat)
-    slowly.say("all ", "of ", "it")
+    await steps.send("all ", "of ", "it")
     reading = asyncio.create_task(ended(chat, answer))
-    await asyncio.sleep(0.05)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(300):
         await chat.close()
         last = await reading
     assert (last.text, last.status, last.cost_nano) == ("all of it", Status.FAILED, None)
@@ -108,54 +121,55 @@ async def test_a_graceful_stop_keeps_everything_and_tells_the_readers(chat: Chat
         await started(chat)
 
 
-async def test_stopping_closes_the_stream_upstream_and_keeps_what_came(
-    chat: Chat, provider: Playing, database: Database
+async def test_stopping_closes_the_stream_of_the_provider_and_keeps_the_text(
+    chat: Chat, provider: ScriptedProvider, database: Database
 ) -> None:
-    provider.part = slowly = Slowly()
+    provider.script = steps = Steps()
     answer = await started(chat)
-    slowly.say("so ", "far")
-    await until(lambda: provider.open)
-    await asyncio.sleep(0.05)
+    await steps.send("so ", "far")
     await chat.stop("ann", answer.conversation_id or "")
     assert (provider.open, provider.closed) == (0, 1)
-    kept = await row(database, answer)
-    assert (kept["text"], kept["status"], kept["cost_nano"]) == ("so far", "stopped", None)
+    saved = await row(database, answer)
+    assert (saved["text"], saved["status"], saved["cost_nano"]) == ("so far", "stopped", None)
     assert await ledger(database, answer) == [("hold", None), ("settlement", None)]
 
 
-async def test_stopping_before_the_first_word_is_stopping_too(chat: Chat, provider: Playing) -> None:
-    provider.part = Slowly()
+async def test_an_answer_can_be_stopped_before_its_first_word(chat: Chat, provider: ScriptedProvider) -> None:
+    provider.script = Steps()
     answer = await started(chat)
     await chat.stop("ann", answer.conversation_id or "")
     assert (await ended(chat, answer)).status is Status.STOPPED
-    await chat.stop("ann", answer.conversation_id or "")  # nothing to stop any more: no error
+    await chat.stop("ann", answer.conversation_id or "")  # there is nothing left to stop: no error
 
 
-async def test_a_chunk_that_comes_after_the_stop_changes_nothing(
-    chat: Chat, provider: Playing, database: Database
+async def test_a_chunk_that_arrives_after_the_stop_changes_nothing(
+    chat: Chat, provider: ScriptedProvider, database: Database
 ) -> None:
-    async def deaf(_: Request) -> AsyncGenerator[Chunk, None]:
-        yield Chunk(delta="heard")
+    waiting = asyncio.Event()
+
+    async def late(_: Request) -> AsyncGenerator[Chunk, None]:
+        yield Chunk(delta="in time")
+        waiting.set()
         with suppress(asyncio.CancelledError):
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         yield Chunk(delta=" too late")
 
-    provider.part = deaf
+    provider.script = late
     answer = await started(chat)
-    await until(lambda: provider.open)
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(300):
+        await waiting.wait()
     await chat.stop("ann", answer.conversation_id or "")
     await chat.flush()
-    assert (await row(database, answer))["text"] == "heard"
+    assert (await row(database, answer))["text"] == "in time"
 
 
-async def test_a_failure_in_the_middle_keeps_the_text_and_says_why(
-    chat: Chat, provider: Playing, database: Database
+async def test_a_failure_in_the_middle_keeps_the_text_and_the_reason(
+    chat: Chat, provider: ScriptedProvider, database: Database
 ) -> None:
-    provider.part = slowly = Slowly()
+    provider.script = steps = Steps()
     answer = await started(chat)
-    slowly.say("half a sen")
-    slowly.fail(refusal(cost=700))
+    await steps.send("half a sen")
+    steps.fail(refusal(cost=700))
     last = await ended(chat, answer)
     assert (last.text, last.status, last.cost_nano) == ("half a sen", Status.FAILED, 700)
     assert last.error
@@ -165,61 +179,61 @@ async def test_a_failure_in_the_middle_keeps_the_text_and_says_why(
     assert await ledger(database, answer) == [("hold", None), ("settlement", 700)]
 
 
-async def test_what_certainly_was_not_answered_is_asked_once_more(
-    chat: Chat, provider: Playing, monkeypatch: pytest.MonkeyPatch
+async def test_a_request_that_was_certainly_not_answered_is_sent_again(
+    open_chat: OpenChat, provider: ScriptedProvider
 ) -> None:
-    monkeypatch.setattr(answers_module, "FIRST_WAIT", 0.01)
+    chat = await open_chat(ChatLimits(retry_pause=0.01))
     busy = Failure(Again(code=ErrorCode.PROVIDER_UNREACHABLE, message="Nobody is free. Try again in a moment."))
 
-    async def moody(request: Request) -> AsyncGenerator[Chunk, None]:
-        if len(provider.asked) == 1:
+    async def busy_once(request: Request) -> AsyncGenerator[Chunk, None]:
+        if len(provider.requests) == 1:
             raise busy
         yield Chunk(delta="at last")
 
-    provider.part = moody
+    provider.script = busy_once
     assert (await ended(chat, await started(chat))).text == "at last"
 
-    async def never(_: Request) -> AsyncGenerator[Chunk, None]:
+    async def always_busy(_: Request) -> AsyncGenerator[Chunk, None]:
         raise busy
         yield Chunk()
 
-    provider.part = never
-    provider.asked.clear()
+    provider.script = always_busy
+    provider.requests.clear()
     last = await ended(chat, await started(chat))
     assert last.error
     assert last.error.message == "Nobody is free. Try again in a moment."
-    assert len(provider.asked) == 3
+    assert len(provider.requests) == 3
 
 
-async def test_what_was_begun_is_never_asked_again(
-    chat: Chat, provider: Playing, monkeypatch: pytest.MonkeyPatch
+async def test_a_request_whose_answer_has_begun_is_never_sent_again(
+    open_chat: OpenChat, provider: ScriptedProvider
 ) -> None:
-    monkeypatch.setattr(answers_module, "FIRST_WAIT", 0.01)
+    chat = await open_chat(ChatLimits(retry_pause=0.01))
 
-    async def breaks(_: Request) -> AsyncGenerator[Chunk, None]:
+    async def broken(_: Request) -> AsyncGenerator[Chunk, None]:
         yield Chunk(delta="begun")
         raise Failure(Again(code=ErrorCode.PROVIDER_UNREACHABLE, message="The line broke."))
 
-    provider.part = breaks
+    provider.script = broken
     assert (await ended(chat, await started(chat))).status is Status.FAILED
-    assert len(provider.asked) == 1
+    assert len(provider.requests) == 1
 
 
-async def test_an_answer_without_words_is_a_failure(chat: Chat, provider: Playing) -> None:
-    provider.part = words("")
+async def test_an_answer_without_text_is_a_failure(chat: Chat, provider: ScriptedProvider) -> None:
+    provider.script = saying("")
     last = await ended(chat, await started(chat))
     assert last.status is Status.FAILED
     assert last.error
     assert "without any text" in last.error.message
 
 
-async def test_an_endless_answer_is_cut_and_its_stream_closed(chat: Chat, provider: Playing) -> None:
+async def test_an_endless_answer_is_cut_and_its_stream_closed(chat: Chat, provider: ScriptedProvider) -> None:
     async def endless(_: Request) -> AsyncGenerator[Chunk, None]:
         while True:
             await asyncio.sleep(0)
             yield Chunk(delta="x" * 7_001)
 
-    provider.part = endless
+    provider.script = endless
     last = await ended(chat, await started(chat))
     assert len(last.text) == LONGEST
     assert last.error
@@ -227,65 +241,75 @@ async def test_an_endless_answer_is_cut_and_its_stream_closed(chat: Chat, provid
     assert provider.open == 0
 
 
-async def test_a_bug_of_ours_ends_the_answer_and_nothing_else(chat: Chat, provider: Playing) -> None:
+async def test_a_bug_ends_one_answer_and_nothing_else(chat: Chat, provider: ScriptedProvider) -> None:
     async def bug(_: Request) -> AsyncGenerator[Chunk, None]:
         yield Chunk(delta="a")
-        raise KeyError("secret inner thing")
+        raise KeyError("secret inner detail")
 
-    provider.part = bug
+    provider.script = bug
     last = await ended(chat, await started(chat))
     assert last.error
     assert "secret" not in last.error.message
-    provider.part = words("Fine.")
+    provider.script = saying("Fine.")
     assert (await ended(chat, await started(chat))).status is Status.COMPLETE
 
 
-async def test_two_hundred_answers_at_once_each_come_whole(chat: Chat, provider: Playing) -> None:
-    async def own(request: Request) -> AsyncGenerator[Chunk, None]:
+async def test_two_hundred_answers_at_once_are_each_complete(chat: Chat, provider: ScriptedProvider) -> None:
+    """They are flushed while they are being written: the second half of each waits for a flush of the first."""
+    halfway, flushed = asyncio.Semaphore(0), asyncio.Event()
+
+    async def numbered(request: Request) -> AsyncGenerator[Chunk, None]:
         name = request.messages[-1].content
         for n in range(60):
-            await asyncio.sleep(0.001)
+            if n == 30:
+                halfway.release()
+                await flushed.wait()
+            await asyncio.sleep(0)
             yield Chunk(delta=f"{name}:{n} ")
 
-    provider.part = own
+    provider.script = numbered
     answers = await asyncio.gather(*(started(chat, f"q{n}", f"person{n % 7}") for n in range(200)))
-    flushing = asyncio.create_task(_flushing(chat))
-    last = await asyncio.gather(*(ended(chat, answer) for answer in answers))
-    flushing.cancel()
+    ending = [asyncio.create_task(ended(chat, answer)) for answer in answers]
+    async with asyncio.timeout(300):
+        for _ in answers:
+            await halfway.acquire()
+        await chat.flush()
+        flushed.set()
+        await chat.flush()
+        last = await asyncio.gather(*ending)
     for n, message in enumerate(last):
         assert message.text == "".join(f"q{n}:{m} " for m in range(60))
     for answer, message in zip(answers, last, strict=True):
         assert (await shown(chat, answer.conversation_id or "", answer.owner_id))[1] == message.text.strip()
 
 
-async def _flushing(chat: Chat) -> None:
-    while True:
-        await chat.flush()
-        await asyncio.sleep(0.02)
-
-
-async def test_any_number_of_readers_see_the_same_and_leaving_changes_nothing(chat: Chat, provider: Playing) -> None:
-    provider.part = slowly = Slowly()
+async def test_all_readers_see_the_same_and_a_reader_who_leaves_changes_nothing(
+    chat: Chat, provider: ScriptedProvider
+) -> None:
+    provider.script = steps = Steps()
     answer = await started(chat)
     id = answer.conversation_id or ""
-    leaver = chat.follow("ann", id, answer.id)
-    assert await anext(leaver)
-    await leaver.aclose()
-    slowly.say("one ")
-    early = asyncio.create_task(ended(chat, answer))
-    await asyncio.sleep(0.02)
+    leaving = chat.follow("ann", id, answer.id)
+    assert await anext(leaving)
+    await leaving.aclose()
+    await steps.send("one ")
+    early = chat.follow("ann", id, answer.id)
+    first = await anext(early)
+    assert first
+    assert first.message.text == "one "
     late = asyncio.create_task(ended(chat, answer))
-    slowly.say("two")
-    slowly.end()
-    assert (await early) == (await late)
-    assert (await early).text == "one two"
+    await steps.send("two")
+    steps.end()
+    *_, last = [it.message async for it in early if it]
+    assert last == await late
+    assert last.text == "one two"
     again = [it async for it in chat.follow("ann", id, answer.id)]
-    assert len(again) == 1, "what has ended is told once"
+    assert len(again) == 1, "an answer that has ended is sent once"
 
 
-async def test_a_reader_gets_a_sign_of_life(chat: Chat, provider: Playing, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.chat.service.PATIENCE", 0.01)
-    provider.part = Slowly()
+async def test_a_reader_of_a_silent_answer_gets_a_sign_of_life(open_chat: OpenChat, provider: ScriptedProvider) -> None:
+    chat = await open_chat(ChatLimits(silence=0.01))
+    provider.script = Steps()
     answer = await started(chat)
     states = chat.follow("ann", answer.conversation_id or "", answer.id)
     assert await anext(states) is not None
@@ -293,11 +317,11 @@ async def test_a_reader_gets_a_sign_of_life(chat: Chat, provider: Playing, monke
     await states.aclose()
 
 
-async def test_when_the_database_cannot_write_the_end_waits_for_it(
-    chat: Chat, provider: Playing, database: Database, monkeypatch: pytest.MonkeyPatch
+async def test_the_end_of_an_answer_waits_for_a_database_that_cannot_write(
+    open_chat: OpenChat, provider: ScriptedProvider, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers_module, "UNREADY_PAUSE", 0.01)
-    provider.part = slowly = Slowly()
+    chat = await open_chat(ChatLimits(write_pause=0.01))
+    provider.script = steps = Steps()
     answer = await started(chat)
     write = database.write
     refused: list[Any] = []
@@ -309,18 +333,18 @@ async def test_when_the_database_cannot_write_the_end_waits_for_it(
         return await write(verb, *args, **kwargs)
 
     monkeypatch.setattr(database, "write", full)
-    slowly.say("paid for")
-    slowly.end()
+    await steps.send("paid for")
+    steps.end()
     assert (await ended(chat, answer)).text == "paid for"
     assert len(refused) == 3
     assert (await row(database, answer))["status"] == "complete"
 
 
-async def test_too_many_answers_at_once_are_refused_and_leave_no_trace(
-    chat: Chat, provider: Playing, monkeypatch: pytest.MonkeyPatch
+async def test_too_many_answers_at_once_are_refused_and_leave_no_rows(
+    open_chat: OpenChat, provider: ScriptedProvider
 ) -> None:
-    monkeypatch.setattr(answers_module, "MOST_AT_ONCE", 2)
-    provider.part = Slowly()
+    chat = await open_chat(ChatLimits(answers=2))
+    provider.script = Steps()
     first = await started(chat)
     await started(chat)
     with pytest.raises(Unready):
@@ -330,19 +354,18 @@ async def test_too_many_answers_at_once_are_refused_and_leave_no_trace(
     await started(chat)
 
 
-async def test_whoever_is_deleted_leaves_no_words_but_the_cost(
-    chat: Chat, provider: Playing, database: Database
+async def test_only_the_cost_remains_of_a_deleted_user(
+    chat: Chat, provider: ScriptedProvider, database: Database
 ) -> None:
     done = await started(chat)
     await ended(chat, done)
-    provider.part = slowly = Slowly()
-    answer = await started(chat, "my secret")
-    slowly.say("known only to me")
-    await until(lambda: provider.open)
+    provider.script = steps = Steps()
+    await started(chat, "my secret")
+    await steps.send("known only to me")
     await chat.flush()
     await database.write(chat.forget_person, "ann")
-    await until(lambda: provider.open == 0)
-    await until(lambda: chat._answers.find(answer.id) is None)
+    await until(lambda: not chat.being_written("ann"))
+    assert provider.open == 0
     rows = await database.read(lambda tx: tx.rows("select text, role, cost_nano from messages order by id"))
     assert [(it["text"], it["role"], it["cost_nano"]) for it in rows] == [
         ("", "assistant", 1_500_000),
@@ -351,24 +374,23 @@ async def test_whoever_is_deleted_leaves_no_words_but_the_cost(
     assert (await chat.newest("ann")).total == 0
 
 
-async def test_the_row_is_there_even_when_nobody_waits_for_it(chat: Chat, provider: Playing) -> None:
-    asking = asyncio.create_task(chat.start("ann", Saying(text="Hello", model=WRITER)))
+async def test_an_answer_is_written_even_when_its_request_is_cancelled(chat: Chat, provider: ScriptedProvider) -> None:
+    request = asyncio.create_task(chat.start("ann", Saying(text="Hello", model=WRITER)))
     await asyncio.sleep(0)
-    asking.cancel()
-    await asyncio.gather(asking, return_exceptions=True)
-    await until(lambda: provider.closed == 1)
-    await until(lambda: not chat._answers._live)
+    request.cancel()
+    await asyncio.gather(request, return_exceptions=True)
+    await until(lambda: provider.closed == 1 and not chat.being_written("ann"))
     found = await chat.newest("ann")
     assert await shown(chat, found.items[0].id) == ["Hello", "One two three."]
 
 
-async def test_a_program_that_reads_slowly_still_gets_every_piece(chat: Chat, provider: Playing) -> None:
-    provider.part = words("one two three four five")
+async def test_a_client_that_reads_slowly_still_gets_every_piece(chat: Chat, provider: ScriptedProvider) -> None:
+    provider.script = saying("one two three four five")
     ask = chat.check({"model": WRITER, "messages": [{"role": "user", "content": "x"}]})
     pieces = []
     async for piece in chat.stream("ann", ask):
         pieces.append(piece)
-        await until(lambda: not chat._answers._live)  # it has long ended when the second piece is read
+        await until(lambda: not chat.being_written("ann"))  # it has ended when the second piece is read
     *deltas, last = pieces
     assert isinstance(last, Message)
     assert "".join(str(it) for it in deltas) == last.text == "one two three four five "

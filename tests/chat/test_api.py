@@ -1,10 +1,12 @@
-"""Chat for programs, over HTTP and with the simulator on the provider's wire format."""
+"""The chat API, with the simulator on the wire format of the provider."""
 
 import asyncio
 import base64
 import json
 import re
+from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,33 +15,44 @@ import httpx
 import pytest
 from PIL import Image
 
+from app.chat.service import Live
 from tests.chat.conftest import until
+from tests.chat.pace import Pace
+from tests.kit import IMAGE_MODEL, Cases, eventually, new_email
 from tests.studio import Studio, running
 
-TEXT = "anthropic/claude-sonnet-5"
+TEXT_MODEL = "anthropic/claude-sonnet-5"
 ASK: list[dict[str, Any]] = [{"role": "user", "content": "Count to 12"}]
 COUNTED = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12"
 
 
-def picture(mime: str = "png") -> str:
+def image_url(format: str = "png") -> str:
+    """A small image as a data URL."""
     buffer = BytesIO()
-    Image.new("RGB", (8, 8), (200, 30, 30)).save(buffer, mime)
-    return f"data:image/{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    Image.new("RGB", (8, 8), (200, 30, 30)).save(buffer, format)
+    return f"data:image/{format};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-async def text_model(ann: httpx.AsyncClient, **wanted: Any) -> str:
-    models = (await ann.get("/api/v1/ai/models", params={"output": "text", "limit": 100})).json()["items"]
+async def text_model(client: httpx.AsyncClient, **properties: Any) -> str:
+    models = (await client.get("/api/v1/ai/models", params={"output": "text", "limit": 100})).json()["items"]
     found: str = next(
         it["id"]
         for it in models
-        if it["output_modalities"] == ["text"] and all(value in it[name] for name, value in wanted.items())
+        if it["output_modalities"] == ["text"] and all(value in it[name] for name, value in properties.items())
     )
     return found
 
 
 @pytest.fixture
-async def ann(studio: Studio) -> httpx.AsyncClient:
-    return await studio.person()
+async def ann(atelier: Studio) -> httpx.AsyncClient:
+    """A new user whose requests call the application in process."""
+    return await atelier.person(new_email("ann"), direct=True)
+
+
+@pytest.fixture
+async def remote(atelier: Studio) -> httpx.AsyncClient:
+    """A new user whose requests go over HTTP."""
+    return await atelier.person(new_email("remote"))
 
 
 @pytest.fixture
@@ -47,13 +60,17 @@ async def model(ann: httpx.AsyncClient) -> str:
     return await text_model(ann)
 
 
-async def streamed(ann: httpx.AsyncClient, body: dict[str, Any]) -> list[Any]:
+def asking(text: str, model: str, **more: Any) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": text}], **more}
+
+
+async def streamed(client: httpx.AsyncClient, body: dict[str, Any]) -> list[Any]:
     """The events of a streamed answer; the end mark as it is."""
     events: list[Any] = []
-    async with ann.stream("POST", "/api/v1/ai/chat", json={**body, "stream": True}) as answer:
+    async with client.stream("POST", "/api/v1/ai/chat", json={**body, "stream": True}) as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
-        assert "content-encoding" not in answer.headers, "a compressor would hold it back"
+        assert "content-encoding" not in answer.headers, "compression would hold the events back"
         async for line in answer.aiter_lines():
             if line:
                 assert line.startswith("data: ")
@@ -62,12 +79,19 @@ async def streamed(ann: httpx.AsyncClient, body: dict[str, Any]) -> list[Any]:
     return events
 
 
-async def rows(studio: Studio) -> list[dict[str, Any]]:
-    sql = "select * from messages where conversation_id is null order by created_at"
-    return await studio.program.database.read(lambda tx: tx.rows(sql))
+async def user_id(client: httpx.AsyncClient) -> str:
+    id: str = (await client.get("/api/v1/users/me")).json()["id"]
+    return id
 
 
-async def test_an_answer_in_one_piece(studio: Studio, ann: httpx.AsyncClient, model: str) -> None:
+async def saved(studio: Studio, client: httpx.AsyncClient) -> list[dict[str, Any]]:
+    """The answers of this user that are in the database, oldest first."""
+    owner = await user_id(client)
+    sql = "select * from messages where conversation_id is null and owner_id = $1 order by created_at"
+    return await studio.program.database.read(lambda tx: tx.rows(sql, owner))
+
+
+async def test_an_answer_in_one_piece(atelier: Studio, ann: httpx.AsyncClient, model: str) -> None:
     answer = await ann.post("/api/v1/ai/chat", json={"model": model, "messages": ASK})
     assert answer.status_code == 200, answer.text
     body = answer.json()
@@ -77,26 +101,26 @@ async def test_an_answer_in_one_piece(studio: Studio, ann: httpx.AsyncClient, mo
     usage = body["usage"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] > 0
     assert Decimal(body["cost_usd"]) >= 0
-    (row,) = await rows(studio)
+    (row,) = await saved(atelier, ann)
     assert (row["id"], row["text"], row["status"]) == (body["id"], COUNTED, "complete")
-    spent = await studio.program.database.read(
+    spent = await atelier.program.database.read(
         lambda tx: tx.value("select spent_nano from ledger where subject_id = $1 and entry = 'settlement'", body["id"])
     )
     assert Decimal(spent) / 10**9 == Decimal(body["cost_usd"])
 
 
-async def test_an_answer_as_it_comes(studio: Studio, ann: httpx.AsyncClient, model: str) -> None:
-    events = await streamed(ann, {"model": model, "messages": ASK})
+async def test_an_answer_is_streamed(atelier: Studio, remote: httpx.AsyncClient, model: str) -> None:
+    events = await streamed(remote, {"model": model, "messages": ASK})
     *deltas, last, done = events
     assert done == "[DONE]"
     assert all(set(it) == {"delta"} for it in deltas)
     assert "".join(it["delta"] for it in deltas) == last["message"]["content"] == COUNTED
     assert set(last) == {"id", "model", "message", "usage", "cost_usd"}
-    (row,) = await rows(studio)
+    (row,) = await saved(atelier, remote)
     assert (row["id"], row["text"], row["status"]) == (last["id"], COUNTED, "complete")
 
 
-async def test_all_that_was_said_before_is_told(ann: httpx.AsyncClient, model: str) -> None:
+async def test_the_model_is_sent_all_messages(ann: httpx.AsyncClient, model: str) -> None:
     messages = [
         {"role": "system", "content": "You are a ship's cook."},
         {"role": "user", "content": "Tell me about bread"},
@@ -110,20 +134,20 @@ async def test_all_that_was_said_before_is_told(ann: httpx.AsyncClient, model: s
     assert "salt" in text
 
 
-async def test_a_picture_goes_along_to_a_model_that_takes_one(ann: httpx.AsyncClient) -> None:
-    seeing = await text_model(ann, input_modalities="image")
+async def test_an_image_is_sent_to_a_model_that_accepts_images(ann: httpx.AsyncClient) -> None:
+    vision = await text_model(ann, input_modalities="image")
     content = [
         {"type": "text", "text": "What is this?"},
-        {"type": "image_url", "image_url": {"url": picture()}},
-        {"type": "image_url", "image_url": {"url": picture("jpeg"), "detail": "low"}},
+        {"type": "image_url", "image_url": {"url": image_url()}},
+        {"type": "image_url", "image_url": {"url": image_url("jpeg"), "detail": "low"}},
     ]
-    body = {"model": seeing, "messages": [{"role": "user", "content": content}]}
+    body = {"model": vision, "messages": [{"role": "user", "content": content}]}
     answer = await ann.post("/api/v1/ai/chat", json=body)
     assert answer.status_code == 200, answer.text
     assert "You sent 2 pictures along." in answer.json()["message"]["content"]
 
 
-async def test_the_models_parameters_are_taken_beside(ann: httpx.AsyncClient, model: str) -> None:
+async def test_the_parameters_of_a_model_are_accepted(ann: httpx.AsyncClient, model: str) -> None:
     answer = await ann.post("/api/v1/ai/chat", json={"model": model, "messages": ASK, "max_tokens": 3})
     assert answer.status_code == 200, answer.text
     assert COUNTED.startswith(answer.json()["message"]["content"].strip())
@@ -131,13 +155,13 @@ async def test_the_models_parameters_are_taken_beside(ann: httpx.AsyncClient, mo
 
 
 SYSTEM = {"role": "system", "content": "x"}
-PART = {"type": "image_url", "image_url": {"url": picture()}}
-WRONG: list[tuple[dict[str, Any], str]] = [
+PART = {"type": "image_url", "image_url": {"url": image_url()}}
+INVALID: list[tuple[dict[str, Any], str]] = [
     ({"model": ""}, "model"),
     ({"model": None}, "model"),
     ({"model": 7}, "model"),
     ({"model": "maker/unknown"}, "model"),
-    ({"model": "recraft/recraft-v4"}, "model"),
+    ({"model": IMAGE_MODEL}, "model"),
     ({"messages": None}, "messages"),
     ({"messages": []}, "messages"),
     ({"messages": "hello"}, "messages"),
@@ -166,17 +190,19 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-async def test_what_is_wrong_is_named(studio: Studio, ann: httpx.AsyncClient, model: str) -> None:
-    for change, field in WRONG:
-        answer = await ann.post("/api/v1/ai/chat", json={"model": model, "messages": ASK, **change})
-        assert answer.status_code == 400, answer.text
-        error = answer.json()["error"]
-        assert error["code"] == "VALIDATION_ERROR"
-        assert set(error["details"]["fields"]) == {field}
-    assert await rows(studio) == [], "nothing was asked"
+async def test_an_invalid_field_is_named(atelier: Studio, ann: httpx.AsyncClient, model: str) -> None:
+    with Cases() as cases:
+        for change, field in INVALID:
+            with cases.case(change, field):
+                answer = await ann.post("/api/v1/ai/chat", json={"model": model, "messages": ASK, **change})
+                assert answer.status_code == 400, answer.text
+                error = answer.json()["error"]
+                assert error["code"] == "VALIDATION_ERROR"
+                assert set(error["details"]["fields"]) == {field}
+    assert await saved(atelier, ann) == [], "no request was sent to the model"
 
 
-ELSEWHERE = [
+INVALID_IMAGE_URLS = [
     "https://example.org/a.png",
     "http://169.254.169.254/latest",
     "data:text/html;base64,PGI+",
@@ -190,38 +216,40 @@ ELSEWHERE = [
 ]
 
 
-async def test_a_picture_at_an_address_is_not_fetched(ann: httpx.AsyncClient) -> None:
-    seeing = await text_model(ann, input_modalities="image")
-    for url in ELSEWHERE:
-        content = [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": url}}]
-        body = {"model": seeing, "messages": [{"role": "user", "content": content}]}
-        answer = await ann.post("/api/v1/ai/chat", json=body)
-        assert answer.status_code == 400
-        assert set(answer.json()["error"]["details"]["fields"]) == {"messages.0.content.1.image_url"}
+async def test_an_image_is_accepted_as_a_data_url_only(ann: httpx.AsyncClient) -> None:
+    vision = await text_model(ann, input_modalities="image")
+    with Cases() as cases:
+        for url in INVALID_IMAGE_URLS:
+            with cases.case(url):
+                content = [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": url}}]
+                body = {"model": vision, "messages": [{"role": "user", "content": content}]}
+                answer = await ann.post("/api/v1/ai/chat", json=body)
+                assert answer.status_code == 400
+                assert set(answer.json()["error"]["details"]["fields"]) == {"messages.0.content.1.image_url"}
 
 
-async def test_a_picture_for_a_model_that_takes_none_is_refused(studio: Studio, ann: httpx.AsyncClient) -> None:
+async def test_an_image_for_a_model_that_accepts_none_is_refused(atelier: Studio, ann: httpx.AsyncClient) -> None:
     models = (await ann.get("/api/v1/ai/models", params={"output": "text", "limit": 100})).json()["items"]
     blind = next(it["id"] for it in models if it["input_modalities"] == ["text"])
     answer = await ann.post("/api/v1/ai/chat", json={"model": blind, "messages": [{"role": "user", "content": [PART]}]})
     assert answer.status_code == 400
     assert set(answer.json()["error"]["details"]["fields"]) == {"messages"}
-    assert await rows(studio) == []
+    assert await saved(atelier, ann) == []
 
 
-async def test_a_body_without_measure_is_refused(ann: httpx.AsyncClient, model: str) -> None:
+async def test_a_body_that_is_too_large_is_refused(ann: httpx.AsyncClient, model: str) -> None:
     messages = [{"role": "user", "content": "x" * (25 * 1024 * 1024)}]
     answer = await ann.post("/api/v1/ai/chat", json={"model": model, "messages": messages})
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "FILE_TOO_LARGE"
 
 
-async def test_it_wants_a_bearer(studio: Studio) -> None:
-    answer = await studio.client().post("/api/v1/ai/chat", json={"model": "x", "messages": ASK})
+async def test_a_bearer_token_is_required(atelier: Studio) -> None:
+    answer = await atelier.direct().post("/api/v1/ai/chat", json={"model": "x", "messages": ASK})
     assert answer.status_code == 401
-    browser = await studio.person_in_browser()
+    browser = await atelier.person_in_browser(new_email(), direct=True)
     answer = await browser.post("/api/v1/ai/chat", json={"model": "x", "messages": ASK})
-    assert answer.status_code == 401, "never by cookie"
+    assert answer.status_code == 401, "a session cookie is not accepted"
 
 
 FAILURES = [
@@ -237,93 +265,113 @@ FAILURES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "status", "code"), FAILURES, ids=[name for name, _, _ in FAILURES])
-async def test_a_failure_is_told_in_both_ways(
-    studio: Studio, ann: httpx.AsyncClient, model: str, name: str, status: int, code: str | None
-) -> None:
-    body = {"model": model, "messages": [{"role": "user", "content": f"[{name}] Count to 12"}]}
-    answer = await ann.post("/api/v1/ai/chat", json=body)
-    assert answer.status_code == status, answer.text
-    plain = answer.json()["error"]
-    events = await streamed(ann, body)
-    assert events[-1] == "[DONE]"
-    error = events[-2]["error"]
-    assert (error["code"], error["message"]) == (plain["code"], plain["message"])
-    assert error["details"].keys() == plain["details"].keys() == {"id", "code"}
-    assert code is None or error["details"]["code"] == plain["details"]["code"] == code
-    assert [it["id"] for it in await rows(studio)] == [plain["details"]["id"], error["details"]["id"]]
-    assert {it["status"] for it in await rows(studio)} == {"failed"}
-    if name in ("error-in-stream", "cut"):
-        said = "".join(it["delta"] for it in events[:-2])
-        assert said
-        assert COUNTED.startswith(said)
-        assert (await rows(studio))[1]["text"] == said, "what came is kept"
+async def test_a_failure_is_reported_in_both_ways(atelier: Studio, model: str) -> None:
+    with Cases() as cases:
+        for name, status, code in FAILURES:
+            with cases.case(name):
+                client = await atelier.person(new_email(name))
+                body = asking(f"[{name}] Count to 12", model)
+                answer = await client.post("/api/v1/ai/chat", json=body)
+                assert answer.status_code == status, answer.text
+                plain = answer.json()["error"]
+                events = await streamed(client, body)
+                assert events[-1] == "[DONE]"
+                error = events[-2]["error"]
+                assert (error["code"], error["message"]) == (plain["code"], plain["message"])
+                assert error["details"].keys() == plain["details"].keys() == {"id", "code"}
+                assert code is None or error["details"]["code"] == plain["details"]["code"] == code
+                rows = await saved(atelier, client)
+                assert [it["id"] for it in rows] == [plain["details"]["id"], error["details"]["id"]]
+                assert {it["status"] for it in rows} == {"failed"}
+                if name in ("error-in-stream", "cut"):
+                    text = "".join(it["delta"] for it in events[:-2])
+                    assert text
+                    assert COUNTED.startswith(text)
+                    assert rows[1]["text"] == text, "the text that arrived is saved"
 
 
-@pytest.mark.parametrize("name", ["ratelimit", "overloaded", "busy", "in-flight"])
-async def test_what_passes_by_itself_is_waited_for(ann: httpx.AsyncClient, model: str, name: str) -> None:
-    body = {"model": model, "messages": [{"role": "user", "content": f"[{name}] Count to 12"}]}
-    answer = await ann.post("/api/v1/ai/chat", json=body)
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["message"]["content"] == COUNTED
+async def test_a_temporary_failure_is_retried(ann: httpx.AsyncClient, model: str) -> None:
+    names = ("ratelimit", "overloaded", "busy", "in-flight")
+    # The simulator refuses the first request with the same prompt, so each prompt is a new one.
+    prompts = [f"[{name}] {new_email()}: Count to 12" for name in names]
+    answers = await asyncio.gather(*(ann.post("/api/v1/ai/chat", json=asking(it, model)) for it in prompts))
+    with Cases() as cases:
+        for name, answer in zip(names, answers, strict=True):
+            with cases.case(name):
+                assert answer.status_code == 200, answer.text
+                assert answer.json()["message"]["content"] == COUNTED
 
 
-async def test_a_price_that_nobody_says_is_null(ann: httpx.AsyncClient, model: str) -> None:
-    body = {"model": model, "messages": [{"role": "user", "content": "[no-cost] Count to 12"}]}
+async def test_an_unknown_price_is_null(ann: httpx.AsyncClient, model: str) -> None:
+    body = asking("[no-cost] Count to 12", model)
     assert (await ann.post("/api/v1/ai/chat", json=body)).json()["cost_usd"] is None
 
 
-async def test_it_comes_while_it_is_made(ann: httpx.AsyncClient, model: str) -> None:
-    body = {"model": model, "messages": [{"role": "user", "content": "[trickle] Count to 12"}], "stream": True}
-    async with asyncio.timeout(20), ann.stream("POST", "/api/v1/ai/chat", json=body) as answer:
-        assert answer.status_code == 200, "the head comes before the first word"
+async def test_a_stream_begins_before_the_first_word(remote: httpx.AsyncClient, model: str, pace: Pace) -> None:
+    body = asking("[slow] Count to 12", model, stream=True)
+    async with asyncio.timeout(300), remote.stream("POST", "/api/v1/ai/chat", json=body) as answer:
+        assert answer.status_code == 200
+        lines = answer.aiter_lines()
+        pace.allow(3)  # two pauses come before the first word
+        while '"delta"' not in (line := await anext(lines)):
+            assert not line or line.startswith(":")
+        assert "1" in line
 
 
-@pytest.mark.parametrize("streaming", [True, False])
-async def test_hanging_up_stops_the_model_and_settles_what_was_used(slow: Studio, streaming: bool) -> None:
-    ann = await slow.person()
-    body = {
-        "model": await text_model(ann),
-        "messages": [{"role": "user", "content": "Count to 400"}],
-        "stream": streaming,
-    }
-    if streaming:
-        async with ann.stream("POST", "/api/v1/ai/chat", json=body) as answer:
-            async for line in answer.aiter_lines():
-                if '"delta"' in line:
-                    break
-    else:
-        with pytest.raises(httpx.ReadTimeout):
-            await ann.post("/api/v1/ai/chat", json=body, timeout=1.5)
-    await until(lambda: not slow.program.chat._answers._live)
-    found = await rows(slow)
-    assert found[0]["status"] == "stopped"
-    assert found[0]["text"]
-    assert not found[0]["text"].endswith("400")
-    await until(lambda: not slow.program.chat._answers._bills)  # the provider tells a moment later what it came to
-    entries = await slow.program.database.read(
-        lambda tx: tx.rows("select entry, spent_nano from ledger where subject_id = $1", found[0]["id"])
-    )
-    assert sorted(it["entry"] for it in entries) == ["correction", "hold", "settlement"]
-    (cost,) = [it["cost_nano"] for it in await rows(slow)]
-    assert cost == sum(it["spent_nano"] or 0 for it in entries) > 0
+def has_text(being_written: Callable[[], list[Live]]) -> bool:
+    return any(live.text for live in being_written())
 
 
-async def test_two_people_do_not_see_each_other(studio: Studio, ann: httpx.AsyncClient, model: str) -> None:
-    bob = await studio.person("bob@studio.example")
+def is_empty(being_written: Callable[[], list[Live]]) -> bool:
+    return not being_written()
+
+
+async def test_a_client_that_disconnects_stops_the_model_and_pays_for_what_was_used(
+    atelier: Studio, model: str, pace: Pace
+) -> None:
+    """The provider knows the cost only after the answer was settled without it."""
+    with Cases() as cases:
+        for streaming in (True, False):
+            with cases.case("streaming" if streaming else "in one piece"):
+                client = await atelier.person(new_email())
+                owner = await user_id(client)
+                request = asyncio.create_task(
+                    client.post("/api/v1/ai/chat", json=asking("[slow] Count to 400", model, stream=streaming))
+                )
+                pace.allow(10)
+                being_written = partial(atelier.program.chat.being_written, owner)
+                await until(partial(has_text, being_written))
+                request.cancel()
+                await asyncio.gather(request, return_exceptions=True)
+                await until(partial(is_empty, being_written))
+                (row,) = await saved(atelier, client)
+                assert row["status"] == "stopped"
+                assert row["text"]
+                assert not row["text"].endswith("400")
+
+                async def entries(id: str = row["id"]) -> list[dict[str, Any]]:
+                    sql = "select entry, spent_nano from ledger where subject_id = $1"
+                    return await atelier.program.database.read(lambda tx: tx.rows(sql, id))
+
+                found = await eventually(entries, lambda entries: len(entries) == 3)
+                assert sorted(it["entry"] for it in found) == ["correction", "hold", "settlement"]
+                (row,) = await saved(atelier, client)
+                assert row["cost_nano"] == sum(it["spent_nano"] or 0 for it in found) > 0
+
+
+async def test_simultaneous_users_get_their_own_answers(atelier: Studio, ann: httpx.AsyncClient, model: str) -> None:
+    bob = await atelier.person(new_email("bob"), direct=True)
     answers = await asyncio.gather(
         *(
-            client.post(
-                "/api/v1/ai/chat", json={"model": model, "messages": [{"role": "user", "content": f"Say exactly: {n}"}]}
-            )
+            client.post("/api/v1/ai/chat", json=asking(f"Say exactly: {n}", model))
             for n, client in enumerate([ann, bob] * 10)
         )
     )
     assert [it.json()["message"]["content"] for it in answers] == [str(n) for n in range(20)]
 
 
-async def test_the_document_tells_both_ways(studio: Studio) -> None:
-    document = (await studio.client().get("/api/v1/openapi.json")).json()
+async def test_the_api_document_describes_both_ways(atelier: Studio) -> None:
+    document = (await atelier.direct().get("/api/v1/openapi.json")).json()
     operation = document["paths"]["/api/v1/ai/chat"]["post"]
     assert set(operation["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
@@ -331,9 +379,9 @@ async def test_the_document_tells_both_ways(studio: Studio) -> None:
     assert {"200", "400", "401", "413", "502"} <= set(operation["responses"])
 
 
-async def test_questions_are_counted_as_paid_work(tmp_path: Path) -> None:
-    async with running(tmp_path, ATELIER_RATE_LIMITS="on") as studio:
-        ann = await studio.person()
+async def test_requests_count_towards_the_rate_limit_of_paid_work(tmp_path: Path) -> None:
+    async with running(tmp_path, timer=lambda: 0.0, ATELIER_RATE_LIMITS="on") as studio:
+        ann = await studio.person(direct=True)
         for _ in range(60):
             assert (await ann.post("/api/v1/ai/chat", json={})).status_code == 400
         answer = await ann.post("/api/v1/ai/chat", json={})
@@ -342,10 +390,7 @@ async def test_questions_are_counted_as_paid_work(tmp_path: Path) -> None:
         assert answer.json()["error"]["code"] == "RATE_LIMITED"
 
 
-# Once
-
-
-async def test_a_hundred_questions_at_once_with_one_key_are_asked_once(ann: httpx.AsyncClient, model: str) -> None:
+async def test_a_hundred_requests_with_one_idempotency_key_are_sent_once(ann: httpx.AsyncClient, model: str) -> None:
     body, key = {"model": model, "messages": ASK}, {"Idempotency-Key": "one-click"}
     answers = await asyncio.gather(*(ann.post("/api/v1/ai/chat", json=body, headers=key) for _ in range(100)))
     assert {answer.status_code for answer in answers} == {200}
@@ -356,15 +401,15 @@ async def test_a_hundred_questions_at_once_with_one_key_are_asked_once(ann: http
 
     other = {**body, "messages": [{"role": "user", "content": "Count to 3"}]}
     assert (await ann.post("/api/v1/ai/chat", json=other, headers=key)).status_code == 409
-    picture = {"model": "recraft/recraft-v4", "prompt": "a boat"}
-    assert (await ann.post("/api/v1/generate/image", json=picture, headers=key)).status_code == 409
+    image = {"model": IMAGE_MODEL, "prompt": "a boat"}
+    assert (await ann.post("/api/v1/generate/image", json=image, headers=key)).status_code == 409
 
 
-async def test_a_double_click_begins_one_conversation(studio: Studio) -> None:
-    browser = await studio.person_in_browser("ann@studio.example")
+async def test_a_double_click_begins_one_conversation(atelier: Studio) -> None:
+    browser = await atelier.person_in_browser(new_email(), direct=True)
     page = (await browser.get("/chat/new")).text
     key = re.findall(r'name="idempotency_key" value="(\w+)"', page)[0]
-    form = {"text": "Count to 3", "model": TEXT, "idempotency_key": key}
+    form = {"text": "Count to 3", "model": TEXT_MODEL, "idempotency_key": key}
     first, second = await asyncio.gather(*(browser.send_form("/chat", form) for _ in range(2)))
     assert (first.status_code, second.status_code) == (303, 303)
     assert first.headers["location"] == second.headers["location"]

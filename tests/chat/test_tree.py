@@ -1,4 +1,4 @@
-"""What fits into a model's context."""
+"""The tree of a conversation, and what of it fits into the context of a model."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +8,7 @@ from app.chat.tree import TOKENS_A_MESSAGE, Tree, fitting
 
 
 def branch(sizes: list[int]) -> list[Twig]:
-    """A branch that begins and ends with the person."""
+    """A branch that begins and ends with a message of the user."""
     return [
         Twig(str(n), str(n - 1) if n else None, Role.USER if n % 2 == 0 else Role.ASSISTANT, size)
         for n, size in enumerate(sizes)
@@ -20,7 +20,7 @@ def branch(sizes: list[int]) -> list[Twig]:
     st.integers(0, 16_000),
     st.none() | st.integers(1, 2_000_000),
 )
-def test_what_is_told_fits_ends_with_the_question_and_begins_with_the_person(
+def test_what_is_sent_fits_ends_with_the_question_and_begins_with_the_user(
     sizes: list[int], instruction: int, context: int | None
 ) -> None:
     twigs = branch(sizes)
@@ -34,7 +34,7 @@ def test_what_is_told_fits_ends_with_the_question_and_begins_with_the_person(
         assert sum(tokens) <= min(context or 32_000, 256_000)
 
 
-def test_a_conversation_that_fits_is_told_whole() -> None:
+def test_a_conversation_that_fits_is_sent_whole() -> None:
     assert fitting(branch([100] * 21), "", 200_000) == [str(n) for n in range(21)]
 
 

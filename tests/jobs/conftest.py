@@ -1,88 +1,145 @@
-"""Jobs on a real database, without a provider or a worker: the tests say what the provider answered."""
+"""Jobs on a real database, without a provider and without a worker: the tests play what the provider answers."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from app.base import clock
-from app.base.database import Database
-from app.base.migrate import migrate
+from app.base.database import Database, Transaction
 from app.base.secret import new_id
 from app.catalog.service import Catalog
 from app.jobs.schemas import GenerationType, Job
 from app.jobs.service import Jobs
 from app.library.service import Library
-from app.main import MIGRATIONS
 from app.providers.client import Client
 from app.providers.contract import Kind, Offer
 from app.quota.service import Quota
 from app.storage.files import Files
 from app.storage.media import Media
+from tests.studio import migrated_database
 
-Reopen = Callable[[], Jobs]
+MODEL = "google/veo-3.1"
+OpenJobs = Callable[..., Jobs]  # with the providers, and other options of Jobs
 
 
-class Shelf:
-    """A provider that offers the model of `a_job`."""
+class ModelProvider:
+    """A provider that only lists models: the one of `new_job` until `models` is changed."""
+
+    def __init__(self) -> None:
+        self.models = [Offer(id=MODEL, name="Veo 3.1", output_modalities=("text", "image", "video"))]
 
     async def offers(self) -> Sequence[Offer]:
-        return [Offer(id="google/veo-3.1", name="Veo 3.1", output_modalities=("text", "image", "video"))]
+        return self.models
 
 
-async def a_catalog(database: Database) -> Catalog:
-    """With the model of `a_job` on offer."""
-    providers: dict[str, Any] = {"openrouter": Shelf()}
+class StoppableProvider:
+    """A provider that accepts a cancellation; the tests say what it answers afterwards."""
+
+    name = "stoppable"
+    can_cancel = True
+
+
+class FakeClock:
+    """Stands in for the clock of the process; time passes only when a test says so."""
+
+    def __init__(self) -> None:
+        self.moment = clock.now()
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def advance(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+
+
+def delete_rows(tx: Transaction) -> None:
+    """Empty every table that tests of jobs write to."""
+    for table in ("jobs", "job_events", "ledger", "idempotency", "assets", "models"):
+        tx.execute(f"delete from {table}")  # noqa: S608
+
+
+def new_job(owner: str = "ann", kind: Kind = Kind.VIDEO, **changes: Any) -> Job:
+    """A job as `generation` would enqueue it."""
+    values = {
+        "id": new_id(),
+        "owner_id": owner,
+        "kind": kind,
+        "generation_type": GenerationType.TEXT_TO_VIDEO,
+        "provider": "openrouter",
+        "model": MODEL,
+        "model_name": "Veo 3.1",
+        "upstream_model": MODEL,
+        "prompt": "a paper boat",
+        "created_at": clock.now(),
+        **changes,
+    }
+    return Job(**values)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def open_database(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Database]:
+    """The database that all tests of jobs in this worker use, one after the other."""
+    database = Database(migrated_database(tmp_path_factory.mktemp("jobs") / "test.duckdb"))
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def database(open_database: Database) -> Database:
+    """A database without rows."""
+    await open_database.write(delete_rows)
+    return open_database
+
+
+@pytest.fixture
+def model_provider() -> ModelProvider:
+    return ModelProvider()
+
+
+@pytest.fixture
+async def catalog(database: Database, model_provider: ModelProvider) -> Catalog:
+    """Offers the model of `new_job`."""
+    providers: dict[str, Any] = {"openrouter": model_provider}
     catalog = Catalog(database, providers)
     await catalog.refresh()
     return catalog
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(tmp_path / "test.duckdb")
-    await migrate(database, MIGRATIONS)
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-async def catalog(database: Database) -> Catalog:
-    return await a_catalog(database)
-
-
-@pytest.fixture
-async def reopen(database: Database, catalog: Catalog, tmp_path: Path) -> AsyncIterator[Reopen]:
-    """Jobs as after a restart: with the rows and nothing else."""
+async def library(database: Database, tmp_path: Path) -> AsyncIterator[Library]:
     for name in ("media", "tmp"):
         (tmp_path / name).mkdir()
     files, media, client = Files(tmp_path / "media", tmp_path / "tmp"), Media(), Client()
-    library = Library(database, files, media, client, max_image_bytes=10**7, max_video_bytes=10**8)
-    yield lambda: Jobs(database, Quota(database), catalog, library, {}, timeout=1800, pause=15)
+    yield Library(database, files, media, client, max_image_bytes=10**7, max_video_bytes=10**8)
     files.close()
     media.close()
     await client.aclose()
 
 
 @pytest.fixture
-def jobs(reopen: Reopen) -> Jobs:
-    return reopen()
+def open_jobs(database: Database, catalog: Catalog, library: Library) -> OpenJobs:
+    """Makes a new Jobs service, as after a restart: it knows the rows and nothing else."""
+
+    def open_jobs(providers: Any = None, **options: Any) -> Jobs:
+        return Jobs(
+            database, Quota(database), catalog, library, providers or {}, **{"timeout": 1800, "pause": 15, **options}
+        )
+
+    return open_jobs
 
 
-def a_job(owner: str = "ann", kind: Kind = Kind.VIDEO, **changes: object) -> Job:
-    """A job as `generation` would ask for it."""
-    values: dict[str, object] = {
-        "id": new_id(),
-        "owner_id": owner,
-        "kind": kind,
-        "generation_type": GenerationType.TEXT_TO_VIDEO,
-        "provider": "openrouter",
-        "model": "google/veo-3.1",
-        "model_name": "Veo 3.1",
-        "upstream_model": "google/veo-3.1",
-        "prompt": "a paper boat",
-        "created_at": clock.now(),
-        **changes,
-    }
-    return Job(**values)  # type: ignore[arg-type]
+@pytest.fixture
+def jobs(open_jobs: OpenJobs) -> Jobs:
+    return open_jobs()
+
+
+@pytest.fixture
+def fake_clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """The clock of the whole process while the test runs."""
+    fake = FakeClock()
+    monkeypatch.setattr(clock, "now", fake.now)
+    return fake

@@ -1,110 +1,147 @@
-"""Fair turns over HTTP: told by the order in which jobs are begun and finished, not by the clock."""
+"""Fair turns over HTTP, judged by the order in which jobs start, not by the clock."""
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from app.jobs.schemas import Job
 from app.jobs.worker import STARTING
 from app.providers.contract import Outcome, Request
-from tests.api.kit import CLIP, SHORT, TEXT, Json, eventually, submits
-from tests.studio import PASSWORD, Studio
+from tests.kit import SHORT_VIDEO, TEXT_MODEL, VIDEO_MODEL, Json, ended_job, eventually, new_email
+from tests.studio import Studio, running
 
 BATCH = 200
-EACH = 5  # of several people; together fewer than are sent at one time
+EACH = 5  # jobs of each of several users; together fewer than are submitted at one time
+
+
+@pytest_asyncio.fixture(scope="module")
+async def studio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Studio]:
+    """A program of its own for this file, because the tests look at the order in which its jobs start."""
+    async with running(tmp_path_factory.mktemp("fairness")) as studio:
+        yield studio
+
+
+class Claims:
+    """What the worker claims: nothing before `begin`; then the prompts in order, at most `limit` at a time."""
+
+    def __init__(self, studio: Studio, limit: int = STARTING) -> None:
+        self.prompts: list[str] = []
+        self.begun = False
+        self._jobs = studio.program.jobs
+        self._claim = self._jobs.claim
+        self._limit = limit
+
+    def begin(self) -> None:
+        self.begun = True
+        self._jobs.wake.set()
+
+    async def claim(self, limit: int) -> Sequence[Job]:
+        if not self.begun:
+            return []
+        claimed = await self._claim(min(limit, self._limit))
+        self.prompts += [job.prompt for job in claimed]
+        return claimed
+
+
+@contextmanager
+def recorded_claims(studio: Studio, limit: int = STARTING) -> Iterator[Claims]:
+    claims = Claims(studio, limit)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(studio.program.jobs, "claim", claims.claim)
+        try:
+            yield claims
+        finally:
+            claims.begin()
+
+
+async def new_user(studio: Studio) -> httpx.AsyncClient:
+    return await studio.person(new_email(), direct=True)
 
 
 async def enqueue(client: httpx.AsyncClient, prompt: str) -> Json:
-    answer = await client.post("/api/v1/generate/video", json={"model": CLIP, "prompt": prompt, **SHORT})
+    answer = await client.post("/api/v1/generate/video", json={"model": VIDEO_MODEL, "prompt": prompt, **SHORT_VIDEO})
     assert answer.status_code == 202, answer.text
     job: Json = answer.json()
     return job
 
 
-async def test_a_batch_of_two_hundred_does_not_hold_up_anothers_first(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch
+async def test_a_batch_of_two_hundred_does_not_hold_up_the_first_job_of_another_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ann's batch stands in line when bob comes; the worker rests until then, so that the order is told and not timed."""
-    ann, bob = await studio.person("ann@studio.example"), await studio.person("bob@studio.example")
-    claim = studio.program.jobs.claim
+    """Bob's job ends although the provider answers only the first handful of submits until then."""
+    bob_has_ended, submits = asyncio.Event(), 0
 
-    async def nothing(_: int) -> list[Json]:
-        return []
-
-    monkeypatch.setattr(studio.program.jobs, "claim", nothing)
-    # [fail] and not a clip: two hundred clips would be filmed for nothing.
-    for first in range(0, BATCH, 50):
-        await asyncio.gather(*(enqueue(ann, f"[fail] ann {number}") for number in range(first, first + 50)))
-    late = await enqueue(bob, "[fail] bob's first")
-    monkeypatch.setattr(studio.program.jobs, "claim", claim)
-    studio.program.jobs.wake.set()
-    ended = await studio.finished(bob, late["id"], seconds=60)
-    order = [one["prompt"] for one in submits(studio)]
-    assert order.index("[fail] bob's first") < STARTING, "he is in the first handful that is sent"
-    failed = (await ann.get("/api/v1/jobs", params={"status": "failed", "limit": 100})).json()["items"]
-    before = [job for job in failed if job["completed_at"] < ended["completed_at"]]
-    assert len(before) <= 3 * STARTING, f"{len(before)} of the batch came first"
-
-
-async def test_several_people_get_turns_in_turn(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One turn at a time, and nobody's work ends before all have been given out."""
-    people = [await studio.person(f"{name}@studio.example") for name in ("ann", "bob", "eve")]
-    jobs, provider = studio.program.jobs, studio.program.providers["openrouter"]
-    claim, submit = jobs.claim, provider.submit
-    begun, everybody, all_begun = list[str](), asyncio.Event(), asyncio.Event()
-
-    async def one_at_a_time(_: int) -> list[Job]:
-        if not everybody.is_set():
-            return []
-        claimed = [*await claim(1)]
-        begun.extend(job.prompt for job in claimed)
-        return claimed
-
-    async def slowly(request: Request, folder: Path) -> Outcome:
-        if len(begun) == len(people) * EACH:
-            all_begun.set()
-        await all_begun.wait()
+    async def few_submits(request: Request, folder: Path) -> Outcome:
+        nonlocal submits
+        submits += 1
+        if submits > STARTING:
+            await bob_has_ended.wait()
         return await submit(request, folder)
 
-    monkeypatch.setattr(jobs, "claim", one_at_a_time)
-    monkeypatch.setattr(provider, "submit", slowly)
-    asked = [
-        asyncio.create_task(person.post("/api/v1/generate/text", json={"model": TEXT, "prompt": f"{place}"}))
-        for place, person in enumerate(people)
-        for _ in range(EACH)
-    ]
-    await eventually(lambda: accepted(studio), lambda count: count == len(asked))
-    everybody.set()
-    jobs.wake.set()
-    assert {answer.status_code for answer in await asyncio.gather(*asked)} == {200}
-    for turn in range(0, len(begun), len(people)):
-        assert sorted(begun[turn : turn + len(people)]) == ["0", "1", "2"], begun
+    async with running(tmp_path) as studio:
+        ann, bob = await new_user(studio), await new_user(studio)
+        provider = studio.program.providers["openrouter"]
+        submit = provider.submit
+        monkeypatch.setattr(provider, "submit", few_submits)
+        with recorded_claims(studio) as claims:
+            # [fail] and not a video: nothing needs to be encoded.
+            for first in range(0, BATCH, 50):
+                await asyncio.gather(*(enqueue(ann, f"[fail] ann {number}") for number in range(first, first + 50)))
+            job = await enqueue(bob, "[fail] the first job of bob")
+            claims.begin()
+            assert (await ended_job(bob, job["id"]))["status"] == "failed"
+            assert claims.prompts.index("[fail] the first job of bob") < STARTING
+            assert len(claims.prompts) <= 2 * STARTING, "the rest of the batch still waits"
+            bob_has_ended.set()
 
 
-async def accepted(studio: Studio) -> int:
-    return len(studio.program.jobs._live)
+async def test_several_users_take_turns(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One job is claimed at a time, and none ends before all have been claimed."""
+    users = [await new_user(studio) for _ in range(3)]
+    provider, all_claimed = studio.program.providers["openrouter"], asyncio.Event()
+    submit = provider.submit
+
+    async def held_submit(request: Request, folder: Path) -> Outcome:
+        await all_claimed.wait()
+        return await submit(request, folder)
+
+    async def queued() -> int:
+        return sum([(await user.get("/api/v1/jobs")).json()["total"] for user in users])
+
+    async def claimed() -> int:
+        return len(claims.prompts)
+
+    monkeypatch.setattr(provider, "submit", held_submit)
+    with recorded_claims(studio, limit=1) as claims:
+        requests = [
+            asyncio.create_task(user.post("/api/v1/generate/text", json={"model": TEXT_MODEL, "prompt": f"{number}"}))
+            for number, user in enumerate(users)
+            for _ in range(EACH)
+        ]
+        await eventually(queued, lambda count: count == len(requests))
+        claims.begin()
+        await eventually(claimed, lambda count: count == len(requests))
+        all_claimed.set()
+        assert {answer.status_code for answer in await asyncio.gather(*requests)} == {200}
+    for turn in range(0, len(claims.prompts), len(users)):
+        assert sorted(claims.prompts[turn : turn + len(users)]) == ["0", "1", "2"], claims.prompts
 
 
-async def test_what_somebody_waits_for_at_the_screen_goes_before_what_their_programs_have_queued(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    browser = await studio.person_in_browser("ann@studio.example")
-    signed_in = {"email": "ann@studio.example", "password": PASSWORD}
-    token = (await studio.client().post("/api/v1/auth/login", json=signed_in)).json()["access_token"]
-    claim = studio.program.jobs.claim
-
-    async def nothing(_: int) -> list[Json]:
-        return []
-
-    monkeypatch.setattr(studio.program.jobs, "claim", nothing)
-    program = studio.client(token)
-    for number in range(3):
-        await enqueue(program, f"[fail] of the program {number}")
-    form = {"model": TEXT, "prompt": "[fail] of the person"}
-    assert (await browser.send_form("/generate/text", form)).status_code == 303
-    line = (await program.get("/api/v1/jobs", params={"status": "queued"})).json()["items"]
-    assert len(line) == 4
-    first, *_ = await claim(1)
-    assert first.prompt == "[fail] of the person"
+async def test_a_job_from_a_page_goes_before_the_users_jobs_from_the_api(studio: Studio) -> None:
+    email = new_email()
+    browser, client = await studio.person_in_browser(email, direct=True), await studio.person(email, direct=True)
+    with recorded_claims(studio, limit=1) as claims:
+        jobs = [await enqueue(client, f"[fail] from the API {number}") for number in range(3)]
+        form = {"model": TEXT_MODEL, "prompt": "[fail] from the page"}
+        assert (await browser.send_form("/generate/text", form)).status_code == 303
+        queue = (await client.get("/api/v1/jobs", params={"status": "queued"})).json()["items"]
+        assert len(queue) == 4
+        claims.begin()
+        for job in jobs:
+            await ended_job(client, job["id"])
+    assert claims.prompts[0] == "[fail] from the page"

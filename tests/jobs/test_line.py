@@ -1,95 +1,97 @@
-"""Fair turns: nobody's hundred jobs hold up somebody else's first."""
+"""Fair turns: a hundred jobs of one user do not hold up the first of another."""
 
 from datetime import timedelta
 
 import msgspec
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.base import clock
 from app.jobs.line import PER_PERSON, PER_PROVIDER, History, Line
 from app.jobs.schemas import Job, Status
-from tests.jobs.conftest import a_job
+from tests.jobs.conftest import new_job
 
 
-def _line(*jobs: Job) -> Line:
+def line_of(*jobs: Job) -> Line:
     line = Line()
     for job in jobs:
         line.put(job)
     return line
 
 
-def _started(line: Line, jobs: list[Job], ids: list[str]) -> None:
+def start(line: Line, jobs: list[Job], ids: list[str]) -> None:
     for job in jobs:
         if job.id in ids:
             line.put(msgspec.structs.replace(job, status=Status.PROCESSING))
 
 
-def test_a_batch_of_two_hundred_does_not_hold_up_anothers_first() -> None:
-    batch = [a_job("ann") for _ in range(200)]
-    line = _line(*batch)
-    _started(line, batch, line.choose(8))
-    late = a_job("bob")
-    line.put(late)
-    assert line.place(late) == 1
-    assert line.choose(2)[0] == late.id
+def test_a_batch_of_two_hundred_does_not_hold_up_the_first_job_of_another_user() -> None:
+    batch = [new_job("ann") for _ in range(200)]
+    line = line_of(*batch)
+    start(line, batch, line.choose(8))
+    job = new_job("bob")
+    line.put(job)
+    assert line.place(job) == 1
+    assert line.choose(2)[0] == job.id
 
 
-def test_two_people_take_turns() -> None:
-    anns, bobs = [a_job("ann") for _ in range(6)], [a_job("bob") for _ in range(3)]
-    chosen = _line(*anns, *bobs).choose(9)
+def test_two_users_take_turns() -> None:
+    anns, bobs = [new_job("ann") for _ in range(6)], [new_job("bob") for _ in range(3)]
+    chosen = line_of(*anns, *bobs).choose(9)
     owners = ["ann" if id in [job.id for job in anns] else "bob" for id in chosen]
     assert sorted(owners[:6]) == ["ann"] * 3 + ["bob"] * 3
     assert owners[6:] == ["ann"] * 3
-    assert [id for id in chosen if id in [job.id for job in anns]] == [job.id for job in anns], "own order is kept"
+    assert [id for id in chosen if id in [job.id for job in anns]] == [job.id for job in anns], "oldest first for each"
 
 
-def test_a_higher_priority_goes_first_among_ones_own_and_takes_nothing_from_others() -> None:
-    low, high, other = a_job("ann"), a_job("ann", priority=5), a_job("bob")
-    chosen = _line(low, high, other).choose(3)
+def test_a_higher_priority_goes_first_among_the_users_own_jobs_and_delays_no_one_else() -> None:
+    low, high, other = new_job("ann"), new_job("ann", priority=5), new_job("bob")
+    chosen = line_of(low, high, other).choose(3)
     assert chosen.index(high.id) < chosen.index(low.id)
     assert other.id in chosen[:2]
 
 
-def test_what_waits_for_a_retry_is_not_chosen_before_it_is_due() -> None:
-    waiting = a_job("ann", due=clock.now() + timedelta(hours=1))
-    line = _line(waiting)
+def test_a_job_that_waits_for_its_retry_is_not_chosen_before_it_is_due() -> None:
+    waiting = new_job("ann", due=clock.now() + timedelta(hours=1))
+    line = line_of(waiting)
     assert not line.waiting()
     assert line.choose(5) == []
-    due = a_job("ann", due=clock.now() - timedelta(seconds=1))
+    due = new_job("ann", due=clock.now() - timedelta(seconds=1))
     line.put(due)
     assert line.choose(5) == [due.id]
 
 
-def test_nobody_and_no_provider_has_more_under_way_than_the_caps() -> None:
-    jobs = [a_job("ann") for _ in range(PER_PERSON + 5)]
-    line = _line(*jobs)
+def test_no_user_and_no_provider_has_more_running_jobs_than_the_limits_allow() -> None:
+    jobs = [new_job("ann") for _ in range(PER_PERSON + 5)]
+    line = line_of(*jobs)
     chosen = line.choose(1000)
     assert len(chosen) == PER_PERSON
-    _started(line, jobs, chosen)
+    start(line, jobs, chosen)
+    assert line.running("ann") == PER_PERSON
     assert line.choose(1000) == []
-    crowd = [a_job(f"person {n}") for n in range(PER_PROVIDER + 10)]
-    elsewhere = a_job("zoe", provider="fal")
-    assert len(_line(*crowd, elsewhere).choose(1000)) == PER_PROVIDER + 1
+    crowd = [new_job(f"user {n}") for n in range(PER_PROVIDER + 10)]
+    elsewhere = new_job("zoe", provider="fal")
+    assert len(line_of(*crowd, elsewhere).choose(1000)) == PER_PROVIDER + 1
 
 
 def test_choosing_alone_changes_nothing() -> None:
-    jobs = [a_job("ann") for _ in range(3)]
-    line = _line(*jobs)
+    jobs = [new_job("ann") for _ in range(3)]
+    line = line_of(*jobs)
     assert sorted(line.choose(3)) == sorted(line.choose(3))
     line.drop(jobs[0].id)
     assert sorted(line.choose(3)) == sorted(job.id for job in jobs[1:])
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.sampled_from(["put", "start", "requeue", "end"]), min_size=1, max_size=60),
     st.lists(st.sampled_from(["ann", "bob", "eve"]), min_size=60, max_size=60),
 )
-def test_whatever_happens_exactly_what_waits_is_chosen(steps: list[str], owners: list[str]) -> None:
+def test_exactly_the_waiting_jobs_are_chosen_whatever_happened_before(steps: list[str], owners: list[str]) -> None:
     line, queued, running = Line(), dict[str, Job](), dict[str, Job]()
     for step, owner in zip(steps, owners, strict=False):
         if step == "put":
-            job = a_job(owner)
+            job = new_job(owner)
             queued[job.id] = job
             line.put(job)
         elif step == "start":
@@ -109,7 +111,7 @@ def test_whatever_happens_exactly_what_waits_is_chosen(steps: list[str], owners:
     assert all(1 <= line.place(job) <= len(queued) for job in queued.values())
 
 
-def test_an_estimate_needs_three_jobs_and_says_median_and_ninetieth_percentile() -> None:
+def test_an_estimate_needs_three_jobs_and_gives_the_median_and_the_ninetieth_percentile() -> None:
     history = History()
     assert history.durations("m") == (None, None)
     history.learn_durations("m", [5, 1])

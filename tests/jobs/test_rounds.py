@@ -1,36 +1,37 @@
-"""Whom the worker asks next: in order, each only once at a time, and a hint is never lost."""
+"""Which job the worker polls next: in order, each only once at a time, and a hint is never lost."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.base import clock
 from app.jobs.rounds import Rounds
 from app.jobs.schemas import Job
-from tests.jobs.conftest import a_job
+from tests.jobs.conftest import new_job
 
 
-def _due(job: Job, seconds: float) -> Job:
+def due_in(job: Job, seconds: float) -> Job:
     return msgspec.structs.replace(job, due=clock.now() + timedelta(seconds=seconds))
 
 
-def _ids(jobs: object) -> list[str]:
-    return [job.id for job in jobs]  # type: ignore[attr-defined]
+def ids(jobs: Iterable[Job]) -> list[str]:
+    return [job.id for job in jobs]
 
 
-def test_what_is_due_longest_comes_first_and_what_is_not_due_waits() -> None:
-    rounds, jobs = Rounds(), [a_job() for _ in range(3)]
-    for job, seconds in zip(jobs, (-1, -2, 60), strict=True):
-        rounds.put(_due(job, seconds))
-    assert _ids(rounds.take(9)) == [jobs[1].id, jobs[0].id]
+def test_the_job_that_is_due_longest_is_polled_first_and_one_that_is_not_due_waits() -> None:
+    rounds, jobs = Rounds(), [new_job() for _ in range(3)]
+    for job, seconds in zip(jobs, (-1, -2, 3600), strict=True):
+        rounds.put(due_in(job, seconds))
+    assert ids(rounds.take(9)) == [jobs[1].id, jobs[0].id]
     assert rounds.next_due() is not None
     assert rounds.take(9) == []
 
 
-def test_no_more_are_taken_than_there_is_room_for() -> None:
-    rounds, jobs = Rounds(), [_due(a_job(), -1) for _ in range(5)]
+def test_no_more_jobs_are_taken_than_the_limit() -> None:
+    rounds, jobs = Rounds(), [due_in(new_job(), -1) for _ in range(5)]
     for job in jobs:
         rounds.put(job)
     assert len(rounds.take(2)) == 2
@@ -39,36 +40,36 @@ def test_no_more_are_taken_than_there_is_room_for() -> None:
     assert len(rounds.take(2)) == 1
 
 
-def test_without_a_moment_it_is_due_now() -> None:
-    rounds, job = Rounds(), a_job()
+def test_a_job_without_a_time_is_due_now() -> None:
+    rounds, job = Rounds(), new_job()
     rounds.put(job)
-    assert _ids(rounds.take(1)) == [job.id]
+    assert ids(rounds.take(1)) == [job.id]
 
 
-def test_a_job_that_is_being_asked_is_not_given_out_again() -> None:
-    rounds, job = Rounds(), a_job()
-    rounds.put(_due(job, -1))
+def test_a_job_that_is_being_polled_is_not_taken_again() -> None:
+    rounds, job = Rounds(), new_job()
+    rounds.put(due_in(job, -1))
     assert len(rounds.take(1)) == 1
-    rounds.put(_due(job, -1))
+    rounds.put(due_in(job, -1))
     assert rounds.take(1) == []
-    assert rounds.next_due() is None, "or the worker would not rest"
+    assert rounds.next_due() is None, "or the worker would spin"
     rounds.back(job.id)
     assert len(rounds.take(1)) == 1
 
 
-def test_a_later_moment_replaces_an_earlier_one() -> None:
-    rounds, job = Rounds(), a_job()
-    rounds.put(_due(job, -1))
-    rounds.put(_due(job, 60))
+def test_a_later_time_replaces_an_earlier_one() -> None:
+    rounds, job = Rounds(), new_job()
+    rounds.put(due_in(job, -1))
+    rounds.put(due_in(job, 3600))
     assert rounds.take(1) == []
 
 
-def test_what_has_ended_is_gone() -> None:
-    rounds, job = Rounds(), a_job()
-    rounds.put(_due(job, -1))
+def test_an_ended_job_is_not_polled() -> None:
+    rounds, job = Rounds(), new_job()
+    rounds.put(due_in(job, -1))
     rounds.drop(job.id)
     assert rounds.take(1) == []
-    rounds.put(_due(job, -1))
+    rounds.put(due_in(job, -1))
     (taken,) = rounds.take(1)
     rounds.drop(taken.id)
     rounds.back(taken.id)
@@ -76,58 +77,61 @@ def test_what_has_ended_is_gone() -> None:
 
 
 def test_a_hint_brings_a_job_forward_once() -> None:
-    rounds, job = Rounds(), a_job()
-    rounds.put(_due(job, 60))
+    rounds, job = Rounds(), new_job()
+    rounds.put(due_in(job, 3600))
     rounds.hint(job.id)
-    assert _ids(rounds.take(1)) == [job.id]
-    rounds.put(_due(job, 60))
+    assert ids(rounds.take(1)) == [job.id]
+    rounds.put(due_in(job, 3600))
     rounds.back(job.id)
     assert rounds.take(1) == []
 
 
-def test_a_hint_while_it_is_asked_counts_afterwards() -> None:
-    rounds, job = Rounds(), a_job()
-    rounds.put(_due(job, -1))
+def test_a_hint_during_a_poll_counts_afterwards() -> None:
+    rounds, job = Rounds(), new_job()
+    rounds.put(due_in(job, -1))
     rounds.take(1)
     rounds.hint(job.id)
-    rounds.put(_due(job, 60))
+    rounds.put(due_in(job, 3600))
     rounds.back(job.id)
-    assert _ids(rounds.take(1)) == [job.id]
+    assert ids(rounds.take(1)) == [job.id]
 
 
-def test_a_hint_that_comes_before_the_job_counts_when_it_comes() -> None:
-    rounds, job = Rounds(), a_job()
+def test_a_hint_that_arrives_before_the_job_counts_once_the_job_is_known() -> None:
+    rounds, job = Rounds(), new_job()
     rounds.hint(job.id)
-    rounds.put(_due(job, 60))
-    assert _ids(rounds.take(1)) == [job.id]
+    rounds.put(due_in(job, 3600))
+    assert ids(rounds.take(1)) == [job.id]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from(["put", "later", "drop", "hint", "take", "back"]), st.integers(0, 3))))
-def test_whatever_happens_nobody_is_out_twice_and_nobody_due_is_forgotten(steps: list[tuple[str, int]]) -> None:
-    """Against a model so simple that it cannot be wrong."""
-    rounds, jobs = Rounds(), [a_job() for _ in range(4)]
-    there: dict[str, bool] = {}  # whether it is due
+def test_no_job_is_polled_twice_at_a_time_and_no_due_job_is_forgotten_whatever_happens(
+    steps: list[tuple[str, int]],
+) -> None:
+    """Compared with a model that is too simple to be wrong."""
+    rounds, jobs = Rounds(), [new_job() for _ in range(4)]
+    known: dict[str, bool] = {}  # whether it is due
     hinted: set[str] = set()
-    out: set[str] = set()
-    for what, number in steps:
+    polled: set[str] = set()  # being polled
+    for step, number in steps:
         job = jobs[number]
-        if what in ("put", "later"):
-            rounds.put(_due(job, -1 if what == "put" else 600))
-            there[job.id] = what == "put"
-        elif what == "drop":
+        if step in ("put", "later"):
+            rounds.put(due_in(job, -1 if step == "put" else 3600))
+            known[job.id] = step == "put"
+        elif step == "drop":
             rounds.drop(job.id)
-            there.pop(job.id, None)
+            known.pop(job.id, None)
             hinted.discard(job.id)
-        elif what == "hint":
+        elif step == "hint":
             rounds.hint(job.id)
             hinted.add(job.id)
-        elif what == "back" and job.id in out:
+        elif step == "back" and job.id in polled:
             rounds.back(job.id)
-            out.discard(job.id)
-        elif what == "take":
-            taken = set(_ids(rounds.take(9)))
-            due = {id for id, is_due in there.items() if (is_due or id in hinted) and id not in out}
+            polled.discard(job.id)
+        elif step == "take":
+            taken = set(ids(rounds.take(9)))
+            due = {id for id, is_due in known.items() if (is_due or id in hinted) and id not in polled}
             assert taken == due
             hinted -= taken
-            out |= taken
+            polled |= taken
+        assert rounds.ids() == known.keys()

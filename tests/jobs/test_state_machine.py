@@ -1,8 +1,8 @@
-"""Whatever people ask and providers answer, in whatever order, and however often the program starts anew: a job only takes
-the ways that there are, its ledger adds up, and what stands in memory is what stands on disk.
+"""Whatever users ask and providers answer, in whatever order, and however often the program restarts: a job makes only the
+transitions that exist, its ledger adds up, and what is in memory equals what is in the tables.
 
-A model of a few lines says what must become of each job; Hypothesis looks for a story in which the real service, on a real
-database, says something else. Time stands still unless the story lets it pass.
+A model of a few lines says what must become of each job; Hypothesis looks for a sequence of steps after which the real
+service, on a real database, says something else. Time passes only in steps of its own.
 """
 
 import asyncio
@@ -18,31 +18,32 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from app.base import clock
-from app.base.database import Database, Row, Transaction
+from app.base.database import Database, Row
 from app.base.errors import Conflict, Missing
-from app.base.migrate import migrate
 from app.base.once import Once
 from app.catalog.service import Catalog
+from app.jobs.line import Line
+from app.jobs.rounds import Rounds
 from app.jobs.schemas import Job, Late, Status
 from app.jobs.service import ATTEMPTS, KEY_LIFE, RESCUES, UNDO, Jobs
 from app.library.service import Library
-from app.main import MIGRATIONS
 from app.providers.client import Client
 from app.providers.contract import Again, Done, ErrorCode, Kind, Later, Never, Outcome, Ticket
 from app.quota.service import Quota
 from app.storage.files import Files
 from app.storage.media import Media
-from tests.jobs.conftest import a_catalog, a_job
+from tests.jobs.conftest import FakeClock, ModelProvider, StoppableProvider, delete_rows, new_job
+from tests.studio import migrated_database
 
 T = TypeVar("T")
 TIMEOUT, PAUSE = 1800.0, 15.0
-MOST = 3  # unfinished jobs in a story
-PEOPLE = ("ann", "bob")
+MAX_UNFINISHED = 3  # jobs at a time
+USERS = ("ann", "bob")
 JOBS = (
     "select id, status, attempts, cost_nano, text, ticket_id, late, error_code, cancel_requested, deleted_at from jobs"
 )
 LEDGER = "select subject_id, owner_id, entry, held_nano, spent_nano from ledger"
-WAYS = {
+TRANSITIONS = {
     Status.QUEUED: {Status.QUEUED, Status.PROCESSING, Status.CANCELLED},
     Status.PROCESSING: {*Status},
     Status.COMPLETED: {Status.COMPLETED},
@@ -56,15 +57,8 @@ FULL = Never(code=ErrorCode.STORAGE_FULL, message="The disk is full.")
 COSTS = st.sampled_from([None, 7])
 
 
-class Obedient:
-    """A provider that can be told to stop; the story says what it answers."""
-
-    name = "obedient"
-    can_cancel = True
-
-
 class Expected:
-    """What must stand in the row of a job."""
+    """What the row of a job must hold."""
 
     def __init__(self, job: Job) -> None:
         self.id, self.owner, self.kind, self.provider = job.id, job.owner_id, job.kind, job.provider
@@ -79,23 +73,23 @@ class Expected:
         self.text: str | None = None
         self.code: ErrorCode | None = None
         self.late: Late | None = None
-        self.wished = False
+        self.cancel_requested = False
         self.rescues = 0
         self.deleted: datetime | None = None
         self.erased = False
         self.corrections = 0
 
     def end(self, status: Status, cost: int | None, code: ErrorCode | None = None, *, text: str | None = None) -> None:
-        """From processing: whoever had wished for the end is told that it was their wish."""
+        """From processing; a job whose cancellation was requested ends as cancelled."""
         if self.status is not Status.PROCESSING:
-            self.come_late(cost, text)
-        elif self.wished and not (status is Status.COMPLETED and self.late is Late.KEEP):
+            self.end_late(cost, text)
+        elif self.cancel_requested and not (status is Status.COMPLETED and self.late is Late.KEEP):
             self.status, self.cost, self.late = Status.CANCELLED, cost, None
         else:
             self.status, self.cost, self.code, self.text = status, cost, code, text
             self.late = None if status is Status.COMPLETED else self.late
 
-    def come_late(self, cost: int | None, text: str | None = None) -> None:
+    def end_late(self, cost: int | None, text: str | None = None) -> None:
         if self.status is Status.CANCELLED and self.late is not None:
             if cost is not None:
                 self.cost, self.corrections = cost, 1
@@ -105,49 +99,55 @@ class Expected:
 
     @property
     def awaited(self) -> bool:
-        """Whether a bill is still looked for after a cancel."""
+        """Whether the cost is still polled for after a cancellation."""
         return self.status is Status.CANCELLED and self.late is not None and self.ticket is not None
 
 
-def _clear(tx: Transaction) -> None:
-    for table in ("jobs", "job_events", "ledger", "idempotency"):
-        tx.execute(f"delete from {table}")  # noqa: S608
-
-
-class Life(RuleBasedStateMachine):
-    """Stories about the jobs of two people."""
+class JobsMachine(RuleBasedStateMachine):
+    """Steps in the lives of the jobs of two users."""
 
     database: ClassVar[Database]
     catalog: ClassVar[Catalog]
     library: ClassVar[Library]
+    providers: ClassVar[dict[str, Any]] = {"stoppable": StoppableProvider()}
     runner: ClassVar[asyncio.Runner]
-    now: ClassVar[datetime]
+    clock: ClassVar[FakeClock]
 
     def __init__(self) -> None:
         super().__init__()
-        type(self).now = datetime(2026, 11, 20, 9, 0)
-        self.run_(self.database.write(_clear))
+        self.clock.moment = datetime(2026, 11, 20, 9, 0)
+        self.finish(self.database.write(delete_rows))
         self.expected: dict[str, Expected] = {}
-        self.sent: dict[str, Job] = {}  # calls that have not been answered
-        self.asked: dict[str, Job] = {}  # polls that have not been answered
-        self.keys: dict[tuple[str, str], tuple[str, str, datetime]] = {}
-        self.before: dict[str, Status] = {}
+        self.submits: dict[str, Job] = {}  # that have not been answered
+        self.polls: dict[str, Job] = {}  # that have not been answered
+        self.keys: dict[tuple[str, str], tuple[str, str, datetime]] = {}  # request hash, job, when
+        self.statuses: dict[str, Status] = {}
         self.tickets = 0
-        self.jobs = self._opened()
+        self.jobs = self._open()
 
-    def run_(self, work: Coroutine[Any, Any, T]) -> T:
-        async def to_the_end() -> T:
+    def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        async def with_callbacks() -> T:
             result = await work
-            await asyncio.sleep(0)  # what a commit calls afterwards
+            await asyncio.sleep(0)  # callbacks of the commit
             return result
 
-        return self.runner.run(to_the_end())
+        return self.runner.run(with_callbacks())
 
-    def _opened(self) -> Jobs:
-        providers: Any = {"obedient": Obedient()}
-        quota = Quota(self.database)
-        jobs = Jobs(self.database, quota, self.catalog, self.library, providers, timeout=TIMEOUT, pause=PAUSE)
-        self.run_(jobs.rescue())
+    def _open(self) -> Jobs:
+        """The service as after a start."""
+        self.line, self.rounds = Line(), Rounds()
+        jobs = Jobs(
+            self.database,
+            Quota(self.database),
+            self.catalog,
+            self.library,
+            self.providers,
+            timeout=TIMEOUT,
+            pause=PAUSE,
+            line=self.line,
+            rounds=self.rounds,
+        )
+        self.finish(jobs.rescue())
         return jobs
 
     @property
@@ -156,45 +156,45 @@ class Life(RuleBasedStateMachine):
 
     @property
     def queued(self) -> dict[str, datetime | None]:
-        """With the moment until which they are put off."""
+        """With the time for which their retry is scheduled."""
         return {job.id: job.due for job in self.expected.values() if job.status is Status.QUEUED}
 
     @property
     def ended(self) -> list[str]:
         return [job.id for job in self.expected.values() if job.status.final]
 
-    def _some(self, place: int, *, of: list[str] | None = None) -> Expected:
+    def _pick(self, place: int, *, of: list[str] | None = None) -> Expected:
         ids = list(self.expected) if of is None else of
         return self.expected[ids[place % len(ids)]]
 
-    def _until_refused(self, work: Coroutine[Any, Any, T]) -> T | type[Exception]:
+    def _result_or_error(self, work: Coroutine[Any, Any, T]) -> T | type[Exception]:
         try:
-            return self.run_(work)
-        except (Conflict, Missing) as problem:
-            return type(problem)
+            return self.finish(work)
+        except (Conflict, Missing) as exc:
+            return type(exc)
 
-    # What people do
+    # What users do
 
-    @precondition(lambda self: len(self.unfinished) < MOST)
+    @precondition(lambda self: len(self.unfinished) < MAX_UNFINISHED)
     @rule(
-        owner=st.sampled_from(PEOPLE),
+        owner=st.sampled_from(USERS),
         kind=st.sampled_from(Kind),
-        provider=st.sampled_from(["openrouter", "obedient"]),
+        provider=st.sampled_from(["openrouter", "stoppable"]),
         key=st.sampled_from([None, None, "one", "two"]),
-        asked=st.sampled_from(["this", "that"]),
+        request=st.sampled_from(["this", "that"]),
         priority=st.sampled_from([0, 0, 5]),
     )
-    def enqueue(self, owner: str, kind: Kind, provider: str, key: str | None, asked: str, priority: int) -> None:
-        job = a_job(owner, kind, provider=provider, priority=priority, created_at=clock.now())
-        answer = self._until_refused(self.jobs.enqueue(job, Once(key, asked) if key else None))
+    def enqueue(self, owner: str, kind: Kind, provider: str, key: str | None, request: str, priority: int) -> None:
+        job = new_job(owner, kind, provider=provider, priority=priority, created_at=clock.now())
+        answer = self._result_or_error(self.jobs.enqueue(job, Once(key, request) if key else None))
         known = self.keys.get((owner, key)) if key else None
         if known is None or known[2] < clock.now() - KEY_LIFE:
             assert not isinstance(answer, type)
             assert (answer.job.id, answer.repeated) == (job.id, False)
             self.expected[job.id] = Expected(job)
             if key:
-                self.keys[owner, key] = (asked, job.id, clock.now())
-        elif known[0] != asked:
+                self.keys[owner, key] = (request, job.id, clock.now())
+        elif known[0] != request:
             assert answer is Conflict
         elif self.expected[known[1]].deleted is not None:
             assert answer is Missing
@@ -205,27 +205,27 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.unfinished)
     @rule(place=st.integers(0, 99), late=st.sampled_from(Late))
     def cancel(self, place: int, late: Late) -> None:
-        under_way = [id for id in (*self.sent, *self.asked) if not self.expected[id].status.final]
-        self._cancel(self._some(place, of=under_way or self.unfinished), late)
+        active = [id for id in (*self.submits, *self.polls) if not self.expected[id].status.final]
+        self._cancel(self._pick(place, of=active or self.unfinished), late)
 
     def _cancel(self, job: Expected, late: Late) -> None:
-        answer = self._until_refused(self.jobs.cancel(job.owner, job.id, late))
+        answer = self._result_or_error(self.jobs.cancel(job.owner, job.id, late))
         if job.deleted is not None:
             assert answer is Missing
         elif job.status.final:
             assert answer is Conflict
-        elif job.status is Status.PROCESSING and job.provider == "obedient":
-            job.wished, job.late = True, late
+        elif job.status is Status.PROCESSING and job.provider == "stoppable":
+            job.cancel_requested, job.late = True, late
         else:
             job.late = late if job.status is Status.PROCESSING else None
             job.cost = 0 if job.status is Status.QUEUED else None
-            job.status, job.wished = Status.CANCELLED, True
+            job.status, job.cancel_requested = Status.CANCELLED, True
 
     @precondition(lambda self: self.ended)
     @rule(place=st.integers(0, 99), verb=st.sampled_from(["retry", "retry alone", "delete", "restore", "erase"]))
-    def look_back(self, place: int, verb: str) -> None:
-        """At one of the latest jobs that have ended."""
-        job = self._some(place, of=self.ended[-4:])
+    def act_on_ended_job(self, place: int, verb: str) -> None:
+        """On one of the latest jobs that have ended."""
+        job = self._pick(place, of=self.ended[-4:])
         match verb:
             case "retry" | "retry alone":
                 self._retry(job, alone=verb == "retry alone")
@@ -239,23 +239,23 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.expected)
     @rule(
         place=st.integers(0, 99),
-        what=st.sampled_from([1, 700, TIMEOUT + 1, 90_000, "time out", "restart", "find", "retry"]),
+        event=st.sampled_from([1, 700, TIMEOUT + 1, 90_000, "time out", "restart", "find", "retry"]),
     )
-    def meanwhile(self, place: int, what: float | str) -> None:
-        """Time passes, an admin gives up on what takes too long, the program starts anew, or somebody asks in vain."""
-        match what:
+    def something_else_happens(self, place: int, event: float | str) -> None:
+        """Seconds pass, an admin ends overdue jobs, the program restarts, or a request comes that must be rejected."""
+        match event:
             case "time out":
                 self._time_out()
             case "restart":
-                self._start_anew()
+                self._restart_program()
             case str():
-                self._ask_in_vain(self._some(place), what)
+                self._send_rejected_request(self._pick(place), event)
             case _:
-                type(self).now += timedelta(seconds=what)
+                self.clock.advance(event)
 
-    def _ask_in_vain(self, job: Expected, verb: str) -> None:
+    def _send_rejected_request(self, job: Expected, verb: str) -> None:
         work: Coroutine[Any, Any, object] = getattr(self.jobs, verb)("eve", job.id)
-        assert self._until_refused(work) is Missing
+        assert self._result_or_error(work) is Missing
         if job.status.final:
             self._cancel(job, Late.KEEP)
         else:
@@ -264,7 +264,7 @@ class Life(RuleBasedStateMachine):
             self._restore(job)
 
     def _retry(self, old: Expected, *, alone: bool) -> None:
-        answer = self._until_refused(self.jobs.retry(old.owner, old.id, alone=alone))
+        answer = self._result_or_error(self.jobs.retry(old.owner, old.id, alone=alone))
         if old.deleted is not None:
             assert answer is Missing
             return
@@ -279,8 +279,8 @@ class Life(RuleBasedStateMachine):
             if ticket and job.ticket == ticket and job.owner == old.owner and job.provider == old.provider
             if job.deleted is None and job.status not in (Status.FAILED, Status.CANCELLED)
         ]
-        under_way = [job.id for job in self.expected.values() if job.retry_of == old.id and not job.status.final]
-        earlier = holders or (under_way if alone else [])
+        unfinished = [job.id for job in self.expected.values() if job.retry_of == old.id and not job.status.final]
+        earlier = holders or (unfinished if alone else [])
         if earlier:
             assert answer.repeated
             assert answer.job.id in earlier
@@ -289,7 +289,7 @@ class Life(RuleBasedStateMachine):
             self.expected[answer.job.id] = Expected(answer.job)
 
     def _delete(self, job: Expected) -> None:
-        answer = self._until_refused(self.jobs.delete(job.owner, job.id))
+        answer = self._result_or_error(self.jobs.delete(job.owner, job.id))
         if job.deleted is not None:
             assert answer is Missing
         elif not job.status.final:
@@ -298,26 +298,26 @@ class Life(RuleBasedStateMachine):
             job.deleted = clock.now()
 
     def _restore(self, job: Expected) -> None:
-        answer = self._until_refused(self.jobs.restore(job.owner, job.id))
+        answer = self._result_or_error(self.jobs.restore(job.owner, job.id))
         if job.deleted is None or job.erased or job.deleted < clock.now() - UNDO:
             assert answer is Missing
         else:
             job.deleted = None
 
     def _erase(self, job: Expected) -> None:
-        self.run_(self.database.write(lambda tx: self.jobs.erase(tx, [job.id])))
+        self.finish(self.database.write(lambda tx: self.jobs.erase(tx, [job.id])))
         job.deleted, job.erased, job.text = clock.now() - 2 * UNDO, True, None
 
     def _time_out(self) -> None:
         overdue = self.jobs.overdue()
-        self.run_(self.database.write(self.jobs.time_out, overdue))
+        self.finish(self.database.write(self.jobs.time_out, overdue))
         for job in overdue:
             self.expected[job.id].end(Status.FAILED, None, ErrorCode.TIMED_OUT)
 
-    def _start_anew(self) -> None:
-        """As after a kill: what was under way is lost, the rows are not."""
-        self.sent.clear()
-        self.asked.clear()
+    def _restart_program(self) -> None:
+        """As after a crash: open requests are lost, rows are not."""
+        self.submits.clear()
+        self.polls.clear()
         for job in self.expected.values():
             if job.status is Status.PROCESSING and job.ticket is None:
                 job.end(Status.FAILED, None, ErrorCode.OUTCOME_UNKNOWN)
@@ -326,19 +326,22 @@ class Life(RuleBasedStateMachine):
             elif job.status is Status.PROCESSING:
                 job.rescues += job.state == "downloaded"
             elif job.status is Status.CANCELLED and job.ticket is None:
-                job.come_late(None)
-        self.jobs = self._opened()
+                job.end_late(None)
+        self.jobs = self._open()
 
     # What the worker does
+
+    def _advance_to(self, time: datetime) -> None:
+        self.clock.moment = max(self.clock.moment, time)
 
     @precondition(lambda self: self.queued)
     @rule(limit=st.integers(1, 4))
     def claim(self, limit: int) -> None:
-        """What is due, or else what will be due next."""
+        """Jobs that are due, or else the one that will be due next."""
         if all(self.queued.values()):
-            type(self).now = max(self.now, min(due for due in self.queued.values() if due))
-        due = [id for id, moment in self.queued.items() if moment is None or moment <= self.now]
-        claimed = self.run_(self.jobs.claim(limit))
+            self._advance_to(min(due for due in self.queued.values() if due))
+        due = [id for id, time in self.queued.items() if time is None or time <= clock.now()]
+        claimed = self.finish(self.jobs.claim(limit))
         assert len(claimed) == min(limit, len(due))
         for job in claimed:
             assert job.id in due
@@ -347,69 +350,69 @@ class Life(RuleBasedStateMachine):
             expected.started = expected.started or clock.now()
             if expected.ticket is None:
                 expected.submits += 1
-                self.sent[job.id] = job
+                self.submits[job.id] = job
 
-    @precondition(lambda self: self.jobs._rounds.next_due())
+    @precondition(lambda self: self.rounds.next_due())
     @rule(limit=st.integers(1, 4))
-    def look_after(self, limit: int) -> None:
-        type(self).now = max(self.now, self.jobs._rounds.next_due() or self.now)
+    def poll(self, limit: int) -> None:
+        self._advance_to(self.rounds.next_due() or clock.now())
         for job in self.jobs.to_poll(limit):
-            assert job.id not in self.asked
+            assert job.id not in self.polls
             assert job.ticket is not None
-            self.asked[job.id] = job
+            self.polls[job.id] = job
 
-    @precondition(lambda self: self.sent)
+    @precondition(lambda self: self.submits)
     @rule(place=st.integers(0, 99))
-    def call_is_taken(self, place: int) -> None:
+    def submit_is_accepted(self, place: int) -> None:
         self.tickets += 1
-        self._called(place, Later(ticket=Ticket(f"ticket {self.tickets}"), state="pending"))
+        self._submit_answered(place, Later(ticket=Ticket(f"ticket {self.tickets}"), state="pending"))
 
-    @precondition(lambda self: self.sent)
+    @precondition(lambda self: self.submits)
     @rule(place=st.integers(0, 99), cost=COSTS)
-    def call_is_done(self, place: int, cost: int | None) -> None:
-        self._called(place, Done(text="made", cost_nano=cost))
+    def submit_completes(self, place: int, cost: int | None) -> None:
+        self._submit_answered(place, Done(text="made", cost_nano=cost))
 
-    @precondition(lambda self: self.sent)
+    @precondition(lambda self: self.submits)
     @rule(place=st.integers(0, 99))
-    def call_did_not_happen(self, place: int) -> None:
-        self._called(place, BUSY)
+    def submit_is_retryable(self, place: int) -> None:
+        self._submit_answered(place, BUSY)
 
-    @precondition(lambda self: self.sent)
+    @precondition(lambda self: self.submits)
     @rule(place=st.integers(0, 99), cost=COSTS)
-    def call_is_refused(self, place: int, cost: int | None) -> None:
-        self._called(place, msgspec.structs.replace(REFUSED, cost_nano=cost))
+    def submit_is_refused(self, place: int, cost: int | None) -> None:
+        self._submit_answered(place, msgspec.structs.replace(REFUSED, cost_nano=cost))
 
-    def _called(self, place: int, outcome: Outcome) -> None:
-        self._answer(self.sent.pop(self._some(place, of=list(self.sent)).id), outcome)
+    def _submit_answered(self, place: int, outcome: Outcome) -> None:
+        self._answer(self.submits.pop(self._pick(place, of=list(self.submits)).id), outcome)
 
-    @precondition(lambda self: self.asked)
+    @precondition(lambda self: self.polls)
     @rule(place=st.integers(0, 99), state=st.sampled_from(["pending", "in_progress"]))
-    def clip_goes_on(self, place: int, state: str) -> None:
-        job = self.asked[self._some(place, of=list(self.asked)).id]
+    def poll_is_pending(self, place: int, state: str) -> None:
+        job = self.polls[self._pick(place, of=list(self.polls)).id]
         assert job.ticket is not None
-        self._polled(job, Later(ticket=job.ticket, state=state))
+        self._poll_answered(job, Later(ticket=job.ticket, state=state))
 
-    @precondition(lambda self: self.asked)
+    @precondition(lambda self: self.polls)
     @rule(place=st.integers(0, 99), cost=COSTS)
-    def clip_is_done(self, place: int, cost: int | None) -> None:
-        job = self.asked[self._some(place, of=list(self.asked)).id]
-        self._polled(job, Done(text="made", cost_nano=cost))
+    def poll_completes(self, place: int, cost: int | None) -> None:
+        job = self.polls[self._pick(place, of=list(self.polls)).id]
+        self._poll_answered(job, Done(text="made", cost_nano=cost))
 
-    @precondition(lambda self: self.asked)
+    @precondition(lambda self: self.polls)
     @rule(place=st.integers(0, 99), outcome=st.sampled_from([REFUSED, REFUSED, FULL, BUSY]))
-    def clip_fails(self, place: int, outcome: Outcome) -> None:
-        self._polled(self.asked[self._some(place, of=list(self.asked)).id], outcome)
+    def poll_fails(self, place: int, outcome: Outcome) -> None:
+        self._poll_answered(self.polls[self._pick(place, of=list(self.polls)).id], outcome)
 
-    def _polled(self, job: Job, outcome: Outcome) -> None:
-        self._answer(self.asked.pop(job.id), outcome)
+    def _poll_answered(self, job: Job, outcome: Outcome) -> None:
+        self._answer(self.polls.pop(job.id), outcome)
         self.jobs.polled(job)
 
-    @precondition(lambda self: self.asked)
+    @precondition(lambda self: self.polls)
     @rule(place=st.integers(0, 99))
     def download(self, place: int) -> None:
-        """The result is here and is looked at; whether that goes well is another matter."""
-        job = self.asked[self._some(place, of=list(self.asked)).id]
-        self.run_(self.jobs.fetched(job))
+        """The result has arrived and is about to be inspected."""
+        job = self.polls[self._pick(place, of=list(self.polls)).id]
+        self.finish(self.jobs.fetched(job))
         if self.expected[job.id].status is Status.PROCESSING:
             self.expected[job.id].state = "downloaded"
 
@@ -418,40 +421,45 @@ class Life(RuleBasedStateMachine):
         overdue = job.started_at is not None and clock.now() > job.started_at + timedelta(seconds=TIMEOUT)
         match outcome:
             case Done():
-                self.run_(self.jobs.complete(job, outcome, []))
+                self.finish(self.jobs.complete(job, outcome, []))
                 expected.end(Status.COMPLETED, outcome.cost_nano, text=outcome.text)
             case Later() if overdue:
-                self.run_(self.jobs.go_on(job, outcome))
+                self.finish(self.jobs.go_on(job, outcome))
                 expected.end(Status.FAILED, None, ErrorCode.TIMED_OUT)
             case Later():
-                self.run_(self.jobs.go_on(job, outcome))
+                self.finish(self.jobs.go_on(job, outcome))
                 if expected.status is Status.PROCESSING:
                     expected.ticket, expected.state = outcome.ticket, outcome.state
                 elif expected.status is Status.CANCELLED and expected.late is not None:
                     expected.ticket = expected.ticket or outcome.ticket
             case Again():
-                self.run_(self.jobs.again(job, outcome))
-                if expected.status is not Status.PROCESSING or expected.wished or job.attempts >= ATTEMPTS[job.kind]:
+                self.finish(self.jobs.again(job, outcome))
+                if (
+                    expected.status is not Status.PROCESSING
+                    or expected.cancel_requested
+                    or job.attempts >= ATTEMPTS[job.kind]
+                ):
                     expected.end(Status.FAILED, 0, outcome.code)
                 else:
                     expected.status, expected.state = Status.QUEUED, None
-                    row = self.run_(self.jobs.find(job.owner_id, job.id))
+                    row = self.finish(self.jobs.find(job.owner_id, job.id))
                     assert row.due is not None
                     assert row.due > clock.now()
                     expected.due = row.due
             case Never():
-                self.run_(self.jobs.fail(job, outcome))
+                self.finish(self.jobs.fail(job, outcome))
                 expected.end(Status.FAILED, outcome.cost_nano, outcome.code)
 
-    # What must hold at every moment
+    # What must hold after every step
 
     @invariant()
-    def rows_are_as_expected_and_took_only_the_ways_there_are(self) -> None:
-        rows = {row["id"]: row for row in self.database._read(lambda tx: tx.rows(JOBS))}
+    def the_rows_are_as_expected_and_the_ledger_adds_up(self) -> None:
+        jobs, ledger = self.finish(self.database.read(lambda tx: (tx.rows(JOBS), tx.rows(LEDGER))))
+        rows = {row["id"]: row for row in jobs}
         assert rows.keys() == self.expected.keys()
         for id, expected in self.expected.items():
             row = rows[id]
-            assert Status(row["status"]) in WAYS[self.before.get(id, Status.QUEUED)]
+            assert Status(row["status"]) in TRANSITIONS[self.statuses.get(id, Status.QUEUED)]
             assert (row["status"], row["attempts"], row["cost_nano"], row["text"], row["ticket_id"], row["late"]) == (
                 expected.status,
                 expected.submits,
@@ -461,15 +469,15 @@ class Life(RuleBasedStateMachine):
                 expected.late,
             )
             assert row["error_code"] == (expected.code.value if expected.code else None)
-            assert row["cancel_requested"] == expected.wished
+            assert row["cancel_requested"] == expected.cancel_requested
             assert row["deleted_at"] == expected.deleted
             assert row["attempts"] <= ATTEMPTS[expected.kind]
-            self.before[id] = expected.status
+            self.statuses[id] = expected.status
+        self._check_ledger(ledger)
 
-    @invariant()
-    def the_ledger_adds_up(self) -> None:
+    def _check_ledger(self, ledger: list[Row]) -> None:
         entries: dict[str, list[Row]] = {}
-        for row in self.database._read(lambda tx: tx.rows(LEDGER)):
+        for row in ledger:
             entries.setdefault(row["subject_id"], []).append(row)
         assert entries.keys() == self.expected.keys()
         for id, job in self.expected.items():
@@ -484,60 +492,60 @@ class Life(RuleBasedStateMachine):
             assert all(row["owner_id"] == job.owner for row in entries[id])
 
     @invariant()
-    def memory_is_what_the_rows_say(self) -> None:
-        live = {id: job for id, job in self.expected.items() if not job.status.final}
-        assert self.jobs._live.keys() == live.keys()
-        for id, job in live.items():
-            kept = self.jobs._live[id]
-            assert (kept.status, kept.attempts, kept.ticket, kept.upstream_state, kept.cancel_requested, kept.late) == (
+    def memory_equals_the_rows(self) -> None:
+        memory = self.jobs.snapshot()
+        unfinished = {id: job for id, job in self.expected.items() if not job.status.final}
+        assert memory.unfinished.keys() == unfinished.keys()
+        for id, job in unfinished.items():
+            held = memory.unfinished[id]
+            assert (held.status, held.attempts, held.ticket, held.upstream_state, held.cancel_requested, held.late) == (
                 job.status,
                 job.submits,
                 job.ticket,
                 job.state,
-                job.wished,
+                job.cancel_requested,
                 job.late,
             )
         awaited = {id for id, job in self.expected.items() if job.awaited}
-        assert self.jobs._late.keys() == awaited
-        followed = {id for id, job in live.items() if job.status is Status.PROCESSING and job.ticket}
-        assert self.jobs._rounds._jobs.keys() == followed | awaited
+        assert memory.late.keys() == awaited
+        polled = {id for id, job in unfinished.items() if job.status is Status.PROCESSING and job.ticket}
+        assert self.rounds.ids() == polled | awaited
 
     @invariant()
-    def the_line_gives_turns_to_exactly_what_waits(self) -> None:
-        waiting = {id for id, due in self.queued.items() if due is None or due <= self.now}
+    def exactly_the_waiting_jobs_get_a_turn(self) -> None:
+        waiting = {id for id, due in self.queued.items() if due is None or due <= clock.now()}
         assert self.jobs.waiting() == bool(waiting)
-        assert set(self.jobs._line.choose(1000)) == waiting
-        for owner in PEOPLE:
-            running = [job for job in self.expected.values() if job.owner == owner]
-            assert self.jobs._line._running[owner] == sum(job.status is Status.PROCESSING for job in running)
+        assert set(self.line.choose(1000)) == waiting
+        for owner in USERS:
+            own = [job for job in self.expected.values() if job.owner == owner]
+            assert self.line.running(owner) == sum(job.status is Status.PROCESSING for job in own)
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One database for all stories, and a clock that each story sets itself."""
+def services(tmp_path: Path, fake_clock: FakeClock) -> Iterator[None]:
+    """What the machine needs: one database for all runs, and a clock that each run sets itself."""
     for name in ("media", "tmp"):
         (tmp_path / name).mkdir()
-    monkeypatch.setattr(clock, "now", lambda: Life.now)
     with asyncio.Runner() as runner:
-        Life.runner = runner
-        Life.now = datetime(2026, 11, 20, 9, 0)
-        Life.database = Database(tmp_path / "atelier.duckdb")
-        files, media = Files(tmp_path / "media", tmp_path / "tmp"), Media()
-        client = Client()
-        Life.library = Library(Life.database, files, media, client, max_image_bytes=10**7, max_video_bytes=10**8)
-        runner.run(migrate(Life.database, MIGRATIONS))
-        Life.catalog = runner.run(a_catalog(Life.database))
+        JobsMachine.runner = runner
+        JobsMachine.clock = fake_clock
+        JobsMachine.database = database = Database(migrated_database(tmp_path / "atelier.duckdb"))
+        files, media, client = Files(tmp_path / "media", tmp_path / "tmp"), Media(), Client()
+        JobsMachine.library = Library(database, files, media, client, max_image_bytes=10**7, max_video_bytes=10**8)
+        providers: Any = {"openrouter": ModelProvider()}
+        JobsMachine.catalog = Catalog(database, providers)
+        runner.run(JobsMachine.catalog.refresh())
         yield
-        runner.run(Life.database.close())
+        runner.run(database.close())
         runner.run(client.aclose())
         files.close()
         media.close()
 
 
-@pytest.mark.usefixtures("world")
-def test_no_story_leads_a_job_astray() -> None:
+@pytest.mark.usefixtures("services")
+def test_the_jobs_service_agrees_with_its_model_after_every_step() -> None:
     run_state_machine_as_test(
-        Life,
+        JobsMachine,
         settings=settings(
             max_examples=50,
             stateful_step_count=40,

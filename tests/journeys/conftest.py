@@ -1,21 +1,63 @@
-"""A real browser for the journeys: the system's Chromium through Playwright."""
+"""A real browser for the journeys: the system's Chromium through Playwright, one for each worker, a new context per test.
 
+Everything that a journey waits for is a state of the page or an event, with a bound that only a broken product meets.
+"""
+
+import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import httpx
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+import pytest_asyncio
+from playwright.async_api import Browser, ConsoleMessage, Page, ViewportSize, async_playwright, expect
 
-from tests.studio import PASSWORD, Studio, running
+from app.providers.simulator.stage import Stage
+from tests.chat.pace import Pace, paced
+from tests.kit import new_email
+from tests.studio import PASSWORD, Studio
 
-expect.set_options(timeout=20_000)
+BOUND: Final = 300_000  # milliseconds; only a broken product takes this long
+AXE: Final = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+ULTRAWIDE: Final = ViewportSize(width=2560, height=1200)
+WIDE: Final = ViewportSize(width=1440, height=900)
+PHONE: Final = ViewportSize(width=360, height=780)
 
-AXE = Path(__file__).parent / "vendor" / "axe.min.js"
-WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 360, "height": 780}
+ARGUMENTS: Final = (
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--disable-background-networking",
+    # Fewer processes: a third less processor time for each page.
+    "--in-process-gpu",
+    "--renderer-process-limit=1",
+    "--disable-site-isolation-trials",
+)
+
+# Keeps every notice: a page shows one for a few seconds only.
+RECORD_NOTICES: Final = """addEventListener("DOMContentLoaded", () => {
+  window.notices = [];
+  const notice = document.getElementById("notice");
+  if (!notice) return;
+  const record = () => notice.querySelectorAll("p").forEach((line) => window.notices.push(line.textContent));
+  record();
+  new MutationObserver(record).observe(notice, { childList: true, subtree: true });
+})"""
+
+# What axe finds, once the colors have come to rest that change with the scheme.
+RUN_AXE: Final = """async () => {
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  const transitions = document.getAnimations().filter((it) => it instanceof CSSTransition);
+  await Promise.allSettled(transitions.map((it) => it.finished));
+  const { violations } = await axe.run({ resultTypes: ["violations"] });
+  return violations.map((it) => `${it.id} ${it.nodes.slice(0, 3).map((node) => node.target)}`);
+}"""
+
+expect.set_options(timeout=BOUND)
 
 
 def _chromium() -> str:
@@ -27,61 +69,130 @@ def _chromium() -> str:
     pytest.skip("no Chromium on this machine (Debian package chromium)")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="session")
 async def chromium() -> AsyncIterator[Browser]:
+    """The worker's browser, shared by all journeys of the worker."""
     executable = _chromium()
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=executable,
-            args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"],
-        )
+        browser = await playwright.chromium.launch(executable_path=executable, args=ARGUMENTS, timeout=BOUND)
         yield browser
         await browser.close()
 
 
 @pytest.fixture
-async def slow_studio(tmp_path: Path) -> AsyncIterator[Studio]:
-    """An Atelier whose simulator takes its time, so that unfinished states can be seen."""
-    async with running(tmp_path, ATELIER_SIMULATOR_SPEED="0.25", ATELIER_WORKER_SECONDS="0.2") as studio:
-        yield studio
+async def pace(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pace]:
+    """The simulator streams the answer to a prompt with [slow] in it at the pace the test sets."""
+    async with paced(monkeypatch) as pace:
+        yield pace
 
 
-class Visit:
-    """A browser window and everything that went wrong in it."""
+@pytest.fixture
+def videos(monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Event]:
+    """The simulator sends no video before this event is set, so that jobs stay in progress."""
+    released = asyncio.Event()
+    draw = Stage.draw_once
+
+    async def held(stage: Stage, *args: Any, **kwargs: Any) -> Any:
+        await released.wait()
+        return await draw(stage, *args, **kwargs)
+
+    monkeypatch.setattr(Stage, "draw_once", held)
+    yield released
+    released.set()
+
+
+class Window:
+    """A browser window, and every problem that occurs in it."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
         self.url = url
-        self.troubles: list[str] = []
-        page.on("pageerror", lambda error: self.troubles.append(f"script error: {error}"))
+        self.problems: list[str] = []
+        page.on("pageerror", lambda error: self.problems.append(f"script error: {error}"))
         page.on("console", self._console)
-        page.on("requestfinished", lambda request: self._origin(request.url))
+        page.on("request", lambda request: self._request(request.url))
 
-    def _console(self, message: Any) -> None:
+    def _console(self, message: ConsoleMessage) -> None:
         if message.type == "error" and "the server responded with a status of 4" not in message.text:
-            self.troubles.append(f"console: {message.text}")
+            self.problems.append(f"console: {message.text}")
 
-    def _origin(self, url: str) -> None:
+    def _request(self, url: str) -> None:
         if not url.startswith((self.url, "blob:", "data:")):
-            self.troubles.append(f"another origin was asked: {url}")
+            self.problems.append(f"a request to another origin: {url}")
 
     async def go(self, path: str) -> None:
         await self.page.goto(self.url + path)
 
-    async def register(self, email: str = "ann@studio.example") -> None:
+    async def register(self, email: str | None = None) -> None:
+        """Create an account and be signed in, by the form."""
         await self.go("/register")
         await self.page.fill("input[name=name]", "Ann Kern")
-        await self.page.fill("input[name=email]", email)
+        await self.page.fill("input[name=email]", email or new_email())
         await self.page.fill("input[name=password]", PASSWORD)
         await self.page.click("main button:not([type=button])")
         await self.page.wait_for_url(self.url + "/")
 
+    async def sign_in(self, email: str, password: str = PASSWORD) -> None:
+        """By the form."""
+        await self.go("/login")
+        await self.page.fill("input[name=email]", email)
+        await self.page.fill("input[name=password]", password)
+        await self.page.keyboard.press("Enter")
+        await self.page.wait_for_url(self.url + "/")
+
+    async def notified(self, text: str) -> None:
+        """Wait until a notice with this text has been shown on the page."""
+        await self.page.wait_for_function("text => window.notices?.some((it) => it.includes(text))", arg=text)
+
+    async def overflow(self, label: str) -> list[str]:
+        """The page is not wider than its window, or why it is."""
+        viewport = self.page.viewport_size
+        assert viewport
+        width = await self.page.evaluate("document.documentElement.scrollWidth")
+        return [f"{label} is {width} wide at {viewport['width']}"] if width > viewport["width"] else []
+
+    async def axe(self, label: str) -> list[str]:
+        """Every accessibility problem of the page as it stands, in the dark and in the light scheme."""
+        found = []
+        if not await self.page.evaluate("'axe' in window"):
+            await self.page.evaluate(AXE)
+        for scheme in ("dark", "light"):
+            await self.page.emulate_media(color_scheme=scheme)
+            found += [f"{label}, {scheme}: {it}" for it in await self.page.evaluate(RUN_AXE)]
+        return found
+
+    async def examine(self, label: str, *viewports: ViewportSize) -> list[str]:
+        """Overflow and accessibility problems at each of these sizes."""
+        found = []
+        for viewport in viewports:
+            await self.page.set_viewport_size(viewport)
+            found += await self.overflow(label)
+            found += await self.axe(f"{label} at {viewport['width']}")
+        return found
+
 
 @asynccontextmanager
-async def visit(chromium: Browser, studio: Studio, **options: Any) -> AsyncIterator[Visit]:
-    context: BrowserContext = await chromium.new_context(viewport=options.pop("viewport", WIDE), **options)
-    context.set_default_timeout(20_000)
+async def open_window(
+    chromium: Browser, studio: Studio, user: httpx.AsyncClient | None = None, *, url: str = "", **options: Any
+) -> AsyncIterator[Window]:
+    """A window of a new browser context, which has the session of `user` if one is given. `url` is that of a proxy."""
+    url = url or studio.url
+    context = await chromium.new_context(viewport=options.pop("viewport", WIDE), **options)
+    context.set_default_timeout(BOUND)
     try:
-        yield Visit(await context.new_page(), studio.url)
+        if user is not None:
+            session = user.cookies["session"]
+            await context.add_cookies([{"name": "session", "value": session, "url": url, "httpOnly": True}])
+        await context.add_init_script(RECORD_NOTICES)
+        yield Window(await context.new_page(), url)
     finally:
         await context.close()
+
+
+async def new_browser_user(studio: Studio, name: str = "ann", *, admin: bool = False) -> tuple[str, httpx.AsyncClient]:
+    """The email of a new user and a client with a session cookie, for `open_window`."""
+    email = new_email(name)
+    client = await studio.person_in_browser(email, direct=True)
+    if admin:
+        await studio.program.accounts.promote(email)
+    return email, client

@@ -1,35 +1,28 @@
-"""A conversation in a real browser: it grows while one reads, survives leaving, and nothing in it can do anything."""
+"""A conversation in a real browser: answers arrive word by word, survive a reload, and nothing in them is executed."""
 
+import asyncio
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from app.base import clock
-from app.base.database import Transaction
-from app.base.secret import new_id
-from app.chat import repository
-from app.chat.schemas import Conversation, Message, Role
-from tests.api.kit import eventually
 from tests.chat.hostile import HOSTILE, OUT
-from tests.journeys.conftest import AXE, PHONE, WIDE, Visit, visit
-from tests.studio import PASSWORD, Studio, running
+from tests.chat.pace import Pace
+from tests.chat.stored import store_conversation, user_with_email
+from tests.journeys.conftest import PHONE, WIDE, Window, new_browser_user, open_window
+from tests.journeys.proxy import proxied
+from tests.studio import Studio
+
+pytestmark = pytest.mark.xdist_group("browser-1")
 
 ANSWER = '.turn[data-role="assistant"]'
 DONE = f'{ANSWER}[data-status="complete"]'
+ANSWERS_ON_A_PAGE = 30
 STREAMING = '.turn[data-status="streaming"]'
+TO_END = "document.documentElement.scrollHeight - innerHeight - scrollY"  # pixels below the window
 
 
-@pytest.fixture
-async def slow(tmp_path: Path) -> AsyncIterator[Studio]:
-    """An Atelier whose simulator writes a word every few hundredths of a second."""
-    async with running(tmp_path, ATELIER_SIMULATOR_SPEED="1") as studio:
-        yield studio
-
-
-async def begin(window: Visit, text: str) -> None:
+async def begin(window: Window, text: str) -> None:
     await window.go("/chat/new")
     await window.page.fill("#prompt", text)
     await window.page.keyboard.press("Enter")
@@ -37,41 +30,46 @@ async def begin(window: Visit, text: str) -> None:
 
 
 async def grown(page: Page, text: str) -> None:
-    """Wait until the answer that is being written has come to this word."""
+    """Wait until the answer that is being written has reached this text."""
     await expect(page.locator(STREAMING)).to_contain_text(text)
 
 
-async def test_an_answer_grows_word_by_word_and_a_reload_goes_on(chromium: Browser, slow: Studio) -> None:
-    async with visit(chromium, slow) as window:
+async def test_an_answer_grows_word_by_word_also_after_a_reload(chromium: Browser, atelier: Studio, pace: Pace) -> None:
+    _, user = await new_browser_user(atelier)
+    async with open_window(chromium, atelier, user) as window:
         page = window.page
-        await window.register()
+        await window.go("/")
         await page.get_by_role("link", name="Chat", exact=True).click()
         await expect(page).to_have_url(f"{window.url}/chat/new")
-        await begin(window, "Count to 120")
+        await begin(window, "[slow] Count to 120")
+        pace.allow(15)
         await grown(page, "10, 11")
-        early = await page.locator(STREAMING).inner_text()
-        await eventually(page.locator(STREAMING).inner_text, lambda later: len(later) > len(early))
+        assert "19" not in await page.locator(STREAMING).inner_text()
+        pace.allow(10)
+        await grown(page, "19, 20")
         await expect(page.get_by_role("button", name="Stop")).to_be_visible()
         await expect(page.get_by_role("button", name="Send")).to_be_hidden()
         await page.reload()
-        await grown(page, "10, 11")
-        assert "120" not in await page.locator(STREAMING).inner_text(), "the reload was in the middle"
+        await grown(page, "19, 20")
+        pace.allow(40)
         await grown(page, "60, 61")
         await page.evaluate("window.neverReloaded = true")
+        pace.finish()
         await expect(page.locator(DONE)).to_contain_text("119, 120")
         await expect(page.locator(DONE)).to_contain_text(re.compile(r" · [\d,]+ tokens · \$"))
         assert await page.evaluate("window.neverReloaded")
         await expect(page.locator("[hx-sse\\:connect]")).to_have_count(0)
         await expect(page.locator("#said")).to_have_text("The answer is complete")
         await expect(page.get_by_role("button", name="Send")).to_be_visible()
-        assert window.troubles == []
+        assert window.problems == []
 
 
-async def test_reading_is_not_disturbed_while_the_answer_grows(chromium: Browser, slow: Studio) -> None:
-    async with visit(chromium, slow, viewport={"width": 900, "height": 500}) as window:
+async def test_reading_is_not_disturbed_while_the_answer_grows(chromium: Browser, atelier: Studio, pace: Pace) -> None:
+    _, user = await new_browser_user(atelier)
+    async with open_window(chromium, atelier, user, viewport={"width": 900, "height": 500}) as window:
         page = window.page
-        await window.register()
-        await begin(window, "Count to 300")
+        await begin(window, "[slow] Count to 300")
+        pace.allow(25)
         await grown(page, "20, 21")
         await page.fill("#prompt", "typed while it grows")
         await page.evaluate(
@@ -80,34 +78,42 @@ async def test_reading_is_not_disturbed_while_the_answer_grows(chromium: Browser
               getSelection().setBaseAndExtent(text, 0, text, 5);
             }"""
         )
+        pace.allow(20)
         await grown(page, "40, 41")
         assert await page.evaluate("getSelection().toString()") == "1, 2,", "the selection stays"
         assert await page.input_value("#prompt") == "typed while it grows"
         assert await page.evaluate("document.activeElement.id") == "prompt"
         await page.keyboard.press("Enter")
         assert await page.input_value("#prompt") == "typed while it grows", "the next message waits"
-        end = "document.documentElement.scrollHeight - innerHeight - scrollY"
-        assert await page.evaluate(end) < 60, "the page follows"
+        await page.wait_for_function(f"() => {TO_END} < 60")
+        pace.allow(160)
         await grown(page, "200, 201")
-        assert await page.evaluate(end) < 60
+        await page.wait_for_function(f"() => {TO_END} < 60")
+        assert await page.evaluate("scrollY") > 60
         await page.mouse.wheel(0, -300)
-        await page.wait_for_timeout(300)
-        at = await page.evaluate("scrollY")
-        await grown(page, "260, 261")
-        assert await page.evaluate("scrollY") == at, "who reads above is left there"
-        assert window.troubles == []
+        await page.wait_for_function("() => scrollY === 0")
+        pace.allow(30)
+        await grown(page, "230, 231")
+        pace.allow(30)
+        await grown(page, "260, 261")  # all that follows the swap before has been done
+        assert await page.evaluate("scrollY") == 0, "a reader further up is not moved"
+        assert window.problems == []
 
 
-async def test_stop_retry_edit_and_going_back_to_what_was(chromium: Browser, slow: Studio) -> None:
-    async with visit(chromium, slow) as window:
+async def test_an_answer_is_stopped_and_retried_a_question_edited_and_earlier_versions_shown(
+    chromium: Browser, atelier: Studio, pace: Pace
+) -> None:
+    _, user = await new_browser_user(atelier)
+    async with open_window(chromium, atelier, user) as window:
         page = window.page
-        await window.register()
-        await begin(window, "Count to 900")
+        await begin(window, "[slow] Count to 900")
+        pace.allow(15)
         await grown(page, "10, 11")
         await page.get_by_role("button", name="Stop").click()
         stopped = page.locator(f'{ANSWER}[data-status="stopped"]')
         await expect(stopped).to_contain_text("10, 11")
         await stopped.get_by_role("button", name="Retry").click()
+        pace.allow(10)
         await grown(page, "5, 6")
         await page.get_by_role("button", name="Stop").click()
         await expect(stopped).to_contain_text("2/2")
@@ -124,13 +130,15 @@ async def test_stop_retry_edit_and_going_back_to_what_was(chromium: Browser, slo
         await expect(stopped).to_contain_text("10, 11")
         await question.get_by_role("button", name="Version after").click()
         await expect(page.locator(DONE)).to_contain_text("something else")
-        assert window.troubles == []
+        assert window.problems == []
 
 
-async def test_talking_on_copying_renaming_and_deleting(chromium: Browser, studio: Studio) -> None:
-    async with visit(chromium, studio) as window:
+async def test_a_conversation_is_continued_copied_renamed_deleted_and_restored(
+    chromium: Browser, atelier: Studio
+) -> None:
+    _, user = await new_browser_user(atelier)
+    async with open_window(chromium, atelier, user) as window:
         page = window.page
-        await window.register()
         await window.go("/chat/new")
         await page.locator(".examples a").nth(2).click()
         await page.wait_for_url(re.compile(r"/chat/[0-9a-f]{32}$"))
@@ -177,13 +185,13 @@ async def test_talking_on_copying_renaming_and_deleting(chromium: Browser, studi
         await page.get_by_role("button", name="Undo").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Renamers")
         await expect(page.locator(DONE)).to_have_count(3)
-        assert window.troubles == []
+        assert window.problems == []
 
 
-async def test_what_is_refused_is_said_beside_its_field(chromium: Browser, studio: Studio) -> None:
-    async with visit(chromium, studio) as window:
+async def test_an_error_stands_beside_its_field(chromium: Browser, atelier: Studio) -> None:
+    _, user = await new_browser_user(atelier)
+    async with open_window(chromium, atelier, user) as window:
         page = window.page
-        await window.register()
         await begin(window, "Say exactly: hello")
         await expect(page.locator(DONE)).to_be_visible()
         await page.locator("summary", has_text="Edit").click()
@@ -216,13 +224,13 @@ async def test_what_is_refused_is_said_beside_its_field(chromium: Browser, studi
         await expect(page.locator("#system-prompt-error")).to_have_count(0)
         await expect(prompt).not_to_have_attribute("aria-invalid", "true")
         await expect(page.locator("#prompt")).to_have_value("typed meanwhile")
-        assert window.troubles == []
+        assert window.problems == []
 
 
-async def test_a_draft_and_the_settings_survive_a_reload(chromium: Browser, studio: Studio) -> None:
-    async with visit(chromium, studio) as window:
+async def test_a_draft_and_the_settings_survive_a_reload(chromium: Browser, atelier: Studio) -> None:
+    _, user = await new_browser_user(atelier)
+    async with open_window(chromium, atelier, user) as window:
         page = window.page
-        await window.register()
         await begin(window, "Say exactly: hello")
         await page.fill("#prompt", "not sent yet")
         await page.locator("summary", has_text="System prompt").click()
@@ -236,34 +244,40 @@ async def test_a_draft_and_the_settings_survive_a_reload(chromium: Browser, stud
         assert await page.input_value("#prompt") == "not sent yet"
         assert await page.input_value("#system-prompt") == "You are a cook."
         assert await page.input_value("#model") == chosen
-        assert window.troubles == []
+        assert window.problems == []
 
 
-async def test_a_lost_line_is_found_again(chromium: Browser, slow: Studio) -> None:
-    async with visit(chromium, slow) as window:
+async def test_an_answer_goes_on_after_a_lost_connection(chromium: Browser, atelier: Studio, pace: Pace) -> None:
+    _, user = await new_browser_user(atelier)
+    async with proxied(atelier.url) as proxy, open_window(chromium, atelier, user, url=proxy.url) as window:
         page = window.page
-        await window.register()
-        await begin(window, "Count to 200")
+        await begin(window, "[slow] Count to 200")
+        pace.allow(15)
         await grown(page, "10, 11")
-        await page.context.set_offline(True)
-        await page.wait_for_timeout(1500)
-        await page.context.set_offline(False)
+        proxy.cut()
+        async with asyncio.timeout(300):
+            await proxy.refused.wait()  # the page has noticed, and tries again
+        pace.allow(20)
+        proxy.restore()
+        await grown(page, "30, 31")
+        pace.finish()
         await expect(page.locator(DONE)).to_contain_text("199, 200")
 
 
-async def test_without_javascript_a_conversation_still_works(chromium: Browser, slow: Studio) -> None:
-    async with visit(chromium, slow, java_script_enabled=False) as window:
+async def test_a_conversation_works_without_javascript(chromium: Browser, atelier: Studio, pace: Pace) -> None:
+    _, user = await new_browser_user(atelier)
+    async with open_window(chromium, atelier, user, java_script_enabled=False) as window:
         page = window.page
-        await window.register()
         await window.go("/chat/new")
         await page.locator(".examples a").first.click()
         await expect(page.locator("#prompt")).to_have_value(re.compile("Five shots"))
-        await page.fill("#prompt", "Count to 90")
+        await page.fill("#prompt", "[slow] Count to 90")
         await page.get_by_role("button", name="Send").click()
         await expect(page.locator(STREAMING)).to_be_visible()
         await expect(page.get_by_role("button", name="Stop")).to_be_visible()
-        await expect(page.locator(DONE)).to_contain_text("89, 90")  # it looks again by itself
-        await page.fill("#prompt", "Count to 900")
+        pace.allow(100)
+        await expect(page.locator(DONE)).to_contain_text("89, 90")  # the page reloads by itself
+        await page.fill("#prompt", "[slow] Count to 900")
         await page.get_by_role("button", name="Send").click()
         await page.get_by_role("button", name="Stop").click()
         await expect(page.locator(f'{ANSWER}[data-status="stopped"]')).to_be_visible()
@@ -288,40 +302,7 @@ async def test_without_javascript_a_conversation_still_works(chromium: Browser, 
         await page.locator("#talk-menu").get_by_role("button", name="Delete").click()
         await page.get_by_role("button", name="Undo").click()
         await expect(page.locator(DONE)).to_have_count(1)
-        assert window.troubles == []
-
-
-async def answered(studio: Studio, owner: str, texts: list[str], *, asked: str = "And?", title: str = "Hostile") -> str:
-    """A conversation in which these answers were given, written straight into the database."""
-    id, now = new_id(), clock.now()
-    said: list[Message] = []
-    for text in texts:
-        for role, words in ((Role.USER, asked), (Role.ASSISTANT, text)):
-            said.append(
-                Message(
-                    id=new_id(),
-                    conversation_id=id,
-                    owner_id=owner,
-                    parent_id=said[-1].id if said else None,
-                    role=role,
-                    text=words,
-                    model="maker/model" if role is Role.ASSISTANT else None,
-                    model_name="Model" if role is Role.ASSISTANT else None,
-                    created_at=now,
-                    ended_at=now,
-                )
-            )
-    talk = Conversation(
-        id=id, owner_id=owner, title=title, model="x", leaf_id=said[-1].id, created_at=now, changed_at=now
-    )
-
-    def write(tx: Transaction) -> None:
-        repository.add_conversation(tx, owner, talk)
-        for message in said:
-            repository.add(tx, owner, message)
-
-    await studio.program.database.write(write)
-    return f"/chat/{id}"
+        assert window.problems == []
 
 
 ESCAPED = """() => {
@@ -346,37 +327,40 @@ ESCAPED = """() => {
 }"""
 
 
-@pytest.mark.parametrize("part", range(8))
-async def test_nothing_in_an_answer_can_do_anything(chromium: Browser, studio: Studio, part: int) -> None:
-    await studio.person()
-    owner = await studio.program.database.read(lambda tx: tx.value("select id from users"))
-    texts = HOSTILE[part::8]
-    address = await answered(studio, owner, texts)
-    async with visit(chromium, studio, viewport=PHONE) as window:
+async def test_nothing_in_an_answer_is_executed_loaded_or_placed_outside_of_it(
+    chromium: Browser, atelier: Studio
+) -> None:
+    email, user = await new_browser_user(atelier)
+    owner = await user_with_email(atelier, email)
+    found: list[str] = []
+    async with open_window(chromium, atelier, user, viewport=PHONE) as window:
         page = window.page
-        await window.go("/login")
-        await page.fill("input[name=email]", "ann@studio.example")
-        await page.fill("input[name=password]", PASSWORD)
-        await page.keyboard.press("Enter")
-        await page.wait_for_url(window.url + "/")
         await page.add_init_script(
             "document.addEventListener('securitypolicyviolation', e => console.error(e.blockedURI))"
         )
-        await window.go(address)
-        await page.wait_for_load_state("networkidle")
-        assert await page.locator(ANSWER).count() == min(len(texts), 30)
-        assert await page.evaluate(ESCAPED) == []
-        assert await page.evaluate("window.owned") is None
-        assert await page.evaluate("document.cookie + document.body.tagName + typeof document.getElementById") == (
-            "BODYfunction"
-        )
-        outside = await page.evaluate(
-            "[...document.querySelectorAll('.written')].forEach(it => it.remove()), document.body.textContent"
-        )
-        assert OUT not in re.sub(r'data-copy="[^"]*"', "", outside)
-        assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-        assert page.url == window.url + address
-        assert window.troubles == []
+        for start in range(0, len(HOSTILE), ANSWERS_ON_A_PAGE):
+            texts = HOSTILE[start : start + ANSWERS_ON_A_PAGE]
+            address = await store_conversation(atelier, owner, texts)
+            await window.go(address)
+            await page.wait_for_load_state("networkidle")
+            assert await page.locator(ANSWER).count() == len(texts)
+            found += [f"{start}: {it}" for it in await page.evaluate(ESCAPED)]
+            if await page.evaluate("window.owned") is not None:
+                found.append(f"{start}: a script was executed")
+            if await page.evaluate("document.cookie + document.body.tagName + typeof document.getElementById") != (
+                "BODYfunction"
+            ):
+                found.append(f"{start}: the document was changed")
+            found += await window.overflow(f"{start}: the page")
+            outside = await page.evaluate(
+                "[...document.querySelectorAll('.written')].forEach(it => it.remove()), document.body.textContent"
+            )
+            if OUT in re.sub(r'data-copy="[^"]*"', "", outside):
+                found.append(f"{start}: text outside of its answer")
+            if page.url != window.url + address:
+                found.append(f"{start}: the page went to {page.url}")
+    assert found == []
+    assert window.problems == []
 
 
 RICH = """# Title
@@ -398,25 +382,19 @@ print("a line that is long enough to be scrolled sideways on every telephone tha
 """
 
 
-SIGN_IN_FIELD = """() => {
-  const [sign, field] = ['.search .icon', '.search input[type=search]'].map(it => document.querySelector(it).getBoundingClientRect());
-  return sign.left > field.left && sign.right < field.right && sign.top > field.top && sign.bottom < field.bottom;
+ICON_IN_FIELD = """() => {
+  const [icon, field] = ['.search .icon', '.search input[type=search]'].map(it => document.querySelector(it).getBoundingClientRect());
+  return icon.left > field.left && icon.right < field.right && icon.top > field.top && icon.bottom < field.bottom;
 }"""
-ENDLESS = "https://studio.example/" + "a" * 600  # one word, as far as a browser breaks lines
+ENDLESS = "https://studio.example/" + "a" * 600  # one word, which a browser does not break
 
 
-@pytest.mark.parametrize("scheme", ["dark", "light"])
-async def test_chat_is_accessible_and_fits_a_phone(chromium: Browser, studio: Studio, scheme: str) -> None:
-    await studio.person()
-    owner = await studio.program.database.read(lambda tx: tx.value("select id from users"))
-    address = await answered(studio, owner, [RICH, "Short.", "x" * 300], asked=ENDLESS, title="x" * 80)
-    async with visit(chromium, studio, color_scheme=scheme, bypass_csp=True) as window:
+async def test_chat_is_accessible_and_fits_a_phone(chromium: Browser, atelier: Studio) -> None:
+    email, user = await new_browser_user(atelier)
+    owner = await user_with_email(atelier, email)
+    address = await store_conversation(atelier, owner, [RICH, "Short.", "x" * 300], question=ENDLESS, title="x" * 80)
+    async with open_window(chromium, atelier, user) as window:
         page = window.page
-        await window.go("/login")
-        await page.fill("input[name=email]", "ann@studio.example")
-        await page.fill("input[name=password]", PASSWORD)
-        await page.keyboard.press("Enter")
-        await page.wait_for_url(window.url + "/")
         await begin(window, "[error-in-stream] Count to 30")
         await expect(page.locator(f'{ANSWER}[data-status="failed"]')).to_be_visible()
         failed = page.url.removeprefix(window.url)
@@ -424,30 +402,31 @@ async def test_chat_is_accessible_and_fits_a_phone(chromium: Browser, studio: St
         streaming = page.url.removeprefix(window.url)
         found: list[str] = []
         for path in (address, failed, streaming, "/chat/new", "/chat/new?q=zebra"):
-            for viewport in (WIDE, PHONE):
-                await page.set_viewport_size(viewport)  # type: ignore[arg-type]
-                await window.go(path)
-                wide = await page.evaluate("document.documentElement.scrollWidth")
-                if wide > viewport["width"]:
-                    found.append(f"{path} is {wide} wide at {viewport['width']}")
-                if viewport is PHONE:
-                    await page.get_by_role("button", name="Conversations").click()
-                    if "?q=" in path and not await page.evaluate(SIGN_IN_FIELD):
-                        found.append(f"{path}: the sign of the search stands outside its field")
-                    found += await _findings(page, f"{path} with its drawer")
-                    await page.keyboard.press("Escape")
-                if viewport is WIDE and path == address:
-                    await page.locator("summary", has_text="Edit").first.click()
-                    await page.locator("summary", has_text="System prompt").click()
-                found += await _findings(page, f"{path} at {viewport['width']}")
+            await page.set_viewport_size(PHONE)
+            await window.go(path)
+            found += await window.examine(path, PHONE)
+            await page.get_by_role("button", name="Conversations").click()
+            if "?q=" in path and not await page.evaluate(ICON_IN_FIELD):
+                found.append(f"{path}: the icon of the search stands outside its field")
+            found += await window.axe(f"{path} with its drawer")
+            await page.keyboard.press("Escape")
+            await page.set_viewport_size(WIDE)
+            found += await window.overflow(path)
+            if path == address:
+                await page.locator("summary", has_text="Edit").first.click()
+                await page.locator("summary", has_text="System prompt").click()
+            found += await window.axe(f"{path} at {WIDE['width']}")
+        await window.go(streaming)
+        await page.get_by_role("button", name="Stop").click()
+        await expect(page.locator(STREAMING)).to_have_count(0)
         assert found == []
-        assert window.troubles == []
+        assert window.problems == []
 
 
-async def test_chat_can_be_used_by_keyboard_alone(chromium: Browser, studio: Studio) -> None:
-    async with visit(chromium, studio) as window:
+async def test_chat_can_be_used_by_keyboard_alone(chromium: Browser, atelier: Studio) -> None:
+    _, user = await new_browser_user(atelier)
+    async with open_window(chromium, atelier, user) as window:
         page = window.page
-        await window.register()
         await window.go("/chat/new")
         assert await page.evaluate("document.activeElement.id") == "prompt"
         await page.keyboard.type("Say exactly: one")
@@ -463,11 +442,4 @@ async def test_chat_can_be_used_by_keyboard_alone(chromium: Browser, studio: Stu
                 break
         await page.keyboard.press("Enter")
         await expect(page.locator(DONE)).to_contain_text("2/2")
-        assert window.troubles == []
-
-
-async def _findings(page: Page, path: str) -> list[str]:
-    """What axe finds on the page as it stands."""
-    await page.add_script_tag(path=AXE)
-    violations = await page.evaluate("async () => (await axe.run()).violations")
-    return [f"{path}: {one['id']} {[node['target'] for node in one['nodes']][:3]}" for one in violations]
+        assert window.problems == []

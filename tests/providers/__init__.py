@@ -1,1 +1,1 @@
-"""Tests of what speaks to the services upstream."""
+"""Tests of the HTTP client and of the providers that use it."""

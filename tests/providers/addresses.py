@@ -1,6 +1,6 @@
-"""Ways of writing an address that must not be reached, as a URL's host. Add a row to make the table longer.
+"""Spellings of addresses that must not be reached, as the host of a URL. A new row makes the tests try it.
 
-Each row is a host as it would be typed, ready to stand between `http://` and the port.
+Each row is a host as a user would type it, ready to stand between `http://` and the port.
 """
 
 LOOPBACK = (
@@ -84,8 +84,8 @@ LOOPBACK = (
     "[::1%250]",
     "[0::0:1]",
     "[::1]:80@[::1]",
-    "somebody@127.0.0.1",
-    "somebody:secret@127.0.0.1",
+    "user@127.0.0.1",
+    "user:secret@127.0.0.1",
     "example.com@127.0.0.1",
     "example.com%40127.0.0.1",
     "example.com\\@127.0.0.1",
@@ -181,5 +181,5 @@ ELSEWHERE_WITHIN = (
 
 HOSTS = LOOPBACK + UNSPECIFIED + ELSEWHERE_WITHIN
 
-# Addresses that a name may truly stand for.
+# Addresses that a name may resolve to.
 PUBLIC = ("1.1.1.1", "8.8.8.8", "104.18.2.115", "2606:4700::1111", "2a00:1450:4001:82a::200e", "64:ff9b::808:808")

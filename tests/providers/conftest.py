@@ -1,4 +1,4 @@
-"""The scripted provider, for every test of the providers."""
+"""Scripted servers for the tests of the providers."""
 
 from collections.abc import AsyncIterator
 
@@ -9,6 +9,7 @@ from tests.providers.fake_upstream import Upstream, running
 
 @pytest.fixture
 async def upstream() -> AsyncIterator[Upstream]:
+    """The configured provider."""
     async with running() as started:
         yield started
 

@@ -1,19 +1,21 @@
-"""A provider that says exactly what a test tells it to, over real HTTP on loopback, and remembers every request.
+"""A provider that answers exactly as a test scripts it, over real HTTP on loopback, and records every request.
 
 It is written on bare sockets because most of what must be tested is what a proper server never does: hang up in the middle,
-trickle, promise more than it sends, or stay silent.
+trickle, announce more than it sends, or stay silent.
 """
 
 import asyncio
 import contextlib
 import ssl
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
+
+SECONDS = 300.0  # only a broken product takes this long
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,13 +38,14 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """What is sent back. `pieces` are sent one by one with `pause` seconds between; `length` is what is declared, when
-    that differs from what is sent; `ending` is what happens after the last piece."""
+    """What is sent back. `pieces` are sent one by one, with `pause` seconds between, each when `gate` lets it, if there is one;
+    `length` is what is declared, when that differs from what is sent; `ending` is what happens after the last piece."""
 
     status: int = 200
     headers: dict[str, str] = {}
-    pieces: tuple[bytes, ...] = ()
+    pieces: Iterable[bytes] = ()
     pause: float = 0.0
+    gate: Any = None  # an asyncio.Semaphore
     length: int | None = None
     chunked: bool = False
     ending: str = "close"  # close | keep | hang | reset
@@ -55,6 +58,14 @@ class Silence(msgspec.Struct, frozen=True):
 
 
 Script = Callable[[Recorded], "Reply | Silence"]
+
+# Every way to lose an answer after the request was sent.
+LOST_ANSWERS: dict[str, Reply | Silence] = {
+    "reset": Silence("reset"),
+    "closed": Silence("close"),
+    "silent": Silence(),
+    "incomplete": Reply(pieces=(b"{",), length=9),
+}
 
 
 def js(body: Any, status: int = 200, **headers: str) -> Reply:
@@ -71,13 +82,13 @@ def plain(body: bytes, mime: str = "application/octet-stream", status: int = 200
 
 
 def error(status: int, message: str = "no", metadata: dict[str, Any] | None = None, **headers: str) -> Reply:
-    """OpenRouter's envelope."""
-    told = {"code": status, "message": message} | ({"metadata": metadata} if metadata else {})
-    return js({"error": told}, status, **headers)
+    """An error in OpenRouter's envelope."""
+    envelope = {"code": status, "message": message} | ({"metadata": metadata} if metadata else {})
+    return js({"error": envelope}, status, **headers)
 
 
-def sse(*events: Any, done: bool = True, ending: str = "close", pause: float = 0.0) -> Reply:
-    """A stream of events; text stands for itself (a comment, say), anything else becomes a data line with JSON."""
+def sse(*events: Any, done: bool = True, ending: str = "close", gate: asyncio.Semaphore | None = None) -> Reply:
+    """A stream of events; text is sent as it is (a comment, say), anything else becomes a data line with JSON."""
     lines = [event if isinstance(event, str) else f"data: {msgspec.json.encode(event).decode()}" for event in events]
     if done:
         lines.append("data: [DONE]")
@@ -86,31 +97,41 @@ def sse(*events: Any, done: bool = True, ending: str = "close", pause: float = 0
         pieces=tuple(f"{line}\n\n".encode() for line in lines),
         chunked=True,
         ending=ending,
-        pause=pause,
+        gate=gate,
     )
 
 
-async def until(check: Callable[[], object], seconds: float = 5) -> None:
-    """Wait for something that nobody announces."""
-    for _ in range(int(seconds * 100)):
-        if check():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen")
+def joined(reply: Reply) -> Reply:
+    """The same, sent in one piece."""
+    return msgspec.structs.replace(reply, pieces=(b"".join(reply.pieces),))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for a state that no event announces."""
+    async with asyncio.timeout(SECONDS):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 class Upstream:
-    """Scripts by method and path; a list of replies is used up in turn, its last one stays."""
+    """Scripts by method and path; a list of replies is used one after the other, the last one for ever."""
 
     def __init__(self) -> None:
-        self.requests: list[Recorded] = []
-        self.hung_up = asyncio.Event()  # a client went away while it was being answered
-        self.connections = 0
+        self.after_piece: Callable[[], object] = lambda: None  # called when a piece was sent
+        self.when_silent: Callable[[], object] = lambda: None  # called when a request gets no answer, or no more of it
         self.port = 0
         self.scheme = "http"
-        self._scripts: dict[tuple[str, str], list[Reply | Silence | Script]] = {}
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all scripts and all that was recorded."""
+        self.requests: list[Recorded] = []
+        self.connections = 0
+        self._hung_up = asyncio.Event()
+        self._arrived = asyncio.Event()
+        self._scripts: dict[tuple[str, str], list[Reply | Silence | Script]] = {}
 
     @property
     def origin(self) -> str:
@@ -123,13 +144,23 @@ class Upstream:
     def on(self, method: str, path: str, *replies: "Reply | Silence | Script") -> None:
         self._scripts[method, path] = list(replies)
 
-    def asked(self, method: str, path: str) -> list[Recorded]:
+    def received(self, method: str, path: str) -> list[Recorded]:
         return [request for request in self.requests if (request.method, request.path) == (method, path)]
 
     def only(self, method: str, path: str) -> Recorded:
-        found = self.asked(method, path)
+        found = self.received(method, path)
         assert len(found) == 1, [(request.method, request.path) for request in self.requests]
         return found[0]
+
+    async def request_arrived(self) -> None:
+        """Wait for a request."""
+        async with asyncio.timeout(SECONDS):
+            await self._arrived.wait()
+
+    async def client_hung_up(self) -> None:
+        """Wait until a client has left while it was being answered."""
+        async with asyncio.timeout(SECONDS):
+            await self._hung_up.wait()
 
     async def start(self, tls: ssl.SSLContext | None = None) -> None:
         self.scheme = "https" if tls else "http"
@@ -153,7 +184,7 @@ class Upstream:
             while await self._one(reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError):
-            self.hung_up.set()
+            self._hung_up.set()
         except asyncio.CancelledError:
             pass
         finally:
@@ -168,13 +199,17 @@ class Upstream:
         request = await self._read(head.decode("latin-1"), reader)
         self.requests.append(request)
         reply = self._reply(request)
+        self._arrived.set()
         if isinstance(reply, Silence):
             return await self._end(reply.ending, reader, writer)
         writer.write(_head(reply))
         for piece in reply.pieces:
-            await asyncio.sleep(reply.pause)
+            if reply.gate is not None:
+                await reply.gate.acquire()
             writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if reply.chunked else piece)
             await writer.drain()
+            self.after_piece()
+            await asyncio.sleep(reply.pause)
         if reply.chunked and reply.ending in ("close", "keep"):
             writer.write(b"0\r\n\r\n")
             await writer.drain()
@@ -182,8 +217,9 @@ class Upstream:
 
     async def _end(self, ending: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         if ending == "hang":
-            await reader.read()  # returns when the client goes away
-            self.hung_up.set()
+            self.when_silent()
+            await reader.read()  # returns when the client leaves
+            self._hung_up.set()
         if ending == "reset":
             writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
@@ -224,7 +260,7 @@ def _head(reply: Reply) -> bytes:
     if reply.ending != "keep":
         headers.setdefault("Connection", "close")
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 {reply.status} Said\r\n{lines}\r\n".encode("latin-1")
+    return f"HTTP/1.1 {reply.status} Scripted\r\n{lines}\r\n".encode("latin-1")
 
 
 @contextlib.asynccontextmanager

@@ -9,8 +9,9 @@ from app.providers.client import Client
 from app.providers.contract import Provider
 from app.providers.openrouter import OpenRouter
 from app.providers.registry import base_urls, providers
-from tests.providers.asking import a_text
+from tests.kit import Cases
 from tests.providers.fake_upstream import Upstream, js
+from tests.providers.openrouter.kit import text_request
 
 SIMULATOR = "http://127.0.0.1:9/api/v1"
 REAL_KEY = "sk-or-v1-real"
@@ -20,25 +21,23 @@ def configured(**environment: str) -> Settings:
     return load(environment)
 
 
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
+async def test_the_settings_decide_which_provider_there_is() -> None:
+    table: list[tuple[dict[str, str], tuple[str, ...]]] = [
         ({}, (SIMULATOR,)),
         ({"OPENROUTER_API_KEY": REAL_KEY}, ("https://openrouter.ai/api/v1",)),
         ({"OPENROUTER_API_KEY": REAL_KEY, "OPENROUTER_BASE_URL": "http://10.0.0.5/v1/"}, ("http://10.0.0.5/v1",)),
         ({"OPENROUTER_API_KEY": REAL_KEY, "ATELIER_SIMULATOR": "on"}, (SIMULATOR,)),
         ({"ATELIER_SIMULATOR": "off"}, ()),
-    ],
-)
-async def test_the_settings_decide_which_provider_there_is(
-    environment: dict[str, str], expected: tuple[str, ...]
-) -> None:
-    settings = configured(**environment)
-    assert base_urls(settings, SIMULATOR) == expected
-    client = Client(base_urls(settings, SIMULATOR))
-    found = providers(settings, client, SIMULATOR, "simulated")
-    assert list(found) == (["openrouter"] if expected else [])
-    await client.aclose()
+    ]
+    with Cases() as cases:
+        for environment, expected in table:
+            with cases.case(environment):
+                settings = configured(**environment)
+                assert base_urls(settings, SIMULATOR) == expected
+                client = Client(base_urls(settings, SIMULATOR))
+                found = providers(settings, client, SIMULATOR, "simulated")
+                assert list(found) == (["openrouter"] if expected else [])
+                await client.aclose()
 
 
 async def test_a_simulator_that_does_not_run_is_not_a_provider() -> None:
@@ -54,7 +53,7 @@ async def test_the_real_key_never_goes_to_the_simulator(simulated: bool, upstrea
     settings = configured(OPENROUTER_API_KEY=REAL_KEY, OPENROUTER_BASE_URL=upstream.base_url, **mode)
     client = Client(base_urls(settings, upstream.base_url))
     provider = providers(settings, client, upstream.base_url, "simulated")["openrouter"]
-    await provider.submit(a_text(), tmp_path)
+    await provider.submit(text_request(), tmp_path)
     request = upstream.only("POST", "/api/v1/chat/completions")
     assert request.key == ("Bearer simulated" if simulated else f"Bearer {REAL_KEY}")
     assert request.headers["x-openrouter-title"] == "Atelier"
@@ -71,8 +70,8 @@ async def test_a_key_that_cannot_be_sent_stops_the_start_and_is_not_shown() -> N
     await client.aclose()
 
 
-async def test_what_is_configured_has_the_shape_of_the_contract(upstream: Upstream) -> None:
+async def test_openrouter_implements_the_interface_of_a_provider(upstream: Upstream) -> None:
     client = Client([upstream.base_url])
-    shaped: Provider = OpenRouter(client, upstream.base_url, "k", max_image_bytes=1, max_video_bytes=1)
-    assert (shaped.name, shaped.can_cancel) == ("openrouter", False)
+    provider: Provider = OpenRouter(client, upstream.base_url, "k", max_image_bytes=1, max_video_bytes=1)
+    assert (provider.name, provider.can_cancel) == ("openrouter", False)
     await client.aclose()

@@ -1,4 +1,4 @@
-"""A watched provider is the provider: it answers the same, and how long it took and how it ended is counted."""
+"""The wrapper around a provider: it answers the same, and counts the duration and the outcome of each request."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -26,14 +26,15 @@ from app.providers.contract import (
     Ticket,
 )
 from app.providers.watched import watched
+from tests.kit import Cases
 
 TICKET = Ticket("up-1")
-ASKED = Request(job_id="1", kind=Kind.IMAGE, model="m", prompt="p")
+REQUEST = Request(job_id="1", kind=Kind.IMAGE, model="m", prompt="p")
 NEVER = Never(code=ErrorCode.PROVIDER_REFUSED, message="no")
 
 
 class Scripted:
-    """Says what it is told to say."""
+    """Answers with `outcome`, or raises it."""
 
     name = "scripted"
     can_cancel = True
@@ -53,7 +54,7 @@ class Scripted:
         return self.outcome
 
     async def poll(self, ticket: Ticket, folder: Path) -> Outcome:
-        return await self.submit(ASKED, folder)
+        return await self.submit(REQUEST, folder)
 
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
         try:
@@ -73,7 +74,7 @@ class Scripted:
 
 
 @pytest.fixture
-def inside() -> Scripted:
+def scripted() -> Scripted:
     return Scripted()
 
 
@@ -83,12 +84,12 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def provider(inside: Scripted, metrics: Metrics) -> Provider:
-    return watched({"scripted": inside}, metrics)["scripted"]
+def provider(scripted: Scripted, metrics: Metrics) -> Provider:
+    return watched({"scripted": scripted}, metrics)["scripted"]
 
 
 async def _counted(metrics: Metrics) -> list[str]:
-    """What was counted, as `operation outcome code`."""
+    """The counted requests, as `operation outcome code`."""
     lines = (await metrics.text()).decode().splitlines()
     found = [line for line in lines if line.startswith("atelier_provider_calls_total{")]
     return [
@@ -97,62 +98,61 @@ async def _counted(metrics: Metrics) -> list[str]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("outcome", "counted"),
-    [
+async def test_an_outcome_is_returned_and_counted() -> None:
+    outcomes: list[tuple[Outcome, str]] = [
         (Done(text="hello"), "poll done "),
         (Later(ticket=TICKET, state="in_progress"), "poll later "),
         (Later(ticket=TICKET, state="unanswered"), "poll unanswered "),
         (Again(code=ErrorCode.PROVIDER_UNREACHABLE, message="busy"), "poll again PROVIDER_UNREACHABLE"),
         (NEVER, "poll never PROVIDER_REFUSED"),
-    ],
-)
-async def test_an_answer_is_passed_on_and_counted(
-    inside: Scripted, provider: Provider, metrics: Metrics, outcome: Outcome, counted: str
-) -> None:
-    inside.outcome = outcome
-    assert await provider.poll(TICKET, Path()) is outcome
-    assert await _counted(metrics) == [counted]
-    assert b'provider_seconds_count{operation="poll",provider="scripted"} 1.0' in await metrics.text()
+    ]
+    with Cases() as cases:
+        for outcome, counted in outcomes:
+            with cases.case(counted):
+                scripted, metrics = Scripted(), Metrics()
+                scripted.outcome = outcome
+                assert await watched({"scripted": scripted}, metrics)["scripted"].poll(TICKET, Path()) is outcome
+                assert await _counted(metrics) == [counted]
+                assert b'provider_seconds_count{operation="poll",provider="scripted"} 1.0' in await metrics.text()
 
 
-async def test_a_submit_is_counted_by_what_is_made(provider: Provider, metrics: Metrics) -> None:
-    await provider.submit(ASKED, Path())
+async def test_a_submit_is_counted_by_its_kind(provider: Provider, metrics: Metrics) -> None:
+    await provider.submit(REQUEST, Path())
     assert await _counted(metrics) == ["submit image done "]
 
 
-async def test_it_is_the_provider_in_all_else(inside: Scripted, provider: Provider) -> None:
+async def test_everything_else_is_the_provider_itself(scripted: Scripted, provider: Provider) -> None:
     assert (provider.name, provider.can_cancel) == ("scripted", True)
     assert await provider.cancel(TICKET) is True
     assert [offer.id for offer in await provider.offers()] == ["m"]
 
 
-async def test_what_it_raises_is_raised_and_counted(inside: Scripted, provider: Provider, metrics: Metrics) -> None:
-    inside.outcome = Upstream("no catalogue")
+async def test_an_exception_is_raised_and_counted(scripted: Scripted, provider: Provider, metrics: Metrics) -> None:
+    scripted.outcome = Upstream("no catalogue")
     with pytest.raises(Upstream):
         await provider.offers()
-    inside.outcome = LookupError("a bug of ours")
+    scripted.outcome = LookupError("a bug of ours")
     with pytest.raises(LookupError):
-        await provider.submit(ASKED, Path())
+        await provider.submit(REQUEST, Path())
     assert await _counted(metrics) == ["offers unanswered ", "submit image bug "]
 
 
-async def test_a_stream_to_its_end(provider: Provider, metrics: Metrics) -> None:
-    assert [chunk.delta async for chunk in provider.stream(ASKED)] == ["one", "two"]
+async def test_a_stream_that_completes_is_counted(provider: Provider, metrics: Metrics) -> None:
+    assert [chunk.delta async for chunk in provider.stream(REQUEST)] == ["one", "two"]
     assert await _counted(metrics) == ["stream done "]
 
 
-async def test_a_stream_that_fails(inside: Scripted, provider: Provider, metrics: Metrics) -> None:
-    inside.outcome = Failure(NEVER)
+async def test_a_stream_that_fails_is_counted(scripted: Scripted, provider: Provider, metrics: Metrics) -> None:
+    scripted.outcome = Failure(NEVER)
     with pytest.raises(Failure):
-        _ = [chunk async for chunk in provider.stream(ASKED)]
+        _ = [chunk async for chunk in provider.stream(REQUEST)]
     assert await _counted(metrics) == ["stream never PROVIDER_REFUSED"]
 
 
-async def test_a_stream_that_somebody_leaves_hangs_up_upstream(
-    inside: Scripted, provider: Provider, metrics: Metrics
+async def test_a_stream_that_is_abandoned_is_closed_upstream_and_counted(
+    scripted: Scripted, provider: Provider, metrics: Metrics
 ) -> None:
-    async with aclosing(cast("AsyncGenerator[Chunk, None]", provider.stream(ASKED))) as chunks:
+    async with aclosing(cast("AsyncGenerator[Chunk, None]", provider.stream(REQUEST))) as chunks:
         assert (await anext(chunks)).delta == "one"
-    assert inside.closed
+    assert scripted.closed
     assert await _counted(metrics) == ["stream given up "]

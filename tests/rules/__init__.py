@@ -1,1 +1,1 @@
-"""The laws of the architecture, each kept by a test."""
+"""The architecture rules, each kept by a test."""

@@ -1,4 +1,4 @@
-"""The program's own source, read as syntax trees: what the laws are checked on."""
+"""The source of `app` as syntax trees, on which the architecture rules are checked."""
 
 import ast
 from collections.abc import Iterator

@@ -1,17 +1,15 @@
-"""Laws 1 to 3: imports point down, and each tool has its one place."""
+"""Architecture rules 1 to 3: imports point down the layers, and each package is imported only where it belongs."""
 
 import ast
 import re
 from collections.abc import Iterator
 
-import pytest
-
 from tests.rules.source import Module, modules, targets
 
-# From the roof to the ground; parts on one line do not know each other.
-FLOORS = (
+# From top to bottom; features on one line do not import each other.
+LAYERS = (
     ("main", "background", "__main__"),
-    ("admin", "gateway", "home", "upkeep"),  # upkeep asks whether all features still agree
+    ("admin", "gateway", "home", "upkeep"),  # upkeep checks whether all features agree
     ("exports",),
     ("storyboard",),
     ("characters", "generation", "chat"),
@@ -23,59 +21,55 @@ FLOORS = (
     ("storage", "providers", "web"),
     ("base",),
 )
-HEIGHT = {feature: -height for height, floor in enumerate(FLOORS) for feature in floor}
-FEATURES = {
-    feature for floor in FLOORS[1:10] for feature in floor
-}  # what has doors, rules and tables; below them are tools
-DOORS = ("pages", "api")
+LEVEL = {feature: -level for level, layer in enumerate(LAYERS) for feature in layer}
+# Those with routes, rules and tables; what is below them is infrastructure.
+FEATURES = {feature for layer in LAYERS[1:10] for feature in layer}
+ROUTE_MODULES = ("pages", "api")
 
 
-def _wrong(module: Module) -> Iterator[str]:
+def _wrong_imports(module: Module) -> Iterator[str]:
     for target in targets(module):
         feature, _, file = target.partition(".")
         if not feature or feature == module.feature:
             continue
         if module.feature == "main" and feature == "background":
-            continue  # one floor, but the roof beam knows its loops
+            continue  # the same layer, but main builds the background tasks
         if module.feature == "__main__":
             continue
-        if HEIGHT[feature] >= HEIGHT[module.feature]:
+        if LEVEL[feature] >= LEVEL[module.feature]:
             yield f"{module.part} imports {target}, which is not below it"
-        if feature in FEATURES and not _open(module, feature, file):
+        if feature in FEATURES and not _may_import(module, feature, file):
             yield f"{module.part} imports {target}, which is not its service, its schemas or accounts.guards"
 
 
-def _open(module: Module, feature: str, file: str) -> bool:
+def _may_import(module: Module, feature: str, file: str) -> bool:
     if file in ("service", "schemas") or (feature, file) == ("accounts", "guards"):
         return True
     if module.feature == "main":
-        return file in (*DOORS, "worker", "refresher")
+        return file in (*ROUTE_MODULES, "worker", "refresher")
     return module.feature == "background" and file in ("worker", "refresher")
 
 
-def test_every_part_has_a_floor() -> None:
-    assert {module.feature for module in modules()} - {"app"} <= set(HEIGHT)
+def test_every_feature_has_a_layer() -> None:
+    assert {module.feature for module in modules()} - {"app"} <= set(LEVEL)
 
 
-@pytest.mark.parametrize("module", modules(), ids=lambda module: module.part)
-def test_imports_point_down_and_through_the_front(module: Module) -> None:
-    assert not list(_wrong(module))
+def test_imports_point_down_and_name_services_only() -> None:
+    assert not [wrong for module in modules() for wrong in _wrong_imports(module)]
 
 
-@pytest.mark.parametrize(
-    "module", [module for module in modules() if module.part.endswith((".pages", ".api"))], ids=lambda m: m.part
-)
-def test_a_door_asks_only_its_own_service(module: Module) -> None:
-    foreign = [
-        target
+def test_a_route_module_uses_no_service_but_its_own_and_no_repository() -> None:
+    wrong = [
+        f"{module.part} imports {target}"
+        for module in modules()
+        if module.part.endswith((".pages", ".api"))
         for target in targets(module)
-        if target.endswith((".service", ".repository")) and target.split(".")[0] != module.feature
+        if target.endswith((".service", ".repository")) and target != f"{module.feature}.service"
     ]
-    assert not foreign
-    assert f"{module.feature}.repository" not in targets(module), "a door does not speak SQL"
+    assert not wrong
 
 
-# Which packages may be imported where, by the part's name.
+# The modules that may import a package.
 PLACES = {
     "litestar": re.compile(r".+\.(pages|api)|accounts\.guards|web\..+|web|main|background|providers\.simulator\b.*"),
     "duckdb": re.compile(r"base\.database"),
@@ -88,15 +82,14 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("package", PLACES)
-def test_a_package_is_used_in_its_places_only(package: str) -> None:
-    strangers = [
-        module.part
+def test_a_package_is_imported_in_its_places_only() -> None:
+    wrong = [
+        f"{module.part} imports {package}"
         for module in modules()
-        if any(base.split(".")[0] == package for base, _ in module.imports())
-        and not PLACES[package].fullmatch(module.part)
+        for package in sorted({base.split(".")[0] for base, _ in module.imports()} & set(PLACES))
+        if not PLACES[package].fullmatch(module.part)
     ]
-    assert not strangers
+    assert not wrong
 
 
 _SQL = re.compile(
@@ -115,7 +108,7 @@ def test_sql_is_written_in_repositories_and_base_only() -> None:
     assert not found
 
 
-def test_only_config_and_the_command_line_read_the_environment() -> None:
+def test_only_the_command_line_reads_the_environment() -> None:
     found = [
         module.part
         for module in modules()
@@ -125,10 +118,10 @@ def test_only_config_and_the_command_line_read_the_environment() -> None:
     assert not found
 
 
-def test_every_module_says_why_it_exists() -> None:
+def test_every_module_has_a_docstring() -> None:
     assert not [module.part for module in modules() if not ast.get_docstring(module.tree)]
 
 
-def test_no_room_is_called_after_nothing() -> None:
+def test_no_module_has_a_name_that_says_nothing() -> None:
     empty = re.compile(r"(^|[._])(utils?|helpers?|common|managers?|handlers?|misc)($|[._])")
     assert not [module.part for module in modules() if empty.search(module.part)]

@@ -1,4 +1,4 @@
-"""Laws 5 and 8: every route is guarded or on a short public list, and the README's tables equal the program."""
+"""Architecture rules 5 and 8: every route has a guard or is on a short public list, and the README's tables equal the program."""
 
 import re
 from collections.abc import Iterator
@@ -10,42 +10,40 @@ from litestar import Litestar
 
 from app.accounts.guards import admin, signed_in
 from app.base.config import SETTINGS
-from app.main import build
+from app.main import litestar_app
 from app.web.errors import CODES
 from tests.rules.source import ROOT
 from tests.studio import Studio
 
+# Routes that anyone may use, each with its reason.
 PUBLIC = {
-    "GET /health": "whoever watches the machine; says no more than whether it is well",
-    "GET /api/v1/openapi.json": "what the API is, without anybody's data",
-    "GET /api/v1": "the same document, where a program looks first",
-    "GET /api/docs": "the same for people",
-    "POST /api/v1/auth/register": "how one becomes somebody",
-    "POST /api/v1/auth/login": "how one says who one is",
-    "POST /api/v1/auth/refresh": "the refresh token itself is the proof",
-    "POST /api/v1/auth/logout": "the refresh token itself is the proof",
-    "GET /login": "how one says who one is",
-    "POST /login": "how one says who one is",
-    "GET /register": "how one becomes somebody",
-    "POST /register": "how one becomes somebody",
-    "POST /logout": "signs out whoever asks, and nobody else",
-    "POST /theme": "a cookie about colours",
-    "POST /webhooks/{provider:str}/{token:str}": "the address itself is the proof, and the signature where there is one",
-    "GET /static/{file_path:path}": "the pages' own files",
-    "HEAD /static/{file_path:path}": "the pages' own files",
+    "GET /health": "for monitoring; shows whether the server works and nothing else",
+    "GET /api/v1/openapi.json": "describes the API, without data of any user",
+    "GET /api/v1": "the same document, where a client looks first",
+    "GET /api/docs": "the same as a page",
+    "POST /api/v1/auth/register": "creates the account",
+    "POST /api/v1/auth/login": "signs in",
+    "POST /api/v1/auth/refresh": "the refresh token authenticates",
+    "POST /api/v1/auth/logout": "the refresh token authenticates",
+    "GET /login": "signs in",
+    "POST /login": "signs in",
+    "GET /register": "creates the account",
+    "POST /register": "creates the account",
+    "POST /logout": "signs out the caller and no one else",
+    "POST /theme": "sets a cookie about colors",
+    "POST /webhooks/{provider:str}/{token:str}": "the address authenticates, and the signature where there is one",
+    "GET /static/{file_path:path}": "the files of the pages",
+    "HEAD /static/{file_path:path}": "the files of the pages",
 }
 
 
 @pytest.fixture
-def app(studio: Studio) -> Litestar:
-    built = build(studio.program)
-    inner = built._app._app._app  # type: ignore[attr-defined]
-    assert isinstance(inner, Litestar)
-    return inner
+def app(atelier: Studio) -> Litestar:
+    return litestar_app(atelier.program)
 
 
 def _routes(app: Litestar) -> Iterator[tuple[str, Any]]:
-    """Method and path as in `GET /jobs/{id:str}`, with the handler; OPTIONS is Litestar's own."""
+    """Method and path as in `GET /jobs/{id:str}`, with the handler; without OPTIONS, which Litestar adds by itself."""
     for route in app.routes:
         for handler in getattr(route, "route_handlers", []):
             for method in handler.http_methods:
@@ -58,7 +56,7 @@ def _guards(handler: Any) -> set[Any]:
     return {getattr(guard, "func", guard) for guard in handler.resolve_guards()}
 
 
-async def test_every_route_names_its_guard_or_stands_on_the_public_list(app: Litestar) -> None:
+async def test_every_route_has_a_guard_or_is_on_the_public_list(app: Litestar) -> None:
     unguarded = {name for name, handler in _routes(app) if not {signed_in, admin} & _guards(handler)}
     assert unguarded == set(PUBLIC)
 
@@ -76,17 +74,17 @@ def _table(heading: str) -> list[list[str]]:
     return rows[2:]
 
 
-def test_the_readmes_settings_equal_the_programs() -> None:
+def test_the_settings_in_the_readme_equal_those_of_the_program() -> None:
     documented = {row[0].strip("`| "): row[1].strip("` ") for row in _table("Settings")}
     assert documented == {setting.name: setting.default or "" for setting in SETTINGS}
 
 
-def test_the_readmes_error_codes_equal_the_programs() -> None:
+def test_the_error_codes_in_the_readme_equal_those_of_the_program() -> None:
     documented = {row[0].strip("`| "): int(row[1].strip("| ")) for row in _table("Error codes")}
     assert documented == CODES
 
 
-async def test_the_readmes_routes_equal_the_programs(app: Litestar) -> None:
+async def test_the_routes_in_the_readme_equal_those_of_the_program(app: Litestar) -> None:
     documented = {
         f"{method} {path}"
         for row in _table("Routes")
@@ -97,7 +95,7 @@ async def test_the_readmes_routes_equal_the_programs(app: Litestar) -> None:
     assert documented == served
 
 
-def test_the_top_level_is_the_owners() -> None:
+def test_the_top_level_holds_what_the_owner_wants_there_and_nothing_else() -> None:
     visible = {path.name for path in Path(ROOT).iterdir() if not path.name.startswith((".", "__"))}
     allowed = {"app", "templates", "static", "migrations", "tests", "pyproject.toml", "Dockerfile", "README.md"}
     assert visible - {"data", "atelier.egg-info"} == allowed | {"requirements.lock", "LICENSE"}

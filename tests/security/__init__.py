@@ -1,1 +1,1 @@
-"""What a place must stand that strangers on the internet are let near."""
+"""Tests of what a hostile user, browser, website or server may try."""

@@ -1,4 +1,4 @@
-"""The program's own description of its API, and answers held against it."""
+"""The program's own OpenAPI document, and the check of responses against it."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 
 class Operation(NamedTuple):
-    """One call; `spec` is what the document says of it."""
+    """One operation of the API; `spec` is its part of the document."""
 
     method: str
     path: str
@@ -36,6 +36,7 @@ class Document:
 
     def __init__(self, body: Json) -> None:
         self.body = body
+        self._validators: dict[str, jsonschema_rs.Draft202012Validator] = {}
         self.operations = {
             str(one): one
             for path, item in body["paths"].items()
@@ -58,7 +59,7 @@ class Document:
         return self.resolved(content["application/json"]["schema"]) if "application/json" in content else None
 
     def problems(self, operation: Operation, answer: httpx.Response) -> Iterator[str]:
-        """What differs between an answer and what is said of it."""
+        """How a response differs from its declaration."""
         declared = operation.spec["responses"].get(str(answer.status_code))
         if declared is None:
             yield f"{operation} answers {answer.status_code}, which is not declared"
@@ -72,9 +73,16 @@ class Document:
         if kind not in {name.partition(";")[0] for name in content}:
             yield f"{operation} answers {answer.status_code} as {kind!r}, declared is {sorted(content)}"
         elif kind == "application/json":
-            schema = {**content[kind]["schema"], "components": self.body["components"]}
-            for problem in jsonschema_rs.Draft202012Validator(schema, validate_formats=True).iter_errors(answer.json()):
+            for problem in self._validator(content[kind]["schema"]).iter_errors(answer.json()):
                 yield f"{operation} {answer.status_code}: {problem.message} at {problem.instance_path}"
+
+    def _validator(self, schema: Json) -> jsonschema_rs.Draft202012Validator:
+        """Kept by its schema: compiling one takes longer than the call that it validates."""
+        key = str(schema)
+        if key not in self._validators:
+            whole = {**schema, "components": self.body["components"]}
+            self._validators[key] = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+        return self._validators[key]
 
 
 async def document(studio: Studio) -> Document:

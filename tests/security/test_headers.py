@@ -1,141 +1,60 @@
-"""What every answer carries, whichever route, person or failure it comes from."""
+"""The headers of every response, whatever the route, the user or the failure."""
 
 import re
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
 
-from app.base.errors import Exhausted
-from app.web.limits import Throttle
-from tests.api.kit import email, pictured
-from tests.api.processes import atelier as process
-from tests.security.doors import SAFE, doors
-from tests.studio import Browser, Studio, running
-from tests.trust import trust
-
-FIXED = {
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-}
-PAGE_POLICY = {
-    "default-src": {"'none'"},
-    "script-src": {"'self'"},
-    "style-src": {"'self'"},
-    "connect-src": {"'self'"},
-    "form-action": {"'self'"},
-    "base-uri": {"'none'"},
-    "frame-ancestors": {"'none'"},
-}
-# What a policy must not allow anywhere: code and styles in the page, or anything from elsewhere.
-TOO_MUCH = re.compile(r"unsafe|\*|https?:|data:|strict-dynamic")
-BANNERS = ("x-powered-by", "via", "access-control-allow-origin", "access-control-allow-credentials")
+from tests.kit import Cases, generated_image
+from tests.pages import new_page_user
+from tests.security.headers import header_problems, policy
+from tests.security.routes import SAFE_METHODS, routes
+from tests.studio import PASSWORD, Browser, Studio, running
 
 
-def policy(answer: httpx.Response) -> dict[str, set[str]]:
-    parts = [part.split() for part in answer.headers["content-security-policy"].split(";") if part.strip()]
-    return {name: set(values) for name, *values in parts}
+class Visitors:
+    """A user and an admin, each with a browser and an API client, and a job and an asset of the user."""
 
-
-def wrong(answer: httpx.Response, *, https: bool = False) -> Iterator[str]:
-    """What an answer lacks or has too much, each in a word."""
-    headers = answer.headers
-    for name, value in FIXED.items():
-        if headers.get(name) != value:
-            yield f"{name}: {headers.get(name)}"
-    for name in BANNERS:
-        if name in headers:
-            yield f"{name}: {headers[name]}"
-    if not re.fullmatch(r"[0-9A-Za-z-]{16,64}", headers.get("x-request-id", "")):
-        yield "no number of the request"
-    if not {"camera=()", "microphone=()", "geolocation=()"} <= set(headers.get("permissions-policy", "").split(", ")):
-        yield "permissions"
-    if ("strict-transport-security" in headers) is not https:
-        yield "strict transport security"
-    yield from _wrong_policy(answer)
-    yield from _wrong_caching(answer)
-    for cookie in headers.get_list("set-cookie"):
-        yield from _wrong_cookie(cookie, https)
-
-
-def _wrong_policy(answer: httpx.Response) -> Iterator[str]:
-    given = answer.headers.get("content-security-policy", "")
-    if not given or TOO_MUCH.search(given):
-        yield f"policy {given!r}"
-    elif answer.url.path.startswith("/media/") and answer.status_code in (200, 206, 304):
-        if policy(answer).get("sandbox") != set() or policy(answer)["default-src"] != {"'none'"}:
-            yield f"media without a sandbox: {given!r}"
-    elif not PAGE_POLICY.items() <= policy(answer).items():
-        yield f"policy {given!r}"
-
-
-def _wrong_caching(answer: httpx.Response) -> Iterator[str]:
-    how, path = answer.headers.get("cache-control", ""), answer.url.path
-    if answer.status_code in (200, 206, 304) and path.startswith("/static/"):
-        if "set-cookie" in answer.headers:
-            yield "a cookie in an answer that anybody's cache may keep"
-    elif answer.status_code in (200, 206, 304) and path.startswith("/media/"):
-        if "private" not in how:
-            yield f"media that a shared cache may keep: {how!r}"
-    elif how != "no-store":
-        yield f"cache-control {how!r}"
-
-
-def _wrong_cookie(cookie: str, https: bool) -> Iterator[str]:
-    name, _, rest = cookie.partition("=")
-    flags = {flag.strip().lower() for flag in rest.split(";")[1:]}
-    if not {"httponly", "samesite=lax", "path=/"} <= flags or any(flag.startswith("domain") for flag in flags):
-        yield f"cookie {name}: {sorted(flags)}"
-    if https != ("secure" in flags) or https != name.startswith("__Host-"):
-        yield f"cookie {name}: {sorted(flags)}"
-
-
-class People:
-    """Everybody a route may meet, and something of the person's for the ids in its path."""
-
-    def __init__(self, browser: Browser, client: httpx.AsyncClient, admin: httpx.AsyncClient, boss: Browser) -> None:
-        self.browser, self.client, self.admin, self.boss = browser, client, admin, boss
+    def __init__(self, browser: Browser, client: httpx.AsyncClient, admin_browser: Browser, admin: httpx.AsyncClient):
+        self.browser, self.client = browser, client
+        self.admin_browser, self.admin = admin_browser, admin
         self.job = ""
         self.asset = ""
 
-    def id_in(self, path: str) -> str:
+    def id_for(self, path: str) -> str:
         return self.asset if re.search(r"/(media|library|assets)/", path) else self.job
 
 
 @pytest_asyncio.fixture(scope="module")
-async def people(atelier: Studio) -> People:
-    address = email("looker")
-    found = People(
-        await atelier.person_in_browser(address),
-        await atelier.person(address),
-        await atelier.person("admin@studio.example"),
-        await atelier.person_in_browser("admin@studio.example"),
-    )
-    made = await pictured(found.client)
-    found.job, found.asset = made["id"], made["assets"][0]["id"]
+async def visitors(atelier: Studio) -> Visitors:
+    user = await new_page_user(atelier, "headers")
+    admin_browser = await atelier.person_in_browser("admin@studio.example", direct=True)
+    token = (await atelier.program.accounts.login("admin@studio.example", PASSWORD)).access_token
+    key = await atelier.direct(token).post("/api/v1/users/me/keys", json={"name": "headers"})
+    found = Visitors(user.browser, user.client, admin_browser, atelier.direct(key.json()["key"]))
+    job = await generated_image(found.client)
+    found.job, found.asset = job["id"], job["assets"][0]["id"]
     return found
 
 
-async def test_every_route_answers_everybody_with_the_headers(atelier: Studio, people: People) -> None:
-    """Nobody at every door; the person and the admin, by cookie and by bearer, at every door that only shows."""
-    nobody, problems, statuses = atelier.client(), [], set()
-    for door in doors(atelier):
-        path = door.at(id=people.id_in(door.path))
-        askers = [nobody, people.browser, people.client, people.boss, people.admin] if door.method in SAFE else [nobody]
-        for asker in askers:
-            answer = await asker.request(door.method, path)
-            statuses.add(answer.status_code)
-            problems += [f"{door} ({answer.status_code}): {problem}" for problem in wrong(answer)]
+async def test_every_route_sends_the_headers_to_every_visitor(atelier: Studio, visitors: Visitors) -> None:
+    """Without a session on every route; as user and as admin, by cookie and by key, on every route that only shows."""
+    anonymous, problems, statuses = atelier.direct(), [], set()
+    everyone = [anonymous, visitors.browser, visitors.client, visitors.admin_browser, visitors.admin]
+    for route in routes(atelier):
+        path = route.at(id=visitors.id_for(route.path))
+        for visitor in everyone if route.method in SAFE_METHODS else [anonymous]:
+            response = await visitor.request(route.method, path)
+            statuses.add(response.status_code)
+            problems += [f"{route} ({response.status_code}): {problem}" for problem in header_problems(response)]
     assert problems == []
-    assert {200, 303, 401, 403, 404} <= statuses  # they were all met
+    assert {200, 303, 401, 403, 404} <= statuses
 
 
-FAILURES = [
+FAILURES: list[tuple[str, str, dict[str, Any], int]] = [
     ("GET", "/no/such/page", {}, 404),
     ("GET", "/api/v1/nothing", {}, 404),
     ("GET", "/static/css/none.css", {}, 404),
@@ -154,58 +73,56 @@ FAILURES = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "more", "status"), FAILURES)
-async def test_every_failure_carries_the_headers(
-    atelier: Studio, method: str, path: str, more: dict[str, bytes], status: int
+async def test_every_failure_carries_the_headers(atelier: Studio) -> None:
+    """Over real connections: the server itself is part of what could add or lose a header."""
+    client = atelier.client()
+    with Cases() as cases:
+        for method, path, more, status in FAILURES:
+            with cases.case(method, path, status):
+                response = await client.request(method, path, **more)
+                assert response.status_code == status
+                assert list(header_problems(response)) == []
+
+
+async def test_the_server_names_neither_itself_nor_its_version(atelier: Studio) -> None:
+    client = atelier.client()
+    for path in ("/login", "/api/v1/jobs", "/nothing", "/static/css/base.css", "/health"):
+        response = await client.get(path)
+        assert list(header_problems(response)) == []
+        for name in ("uvicorn", "litestar", "duckdb", "python"):
+            assert name not in str(response.headers).lower()
+
+
+async def fail(*_: object, **__: object) -> None:
+    raise RuntimeError
+
+
+async def test_a_bug_carries_the_headers(atelier: Studio, visitors: Visitors, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atelier.program.jobs, "newest", fail)
+    for visitor, path in ((visitors.client, "/api/v1/jobs"), (visitors.browser, "/jobs")):
+        response = await visitor.get(path)
+        assert response.status_code == 500
+        assert list(header_problems(response)) == []
+
+
+async def test_a_bug_in_authentication_does_not_change_the_page_for_an_unknown_address(
+    atelier: Studio, visitors: Visitors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = await atelier.client().request(method, path, **more)  # type: ignore[arg-type]
-    assert answer.status_code == status
-    assert list(wrong(answer)) == []
+    monkeypatch.setattr(atelier.program.accounts, "by_session", fail)
+    response = await visitors.browser.get("/nothing-here")
+    assert response.status_code == 404
+    assert "There is nothing at this address." in response.text
+    assert list(header_problems(response)) == []
 
 
-async def test_a_bug_carries_the_headers_too(atelier: Studio, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(*_: object, **__: object) -> None:
-        raise RuntimeError
-
-    monkeypatch.setattr(atelier.program.jobs, "newest", broken)
-    for asker, path in ((people.client, "/api/v1/jobs"), (people.browser, "/jobs")):
-        answer = await asker.get(path)
-        assert answer.status_code == 500
-        assert list(wrong(answer)) == []
-
-
-async def test_where_nothing_is_a_bug_changes_nothing(
-    atelier: Studio, people: People, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def broken(*_: object, **__: object) -> None:
-        raise RuntimeError
-
-    monkeypatch.setattr(atelier.program.accounts, "by_session", broken)
-    answer = await people.browser.get("/nothing-here")
-    assert answer.status_code == 404
-    assert "There is nothing at this address." in answer.text
-    assert list(wrong(answer)) == []
-
-
-async def test_a_throttled_page_and_call_carry_the_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def spent(*_: object) -> None:
-        raise Exhausted("Too many tries. Wait 7 seconds.", retry_after=7)
-
-    monkeypatch.setattr(Throttle, "_count", spent)
-    async with running(tmp_path, ATELIER_RATE_LIMITS="on") as studio:
-        for path in ("/login", "/api/v1/jobs"):
-            answer = await studio.client().get(path)
-            assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
-            assert list(wrong(answer)) == []
-
-
-async def test_media_are_served_in_a_sandbox_whole_in_parts_and_not_at_all(people: People) -> None:
+async def test_media_are_served_in_a_sandbox(visitors: Visitors) -> None:
+    """Whole, in part, and when the requested part does not exist."""
     for headers, status in (({}, 200), ({"Range": "bytes=0-9"}, 206), ({"Range": "bytes=99999999-"}, 416)):
-        for path in (f"/media/{people.asset}", f"/media/{people.asset}/thumbnail"):
-            answer = await people.browser.get(path, headers=headers)
-            assert answer.status_code == status
-            assert "sandbox" in policy(answer)
-            assert [problem for problem in wrong(answer) if status != 416] == []
+        for path in (f"/media/{visitors.asset}", f"/media/{visitors.asset}/thumbnail"):
+            response = await visitors.browser.get(path, headers=headers)
+            assert response.status_code == status
+            assert "sandbox" in policy(response)
+            assert status == 416 or list(header_problems(response)) == []
 
 
 # Behind https
@@ -219,59 +136,44 @@ async def secure(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stud
 
 
 async def send(client: httpx.AsyncClient, path: str, cookies: dict[str, str], form: dict[str, str]) -> httpx.Response:
-    """A form over https, as far as cookies go: httpx would not send Secure ones to a test's http address."""
+    """A form with cookies: httpx does not send Secure ones to an http address by itself."""
     jar = "; ".join(f"{name}={value}" for name, value in cookies.items())
     return await client.post(path, data=form, headers={"Cookie": jar})
 
 
-def kept(answer: httpx.Response) -> dict[str, str]:
-    pairs = [line.split(";")[0].partition("=") for line in answer.headers.get_list("set-cookie")]
+def set_cookies(response: httpx.Response) -> dict[str, str]:
+    pairs = [line.split(";")[0].partition("=") for line in response.headers.get_list("set-cookie")]
     return {name: value for name, _, value in pairs}
 
 
-async def test_over_https_every_answer_asks_for_https_and_every_cookie_is_bound_to_the_host(secure: Studio) -> None:
-    client, problems = secure.client(), []
-    for door in doors(secure):
-        answer = await client.request(door.method, door.at())
-        problems += [f"{door}: {problem}" for problem in wrong(answer, https=True)]
+async def test_over_https_every_response_demands_https_and_every_cookie_is_bound_to_the_host(secure: Studio) -> None:
+    client, problems = secure.direct(), []
+    for route in routes(secure):
+        response = await client.request(route.method, route.at())
+        problems += [f"{route}: {problem}" for problem in header_problems(response, https=True)]
     page = await client.get("/login")
     token = re.findall(r'name="_csrf_token" value="([^"]+)"', page.text)[0]
-    cookies = kept(page)
+    cookies = set_cookies(page)
     assert set(cookies) == {"__Host-csrf"}
-    form = {"_csrf_token": token, "email": "new@studio.example", "password": "correct horse battery"}
+    form = {"_csrf_token": token, "email": "new@studio.example", "password": PASSWORD}
     signed_in = await send(client, "/register", cookies, form)
-    assert set(kept(signed_in)) >= {"__Host-session", "__Host-notice"}
+    assert set(set_cookies(signed_in)) >= {"__Host-session", "__Host-notice"}
     themed = await send(client, "/theme", cookies, {"_csrf_token": token, "theme": "dark"})
-    assert set(kept(themed)) == {"__Host-theme"}
-    for answer in (page, signed_in, themed):
-        problems += list(wrong(answer, https=True))
+    assert set(set_cookies(themed)) == {"__Host-theme"}
+    for response in (page, signed_in, themed):
+        problems += list(header_problems(response, https=True))
     assert problems == []
-    jar = "; ".join(f"{name}={value}" for name, value in {**cookies, **kept(signed_in)}.items())
+    jar = "; ".join(f"{name}={value}" for name, value in {**cookies, **set_cookies(signed_in)}.items())
     assert (await client.get("/jobs", headers={"Cookie": jar})).status_code == 200
 
 
-async def test_over_https_a_cookie_without_the_prefix_is_nobodys(secure: Studio) -> None:
-    """A neighbouring host, or a page over http, can set such a cookie; one with the prefix it cannot."""
-    session = await secure.program.accounts.sign_in_page("ann@studio.example", "correct horse battery")
-    client = secure.client()
+async def test_over_https_a_cookie_without_the_prefix_is_ignored(secure: Studio) -> None:
+    """A neighbouring host, or a page over http, can set such a cookie, but none with the prefix."""
+    session = await secure.program.accounts.sign_in_page("ann@studio.example", PASSWORD)
+    client = secure.direct()
     assert (await client.get("/jobs", headers={"Cookie": f"__Host-session={session}"})).status_code == 200
     assert (await client.get("/jobs", headers={"Cookie": f"session={session}"})).status_code == 303
     page = await client.get("/login")
     token = re.findall(r'name="_csrf_token" value="([^"]+)"', page.text)[0]
     planted = await send(client, "/theme", {"csrf": token}, {"_csrf_token": token, "theme": "dark"})
     assert planted.status_code == 403
-
-
-# The real command
-
-
-async def test_the_real_server_names_neither_itself_nor_its_version(tmp_path: Path) -> None:
-    async with process(tmp_path) as started:
-        await started.ready()
-        async with httpx.AsyncClient(base_url=started.url, trust_env=False, verify=trust()) as client:
-            for path in ("/login", "/api/v1/jobs", "/nothing", "/static/css/base.css", "/health"):
-                answer = await client.get(path)
-                assert "server" not in answer.headers
-                assert list(wrong(answer)) == []
-                for name in ("uvicorn", "litestar", "duckdb", "python"):
-                    assert name not in str(answer.headers).lower()

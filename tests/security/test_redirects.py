@@ -1,18 +1,18 @@
-"""Nobody is ever sent to another site by this one, whichever way the wish is put."""
+"""No redirect ever leads to another site, however its target was given."""
 
 import re
 from urllib.parse import quote, urljoin, urlsplit
 
 import httpx
-import pytest
 import pytest_asyncio
 
-from tests.api.html import read
-from tests.api.kit import email
-from tests.security.doors import doors
+from tests.html import parse_html
+from tests.kit import Cases, new_email
+from tests.security.routes import routes
 from tests.studio import PASSWORD, Browser, Studio
 
-TRICKS = [
+EMAIL = "redirected@studio.example"
+TARGETS = [
     "https://evil.example",
     "http://evil.example/",
     "HTTPS://EVIL.EXAMPLE",
@@ -112,84 +112,94 @@ TRICKS = [
 
 
 def check_own(studio: Studio, answer: httpx.Response) -> None:
-    """Every address in this answer stays here, as a browser reads it: without tabs and newlines, backslashes as slashes."""
+    """Every address in the headers leads to this site as a browser reads it: without tabs and newlines, with backslashes
+    as slashes."""
     for name in ("location", "hx-redirect", "hx-location", "hx-push-url", "refresh", "content-location"):
-        where = answer.headers.get(name)
-        if where is None:
+        target = answer.headers.get(name)
+        if target is None:
             continue
-        assert re.fullmatch(r"/[\x21-\x7e]*", where), where
-        seen = re.sub(r"[\t\r\n]", "", where).replace("\\", "/")
-        assert urlsplit(urljoin(studio.url + "/a/b", seen)).netloc == urlsplit(studio.url).netloc, where
-        assert not seen.startswith("//"), where
+        assert re.fullmatch(r"/[\x21-\x7e]*", target), target
+        seen = re.sub(r"[\t\r\n]", "", target).replace("\\", "/")
+        assert urlsplit(urljoin(studio.url + "/a/b", seen)).netloc == urlsplit(studio.url).netloc, target
+        assert not seen.startswith("//"), target
     assert "a=b" not in str(answer.headers.get_list("set-cookie"))
 
 
 @pytest_asyncio.fixture(scope="module")
 async def visitor(atelier: Studio) -> Browser:
-    return await atelier.person_in_browser("redirected@studio.example")
+    return await atelier.person_in_browser(EMAIL, direct=True)
 
 
-@pytest_asyncio.fixture(scope="module")
-async def nobody(atelier: Studio) -> httpx.AsyncClient:
-    return atelier.client()
+async def test_the_table_of_targets_is_long() -> None:
+    assert len(set(TARGETS)) >= 90
 
 
-async def test_the_table_is_long() -> None:
-    assert len(set(TRICKS)) >= 90
+async def submit_form(studio: Studio, path: str, target: str) -> list[httpx.Response]:
+    """Follow a link to the form at `path` from another site, and submit the form: the page and the redirect."""
+    browser = studio.direct_browser()
+    page = await browser.get(path, params={"next": target})
+    values = parse_html(page.text).one("form", action=path).values()
+    account = {"email": EMAIL} if path == "/login" else {"email": new_email("new"), "name": "New"}
+    return [page, await browser.post(path, data={**values, **account, "password": PASSWORD})]
 
 
-async def through_sign_in(studio: Studio, door: str, trick: str) -> list[httpx.Response]:
-    """The whole way of somebody who follows a link from elsewhere: the form, what it holds, and where it sends them."""
-    browser = studio.browser()
-    page = await browser.get(door, params={"next": trick})
-    form = read(page.text).one("form", action=door)
-    values = form.values()
-    who = {"email": "redirected@studio.example"} if door == "/login" else {"email": email("new"), "name": "New"}
-    return [page, await browser.post(door, data={**values, **who, "password": PASSWORD})]
+async def test_signing_in_leads_to_this_site_whatever_the_link_contained(atelier: Studio, visitor: Browser) -> None:
+    with Cases() as cases:
+        for target in TARGETS:
+            with cases.case(repr(target)):
+                page, sent = await submit_form(atelier, "/login", target)
+                assert page.status_code == 200
+                for link in parse_html(page.text).all("a"):
+                    assert re.match(r"/(?![/\\])|[#?]", link.get("href", "/"))
+                assert sent.status_code == 303, sent.text
+                check_own(atelier, sent)
+                signed_in_already = await visitor.get("/login", params={"next": target})
+                assert signed_in_already.status_code == 303
+                check_own(atelier, signed_in_already)
 
 
-@pytest.mark.parametrize("trick", TRICKS, ids=lambda value: repr(value)[:30])
-async def test_signing_in_ends_here_whatever_the_link_said(atelier: Studio, visitor: Browser, trick: str) -> None:
-    page, sent = await through_sign_in(atelier, "/login", trick)
-    assert page.status_code == 200
-    for link in read(page.text).all("a"):
-        assert re.match(r"/(?![/\\])|[#?]", link.get("href", "/"))
-    assert sent.status_code == 303, sent.text
-    check_own(atelier, sent)
-    by_hand = {"next": trick, "theme": "dark", "_csrf_token": await visitor.form_token("/jobs")}
-    themed = await visitor.post("/theme", data=by_hand)
-    assert themed.status_code == 303
-    check_own(atelier, themed)
-    signed_in_already = await visitor.get("/login", params={"next": trick})
-    assert signed_in_already.status_code == 303
-    check_own(atelier, signed_in_already)
+async def test_a_form_that_was_sent_by_hand_leads_to_this_site(atelier: Studio, visitor: Browser) -> None:
+    token = await visitor.form_token("/jobs")
+    with Cases() as cases:
+        for target in TARGETS:
+            with cases.case(repr(target)):
+                form = {"next": target, "theme": "dark", "_csrf_token": token}
+                answer = await visitor.post("/theme", data=form)
+                assert answer.status_code == 303
+                check_own(atelier, answer)
 
 
-@pytest.mark.parametrize("trick", TRICKS[::12], ids=lambda value: repr(value)[:30])
-async def test_registering_ends_here_too(atelier: Studio, trick: str) -> None:
-    page, sent = await through_sign_in(atelier, "/register", trick)
-    assert (page.status_code, sent.status_code) == (200, 303)
-    check_own(atelier, sent)
+async def test_registering_leads_to_this_site_whatever_the_link_contained(atelier: Studio) -> None:
+    with Cases() as cases:
+        for target in TARGETS[::12]:
+            with cases.case(repr(target)):
+                page, sent = await submit_form(atelier, "/register", target)
+                assert (page.status_code, sent.status_code) == (200, 303)
+                check_own(atelier, sent)
 
 
-@pytest.mark.parametrize("trick", TRICKS, ids=lambda value: repr(value)[:30])
-async def test_a_page_that_asks_for_a_fragment_cannot_say_where_signing_in_ends(
-    atelier: Studio, visitor: Browser, nobody: httpx.AsyncClient, trick: str
+async def test_the_address_that_htmx_sends_cannot_lead_to_another_site_after_signing_in(
+    atelier: Studio, visitor: Browser
 ) -> None:
     """`HX-Current-URL` is whatever a caller writes into it."""
-    headers = {
-        b"HX-Request-Type": b"partial",
-        b"HX-Current-URL": re.sub(r"[\x00-\x08\x0a-\x1f\x7f]", "", trick).strip().encode("utf-8"),
-    }
-    answer = await nobody.get("/jobs", headers=headers)
-    assert answer.status_code == 401
-    check_own(atelier, answer)
-    sent_on = await visitor.get(answer.headers["hx-redirect"])
-    assert sent_on.status_code == 303
-    check_own(atelier, sent_on)
+    anonymous = atelier.direct()
+    with Cases() as cases:
+        for target in TARGETS:
+            with cases.case(repr(target)):
+                headers = {
+                    b"HX-Request-Type": b"partial",
+                    b"HX-Current-URL": re.sub(r"[\x00-\x08\x0a-\x1f\x7f]", "", target).strip().encode("utf-8"),
+                }
+                answer = await anonymous.get("/jobs", headers=headers)
+                assert answer.status_code == 401
+                check_own(atelier, answer)
+                redirected = await visitor.get(answer.headers["hx-redirect"])
+                assert redirected.status_code == 303
+                check_own(atelier, redirected)
 
 
-async def test_a_path_that_looks_like_a_host_leads_back_to_itself_at_most(atelier: Studio) -> None:
+async def test_a_path_that_looks_like_a_host_leads_to_this_site(atelier: Studio) -> None:
+    """Over a real connection, because the server's parser reads the path first."""
     for path in (
         "//evil.example/jobs",
         "//jobs",
@@ -202,31 +212,33 @@ async def test_a_path_that_looks_like_a_host_leads_back_to_itself_at_most(atelie
         check_own(atelier, answer)
 
 
-async def test_whatever_a_host_header_says_no_answer_repeats_it(atelier: Studio) -> None:
-    """Else a link in a page, or a cache in front, could be made to lead elsewhere."""
+async def test_no_response_repeats_the_host_header(atelier: Studio) -> None:
+    """Otherwise a link in a page, or a cache in front, could be made to lead to another site."""
     headers = {
         "Host": "evil.example",
         "X-Forwarded-Host": "evil.example",
         "X-Original-URL": "/admin",
         "X-Rewrite-URL": "/admin",
     }
-    client = atelier.client()
-    for door in doors(atelier):
-        if door.method == "GET":
-            answer = await client.get(door.at(), headers=headers)
-            assert "evil.example" not in answer.text + str(answer.headers), door
+    client = atelier.direct()
+    with Cases() as cases:
+        for route in routes(atelier):
+            if route.method == "GET":
+                with cases.case(route):
+                    answer = await client.get(route.at(), headers=headers)
+                    assert "evil.example" not in answer.text + str(answer.headers)
 
 
-async def test_a_place_of_our_own_is_kept_through_signing_in(atelier: Studio, visitor: Browser) -> None:
-    """So that what is refused above is refused for where it leads."""
-    for place in (
+async def test_a_path_of_this_site_survives_signing_in(atelier: Studio) -> None:
+    """So that the redirects above are known to be about their targets."""
+    for path in (
         "/jobs",
         "/library?kind=video&q=a%20b",
         "/generate/image?model=x%2Fy",
         "/jobs/abc#end",
         "/help/providers",
     ):
-        _, sent = await through_sign_in(atelier, "/login", place)
-        assert sent.headers["location"] == place
-        away = await atelier.browser().get(place.partition("#")[0])
-        assert away.headers["location"] == "/login?next=" + quote(place.partition("#")[0], safe="")
+        _, sent = await submit_form(atelier, "/login", path)
+        assert sent.headers["location"] == path
+        away = await atelier.direct_browser().get(path.partition("#")[0])
+        assert away.headers["location"] == "/login?next=" + quote(path.partition("#")[0], safe="")

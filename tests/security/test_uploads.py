@@ -1,36 +1,37 @@
-"""Files made to do harm, sent through both doors that take files, and what is served of those that are taken."""
+"""Hostile files, uploaded by API and by form, and what is served of those that are accepted."""
 
 import re
+from pathlib import Path
 from urllib.parse import unquote
 
 import httpx
-import pytest
 import pytest_asyncio
 
-from tests.api.kit import clip, email, png, problem
+from tests.kit import Cases, encoded_mp4, error_of, eventually, png
+from tests.pages import new_page_user
 from tests.security.raw import head, talk
 from tests.storage.hostile import CORPUS, Entry, Fate
 from tests.studio import Browser, Studio
 
 STATUS = {Fate.WRONG_TYPE: 415, Fate.TOO_LARGE: 413, Fate.CLEANED: 201}
-# What a path, an address in memory, or a library's own words would look like in a refusal.
-TELLTALE = re.compile(r"/tmp|/media|\.py|0x[0-9a-f]{6}|Errno|libav|ffmpeg|PIL|Pillow|PyAV|Traceback")
-# Whatever was claimed, nothing is ever served as something that a browser would run.
+CODE = {Fate.WRONG_TYPE: "INVALID_FILE_TYPE", Fate.TOO_LARGE: "FILE_TOO_LARGE"}
+# What a path, an address in memory, or the message of a library would look like in an error.
+INTERNALS = re.compile(r"/tmp|/media|\.py|0x[0-9a-f]{6}|Errno|libav|ffmpeg|PIL|Pillow|PyAV|Traceback")
+# Whatever a file claims to be, nothing is ever served as something that a browser would run.
 HARMLESS = ("image/png", "image/jpeg", "image/webp", "video/mp4", "video/webm")
+FORM_ENTRIES = CORPUS[::4]  # both ways apply the same rules, so a part of the corpus shows that the form does
 
 
 class Sender:
-    """Somebody who sends files in both ways."""
+    """A user who uploads files by API and by form."""
 
-    def __init__(self, client: httpx.AsyncClient, browser: Browser) -> None:
-        self.client, self.browser = client, browser
-        self.token = ""
+    def __init__(self, client: httpx.AsyncClient, browser: Browser, token: str) -> None:
+        self.client, self.browser, self.token = client, browser, token
 
     async def by_api(self, name: str, data: bytes, kind: str = "image/png") -> httpx.Response:
         return await self.client.post("/api/v1/assets", files={"file": (name, data, kind)})
 
-    async def by_page(self, name: str, data: bytes, kind: str = "image/png") -> httpx.Response:
-        self.token = self.token or await self.browser.form_token("/library")
+    async def by_form(self, name: str, data: bytes, kind: str = "image/png") -> httpx.Response:
         files = {"file": (name, data, kind)}
         return await self.browser.post("/library", files=files, data={"_csrf_token": self.token})
 
@@ -41,14 +42,14 @@ class Sender:
 
 @pytest_asyncio.fixture(scope="module")
 async def sender(atelier: Studio) -> Sender:
-    address = email("sender")
-    return Sender(await atelier.person(address), await atelier.person_in_browser(address))
+    user = await new_page_user(atelier, "uploads")
+    return Sender(user.client, user.browser, await user.browser.form_token("/library"))
 
 
 async def served(sender: Sender, id: str) -> list[httpx.Response]:
-    """Everything that is to be had of a file, by bearer and by cookie."""
+    """The file and its thumbnail, by bearer and by cookie."""
     paths = (f"/media/{id}", f"/media/{id}?download=true", f"/media/{id}/thumbnail")
-    return [await asker.get(path) for path in paths for asker in (sender.client, sender.browser)]
+    return [await client.get(path) for path in paths for client in (sender.client, sender.browser)]
 
 
 def check_harmless(answer: httpx.Response) -> None:
@@ -64,43 +65,45 @@ def check_harmless(answer: httpx.Response) -> None:
     assert re.fullmatch(r"[0-9a-f]{32}\.(png|jpg|webp|mp4|webm)", unquote(name[2]))
 
 
-@pytest.mark.parametrize("entry", CORPUS, ids=str)
-async def test_a_hostile_file_gets_what_it_deserves_through_the_api(sender: Sender, entry: Entry) -> None:
-    before = await sender.total()
-    answer = await sender.by_api(entry.name, entry.data())
-    if entry.expected is Fate.CLEANED:
-        assert answer.status_code == 201, answer.text
-        for file in await served(sender, answer.json()["id"]):
-            check_harmless(file)
-            assert [trace for trace in entry.traces if trace in file.content] == []
-    else:
-        code = "INVALID_FILE_TYPE" if entry.expected is Fate.WRONG_TYPE else "FILE_TOO_LARGE"
-        error = problem(answer, STATUS[entry.expected], code)
-        assert not TELLTALE.search(answer.text)
-        assert entry.name not in error["message"]
-        assert await sender.total() == before
+async def check_cleaned(sender: Sender, entry: Entry, id: str) -> None:
+    for file in await served(sender, id):
+        check_harmless(file)
+        assert [trace for trace in entry.traces if trace in file.content] == []
 
 
-@pytest.mark.parametrize("entry", CORPUS[::4], ids=str)
-async def test_a_hostile_file_gets_what_it_deserves_through_the_form(sender: Sender, entry: Entry) -> None:
-    """The same rules stand behind both doors, so a part of the corpus shows that they do."""
-    before = await sender.total()
-    answer = await sender.by_page(entry.name, entry.data())
-    if entry.expected is Fate.CLEANED:
-        assert answer.status_code == 303
-        id = answer.headers["location"].removeprefix("/library/")
-        for file in await served(sender, id):
-            check_harmless(file)
-            assert [trace for trace in entry.traces if trace in file.content] == []
-    else:
-        assert answer.status_code == STATUS[entry.expected]
-        assert answer.headers["content-type"].startswith("text/html")
-        assert not TELLTALE.search(answer.text)
-        assert await sender.total() == before
+async def test_hostile_files_are_refused_or_cleaned_by_the_api(sender: Sender) -> None:
+    total = await sender.total()
+    with Cases() as cases:
+        for entry in CORPUS:
+            with cases.case(entry):
+                answer = await sender.by_api(entry.name, entry.data())
+                if entry.expected is Fate.CLEANED:
+                    assert answer.status_code == 201, answer.text
+                    total += 1
+                    await check_cleaned(sender, entry, answer.json()["id"])
+                else:
+                    error = error_of(answer, STATUS[entry.expected], CODE[entry.expected])
+                    assert not INTERNALS.search(answer.text)
+                    assert entry.name not in error["message"]
+                assert await sender.total() == total
 
 
-async def test_the_form_sees_every_fate(sender: Sender) -> None:
-    assert {entry.expected for entry in CORPUS[::4]} == set(Fate)
+async def test_hostile_files_are_refused_or_cleaned_by_the_form(sender: Sender) -> None:
+    assert {entry.expected for entry in FORM_ENTRIES} == set(Fate)
+    total = await sender.total()
+    with Cases() as cases:
+        for entry in FORM_ENTRIES:
+            with cases.case(entry):
+                answer = await sender.by_form(entry.name, entry.data())
+                if entry.expected is Fate.CLEANED:
+                    assert answer.status_code == 303
+                    total += 1
+                    await check_cleaned(sender, entry, answer.headers["location"].removeprefix("/library/"))
+                else:
+                    assert answer.status_code == STATUS[entry.expected]
+                    assert answer.headers["content-type"].startswith("text/html")
+                    assert not INTERNALS.search(answer.text)
+                assert await sender.total() == total
 
 
 CLAIMS = [
@@ -114,15 +117,17 @@ CLAIMS = [
 ]
 
 
-@pytest.mark.parametrize("claimed", CLAIMS)
-async def test_what_a_file_is_said_to_be_is_never_believed(sender: Sender, claimed: str) -> None:
-    answer = await sender.by_api("page.html", png(), claimed)
-    assert answer.status_code == 201
-    assert answer.json()["mime"] == "image/png"
-    for file in await served(sender, answer.json()["id"]):
-        check_harmless(file)
-    refused = await sender.by_api("picture.png", b"<html><script>alert(1)</script></html>", "image/png")
-    problem(refused, 415, "INVALID_FILE_TYPE")
+async def test_the_declared_type_of_a_file_is_never_believed(sender: Sender) -> None:
+    with Cases() as cases:
+        for claimed in CLAIMS:
+            with cases.case(repr(claimed)):
+                answer = await sender.by_api("page.html", png(), claimed)
+                assert answer.status_code == 201
+                assert answer.json()["mime"] == "image/png"
+                for file in await served(sender, answer.json()["id"]):
+                    check_harmless(file)
+    refused = await sender.by_api("image.png", b"<html><script>alert(1)</script></html>", "image/png")
+    error_of(refused, 415, "INVALID_FILE_TYPE")
 
 
 NAMES = [
@@ -169,49 +174,52 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("name", NAMES, ids=lambda value: repr(value)[:30])
-async def test_a_files_name_is_a_label_and_nothing_else(atelier: Studio, sender: Sender, name: str) -> None:
-    """It decides neither where the file lies nor how it is served, and no page says it but as text."""
-    answer = await sender.by_api(name, png())
-    assert answer.status_code == 201, answer.text
-    assert "stolen" not in str(answer.headers)
-    id = answer.json()["id"]
-    for file in await served(sender, id):
-        check_harmless(file)
-    page = await sender.browser.get(f"/library/{id}")
-    assert page.status_code == 200
-    assert "<img src=x" not in page.text
-    assert ">49.png" not in page.text
-    stored = atelier.program.settings.data_dir
-    strange = [
+def unexpected_files(studio: Studio) -> list[Path]:
+    """The stored media whose names are not made of their content and type."""
+    return [
         path
-        for path in stored.rglob("*")
+        for path in studio.program.settings.data_dir.rglob("*")
         if path.is_file()
         and "media" in path.parts
         and not re.fullmatch(r"[0-9a-f]{64}\.(png|jpg|webp|mp4|webm)", path.name)
     ]
-    assert strange == []
 
 
-@pytest.mark.parametrize("name", [b"\xff\xfe.png", b"\xc3(.png", b"a\x7f.png"])
-async def test_a_name_that_is_no_text_is_no_bug(atelier: Studio, sender: Sender, name: bytes) -> None:
-    body = (
-        b'--x\r\nContent-Disposition: form-data; name="file"; filename="'
-        + name
-        + b'"\r\n\r\n'
-        + png()
-        + b"\r\n--x--\r\n"
-    )
-    headers = {
-        "Authorization": sender.client.headers["authorization"],
-        "Content-Type": "multipart/form-data; boundary=x",
-        "Content-Length": str(len(body)),
-    }
-    answer = await talk(atelier.url, head("POST", "/api/v1/assets", headers) + body)
-    assert answer.status in (201, 400)
+async def test_the_name_of_a_file_is_only_a_label(atelier: Studio, sender: Sender) -> None:
+    """It decides neither where the file is stored nor how it is served, and pages show it only as text."""
+    with Cases() as cases:
+        for name in NAMES:
+            with cases.case(repr(name)):
+                answer = await sender.by_api(name, png())
+                assert answer.status_code == 201, answer.text
+                assert "stolen" not in str(answer.headers)
+                id = answer.json()["id"]
+                for file in await served(sender, id):
+                    check_harmless(file)
+                page = await sender.browser.get(f"/library/{id}")
+                assert page.status_code == 200
+                assert "<img src=x" not in page.text
+                assert ">49.png" not in page.text
+    assert unexpected_files(atelier) == []
 
 
-BROKEN = [
+async def test_a_name_that_is_not_valid_text_causes_no_bug(atelier: Studio, sender: Sender) -> None:
+    """Byte for byte over a real connection, because no client would send such names."""
+    with Cases() as cases:
+        for name in (b"\xff\xfe.png", b"\xc3(.png", b"a\x7f.png"):
+            with cases.case(name):
+                start = b'--x\r\nContent-Disposition: form-data; name="file"; filename="' + name + b'"\r\n\r\n'
+                body = start + png() + b"\r\n--x--\r\n"
+                headers = {
+                    "Authorization": sender.client.headers["authorization"],
+                    "Content-Type": "multipart/form-data; boundary=x",
+                    "Content-Length": str(len(body)),
+                }
+                answer = await talk(atelier.url, head("POST", "/api/v1/assets", headers) + body)
+                assert answer.status in (201, 400)
+
+
+MALFORMED_FORMS = [
     b"",
     b"rubbish",
     b"--x\r\n",
@@ -231,27 +239,33 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize("body", BROKEN, ids=lambda value: repr(value)[:50])
-async def test_a_broken_form_is_refused_and_no_bug(sender: Sender, body: bytes) -> None:
+async def test_a_malformed_form_is_refused(sender: Sender) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
-    answer = await sender.client.post("/api/v1/assets", content=body, headers=headers)
-    assert answer.status_code in (400, 415), answer.text
-    problem(answer, answer.status_code)
-    await sender.by_page("a", b"x")  # so that there is a token
-    page = await sender.browser.post("/library", content=body, headers={**headers, "X-CSRFToken": sender.token})
-    assert page.status_code in (400, 415), page.status_code
+    with Cases() as cases:
+        for body in MALFORMED_FORMS:
+            with cases.case(body[:80]):
+                answer = await sender.client.post("/api/v1/assets", content=body, headers=headers)
+                assert answer.status_code in (400, 415), answer.text
+                error_of(answer, answer.status_code)
+                page_headers = {**headers, "X-CSRFToken": sender.token}
+                page = await sender.browser.post("/library", content=body, headers=page_headers)
+                assert page.status_code in (400, 415), page.status_code
 
 
-@pytest.mark.parametrize(
-    "kind", ["multipart/form-data", 'multipart/form-data; boundary=""', "multipart/mixed; boundary=x", "image/png", ""]
-)
-async def test_a_file_comes_in_a_form_or_not_at_all(sender: Sender, kind: str) -> None:
-    answer = await sender.client.post("/api/v1/assets", content=png(), headers={"Content-Type": kind})
-    assert answer.status_code in (400, 415)
-    problem(answer, answer.status_code)
+async def test_a_file_is_accepted_only_in_a_form(sender: Sender) -> None:
+    kinds = (
+        *("multipart/form-data", 'multipart/form-data; boundary=""', "multipart/mixed; boundary=x"),
+        *("image/png", ""),
+    )
+    with Cases() as cases:
+        for kind in kinds:
+            with cases.case(kind):
+                answer = await sender.client.post("/api/v1/assets", content=png(), headers={"Content-Type": kind})
+                assert answer.status_code in (400, 415)
+                error_of(answer, answer.status_code)
 
 
-async def test_a_file_larger_than_any_cap_ends_at_its_announcement(atelier: Studio, sender: Sender) -> None:
+async def test_a_file_that_is_too_large_is_refused_when_its_size_is_announced(atelier: Studio, sender: Sender) -> None:
     headers = {
         "Authorization": sender.client.headers["authorization"],
         "Content-Type": "multipart/form-data; boundary=x",
@@ -260,22 +274,23 @@ async def test_a_file_larger_than_any_cap_ends_at_its_announcement(atelier: Stud
     assert (await talk(atelier.url, head("POST", "/api/v1/assets", headers))).status == 413
 
 
-async def test_an_upload_by_nobody_is_not_read(atelier: Studio) -> None:
+async def test_an_upload_without_authentication_is_not_read(atelier: Studio) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": "100000000"}
     assert (await talk(atelier.url, head("POST", "/api/v1/assets", headers))).status == 401
 
 
-async def test_nothing_of_what_was_sent_stays_lying_about(atelier: Studio, sender: Sender) -> None:
-    """After all of the above: no half-read upload in the folder for temporary files."""
-    await sender.by_api("a.png", CORPUS[0].data())
-    left = [path for path in atelier.program.folder.temporary.rglob("*") if path.is_file()]
-    assert left == []
-
-
-async def test_a_clip_is_served_as_harmlessly_as_a_picture(sender: Sender, tmp_path: object) -> None:
-    from pathlib import Path
-
-    answer = await sender.by_api("a.html", clip(Path(str(tmp_path)) / "clip.mp4"), "text/html")
+async def test_a_video_is_served_as_harmlessly_as_an_image(sender: Sender, tmp_path: Path) -> None:
+    answer = await sender.by_api("a.html", encoded_mp4(tmp_path / "video.mp4"), "text/html")
     assert answer.status_code == 201
     for file in await served(sender, answer.json()["id"]):
         check_harmless(file)
+
+
+async def test_no_upload_leaves_a_temporary_file(atelier: Studio, sender: Sender) -> None:
+    """After everything above; the program's own temporary files, of jobs in progress, end with their jobs."""
+    await sender.by_api("a.png", CORPUS[0].data())
+
+    async def temporary_files() -> list[Path]:
+        return [path for path in atelier.program.folder.temporary.rglob("*") if path.is_file()]
+
+    assert await eventually(temporary_files, lambda found: not found) == []

@@ -1,4 +1,4 @@
-"""How long the event loop is kept waiting while pictures and clips of 4K are worked on. A figure, not a test:
+"""How long the event loop is blocked while 4K images and videos are processed. A measurement, not a test:
 
 python -m tests.storage.stalls
 """
@@ -18,7 +18,7 @@ TICK = 0.001  # seconds
 
 
 async def longest_stall(work: Callable[[], Awaitable[object]]) -> tuple[float, float]:
-    """Seconds that `work` took, and the longest that the loop was late meanwhile."""
+    """Seconds that `work` took, and the longest delay of the loop meanwhile."""
     late = 0.0
 
     async def tick() -> None:
@@ -47,8 +47,8 @@ async def main() -> None:
         "webp with alpha": functools.partial(samples.webp, UHD, "RGBA"),
         "gif": functools.partial(samples.gif, UHD),
         "avif": functools.partial(samples.avif, UHD),
-        "mp4": functools.partial(samples.clip, size=UHD, frames=48, black=12),
-        "webm": functools.partial(samples.clip, "webm", size=UHD, frames=12, codec="libvpx"),
+        "mp4": lambda: samples.encode(samples.Recipe(size=UHD, frames=48, black=12)),
+        "webm": lambda: samples.encode(samples.WEBM(size=UHD, frames=12, codec="libvpx")),
     }
     media = Media()
     with tempfile.TemporaryDirectory() as place:

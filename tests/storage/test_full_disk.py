@@ -1,4 +1,4 @@
-"""A disk that is full: nothing half-written stays, nothing earlier is harmed, and the caller is told."""
+"""A full disk: no partial file stays, no stored file is harmed, and the caller gets an error."""
 
 import json
 import os
@@ -17,16 +17,16 @@ from tests.storage import full_disk, samples
 
 EXPECTED = {
     "outcomes": dict.fromkeys(("upload", "becomes.jpg", "becomes.mp4", "becomes.png", "becomes.webp"), "full"),
-    "half written": [],
-    "left in progress": [],
-    "the early file is sound": True,
-    "only the early file is kept": True,
+    "partial files": [],
+    "temporary files": [],
+    "the early file is intact": True,
+    "only the early file is stored": True,
 }
 
 
 def mounted(path: Path, options: str) -> Iterator[Path]:
     if shutil.which("mount") is None:
-        pytest.skip("cannot mount a small disk here: there is no mount")
+        pytest.skip("cannot mount a small disk here: no mount command")
     path.mkdir()
     mounting = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], capture_output=True, text=True)
     if mounting.returncode:
@@ -39,15 +39,15 @@ def mounted(path: Path, options: str) -> Iterator[Path]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own of 1 MiB, with room for so much more only as `full_disk` asks for."""
+    """A disk of 1 MiB with as much free space as `full_disk` needs."""
     for path in mounted(tmp_path / "disk", "size=1m"):
-        (path / "ballast").write_bytes(bytes(1024 * 1024 - full_disk.ROOM))
+        (path / "ballast").write_bytes(bytes(1024 * 1024 - full_disk.FREE))
         yield path
 
 
 @pytest.fixture
-def disk_of_few_names(tmp_path: Path) -> Iterator[Path]:
-    """A disk with room for bytes, but only for ten files and folders."""
+def disk_with_few_inodes(tmp_path: Path) -> Iterator[Path]:
+    """A disk with free space, but only for ten files and folders."""
     yield from mounted(tmp_path / "disk", "size=1m,nr_inodes=10")
 
 
@@ -58,15 +58,13 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-async def test_on_a_full_disk_everything_is_refused_or_whole(small_disk: Path, sources: list[Path]) -> None:
-    assert await full_disk.play(small_disk / "data", sources) == EXPECTED
+async def test_on_a_full_disk_everything_is_refused_or_complete(small_disk: Path, sources: list[Path]) -> None:
+    assert await full_disk.run(small_disk / "data", sources) == EXPECTED
 
 
-def test_at_the_limit_of_what_the_system_grants_everything_is_refused_or_whole(
-    tmp_path: Path, sources: list[Path]
-) -> None:
+def test_at_the_limit_for_file_sizes_everything_is_refused_or_complete(tmp_path: Path, sources: list[Path]) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "tests.storage.full_disk", tmp_path / "data", sources[0].parent, str(full_disk.ROOM)],
+        [sys.executable, "-m", "tests.storage.full_disk", tmp_path / "data", sources[0].parent, str(full_disk.FREE)],
         capture_output=True,
         text=True,
         check=True,
@@ -74,11 +72,11 @@ def test_at_the_limit_of_what_the_system_grants_everything_is_refused_or_whole(
     assert json.loads(run.stdout) == EXPECTED
 
 
-async def test_a_file_that_cannot_be_given_a_name_stays_where_it_was(disk_of_few_names: Path) -> None:
-    kept, temporary = disk_of_few_names / "media", disk_of_few_names / "tmp"
-    kept.mkdir()
+async def test_a_file_that_cannot_be_renamed_stays_where_it_was(disk_with_few_inodes: Path) -> None:
+    stored, temporary = disk_with_few_inodes / "media", disk_with_few_inodes / "tmp"
+    stored.mkdir()
     temporary.mkdir()
-    files = Files(kept, temporary)
+    files = Files(stored, temporary)
     async with files.folder() as folder:
         (folder / "a").write_bytes(samples.png())
         with pytest.raises(FileNotFoundError):
@@ -95,21 +93,21 @@ async def test_a_file_that_cannot_be_given_a_name_stays_where_it_was(disk_of_few
     files.close()
 
 
-async def test_a_folder_for_new_work_on_a_full_disk_says_so(disk_of_few_names: Path) -> None:
-    files = Files(disk_of_few_names, disk_of_few_names)
+async def test_a_temporary_folder_on_a_full_disk_is_refused(disk_with_few_inodes: Path) -> None:
+    files = Files(disk_with_few_inodes, disk_with_few_inodes)
     for number in range(10):
         try:
-            (disk_of_few_names / f"filler{number}").touch()
+            (disk_with_few_inodes / f"filler{number}").touch()
         except OSError:
             break
     with pytest.raises(Full):
         async with files.folder():
-            pytest.fail("there was room for a folder")
+            pytest.fail("there was space for a folder")
     files.close()
 
 
-def test_a_jpeg_whose_last_piece_does_not_fit_is_not_taken_for_whole(small_disk: Path, tmp_path: Path) -> None:
-    """Pillow, left to itself, writes through the bare descriptor and does not look how much was taken."""
+def test_a_jpeg_whose_last_bytes_do_not_fit_is_not_taken_for_complete(small_disk: Path, tmp_path: Path) -> None:
+    """Pillow by itself writes to the file descriptor and ignores how much was written."""
     (tmp_path / "a.jpg").write_bytes(samples.encoded(samples.noise((500, 300)), "JPEG", quality=90))
     path, facts = media.clean(tmp_path / "a.jpg", tmp_path)
     whole = path.read_bytes()

@@ -1,7 +1,7 @@
-"""Every template with the states it can be in: contexts built from the real structs, for law 6 and for looking at pages.
+"""Every template with the states it can be in: contexts built from the real structs, for rule 6 and for looking at pages.
 
-`STATES[template][state]` is a whole context, the globals of a page included. `static` stands here for the global that
-the program adds to the environment (there it appends a content hash).
+`STATES[template][state]` is a complete context, the globals of a page included. `static` replaces the global that the
+program adds to the environment (there it appends a content hash). The clock stands still at `NOW`.
 """
 
 import functools
@@ -26,7 +26,7 @@ from app.chat.schemas import Conversation, Message, Shown, Thread, Trouble
 from app.chat.schemas import Role as Speaker
 from app.chat.schemas import Status as AnswerStatus
 from app.home.examples import written
-from app.jobs.schemas import GenerationType, Job, JobError, Status
+from app.jobs.schemas import CancelStage, Event, EventType, GenerationType, Job, JobError, Status
 from app.library.schemas import Asset, AssetKind, Origin
 from app.providers.contract import ErrorCode, Kind, Usage
 from app.quota.schemas import Month
@@ -40,21 +40,27 @@ HOSTILE = "\"><script>alert(1)</script> {{ 7 * 7 }} ' & </textarea><img src=x on
 
 
 def static(path: str) -> str:
-    """Stands for the program's global of this name."""
+    """Replaces the program's global of this name."""
     return f"/static/{path}"
 
 
 def cards(jobs: Sequence[Job], csrf_token: str) -> Markup:
-    """The same."""
+    """Replaces the program's global of this name."""
     card = environment().get_template("jobs/_card.html")
     return Markup("\n".join(card.render(job=job, csrf_token=csrf_token) for job in jobs))  # noqa: S704
 
 
+def card_version(job: Job) -> str:
+    """Replaces the program's global of this name, which changes while time passes."""
+    return f"version of {job.id}"
+
+
 @functools.cache
 def environment() -> jinja2.Environment:
-    jinja = real_environment()
+    jinja = real_environment(clock=lambda: NOW)
     jinja.globals["static"] = static
     jinja.globals["cards"] = cards
+    jinja.globals["card_version"] = card_version
     return jinja
 
 
@@ -469,10 +475,19 @@ def sign(**values: Any) -> dict[str, Any]:
 
 
 EVENTS = [
-    Record(at=NOW - timedelta(seconds=72), what="Asked", text=""),
-    Record(at=NOW - timedelta(seconds=71), what="Sent", text="to openrouter"),
-    Record(at=NOW - timedelta(seconds=40), what="Progress", text="48 %"),
-    Record(at=NOW, what="Completed", text="one clip of 6.2 MB"),
+    Event(
+        at=NOW - timedelta(seconds=72 - number),
+        event=event,
+        detail={
+            "attempt": 2,
+            "state": HOSTILE,
+            "run_at": "2026-11-20T12:03:00.000Z",
+            "code": "PROVIDER_FAILED",
+            "message": HOSTILE,
+            "stage": [*CancelStage][number % len(CancelStage)],
+        },
+    )
+    for number, event in enumerate(EventType)
 ]
 ASSETS = [it for n in range(18) for it in ((clip(n), picture(n)) if n % 4 == 1 else (picture(n),))]
 UPLOADED = picture(
@@ -594,8 +609,17 @@ ENTRIES = [
         actor_id="u-1",
         actor_email=PEOPLE[number % 4].email,
         action=action,
-        subject=(PEOPLE[number % 4].email, "9 tokens", HOSTILE)[number % 3],
-        note=("", "admin", "older than 90 days, failed cancelled")[number % 3],
+        subject=(PEOPLE[number % 4].email, None, HOSTILE)[number % 3],
+        detail={
+            "role": "admin",
+            "new_job_id": HOSTILE,
+            "count": 9,
+            "older_than_days": 90,
+            "statuses": ["failed", "cancelled"],
+            "added": 1,
+            "removed": 0,
+            "changed": 412,
+        },
     )
     for number, action in enumerate(Action)
 ]
@@ -1032,6 +1056,7 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "connected": {"simulated": False, "person": ADMIN},
     },
     "shared/head.html": {"nothing": {}},
+    "jobs/macros.html": {"nothing": {}},
     "jobs/_card.html": {name: {"job": it, "csrf_token": "token"} for name, it in CARDS.items()},
     "jobs/_deleted.html": {name: {"job": it, "csrf_token": "token"} for name, it in CARDS.items() if it.final},
     "generation/_form.html": FORMS,

@@ -1,4 +1,4 @@
-"""The templates keep their promises: strict, whole, quiet, of this origin only, and in words that htmx 4 knows."""
+"""Every template in each of its states: complete, well formed, without inline code, and with attributes that htmx 4 knows."""
 
 import functools
 import hashlib
@@ -8,19 +8,18 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pytest
-
 from app.web.render import ROOT, TEMPLATES
-from tests.templates.states import HOSTILE, NOW, STATES, environment
+from tests.kit import Cases
+from tests.templates.states import HOSTILE, STATES, environment
 
 STATIC = ROOT / "static"
 NAMES = sorted(path.relative_to(TEMPLATES).as_posix() for path in TEMPLATES.rglob("*.html"))
-CASES = [(template, state) for template, states in STATES.items() for state in states]
+ALL_STATES = [(template, state) for template, states in STATES.items() for state in states]
 FRAGMENTS = [name for name in NAMES if Path(name).name.startswith("_")]
 MAX_CSS = 40_000
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 
-# The attributes of htmx 4.0.1 (its guide `htmx-guidance.md`); `hx-on` is one of them and is not for us.
+# The attributes of htmx 4.0.1 (its guide `htmx-guidance.md`) without `hx-on`, which needs eval.
 HTMX = re.compile(
     r"hx-(get|post|put|patch|delete|query|action|method|trigger|target|swap|swap-oob|select|select-oob|include|vals"
     r"|headers|indicator|confirm|sync|boost|config|preserve|ignore|disable|push-url|replace-url|encoding|validate"
@@ -55,7 +54,7 @@ class Node:
 
 
 class Tree(HTMLParser):
-    """Reads strictly: an element left open or closed twice is an error."""
+    """A strict reader: fails on elements that are not closed in order."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -95,74 +94,95 @@ def test_every_template_has_states() -> None:
     assert sorted(STATES) == NAMES
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_its_first_line_says_what_it_needs(name: str) -> None:
-    first = (TEMPLATES / name).read_text().partition("\n")[0]
-    assert re.fullmatch(r"\{# Needs: .{3,} #\}", first)
+def test_the_first_line_of_a_template_names_what_it_needs() -> None:
+    with Cases() as cases:
+        for name in NAMES:
+            with cases.case(name):
+                first = (TEMPLATES / name).read_text().partition("\n")[0]
+                assert re.fullmatch(r"\{# Needs: .{3,} #\}", first)
 
 
-@pytest.mark.parametrize(("template", "state"), CASES)
-def test_it_renders_whole_and_quiet(template: str, state: str) -> None:
-    html = rendered(template, state)
-    root = tree(template, state)
-    ids = [node.attributes["id"] for node in root.walk() if "id" in node.attributes]
-    assert len(ids) == len(set(ids)), "an id twice"
-    for node in root.walk():
-        assert node.tag != "style"
-        assert node.tag != "script" or (node.attributes["src"].startswith("/static/") and not node.text.strip())
-        for name, value in node.attributes.items():
-            assert name != "style", f"<{node.tag} style>"
-            assert not name.startswith("on"), f"<{node.tag} {name}>"
-            assert "javascript:" not in value
-            if name in ("src", "href", "action", "formaction", "poster", "srcset"):
-                assert re.match(r"(/(?!/)|#)", value), f'<{node.tag} {name}="{value}"> leaves this origin'
-    assert HOSTILE not in html, "something is not escaped"
+def test_every_state_is_well_formed_and_has_no_inline_code() -> None:
+    with Cases() as cases:
+        for template, state in ALL_STATES:
+            with cases.case(template, state):
+                html = rendered(template, state)
+                root = tree(template, state)
+                ids = [node.attributes["id"] for node in root.walk() if "id" in node.attributes]
+                assert len(ids) == len(set(ids)), "an id twice"
+                for node in root.walk():
+                    assert node.tag != "style"
+                    assert node.tag != "script" or (
+                        node.attributes["src"].startswith("/static/") and not node.text.strip()
+                    )
+                    for name, value in node.attributes.items():
+                        assert name != "style", f"<{node.tag} style>"
+                        assert not name.startswith("on"), f"<{node.tag} {name}>"
+                        assert "javascript:" not in value
+                        if name in ("src", "href", "action", "formaction", "poster", "srcset"):
+                            assert re.match(r"(/(?!/)|#)", value), f'<{node.tag} {name}="{value}"> leaves this origin'
+                assert HOSTILE not in html, "something is not escaped"
 
 
-@pytest.mark.parametrize(("template", "state"), [case for case in CASES if case[0] in FRAGMENTS])
-def test_a_fragment_is_one_element_with_a_stable_id(template: str, state: str) -> None:
-    top = tree(template, state)
-    assert not top.text.strip(), "text outside its root"
-    (only,) = top.children
-    assert only.attributes.get("id")
+def test_a_fragment_is_one_element_with_a_stable_id() -> None:
+    with Cases() as cases:
+        for template, state in ALL_STATES:
+            if template in FRAGMENTS:
+                with cases.case(template, state):
+                    top = tree(template, state)
+                    assert not top.text.strip(), "text outside its root"
+                    assert len(top.children) == 1
+                    assert top.children[0].attributes.get("id")
 
 
-@pytest.mark.parametrize(("template", "state"), CASES)
-def test_it_speaks_htmx_4(template: str, state: str) -> None:
-    for node in tree(template, state).walk():
-        for name, value in node.attributes.items():
-            if not name.startswith("hx-"):
-                continue
-            base, _, modifier = name.partition(":")
-            if name == "hx-sse:connect":  # of the extension hx-sse
-                assert re.match(r"/(?!/)", value)
-                continue
-            if base == "hx-status":
-                assert re.fullmatch(r"[1-5][0-9x]{2}", modifier)
-                continue
-            assert HTMX.fullmatch(base), f"{name} is no attribute of htmx 4"
-            assert modifier in ("", "inherited", "append", "inherited:append")
-            assert not value.startswith(("js:", "javascript:")), "needs eval"
-            if base == "hx-trigger":
-                assert "[" not in value, "a filter needs eval"
-            if base == "hx-swap":
-                assert value.split()[0] in SWAPS
-            if base in ("hx-get", "hx-post"):
-                assert re.match(r"/(?!/)", value)
+def test_every_htmx_attribute_exists_in_htmx_4_and_needs_no_eval() -> None:
+    with Cases() as cases:
+        for template, state in ALL_STATES:
+            with cases.case(template, state):
+                for node in tree(template, state).walk():
+                    for name, value in node.attributes.items():
+                        if name.startswith("hx-"):
+                            check_htmx_attribute(name, value)
 
 
-@pytest.mark.parametrize(("template", "state"), CASES)
-def test_every_form_that_posts_carries_the_token(template: str, state: str) -> None:
-    for form in tree(template, state).walk():
-        if form.tag == "form" and form.attributes.get("method") == "post":
-            tokens = [node for node in form.walk() if node.attributes.get("name") == "_csrf_token"]
-            assert len(tokens) == 1
-            assert tokens[0].attributes["value"] == STATES[template][state]["csrf_token"]
+def check_htmx_attribute(name: str, value: str) -> None:
+    base, _, modifier = name.partition(":")
+    if name == "hx-sse:connect":  # of the extension hx-sse
+        assert re.match(r"/(?!/)", value)
+        return
+    if base == "hx-status":
+        assert re.fullmatch(r"[1-5][0-9x]{2}", modifier)
+        return
+    assert HTMX.fullmatch(base), f"{name} is no attribute of htmx 4"
+    assert modifier in ("", "inherited", "append", "inherited:append")
+    assert not value.startswith(("js:", "javascript:")), "needs eval"
+    if base == "hx-trigger":
+        assert "[" not in value, "a filter needs eval"
+    if base == "hx-swap":
+        assert value.split()[0] in SWAPS
+    if base in ("hx-get", "hx-post"):
+        assert re.match(r"/(?!/)", value)
 
 
-@pytest.mark.parametrize(("template", "state"), CASES)
-def test_every_control_has_a_name(template: str, state: str) -> None:
-    root = tree(template, state)
+def test_every_form_that_posts_has_the_csrf_token() -> None:
+    with Cases() as cases:
+        for template, state in ALL_STATES:
+            with cases.case(template, state):
+                for form in tree(template, state).walk():
+                    if form.tag == "form" and form.attributes.get("method") == "post":
+                        tokens = [node for node in form.walk() if node.attributes.get("name") == "_csrf_token"]
+                        assert len(tokens) == 1
+                        assert tokens[0].attributes["value"] == STATES[template][state]["csrf_token"]
+
+
+def test_every_control_has_a_label() -> None:
+    with Cases() as cases:
+        for template, state in ALL_STATES:
+            with cases.case(template, state):
+                check_labels(tree(template, state))
+
+
+def check_labels(root: Node) -> None:
     labelled = {node.attributes["for"] for node in root.walk() if "for" in node.attributes}
     inside = {id(node) for label in root.walk() if label.tag == "label" for node in label.walk()}
     ids = {node.attributes["id"] for node in root.walk() if "id" in node.attributes}
@@ -171,7 +191,7 @@ def test_every_control_has_a_name(template: str, state: str) -> None:
             assert node.attributes.get("id") in labelled or id(node) in inside, f"<{node.tag}> without a label"
         for name in ("aria-describedby", "aria-labelledby", "for", "popovertarget"):
             for target in node.attributes.get(name, "").split():
-                assert target in ids or node.tag == "output", f"{name} names {target}, which is not there"
+                assert target in ids or node.tag == "output", f"{name} names {target}, which does not exist"
         if node.tag == "img":
             assert "alt" in node.attributes
             assert node.attributes["width"].isdigit()
@@ -182,27 +202,27 @@ def test_every_icon_is_in_the_sprite_and_every_symbol_is_used() -> None:
     symbols = set(re.findall(r'<symbol id="([^"]+)"', (STATIC / "icons.svg").read_text()))
     used = {
         node.attributes["href"].partition("#")[2]
-        for template, state in CASES
+        for template, state in ALL_STATES
         for node in tree(template, state).walk()
         if node.tag == "use"
     }
     assert used == symbols
 
 
-def test_every_static_file_named_exists_and_every_file_is_named() -> None:
-    named = {
+def test_every_static_file_that_is_used_exists_and_every_file_is_used() -> None:
+    used = {
         value
-        for template, state in CASES
+        for template, state in ALL_STATES
         for node in tree(template, state).walk()
         for name, value in node.attributes.items()
         if name in ("src", "href") and value.startswith("/static/")
     }
     files = {f"/static/{path.relative_to(STATIC).as_posix()}" for path in STATIC.rglob("*") if path.is_file()}
-    about = {name for name in files if name.endswith((".md", ".txt"))}
-    assert {name.partition("#")[0] for name in named} == files - about
+    documents = {name for name in files if name.endswith((".md", ".txt"))}
+    assert {name.partition("#")[0] for name in used} == files - documents
 
 
-def test_the_css_is_small_layered_and_keeps_its_values_in_one_file() -> None:
+def test_the_css_is_small_and_layered_and_has_its_values_in_one_file() -> None:
     sheets = {path.name: path.read_text() for path in (STATIC / "css").glob("*.css")}
     assert sum(len(text.encode()) for text in sheets.values()) < MAX_CSS
     known = set(re.findall(r"(--[a-z0-9-]+):", "".join(sheets.values())))
@@ -215,6 +235,23 @@ def test_the_css_is_small_layered_and_keeps_its_values_in_one_file() -> None:
             assert set(re.findall(r"#[0-9a-f]{3,8}\b(?=[;, )])", bare)) <= {"#000"}, (
                 f"a colour outside tokens in {name}"
             )
+
+
+def test_the_color_scheme_changes_colors_only() -> None:
+    """So that the journeys need to check nothing but colors in the light scheme."""
+    for path in (STATIC / "css").glob("*.css"):
+        css = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
+        assert "prefers-color-scheme" not in css, path.name
+        if path.name == "tokens.css":
+            variables = re.findall(r"(?<=[;{])\s*(--[a-z0-9-]+):([^;]*)", css)
+            assert css.count("light-dark(") == sum(value.count("light-dark(") for _, value in variables)
+            themed = re.findall(r"\[data-theme[^{]*\{([^}]*)\}", css)
+        else:
+            assert "light-dark(" not in css, path.name
+            themed = re.findall(r"\[data-theme[^{]*\{([^}]*)\}", css)
+            assert not themed, path.name
+        for rule in themed:
+            assert re.fullmatch(r"\s*color-scheme: \w+;\s*", rule), rule
 
 
 def test_the_scripts_need_no_eval_and_no_other_origin() -> None:
@@ -242,24 +279,29 @@ def test_the_token_of_htmx_requests_survives_its_attribute() -> None:
     assert headers == {"X-CSRFToken": STATES["base.html"]["admin"]["csrf_token"]}
 
 
-@pytest.mark.parametrize("state", STATES["jobs/_card.html"])
-def test_a_card_polls_until_its_job_ends(state: str) -> None:
-    (card,) = tree("jobs/_card.html", state).children
-    job = STATES["jobs/_card.html"][state]["job"]
-    assert ("hx-trigger" in card.attributes) is not job.final
-    assert ("hx-get" in card.attributes) is not job.final
+def test_a_card_polls_until_its_job_ends() -> None:
+    with Cases() as cases:
+        for state, values in STATES["jobs/_card.html"].items():
+            with cases.case(state):
+                (card,) = tree("jobs/_card.html", state).children
+                assert ("hx-trigger" in card.attributes) is not values["job"].final
+                assert ("hx-get" in card.attributes) is not values["job"].final
 
 
-@pytest.mark.parametrize("state", STATES["jobs/_card.html"])
-def test_a_page_holds_the_card_that_is_fetched(state: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.web.render.now", lambda: NOW)
-    values = STATES["jobs/_card.html"][state]
-    card = environment().get_template("jobs/_card.html").render(**values)
-    page = {**STATES["jobs/jobs.html"]["all"], "jobs": [values["job"]], "csrf_token": values["csrf_token"]}
-    assert card.strip() in environment().get_template("jobs/jobs.html").render(**page)
+def test_a_page_contains_the_same_card_as_is_fetched() -> None:
+    with Cases() as cases:
+        for state, values in STATES["jobs/_card.html"].items():
+            with cases.case(state):
+                card = rendered("jobs/_card.html", state)
+                page = {
+                    **STATES["jobs/jobs.html"]["all"],
+                    "jobs": [values["job"]],
+                    "csrf_token": values["csrf_token"],
+                }
+                assert card.strip() in environment().get_template("jobs/jobs.html").render(**page)
 
 
-def test_a_card_stays_small_whatever_was_asked() -> None:
+def test_a_card_stays_small_with_an_endless_prompt() -> None:
     assert len(rendered("jobs/_card.html", "endless")) < 6000
 
 

@@ -1,19 +1,16 @@
-"""The gate before sign-in: a crowd waits there, and nobody can block it."""
+"""The limit of concurrent sign-ins: many wait for their turn, and no one can block the others."""
 
 import asyncio
 from urllib.parse import urlsplit
 
-import httpx
-
+from tests.kit import new_email
 from tests.studio import PASSWORD, Studio
-from tests.trust import trust
-
-ANN = {"email": "ann@studio.example", "password": PASSWORD}
 
 
-async def test_who_sends_a_body_byte_by_byte_takes_nobodys_place(studio: Studio) -> None:
-    await studio.person(ANN["email"])
-    where = urlsplit(studio.url)
+async def test_clients_that_send_their_body_byte_by_byte_occupy_no_turn(atelier: Studio) -> None:
+    account = {"email": new_email(), "password": PASSWORD}
+    await atelier.person(account["email"])
+    where = urlsplit(atelier.url)
     head = (
         "POST /api/v1/auth/login HTTP/1.1\r\n"
         f"Host: {where.netloc}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{"
@@ -23,24 +20,24 @@ async def test_who_sends_a_body_byte_by_byte_takes_nobodys_place(studio: Studio)
         for _, writer in slow:
             writer.write(head.encode())
             await writer.drain()
-        async with asyncio.timeout(20):
-            answer = await studio.client().post("/api/v1/auth/login", json=ANN)
+        answer = await atelier.client().post("/api/v1/auth/login", json=account)
         assert answer.status_code == 200
     finally:
         for _, writer in slow:
             writer.close()
 
 
-async def test_a_crowd_signs_in_one_after_the_other_and_all_succeed(studio: Studio) -> None:
-    await studio.person(ANN["email"])
-    client = studio.client()
-    answers = await asyncio.gather(*(client.post("/api/v1/auth/login", json=ANN) for _ in range(40)))
+async def test_many_concurrent_sign_ins_all_succeed(atelier: Studio) -> None:
+    account = {"email": new_email(), "password": PASSWORD}
+    await atelier.person(account["email"])
+    client = atelier.client()
+    answers = await asyncio.gather(*(client.post("/api/v1/auth/login", json=account) for _ in range(40)))
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["refresh_token"] for answer in answers}) == 40
 
 
-async def test_a_body_far_too_long_is_refused_and_not_kept(studio: Studio) -> None:
-    async with httpx.AsyncClient(base_url=studio.url, trust_env=False, verify=trust(), timeout=30) as http:
-        answer = await http.post("/api/v1/auth/login", json={**ANN, "name": "x" * 2_000_000})
+async def test_a_body_that_is_far_too_long_is_413(atelier: Studio) -> None:
+    body = {"email": new_email(), "password": PASSWORD, "name": "x" * 2_000_000}
+    answer = await atelier.client().post("/api/v1/auth/login", json=body)
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "FILE_TOO_LARGE"

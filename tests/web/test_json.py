@@ -1,42 +1,44 @@
-"""JSON bodies are taken at their word: nothing is done that was not asked for in so many words."""
+"""JSON bodies are strict: a value of another type is refused and never converted."""
 
-import pytest
+from typing import Any
 
-from tests.api.kit import CLIP, PICTURE, Json, invalid, problem
+from tests.kit import IMAGE_MODEL, VIDEO_MODEL, Cases, error_of, new_user, requested_video, validation_error
 from tests.studio import Studio
 
-
-@pytest.mark.parametrize(
-    ("method", "path", "body", "field"),
-    [
-        ("PUT", "users/{bob}/active", {"is_active": "false"}, "is_active"),
-        ("PUT", "users/{bob}/active", {"is_active": 0}, "is_active"),
-        ("POST", "admin/videos/purge", {"older_than_days": "0", "dry_run": False}, "older_than_days"),
-        ("POST", "admin/jobs/purge", {"older_than_days": 0, "dry_run": "0"}, "dry_run"),
-        ("PUT", "admin/models/{model}", {"enabled": "off"}, "enabled"),
-        ("PUT", "admin/models/{model}", {"enabled": 0}, "enabled"),
-        ("POST", "jobs/{job}/cancel", {"keep_result": 1}, "keep_result"),
-        ("POST", "users/me/keys", {"name": "k", "expires_at": 4_000_000_000}, "expires_at"),
-        ("POST", "users/me/keys", {"name": "k", "expires_at": "null"}, "expires_at"),
-    ],
-)
-async def test_json_is_taken_at_its_word(studio: Studio, method: str, path: str, body: Json, field: str) -> None:
-    admin, bob = await studio.person(), await studio.person("bob@studio.example")
-    id = (await bob.get("/api/v1/users/me")).json()["id"]
-    job = (await admin.post("/api/v1/generate/video", json={"model": CLIP, "prompt": "[stuck] x"})).json()["id"]
-    answer = await admin.post("/api/v1/generate/image", json={"model": PICTURE, "prompt": "[refuse] x"})
-    failed = problem(answer, 400)["details"]["job_id"]
-    named = path.format(bob=id, job=job, model=CLIP)
-    error = invalid(await admin.request(method, f"/api/v1/{named}", json=body), field)
-    assert set(error["details"]["fields"]) == {field}
-    assert (await bob.get("/api/v1/users/me")).status_code == 200
-    assert (await admin.get(f"/api/v1/jobs/{job}")).json()["status"] != "cancelled"
-    assert (await admin.get(f"/api/v1/jobs/{failed}")).status_code == 200
-    assert (await admin.get("/api/v1/users/me/keys")).json()["total"] == 0
-    assert CLIP in (await bob.get("/api/v1/ai/models?limit=100")).text
-    await admin.post(f"/api/v1/jobs/{job}/cancel")
+CONVERTIBLE: list[tuple[str, str, dict[str, Any], str]] = [
+    ("PUT", "users/{bob}/active", {"is_active": "false"}, "is_active"),
+    ("PUT", "users/{bob}/active", {"is_active": 0}, "is_active"),
+    ("POST", "admin/videos/purge", {"older_than_days": "0", "dry_run": False}, "older_than_days"),
+    ("POST", "admin/jobs/purge", {"older_than_days": 0, "dry_run": "0"}, "dry_run"),
+    ("PUT", "admin/models/{model}", {"enabled": "off"}, "enabled"),
+    ("PUT", "admin/models/{model}", {"enabled": 0}, "enabled"),
+    ("POST", "jobs/{job}/cancel", {"keep_result": 1}, "keep_result"),
+    ("POST", "users/me/keys", {"name": "k", "expires_at": 4_000_000_000}, "expires_at"),
+    ("POST", "users/me/keys", {"name": "k", "expires_at": "null"}, "expires_at"),
+]
 
 
-async def test_in_an_address_all_is_text(studio: Studio) -> None:
-    ann = await studio.person()
+async def test_a_value_of_another_type_is_refused_and_not_converted(atelier: Studio) -> None:
+    admin, bob = await atelier.person("admin@studio.example", direct=True), await new_user(atelier, "bob")
+    bob_id = (await bob.get("/api/v1/users/me")).json()["id"]
+    job_id = (await requested_video(admin, "[stuck] x"))["id"]
+    answer = await admin.post("/api/v1/generate/image", json={"model": IMAGE_MODEL, "prompt": "[refuse] x"})
+    failed_id = error_of(answer, 400)["details"]["job_id"]
+    keys = (await admin.get("/api/v1/users/me/keys")).json()["total"]
+    with Cases() as cases:
+        for method, template, body, field in CONVERTIBLE:
+            with cases.case(method, template, body):
+                path = template.format(bob=bob_id, job=job_id, model=VIDEO_MODEL)
+                error = validation_error(await admin.request(method, f"/api/v1/{path}", json=body), field)
+                assert set(error["details"]["fields"]) == {field}
+                assert (await bob.get("/api/v1/users/me")).status_code == 200
+                assert (await admin.get(f"/api/v1/jobs/{job_id}")).json()["status"] != "cancelled"
+                assert (await admin.get(f"/api/v1/jobs/{failed_id}")).status_code == 200
+                assert (await admin.get("/api/v1/users/me/keys")).json()["total"] == keys
+                assert VIDEO_MODEL in (await bob.get("/api/v1/ai/models?limit=100")).text
+    await admin.post(f"/api/v1/jobs/{job_id}/cancel")
+
+
+async def test_a_number_in_the_query_is_converted(atelier: Studio) -> None:
+    ann = await new_user(atelier)
     assert (await ann.get("/api/v1/jobs?limit=1")).status_code == 200

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import signal
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -35,8 +36,8 @@ class Server(uvicorn.Server):
         giving_up.cancel()
 
 
-def main() -> None:
-    """Read the command line and serve until SIGTERM or SIGINT."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT. `arguments` stand in for the command line's."""
     parser = argparse.ArgumentParser(prog="python -m app.providers.simulator", description=__doc__)
     parser.add_argument("--port", type=int, required=True, help="0 takes a free one")
     parser.add_argument("--host", default="127.0.0.1")
@@ -45,11 +46,15 @@ def main() -> None:
     parser.add_argument("--key", help="accept this bearer key only; any by default")
     parser.add_argument("--webhook-to", metavar="ORIGIN", help="where webhooks go, as in http://127.0.0.1:8000")
     parser.add_argument("--webhook-secret", help="what webhooks are signed with; unsigned by default")
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     if asked.webhook_to and urlsplit(asked.webhook_to).hostname not in ("127.0.0.1", "::1", "localhost"):
         parser.error("--webhook-to must be on this machine")
     if asked.speed < 0:
         parser.error("--speed must not be negative")
+    try:
+        listening = socket.create_server((asked.host, asked.port))
+    except OSError as error:
+        parser.error(f"cannot listen on {asked.host}:{asked.port}: {error.strerror}")
     # uvicorn raises the signal again when it has stopped; after a clean stop that must not count as a death.
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: None)
@@ -58,10 +63,6 @@ def main() -> None:
     )
     config = uvicorn.Config(program, lifespan="on", log_level="warning", access_log=False, timeout_graceful_shutdown=5)
     server = Server(config, program.state.stage)
-    try:
-        listening = socket.create_server((asked.host, asked.port))
-    except OSError as error:
-        parser.error(f"cannot listen on {asked.host}:{asked.port}: {error.strerror}")
     # asyncio does this only for sockets that it opened itself; without it every answer waits 40 ms for an ACK.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     server.run(sockets=[listening])

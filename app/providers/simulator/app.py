@@ -12,7 +12,7 @@ from app.base import shapes
 from app.providers.simulator import openrouter, wire
 from app.providers.simulator.openrouter.errors import HANDLERS
 from app.providers.simulator.openrouter.webhooks import Caller
-from app.providers.simulator.stage import Stage
+from app.providers.simulator.stage import Clock, Stage
 
 LARGEST_BODY = 100 * 1024 * 1024
 
@@ -48,14 +48,16 @@ def build(
     *,
     webhook_to: str | None = None,
     webhook_secret: str | None = None,
+    clock: Clock | None = None,
 ) -> Litestar:
     """The program. Jobs and logs are kept in `folder`.
 
     `speed` is a factor on every delay, 0 is none. With `key` only that bearer is accepted, without it any. Webhooks go to
-    the origin `webhook_to`, whatever address was left, signed with `webhook_secret`; without it there are none.
+    the origin `webhook_to`, whatever address was left, signed with `webhook_secret`; without it there are none. `clock`
+    stands in for the system's.
     """
     shapes.prepare()
-    stage = Stage(folder, speed, key)
+    stage = Stage(folder, speed, key, clock)
     caller = Caller(stage, webhook_to, webhook_secret) if webhook_to else None
 
     def provide() -> Any:

@@ -53,7 +53,7 @@ DIRECTIVES: dict[str, Directive] = {
     # The result is not what it should be.
     "badmedia": Directive("The result is not a picture or a clip, whatever it says it is.", MEDIA),
     "huge": Directive("The result is larger than anyone would keep.", EVERY),
-    "stamp": Directive("The picture is only as large as a stamp, whatever size was asked for.", ("image",)),
+    "stamp": Directive("The image or video is only as large as a stamp, whatever size was asked for.", MEDIA),
     "words-only": Directive("The model answers in words and makes no picture.", ("image",)),
     "error-in-stream": Directive("The answer begins well and then turns into an error.", WRITING),
     "error-first": Directive("The answer begins as a success whose first and only word is an error.", WRITING),

@@ -17,13 +17,25 @@ SLOWLY = 5.0
 BREATH = 0.5
 
 
+class Clock:
+    """The time that jobs, delays and pauses go by. A test may pass a clock that it moves itself."""
+
+    def now(self) -> float:
+        """Unix seconds."""
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
 class Stage:
     """One running simulator. Made by `app.build`, opened and closed by the program's lifespan."""
 
-    def __init__(self, folder: Path, speed: float, key: str | None) -> None:
+    def __init__(self, folder: Path, speed: float, key: str | None, clock: Clock | None = None) -> None:
         self.memory = Memory(folder)
         self.speed = speed
         self.key = key
+        self.clock = clock or Clock()
         # Two draw at a time, however many ask: the rest waits without costing memory or the other cores.
         self._drawing = ThreadPoolExecutor(2, thread_name_prefix="simulator-draw")
         self._disk = ThreadPoolExecutor(4, thread_name_prefix="simulator-disk")
@@ -90,15 +102,15 @@ class Stage:
     async def take(self, seconds: float, faults: frozenset[str] = frozenset()) -> None:
         """Let the time pass that the real service would need."""
         if (wait := self.delay(seconds, faults)) > 0:
-            await asyncio.sleep(wait)
+            await self.clock.sleep(wait)
 
     async def until(self, moment: float) -> None:
         """Wait for that moment, in Unix seconds."""
-        await asyncio.sleep(max(0.0, moment - time.time()))
+        await self.clock.sleep(max(0.0, moment - self.clock.now()))
 
     async def breathe(self) -> None:
         """The pause between two signs of life of something that does not end."""
-        await asyncio.sleep(BREATH)
+        await self.clock.sleep(BREATH)
 
 
 async def _threaded(threads: Executor, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -101,12 +101,12 @@ class Cut:
         await hang_up(receive)
 
 
-async def trickle(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def trickle(stage: Stage, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The same bytes, one a second whatever the speed: this is about patience, not about time."""
     async for piece in pieces:
         for place in range(len(piece)):
             yield piece[place : place + 1]
-            await asyncio.sleep(1)
+            await stage.clock.sleep(1)
 
 
 async def endless(head: bytes, filling: bytes, tail: bytes = b"") -> AsyncIterator[bytes]:

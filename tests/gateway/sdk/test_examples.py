@@ -1,7 +1,8 @@
-"""The examples of the page `/help/api`, copied from it and run as they stand, against the real program."""
+"""The examples of the page `/help/api`, copied from it and run as they stand, each by the real command."""
 
 import asyncio
 import os
+import random
 import re
 import shutil
 import socket
@@ -13,12 +14,14 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.api.processes import atelier
-from tests.studio import PASSWORD, Browser
-from tests.trust import trust
+from tests.studio import running
+
+pytestmark = pytest.mark.xdist_group("openai")  # one worker keeps one interpreter
+
+BOUND = 300  # seconds for one command; only a broken product needs them
 
 
-class Copied:
+class Examples:
     """What the page's copy buttons copy, and a key to run it with."""
 
     def __init__(self, samples: dict[str, str], key: str) -> None:
@@ -32,29 +35,35 @@ class Copied:
             stderr=asyncio.subprocess.PIPE,
             env={"PATH": os.environ["PATH"], "ATELIER_KEY": self.key},
         )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(BOUND):
             out, err = await process.communicate()
         assert process.returncode == 0, err.decode()
         return out.decode()
 
 
+def free_port() -> int:
+    """A port that is free, and below those that the system gives to connections."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
+
+
 @pytest_asyncio.fixture(scope="module")
-async def copied(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Copied]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    async with atelier(tmp_path_factory.mktemp("examples"), settings={"ATELIER_PORT": port}) as running:
-        await running.ready()
-        async with Browser(base_url=running.url, timeout=30, trust_env=False, verify=trust()) as browser:
-            await browser.send_form("/register", {"email": "ann@studio.example", "password": PASSWORD, "name": "Ann"})
-            page = await browser.send_form("/users/profile/keys", {"name": "laptop"}, token_from="/users/profile")
-            key = re.search(r'<pre id="new-key">([^<]+)<', page.text)
-            assert key, page.text
-            html = (await browser.get("/help/api")).text
+async def examples(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Examples]:
+    """The page names the address of its program, so the program is one that knows its port before it starts."""
+    async with running(tmp_path_factory.mktemp("examples"), ATELIER_PORT=str(free_port())) as studio:
+        browser = await studio.person_in_browser()
+        page = await browser.send_form("/users/profile/keys", {"name": "laptop"}, token_from="/users/profile")
+        key = re.search(r'<pre id="new-key">([^<]+)<', page.text)
+        assert key, page.text
+        html = (await browser.get("/help/api")).text
         samples = {
             name: unescape(text) for name, text in re.findall(r'<pre id="sample-(\w+)">(.*?)</pre>', html, re.DOTALL)
         }
-        assert samples["base"] == f"{running.url}/v1"
-        yield Copied(samples, key[1])
+        assert samples["base"] == f"{studio.url}/v1"
+        yield Examples(samples, key[1])
 
 
 def tool(name: str) -> str:
@@ -64,24 +73,24 @@ def tool(name: str) -> str:
     return found
 
 
-async def test_the_curl_example_answers(copied: Copied) -> None:
+async def test_the_curl_example_answers(examples: Examples) -> None:
     tool("curl")
-    said = await copied.run(tool("bash"), "-c", copied.samples["curl"])
-    assert httpx.Response(200, text=said).json()["choices"][0]["message"]["content"]
+    answer = await examples.run(tool("bash"), "-c", examples.samples["curl"])
+    assert httpx.Response(200, text=answer).json()["choices"][0]["message"]["content"]
 
 
-async def test_the_python_example_answers(copied: Copied, sdk: Path, tmp_path: Path) -> None:
-    (tmp_path / "boat.py").write_text(copied.samples["python"], "utf-8")
-    assert len(await copied.run(sdk, tmp_path / "boat.py")) > 20
+async def test_the_python_example_answers(examples: Examples, python: Path, tmp_path: Path) -> None:
+    (tmp_path / "boat.py").write_text(examples.samples["python"], "utf-8")
+    assert len(await examples.run(python, tmp_path / "boat.py")) > 20
 
 
-async def test_the_javascript_example_answers(copied: Copied, tmp_path: Path) -> None:
-    (tmp_path / "boat.mjs").write_text(copied.samples["javascript"], "utf-8")
-    assert len(await copied.run(tool("node"), tmp_path / "boat.mjs")) > 20
+async def test_the_javascript_example_answers(examples: Examples, tmp_path: Path) -> None:
+    (tmp_path / "boat.mjs").write_text(examples.samples["javascript"], "utf-8")
+    assert len(await examples.run(tool("node"), tmp_path / "boat.mjs")) > 20
 
 
-async def test_the_line_for_the_key_and_the_settings_are_read_by_a_shell(copied: Copied) -> None:
-    script = f"{copied.samples['variable']}\n{copied.samples['settings']}\necho $OPENAI_BASE_URL $OPENAI_API_KEY"
-    said = (await copied.run(tool("bash"), "-c", script)).split()
-    assert said[0] == copied.samples["base"]
-    assert said[1].rstrip("…") == copied.key[: len(said[1]) - 1]
+async def test_the_examples_for_the_key_and_the_settings_are_read_by_a_shell(examples: Examples) -> None:
+    script = f"{examples.samples['variable']}\n{examples.samples['settings']}\necho $OPENAI_BASE_URL $OPENAI_API_KEY"
+    base_url, key = (await examples.run(tool("bash"), "-c", script)).split()
+    assert base_url == examples.samples["base"]
+    assert key.rstrip("…") == examples.key[: len(key) - 1]

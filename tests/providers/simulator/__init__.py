@@ -1,1 +1,1 @@
-"""Tests of the simulator, over real HTTP against a real server: it must be trusted before it may judge others."""
+"""Tests of the simulator: tests of everything else rely on it."""

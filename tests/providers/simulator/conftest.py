@@ -1,29 +1,44 @@
-"""Simulators to call: one at full speed for nearly everything, one with delays for what is about time."""
+"""Simulators: a shared one without delays for nearly everything, an empty one, and one whose time stands still."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.providers.simulator.caller import Caller, serving
+from tests.providers.simulator.kit import ManualClock, SimulatorClient, serving
 
 
 @pytest.fixture(scope="session")
-def sim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
+def sim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorClient]:
     """One simulator without delays, shared by every test: prompts must differ where the submit log is read."""
-    with serving(tmp_path_factory.mktemp("simulator")) as caller:
-        yield caller
+    with serving(tmp_path_factory.mktemp("simulator")) as client:
+        yield client
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Caller]:
-    """A simulator without delays and without a past."""
-    with serving(tmp_path) as caller:
-        yield caller
+def empty(tmp_path: Path) -> Iterator[SimulatorClient]:
+    """A simulator without delays that has not been used yet."""
+    with serving(tmp_path) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")
-def unhurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
-    """A simulator at a tenth of the usual delays."""
-    with serving(tmp_path_factory.mktemp("unhurried"), speed=0.1) as caller:
-        yield caller
+def simulator_in_manual_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SimulatorClient, ManualClock]]:
+    clock = ManualClock()
+    with serving(tmp_path_factory.mktemp("manual-time"), speed=1, clock=clock) as client:
+        yield client, clock
+
+
+@pytest.fixture
+def timed(simulator_in_manual_time: tuple[SimulatorClient, ManualClock]) -> Iterator[SimulatorClient]:
+    """A simulator with the usual delays, which pass as `clock` says."""
+    client, clock = simulator_in_manual_time
+    clock.slept.clear()
+    yield client
+    clock.allowed = float("inf")
+
+
+@pytest.fixture
+def clock(simulator_in_manual_time: tuple[SimulatorClient, ManualClock]) -> ManualClock:
+    """The clock of `timed`."""
+    return simulator_in_manual_time[1]

@@ -1,15 +1,17 @@
-"""Every failure that can be asked for in a prompt happens as its sentence says, for every kind of work it names.
+"""Every command that a prompt may contain does what its sentence says, for every kind of work that it names.
 
-One small function shows one directive for one kind; the last test makes sure that none is missing.
+A small function shows one command for one kind; the last tests make sure that none is missing.
 """
 
 import asyncio
 import base64
+import io
 import time
 from collections.abc import AsyncIterator, Callable
-from functools import wraps
+from functools import partial
 from typing import Any
 
+import av
 import httpx
 import msgspec
 import pytest
@@ -17,60 +19,67 @@ import pytest
 from app.providers.simulator.faults import DIRECTIVES, asked, without
 from app.providers.simulator.memory import Kind, Memory
 from app.providers.simulator.wire import Streamed
-from tests.providers.simulator.caller import (
-    CHAT_PAINTER,
-    FILMMAKER,
-    PAINTER,
+from tests.kit import Cases
+from tests.providers.simulator.kit import (
+    CHAT_IMAGE_MODEL,
+    CHAT_TEXT_AND_IMAGE_MODEL,
+    IMAGE_MODEL,
+    SECONDS,
     SHORT,
-    STREAMING_PAINTER,
-    TALKING_PAINTER,
-    Caller,
+    STAMP,
+    STREAMING_IMAGE_MODEL,
+    VIDEO_MODEL,
+    ManualClock,
+    SimulatorClient,
     conversation,
     events,
-    picture_in,
-    picture_of,
-    said,
+    image_in,
+    image_of,
+    streamed_text,
+    until,
 )
 
-Show = Callable[[Caller], None]
+Show = Callable[[SimulatorClient], None]
+ShowKind = Callable[[SimulatorClient, Kind], None]
+ShowTimed = Callable[[SimulatorClient, ManualClock], None]
 
-SHOWN: list[tuple[str, Kind, Show]] = []
+SHOWN: list[tuple[str, Kind, str, Show]] = []
+SHOWN_IN_MANUAL_TIME: list[tuple[str, Kind, str, ShowTimed]] = []
 KINDS: tuple[Kind, ...] = ("text", "image", "video")
 MUCH = 24 * 1024 * 1024
 
 
 def shows(name: str, *kinds: Kind) -> Callable[[Show], Show]:
-    """Register a function as the one that shows this directive for these kinds."""
+    """Register a function as the one that shows this command for these kinds."""
 
     def register(show: Show) -> Show:
-        SHOWN.extend((name, kind, show) for kind in kinds)
+        SHOWN.extend((name, kind, show.__name__, show) for kind in kinds)
         return show
 
     return register
 
 
-def told(show: Callable[[Caller, Kind], None], kind: Kind) -> Show:
-    """The function that shows it, knowing its kind."""
+def each(name: str, *kinds: Kind) -> Callable[[ShowKind], ShowKind]:
+    """The same for a function that takes the kind."""
 
-    @wraps(show)
-    def knowing(sim: Caller) -> None:
-        show(sim, kind)
-
-    return knowing
-
-
-def each(name: str, *kinds: Kind) -> Callable[[Callable[[Caller, Kind], None]], Callable[[Caller, Kind], None]]:
-    """The same for a function that is told the kind."""
-
-    def register(show: Callable[[Caller, Kind], None]) -> Callable[[Caller, Kind], None]:
-        for kind in kinds:
-            SHOWN.append((name, kind, told(show, kind)))
+    def register(show: ShowKind) -> ShowKind:
+        SHOWN.extend((name, kind, show.__name__, partial(show, kind=kind)) for kind in kinds)  # type: ignore[call-arg]
         return show
 
     return register
 
 
-def paid(sim: Caller, kind: Kind, prompt: str) -> httpx.Response:
+def shows_in_manual_time(name: str, *kinds: Kind) -> Callable[[ShowTimed], ShowTimed]:
+    """The same for a function that takes a simulator with the usual delays, and its clock."""
+
+    def register(show: ShowTimed) -> ShowTimed:
+        SHOWN_IN_MANUAL_TIME.extend((name, kind, show.__name__, show) for kind in kinds)
+        return show
+
+    return register
+
+
+def paid(sim: SimulatorClient, kind: Kind, prompt: str) -> httpx.Response:
     """One paid request of this kind."""
     if kind == "text":
         return sim.chat(prompt)
@@ -85,27 +94,27 @@ def refusal(answer: httpx.Response) -> dict[str, Any]:
     return error
 
 
-# It does not work, and the service says so
+# Errors
 
 
 @each("fail", "text", "image")
-def failed_work_is_a_502(sim: Caller, kind: Kind) -> None:
-    answer = paid(sim, kind, f"[fail] {kind}")
+def failed_work_is_a_502(sim: SimulatorClient, kind: Kind) -> None:
+    answer = paid(sim, kind, f"[fail] [stamp] {kind}")
     assert answer.status_code == 502
     assert refusal(answer)["metadata"]["error_type"] == "provider_unavailable"
-    assert len(sim.submits(f"[fail] {kind}")) == 1
+    assert len(sim.submits(f"[fail] [stamp] {kind}")) == 1
 
 
 @shows("fail", "text")
-def a_failed_stream_never_begins(sim: Caller) -> None:
+def a_failed_stream_never_begins(sim: SimulatorClient) -> None:
     answer = sim.chat("[fail] streamed", stream=True)
     assert answer.status_code == 502
     refusal(answer)
 
 
 @shows("fail", "video")
-def failed_clip_says_why(sim: Caller) -> None:
-    state = sim.video("[fail] a clip")
+def a_failed_video_has_an_error(sim: SimulatorClient) -> None:
+    state = sim.video("[fail] a video")
     assert state["status"] == "failed"
     assert state["error"]
     assert "usage" not in state
@@ -113,49 +122,49 @@ def failed_clip_says_why(sim: Caller) -> None:
 
 
 @shows("expire", "video")
-def expired_clip_is_gone(sim: Caller) -> None:
-    state = sim.video("[expire] a clip")
+def an_expired_video_is_gone(sim: SimulatorClient) -> None:
+    state = sim.video("[expire] a video")
     assert state["status"] == "expired"
     assert sim.content(state["id"]).status_code == 410
 
 
 @shows("cancelled", "video")
-def cancelled_clip_has_no_bytes(sim: Caller) -> None:
-    state = sim.video("[cancelled] a clip")
+def a_cancelled_video_has_no_content(sim: SimulatorClient) -> None:
+    state = sim.video("[cancelled] a video")
     assert state["status"] == "cancelled"
     assert sim.content(state["id"]).status_code == 404
 
 
 @each("refuse", *KINDS)
-def refused_content_is_a_403_with_reasons(sim: Caller, kind: Kind) -> None:
-    answer = paid(sim, kind, f"[refuse] {kind}")
+def refused_content_is_a_403_with_reasons(sim: SimulatorClient, kind: Kind) -> None:
+    answer = paid(sim, kind, f"[refuse] [stamp] {kind}")
     assert answer.status_code == 403
-    told = refusal(answer)["metadata"]
-    assert told["error_type"] == "content_policy_violation"
-    assert {"reasons", "flagged_input", "provider_name", "model_slug"} <= set(told)
-    assert sim.submits(f"[refuse] {kind}") == []
+    metadata = refusal(answer)["metadata"]
+    assert metadata["error_type"] == "content_policy_violation"
+    assert {"reasons", "flagged_input", "provider_name", "model_slug"} <= set(metadata)
+    assert sim.submits(f"[refuse] [stamp] {kind}") == []
 
 
-def nothing_to_pay_with(sim: Caller, kind: Kind, name: str, source: str) -> None:
-    answer = paid(sim, kind, f"[{name}] {kind}")
+def check_refused_payment(sim: SimulatorClient, kind: Kind, name: str, source: str) -> None:
+    answer = paid(sim, kind, f"[{name}] [stamp] {kind}")
     assert answer.status_code == 402
     assert refusal(answer)["metadata"]["limit_source"] == source
     assert "retry-after" not in answer.headers
-    assert sim.submits(f"[{name}] {kind}") == []
+    assert sim.submits(f"[{name}] [stamp] {kind}") == []
 
 
 @each("credits", *KINDS)
-def without_credits_nothing_is_made(sim: Caller, kind: Kind) -> None:
-    nothing_to_pay_with(sim, kind, "credits", "openrouter_credits")
+def without_credits_nothing_is_generated(sim: SimulatorClient, kind: Kind) -> None:
+    check_refused_payment(sim, kind, "credits", "openrouter_credits")
 
 
 @each("key-limit", *KINDS)
-def beyond_the_limit_of_the_key_nothing_is_made(sim: Caller, kind: Kind) -> None:
-    nothing_to_pay_with(sim, kind, "key-limit", "openrouter_key_limit")
+def above_the_limit_of_the_key_nothing_is_generated(sim: SimulatorClient, kind: Kind) -> None:
+    check_refused_payment(sim, kind, "key-limit", "openrouter_key_limit")
 
 
-def only_the_first_try_fails(sim: Caller, kind: Kind, name: str, status: int) -> httpx.Response:
-    prompt = f"[{name}] {kind}"
+def check_only_the_first_try_fails(sim: SimulatorClient, kind: Kind, name: str, status: int) -> httpx.Response:
+    prompt = f"[{name}] [stamp] {kind}"
     first = paid(sim, kind, prompt)
     assert first.status_code == status
     refusal(first)
@@ -166,171 +175,224 @@ def only_the_first_try_fails(sim: Caller, kind: Kind, name: str, status: int) ->
 
 
 @each("ratelimit", *KINDS)
-def the_first_try_is_one_too_many(sim: Caller, kind: Kind) -> None:
-    first = only_the_first_try_fails(sim, kind, "ratelimit", 429)
+def the_first_try_exceeds_the_rate_limit(sim: SimulatorClient, kind: Kind) -> None:
+    first = check_only_the_first_try_fails(sim, kind, "ratelimit", 429)
     assert first.headers["retry-after"] == "2"
     assert int(first.headers["x-ratelimit-reset"]) > 1e12
 
 
 @each("in-flight", *KINDS)
-def the_first_try_waits_for_unpaid_work(sim: Caller, kind: Kind) -> None:
-    first = only_the_first_try_fails(sim, kind, "in-flight", 402)
+def the_first_try_exceeds_the_in_flight_budget(sim: SimulatorClient, kind: Kind) -> None:
+    first = check_only_the_first_try_fails(sim, kind, "in-flight", 402)
     assert first.headers["retry-after"] == "2"
     assert refusal(first)["metadata"]["limit_source"] == "openrouter_in_flight_budget"
 
 
 @each("overloaded", *KINDS)
-def the_first_try_finds_nobody_free(sim: Caller, kind: Kind) -> None:
-    only_the_first_try_fails(sim, kind, "overloaded", 503)
+def the_first_try_finds_no_provider(sim: SimulatorClient, kind: Kind) -> None:
+    check_only_the_first_try_fails(sim, kind, "overloaded", 503)
 
 
 @each("busy", *KINDS)
-def the_first_try_finds_the_provider_overloaded(sim: Caller, kind: Kind) -> None:
-    only_the_first_try_fails(sim, kind, "busy", 529)
+def the_first_try_finds_the_provider_overloaded(sim: SimulatorClient, kind: Kind) -> None:
+    check_only_the_first_try_fails(sim, kind, "busy", 529)
 
 
 @each("html", *KINDS)
-def a_web_page_comes_instead_of_data(sim: Caller, kind: Kind) -> None:
-    answer = paid(sim, kind, f"[html] {kind}")
+def a_web_page_comes_instead_of_data(sim: SimulatorClient, kind: Kind) -> None:
+    answer = paid(sim, kind, f"[html] [stamp] {kind}")
     assert answer.status_code == 502
     assert answer.headers["content-type"].startswith("text/html")
     assert answer.text.startswith("<!DOCTYPE html>")
-    assert sim.submits(f"[html] {kind}") == []
+    assert sim.submits(f"[html] [stamp] {kind}") == []
 
 
-# The line breaks
+# Broken connections
 
 
 @each("unreachable", *KINDS)
-def the_line_breaks_before_the_work_is_taken(sim: Caller, kind: Kind) -> None:
+def the_connection_breaks_before_the_request_is_accepted(sim: SimulatorClient, kind: Kind) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
-        paid(sim, kind, f"[unreachable] {kind}")
-    assert sim.submits(f"[unreachable] {kind}") == []
+        paid(sim, kind, f"[unreachable] [stamp] {kind}")
+    assert sim.submits(f"[unreachable] [stamp] {kind}") == []
 
 
 @each("ambiguous", *KINDS)
-def the_line_breaks_after_the_work_is_taken(sim: Caller, kind: Kind) -> None:
+def the_connection_breaks_after_the_request_is_accepted(sim: SimulatorClient, kind: Kind) -> None:
     spent = sim.get("/credits").json()["data"]["total_usage"]
     with pytest.raises(httpx.RemoteProtocolError):
-        paid(sim, kind, f"[ambiguous] {kind}")
-    line = sim.submits(f"[ambiguous] {kind}")
+        paid(sim, kind, f"[ambiguous] [stamp] {kind}")
+    line = sim.submits(f"[ambiguous] [stamp] {kind}")
     assert len(line) == 1
     assert sim.get("/credits").json()["data"]["total_usage"] > spent
     assert sim.get("/generation", id=line[0]["id"]).status_code == 200
 
 
 @each("cut", "text", "image")
-def an_answer_breaks_off_in_the_middle(sim: Caller, kind: Kind) -> None:
+def an_answer_breaks_off_in_the_middle(sim: SimulatorClient, kind: Kind) -> None:
     with pytest.raises(httpx.RemoteProtocolError, match="message body"):
-        paid(sim, kind, f"[cut] {kind}")
+        paid(sim, kind, f"[cut] [stamp] {kind}")
 
 
 @shows("cut", "image")
-def a_picture_in_a_conversation_breaks_off_in_the_middle(sim: Caller) -> None:
+def an_image_of_a_chat_model_breaks_off_in_the_middle(sim: SimulatorClient) -> None:
     with pytest.raises(httpx.RemoteProtocolError, match="message body"):
-        sim.chat("[cut] drawn", model=CHAT_PAINTER, modalities=["image"])
+        sim.chat("[cut] [stamp] an image", model=CHAT_IMAGE_MODEL, modalities=["image"])
 
 
 @shows("cut", "text")
-def a_stream_ends_without_an_end(sim: Caller) -> None:
+def a_stream_ends_without_an_end(sim: SimulatorClient) -> None:
     text = sim.stream("[cut] tell me about opal")
     chunks = events(text)
-    assert said(chunks)
+    assert streamed_text(chunks)
     assert "[DONE]" not in text
     assert all(chunk["choices"][0]["finish_reason"] is None for chunk in chunks)
 
 
 @shows("cut", "image")
-def a_stream_of_pictures_ends_after_the_preview(sim: Caller) -> None:
-    text = sim.image("[cut] streamed", model=STREAMING_PAINTER, stream=True).text
+def a_stream_of_images_ends_after_the_preview(sim: SimulatorClient) -> None:
+    text = sim.image("[cut] [stamp] streamed", model=STREAMING_IMAGE_MODEL, stream=True).text
     assert [event["type"] for event in events(text)] == ["image_generation.partial_image"]
     assert "[DONE]" not in text
 
 
 @shows("cut", "video")
-def a_clip_breaks_off_in_the_middle(sim: Caller) -> None:
-    state = sim.video("[cut] a clip")
+def a_video_breaks_off_in_the_middle(sim: SimulatorClient) -> None:
+    state = sim.video("[cut] [stamp] a video")
     with pytest.raises(httpx.RemoteProtocolError):
         sim.content(state["id"])
 
 
-def two_bytes(sim: Caller, method: str, path: str, body: Any = None) -> None:
-    start = time.monotonic()
+def check_trickle(
+    sim: SimulatorClient,
+    clock: ManualClock,
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    delays: tuple[float, ...] = (),
+) -> None:
+    """After the usual delays, three pauses of a second let four bytes through."""
+    clock.slept.clear()
+    clock.allowed = len(delays) + 3
+    received = b""
     with sim.http.stream(method, path, json=body) as answer:
-        pieces = answer.iter_raw()
-        assert [len(next(pieces)), len(next(pieces))] == [1, 1]
-    assert 0.9 < time.monotonic() - start < 10
+        for piece in answer.iter_raw():
+            received += piece
+            if len(received) >= 4:
+                break
+        until(lambda: len(clock.slept) == len(delays) + 4)
+    assert len(received) == 4
+    assert clock.slept == [*delays, 1, 1, 1, 1]
+    until(lambda: clock.sleeping == 0)  # the server has noticed that the client left
+    clock.allowed = float("inf")
 
 
-@shows("trickle", "text")
-def words_trickle(sim: Caller) -> None:
-    two_bytes(sim, "POST", "/chat/completions", conversation("[trickle] a", stream=True))
-    two_bytes(sim, "POST", "/chat/completions", conversation("[trickle] b"))
+@shows_in_manual_time("trickle", "text")
+def text_trickles(timed: SimulatorClient, clock: ManualClock) -> None:
+    streamed = conversation("[trickle] a", stream=True)
+    check_trickle(timed, clock, "POST", "/chat/completions", streamed)
+    check_trickle(timed, clock, "POST", "/chat/completions", conversation("[trickle] b"), delays=(0.8,))
 
 
-@shows("trickle", "image")
-def a_picture_trickles(sim: Caller) -> None:
-    two_bytes(sim, "POST", "/images", {"model": PAINTER, "prompt": "[trickle]"})
+@shows_in_manual_time("trickle", "image")
+def an_image_trickles(timed: SimulatorClient, clock: ManualClock) -> None:
+    body = {"model": IMAGE_MODEL, "prompt": "[trickle] [stamp]"}
+    check_trickle(timed, clock, "POST", "/images", body, delays=(1.5,))
 
 
-@shows("trickle", "video")
-def a_clip_trickles(sim: Caller) -> None:
-    two_bytes(sim, "GET", f"/videos/{sim.video('[trickle] a clip')['id']}/content")
+@shows_in_manual_time("trickle", "video")
+def a_video_trickles(timed: SimulatorClient, clock: ManualClock) -> None:
+    id = timed.submit("[trickle] [stamp] a video").json()["id"]
+    clock.advance(100)
+    check_trickle(timed, clock, "GET", f"/videos/{id}/content")
 
 
 # Time
 
 
 @each("stuck", "text", "image")
-def the_answer_never_comes(sim: Caller, kind: Kind) -> None:
-    body = {"model": PAINTER, "prompt": "[stuck]"} if kind == "image" else conversation("[stuck]")
+def the_answer_never_comes(sim: SimulatorClient, kind: Kind) -> None:
+    body = {"model": IMAGE_MODEL, "prompt": "[stuck]"} if kind == "image" else conversation("[stuck]")
     path = "/images" if kind == "image" else "/chat/completions"
     with pytest.raises(httpx.ReadTimeout):
-        sim.http.post(path, json=body, timeout=0.3)
+        sim.http.post(path, json=body, timeout=httpx.Timeout(SECONDS, read=0.1))
 
 
-@shows("stuck", "text")
-def the_stream_shows_signs_of_life_and_nothing_else(sim: Caller) -> None:
-    with sim.http.stream("POST", "/chat/completions", json=conversation("[stuck]", stream=True)) as answer:
+@shows_in_manual_time("stuck", "text")
+def the_stream_has_nothing_but_comments(timed: SimulatorClient, clock: ManualClock) -> None:
+    clock.slept.clear()
+    clock.allowed = 20
+    with timed.http.stream("POST", "/chat/completions", json=conversation("[stuck]", stream=True)) as answer:
         lines = answer.iter_lines()
-        told = [next(lines) for _ in range(4)]
-    assert told == [": OPENROUTER PROCESSING", "", ": OPENROUTER PROCESSING", ""]
+        received = [next(lines) for _ in range(40)]
+        until(lambda: len(clock.slept) == 21)
+    assert received == [": OPENROUTER PROCESSING", ""] * 20
+    assert clock.slept == [0.5] * 21
+    until(lambda: clock.sleeping == 0)
 
 
 @shows("stuck", "video")
-def the_clip_never_ends(sim: Caller) -> None:
-    state = sim.video("[stuck] a clip")
+def the_video_is_never_finished(sim: SimulatorClient) -> None:
+    state = sim.video("[stuck] a video")
     assert state["status"] == "in_progress"
     assert sim.content(state["id"]).status_code == 409
 
 
+@shows_in_manual_time("slow", "text", "image")
+def an_answer_takes_five_times_as_long(timed: SimulatorClient, clock: ManualClock) -> None:
+    usual: dict[Kind, float] = {"text": 0.8, "image": 1.5}
+    for kind, seconds in usual.items():
+        for command, factor in (("", 1), ("[slow]", 5)):
+            clock.slept.clear()
+            assert paid(timed, kind, f"{command} [stamp] a road").status_code == 200
+            assert clock.slept == [seconds * factor]
+
+
+@shows_in_manual_time("slow", "video")
+def a_video_takes_five_times_as_long(timed: SimulatorClient, clock: ManualClock) -> None:
+    memory = Memory(timed.folder)
+    jobs = [memory.job(timed.submit(prompt).json()["id"]) for prompt in ("a road", "[slow] a road")]
+    waits = [job.runs - job.created for job in jobs if job is not None]
+    runs = [job.ends - job.runs for job in jobs if job is not None and job.ends is not None]
+    assert waits == pytest.approx([2, 10])
+    assert runs == pytest.approx([7, 35])
+
+
+@shows("stamp", "video")
+def the_video_is_as_large_as_a_stamp(sim: SimulatorClient) -> None:
+    content = sim.content(sim.video("[stamp] a boat")["id"]).content
+    with av.open(io.BytesIO(content)) as container:
+        assert (container.streams.video[0].width, container.streams.video[0].height) == STAMP
+
+
 @shows("odd-state", "video")
-def the_clip_is_for_a_while_in_a_state_nobody_knows(sim: Caller) -> None:
-    state = sim.video("[odd-state] a clip")
+def the_video_has_an_unknown_state_for_a_while(sim: SimulatorClient) -> None:
+    state = sim.video("[odd-state] a video")
     assert state["status"] not in ("pending", "in_progress", "completed", "failed", "cancelled", "expired")
     assert sim.poll(state["id"])["status"] == "completed"
 
 
-# The result is not what it should be
+# Wrong results
 
 
 @shows("badmedia", "image")
-def the_picture_is_none(sim: Caller) -> None:
+def the_image_is_invalid(sim: SimulatorClient) -> None:
     data = base64.b64decode(sim.image("[badmedia] a").json()["data"][0]["b64_json"], validate=True)
     assert data.startswith(b"This was never a picture")
-    message = sim.chat("[badmedia] b", model=CHAT_PAINTER, modalities=["image"]).json()["choices"][0]["message"]
+    message = sim.chat("[badmedia] b", model=CHAT_IMAGE_MODEL, modalities=["image"]).json()["choices"][0]["message"]
     assert message["images"][0]["image_url"]["url"].startswith("data:image/png;base64,VGhpcyB3YXMg")
 
 
 @shows("badmedia", "video")
-def the_clip_is_none(sim: Caller) -> None:
-    answer = sim.content(sim.video("[badmedia] a clip")["id"])
+def the_video_is_invalid(sim: SimulatorClient) -> None:
+    answer = sim.content(sim.video("[badmedia] a video")["id"])
     assert answer.headers["content-type"] == "video/mp4"
     assert answer.content.startswith(b"This was never a clip")
 
 
-def without_end(sim: Caller, method: str, path: str, body: Any = None) -> bytes:
-    """The beginning of an answer that goes on after more than anyone would take."""
+def check_endless(sim: SimulatorClient, method: str, path: str, body: Any = None) -> bytes:
+    """The beginning of an answer that continues after more than anyone would read."""
     with sim.http.stream(method, path, json=body) as answer:
         assert answer.status_code == 200
         assert "content-length" not in answer.headers
@@ -344,40 +406,40 @@ def without_end(sim: Caller, method: str, path: str, body: Any = None) -> bytes:
 
 
 @shows("huge", "text")
-def the_words_have_no_end(sim: Caller) -> None:
-    assert without_end(sim, "POST", "/chat/completions", conversation("[huge]")).startswith(b'{"id":"gen-')
-    streamed = without_end(sim, "POST", "/chat/completions", conversation("[huge]", stream=True))
+def the_text_is_endless(sim: SimulatorClient) -> None:
+    assert check_endless(sim, "POST", "/chat/completions", conversation("[huge]")).startswith(b'{"id":"gen-')
+    streamed = check_endless(sim, "POST", "/chat/completions", conversation("[huge]", stream=True))
     assert b'"content":"and on and on "' in streamed
 
 
 @shows("huge", "image")
-def the_picture_has_no_end(sim: Caller) -> None:
-    head = without_end(sim, "POST", "/images", {"model": PAINTER, "prompt": "[huge]"})
+def the_image_is_endless(sim: SimulatorClient) -> None:
+    head = check_endless(sim, "POST", "/images", {"model": IMAGE_MODEL, "prompt": "[huge]"})
     assert b'"b64_json":"AAAA' in head
-    body = conversation("[huge]", model=CHAT_PAINTER, modalities=["image"])
-    assert b"data:image/png;base64,AAAA" in without_end(sim, "POST", "/chat/completions", body)
+    body = conversation("[huge]", model=CHAT_IMAGE_MODEL, modalities=["image"])
+    assert b"data:image/png;base64,AAAA" in check_endless(sim, "POST", "/chat/completions", body)
 
 
 @shows("huge", "video")
-def the_clip_has_no_end(sim: Caller) -> None:
-    head = without_end(sim, "GET", f"/videos/{sim.video('[huge] a clip')['id']}/content")
+def the_video_is_endless(sim: SimulatorClient) -> None:
+    head = check_endless(sim, "GET", f"/videos/{sim.video('[huge] a video')['id']}/content")
     assert head[4:8] == b"ftyp"
 
 
 @shows("words-only", "image")
-def the_model_answers_in_words(sim: Caller) -> None:
-    answer = sim.chat("[words-only] a pony", model=TALKING_PAINTER, modalities=["image", "text"]).json()
+def the_model_answers_with_text(sim: SimulatorClient) -> None:
+    answer = sim.chat("[words-only] a pony", model=CHAT_TEXT_AND_IMAGE_MODEL, modalities=["image", "text"]).json()
     assert answer["choices"][0]["message"]["images"] == []
     assert "pony" in answer["choices"][0]["message"]["content"]
     assert sim.image("[words-only] a pony").json()["data"] == []
-    streamed = events(sim.image("[words-only] a pony", model=STREAMING_PAINTER, stream=True).text)
+    streamed = events(sim.image("[words-only] a pony", model=STREAMING_IMAGE_MODEL, stream=True).text)
     assert [event["type"] for event in streamed][-1] == "image_generation.text_chunk"
 
 
 @shows("error-in-stream", "text")
-def an_error_comes_in_the_middle(sim: Caller) -> None:
+def an_error_comes_in_the_middle(sim: SimulatorClient) -> None:
     chunks = events(sim.stream("[error-in-stream] tell me about jasper"))
-    assert said(chunks)
+    assert streamed_text(chunks)
     assert chunks[-1]["error"]["code"] == 502
     assert chunks[-1]["error"]["metadata"]["error_type"]
     assert chunks[-1]["choices"][0]["finish_reason"] == "error"
@@ -388,14 +450,14 @@ def an_error_comes_in_the_middle(sim: Caller) -> None:
 
 
 @shows("error-in-stream", "image")
-def an_error_comes_after_the_preview(sim: Caller) -> None:
-    text = sim.image("[error-in-stream]", model=STREAMING_PAINTER, stream=True).text
+def an_error_comes_after_the_preview(sim: SimulatorClient) -> None:
+    text = sim.image("[error-in-stream] [stamp]", model=STREAMING_IMAGE_MODEL, stream=True).text
     assert [event["type"] for event in events(text)] == ["image_generation.partial_image", "error"]
     assert set(events(text)[-1]["error"]) == {"message", "code", "param", "type"}
 
 
 @shows("error-first", "text")
-def the_first_word_is_an_error(sim: Caller) -> None:
+def the_first_chunk_is_an_error(sim: SimulatorClient) -> None:
     answer = sim.chat("[error-first] a", stream=True)
     assert answer.status_code == 200
     chunks = events(answer.text)
@@ -405,39 +467,39 @@ def the_first_word_is_an_error(sim: Caller) -> None:
 
 
 @shows("error-first", "image")
-def the_first_event_is_an_error(sim: Caller) -> None:
-    text = sim.image("[error-first]", model=STREAMING_PAINTER, stream=True).text
+def the_first_event_is_an_error(sim: SimulatorClient) -> None:
+    text = sim.image("[error-first]", model=STREAMING_IMAGE_MODEL, stream=True).text
     assert [event["type"] for event in events(text)] == ["error"]
 
 
 @each("error-200", "text", "image")
-def an_error_is_dressed_as_a_success(sim: Caller, kind: Kind) -> None:
-    answer = paid(sim, kind, f"[error-200] {kind}")
+def an_error_has_the_status_200(sim: SimulatorClient, kind: Kind) -> None:
+    answer = paid(sim, kind, f"[error-200] [stamp] {kind}")
     assert answer.status_code == 200
     assert set(answer.json()) <= {"id", "error"}
     assert answer.json()["error"]["message"]
 
 
 @shows("error-200", "text")
-def an_error_comes_in_place_of_a_stream(sim: Caller) -> None:
+def an_error_comes_in_place_of_a_stream(sim: SimulatorClient) -> None:
     answer = sim.chat("[error-200] streamed", stream=True)
     assert answer.status_code == 200
     assert set(answer.json()) == {"id", "error"}
 
 
-# How the clip is fetched
+# How the video is downloaded
 
 
 @shows("absolute", "video")
-def the_polling_address_is_given_in_full(sim: Caller) -> None:
-    body = sim.submit("[absolute] a clip").json()
+def the_polling_url_is_absolute(sim: SimulatorClient) -> None:
+    body = sim.submit("[absolute] a video").json()
     assert body["polling_url"] == f"{sim.origin}/api/v1/videos/{body['id']}"
     assert sim.get(body["polling_url"]).json()["status"] == "completed"
 
 
 @shows("foreign-poll", "video")
-def the_polling_address_leads_to_another_origin_that_remembers_who_came(sim: Caller) -> None:
-    body = sim.submit("[foreign-poll] a clip").json()
+def the_polling_url_leads_to_another_origin_that_logs_requests(sim: SimulatorClient) -> None:
+    body = sim.submit("[foreign-poll] a video").json()
     assert body["polling_url"].startswith("http://localhost:")
     assert not body["polling_url"].startswith(sim.origin)
     assert sim.visits(body["id"]) == []
@@ -446,66 +508,66 @@ def the_polling_address_leads_to_another_origin_that_remembers_who_came(sim: Cal
 
 
 @shows("urls", "video")
-def a_signed_link_needs_no_key_and_is_good_for_this_clip_only(sim: Caller) -> None:
-    state, other = sim.video("[urls] a clip"), sim.video("[urls] another clip")
+def a_signed_link_needs_no_key_and_is_valid_for_this_video_only(sim: SimulatorClient) -> None:
+    state, other = sim.video("[urls] [stamp] a video"), sim.video("[urls] [stamp] another video")
     assert state["unsigned_urls"]
     assert time.time() < state["expires_at"] < time.time() + 2 * 3600
     link = httpx.URL(state["urls"][0])
-    answer = sim.stranger.get(link)
+    answer = sim.anonymous.get(link)
     assert answer.status_code == 200
     assert answer.content[4:8] == b"ftyp"
     assert [visit["authorization"] for visit in sim.visits(state["id"])] == [False]
     later = link.copy_set_param("expires_at", str(state["expires_at"] + 1))
     stolen = link.copy_with(path=f"/simulator/openrouter/signed/{other['id']}")
     for forged in (later, stolen, link.copy_remove_param("token"), link.copy_remove_param("expires_at")):
-        assert sim.stranger.get(forged).status_code == 403
+        assert sim.anonymous.get(forged).status_code == 403
 
 
 @shows("no-urls", "video")
-def the_clip_is_complete_without_any_link(sim: Caller) -> None:
-    state = sim.video("[no-urls] a clip")
+def the_video_is_completed_without_any_link(sim: SimulatorClient) -> None:
+    state = sim.video("[no-urls] [stamp] a video")
     assert state["status"] == "completed"
     assert not {"urls", "unsigned_urls", "video_url"} & set(state)
     assert sim.content(state["id"]).status_code == 200
 
 
 @shows("video_url", "video")
-def the_link_is_in_the_old_field(sim: Caller) -> None:
-    state = sim.video("[video_url] a clip")
+def the_link_is_in_the_old_field(sim: SimulatorClient) -> None:
+    state = sim.video("[video_url] [stamp] a video")
     assert "unsigned_urls" not in state
     assert sim.get(state["video_url"]).content[4:8] == b"ftyp"
 
 
 @shows("redirect", "video")
-def the_fetch_is_led_to_another_origin_that_remembers_whether_it_saw_the_key(sim: Caller) -> None:
-    state = sim.video("[redirect] a clip")
+def the_download_is_redirected_to_another_origin_that_logs_keys(sim: SimulatorClient) -> None:
+    state = sim.video("[redirect] [stamp] a video")
     answer = sim.content(state["id"])
     assert answer.status_code == 302
     target = answer.headers["location"]
     assert target.startswith("http://localhost:")
-    assert sim.stranger.get(target).content[4:8] == b"ftyp"
+    assert sim.anonymous.get(target).content[4:8] == b"ftyp"
     sim.get(target)
     assert [visit["authorization"] for visit in sim.visits(state["id"])] == [False, True]
 
 
 @shows("gone", "video")
-def the_clip_has_been_thrown_away(sim: Caller) -> None:
-    state = sim.video("[gone] a clip")
+def the_video_has_been_deleted(sim: SimulatorClient) -> None:
+    state = sim.video("[gone] a video")
     assert state["status"] == "completed"
     assert sim.content(state["id"]).status_code == 410
 
 
 @shows("notyet", "video")
-def the_first_fetch_comes_too_early(sim: Caller) -> None:
-    state = sim.video("[notyet] a clip")
+def the_first_download_comes_too_early(sim: SimulatorClient) -> None:
+    state = sim.video("[notyet] [stamp] a video")
     assert state["status"] == "completed"
     assert [sim.content(state["id"]).status_code for _ in range(3)] == [409, 200, 200]
 
 
-# Money, and an old address
+# Cost, and an old route
 
 
-def usage(sim: Caller, kind: Kind, prompt: str) -> tuple[str, dict[str, Any]]:
+def usage(sim: SimulatorClient, kind: Kind, prompt: str) -> tuple[str, dict[str, Any]]:
     """The id of a generation and the usage it was answered with."""
     if kind == "video":
         state = sim.video(prompt)
@@ -515,90 +577,87 @@ def usage(sim: Caller, kind: Kind, prompt: str) -> tuple[str, dict[str, Any]]:
 
 
 @each("no-cost", *KINDS)
-def the_price_is_never_told(sim: Caller, kind: Kind) -> None:
-    id, told = usage(sim, kind, f"[no-cost] {kind}")
-    assert told
-    assert "cost" not in told
+def the_cost_is_never_reported(sim: SimulatorClient, kind: Kind) -> None:
+    id, reported = usage(sim, kind, f"[no-cost] [stamp] {kind}")
+    assert reported
+    assert "cost" not in reported
     assert [sim.get("/generation", id=id).status_code for _ in range(2)] == [404, 404]
 
 
 @each("late-cost", *KINDS)
-def the_price_can_be_asked_for_a_little_later(sim: Caller, kind: Kind) -> None:
-    id, told = usage(sim, kind, f"[late-cost] {kind}")
-    assert "cost" not in told
+def the_cost_is_available_later(sim: SimulatorClient, kind: Kind) -> None:
+    id, reported = usage(sim, kind, f"[late-cost] [stamp] {kind}")
+    assert "cost" not in reported
     assert sim.get("/generation", id=id).status_code == 404
     assert sim.get("/generation", id=id).json()["data"]["total_cost"] > 0
 
 
 @shows("no-cost", "text")
-def the_price_of_a_stream_is_never_told(sim: Caller) -> None:
+def the_cost_of_a_stream_is_never_reported(sim: SimulatorClient) -> None:
     last = events(sim.stream("[no-cost] streamed"))[-1]
     assert last["usage"]["total_tokens"] > 0
     assert "cost" not in last["usage"]
 
 
 @shows("stamp", "image")
-def the_picture_is_as_large_as_a_stamp(sim: Caller) -> None:
-    assert picture_of(sim.image("[stamp] a boat", aspect_ratio="16:9")).size == (64, 64)
-    answer = sim.chat("[stamp] a boat", model=CHAT_PAINTER, modalities=["image"]).json()
-    assert picture_in(answer["choices"][0]["message"]["images"][0]["image_url"]["url"]).size == (64, 64)
+def the_image_is_as_large_as_a_stamp(sim: SimulatorClient) -> None:
+    assert image_of(sim.image("[stamp] a boat", aspect_ratio="16:9")).size == STAMP
+    answer = sim.chat("[stamp] a boat", model=CHAT_IMAGE_MODEL, modalities=["image"]).json()
+    assert image_in(answer["choices"][0]["message"]["images"][0]["image_url"]["url"]).size == STAMP
 
 
 @shows("generations", "image")
-def the_old_address_works(sim: Caller) -> None:
-    answer = sim.http.post("/images/generations", json={"model": PAINTER, "prompt": "[generations] old style"})
+def the_old_route_works(sim: SimulatorClient) -> None:
+    body = {"model": IMAGE_MODEL, "prompt": "[generations] [stamp] the old route"}
+    answer = sim.http.post("/images/generations", json=body)
     assert answer.status_code == 200
-    assert picture_of(answer).size == (1024, 1024)
-    assert sim.submits("[generations] old style")[0]["endpoint"] == "/images/generations"
+    assert image_of(answer).size == STAMP
+    assert sim.submits("[generations] [stamp] the old route")[0]["endpoint"] == "/images/generations"
 
 
-@pytest.mark.parametrize(
-    ("name", "kind", "show"), SHOWN, ids=[f"{name}-{kind}-{show.__name__}" for name, kind, show in SHOWN]
-)
-def test_the_directive_does_what_it_says(sim: Caller, name: str, kind: Kind, show: Show) -> None:
-    assert kind in DIRECTIVES[name].kinds
-    show(sim)
+@pytest.mark.parametrize("name", sorted({name for name, *_ in SHOWN}))
+def test_the_command_does_what_its_sentence_says(sim: SimulatorClient, name: str) -> None:
+    with Cases() as cases:
+        for _, kind, title, show in (entry for entry in SHOWN if entry[0] == name):
+            with cases.case(kind, title):
+                assert kind in DIRECTIVES[name].kinds
+                show(sim)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_slow_takes_five_times_as_long(unhurried: Caller, kind: Kind) -> None:
-    if kind == "video":
-        memory = Memory(unhurried.folder)
-        jobs = [memory.job(unhurried.submit(prompt).json()["id"]) for prompt in ("a road", "[slow] a road")]
-        waits = [job.runs - job.created for job in jobs if job is not None]
-        assert waits == pytest.approx([0.2, 1.0])
-        return
-    start = time.monotonic()
-    assert paid(unhurried, kind, "[slow] a road").status_code == 200
-    # Five times a tenth of what a text and a picture usually take.
-    assert time.monotonic() - start > {"text": 0.4, "image": 0.75}[kind]
+def test_a_command_about_time_does_what_its_sentence_says(timed: SimulatorClient, clock: ManualClock) -> None:
+    with Cases() as cases:
+        for name, kind, title, show in SHOWN_IN_MANUAL_TIME:
+            with cases.case(name, kind, title):
+                clock.allowed = float("inf")
+                assert kind in DIRECTIVES[name].kinds
+                show(timed, clock)
 
 
-def test_every_directive_is_shown_for_every_kind_it_names() -> None:
-    shown = {(name, kind) for name, kind, _ in SHOWN} | {("slow", kind) for kind in KINDS}
+def test_every_command_is_shown_for_every_kind_that_it_names() -> None:
+    shown = {(name, kind) for name, kind, *_ in (*SHOWN, *SHOWN_IN_MANUAL_TIME)}
     assert shown == {(name, kind) for name, directive in DIRECTIVES.items() for kind in directive.kinds}
 
 
-def test_every_directive_is_explained_in_a_sentence() -> None:
+def test_every_command_is_explained_in_a_sentence() -> None:
     for name, directive in DIRECTIVES.items():
         assert directive.sentence.endswith("."), name
         assert directive.sentence[0].isupper(), name
         assert 20 < len(directive.sentence) < 120, name
 
 
-def test_a_directive_is_found_anywhere_and_in_any_case_but_only_for_its_kinds() -> None:
+def test_a_command_is_found_anywhere_and_in_any_case_but_only_for_its_kinds() -> None:
     assert asked("a [FAIL] lighthouse [unknown] [urls]", "video") == {"fail", "urls"}
     assert asked("a [fail] lighthouse [urls]", "text") == {"fail"}
     assert asked("fail (urls)", "video") == frozenset()
 
 
-def test_a_directive_is_not_part_of_what_is_drawn_or_answered(sim: Caller) -> None:
+def test_a_command_is_not_part_of_the_prompt(sim: SimulatorClient) -> None:
     assert without("[slow] a  [boat] at sea [urls]") == "a [boat] at sea"
     plain, marked = (sim.chat(prompt).json()["choices"][0]["message"] for prompt in ("on tin", "[late-cost] on tin"))
     assert plain == marked
 
 
-def test_a_failure_in_an_earlier_message_is_forgiven(sim: Caller) -> None:
+def test_a_command_in_an_earlier_message_is_ignored(sim: SimulatorClient) -> None:
     messages = [
         {"role": "user", "content": "[fail] first"},
         {"role": "assistant", "content": "no"},
@@ -607,7 +666,7 @@ def test_a_failure_in_an_earlier_message_is_forgiven(sim: Caller) -> None:
     assert sim.http.post("/chat/completions", json={"model": "openai/gpt-5.5", "messages": messages}).status_code == 200
 
 
-async def test_a_client_that_leaves_an_endless_answer_is_noticed() -> None:
+async def test_an_endless_answer_ends_when_its_client_disconnects() -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -627,13 +686,13 @@ async def test_a_client_that_leaves_an_endless_answer_is_noticed() -> None:
         assert message["type"] in ("http.response.start", "http.response.body")
 
     scope: Any = {"type": "http"}
-    await asyncio.wait_for(Streamed(pieces(), "image/png")(scope, receive, send), 20)
+    await asyncio.wait_for(Streamed(pieces(), "image/png")(scope, receive, send), SECONDS)
     assert ended.is_set()
 
 
-def test_answers_without_measure_do_not_hold_up_the_others(fresh: Caller) -> None:
-    with fresh.http.stream("POST", "/images", json={"model": PAINTER, "prompt": "[huge]"}) as endless:
+def test_endless_answers_do_not_block_others(empty: SimulatorClient) -> None:
+    with empty.http.stream("POST", "/images", json={"model": IMAGE_MODEL, "prompt": "[huge]"}) as endless:
         next(endless.iter_raw())
-        body = msgspec.json.encode({"model": FILMMAKER, "prompt": "beside it", **SHORT})
-        answer = fresh.stranger.post(f"{fresh.origin}/api/v1/videos", content=body, headers=fresh.http.headers)
-        assert answer.status_code == 202, "answered although nobody reads the other one to its end"
+        body = msgspec.json.encode({"model": VIDEO_MODEL, "prompt": "beside it", **SHORT})
+        answer = empty.anonymous.post(f"{empty.origin}/api/v1/videos", content=body, headers=empty.http.headers)
+        assert answer.status_code == 202, "answered although the other answer is not read to its end"

@@ -1,163 +1,95 @@
-"""The dedicated image endpoint: real pictures of the right size, strict parameters, streams."""
+"""Images of the simulator are real, varied, and depend on prompt and seed only."""
 
-import base64
-from typing import Any
+from itertools import combinations
 
-import pytest
+from PIL import Image, ImageChops, ImageStat
 
-from tests.providers.simulator.caller import (
-    PAINTER,
-    STREAMING_PAINTER,
-    WRITER,
-    Caller,
-    data_url,
-    events,
-    opened,
-    picture_of,
-    two_halves,
-)
+from app.providers.simulator import images, painting
+from tests.kit import Cases
+from tests.providers.simulator.kit import difference, open_image, png, two_halves
 
-TINY = {"model": STREAMING_PAINTER, "size": "1024x1024"}
+PROMPTS = ("a lighthouse at dusk", "cyberpunk city in the rain", "a bowl of ramen", "abstract poster", "a forest path")
 
 
-def test_an_answer_has_a_real_png_its_type_and_its_price(sim: Caller) -> None:
-    answer = sim.image("a quiet lake")
-    body = answer.json()
-    assert answer.status_code == 200
-    assert set(body) == {"created", "data", "usage"}
-    assert set(body["data"][0]) == {"b64_json", "media_type"}
-    assert body["data"][0]["media_type"] == "image/png"
-    assert picture_of(answer).format == "PNG"
-    assert picture_of(answer).size == (1024, 1024)
-    assert body["usage"]["cost"] == 0.03
-    assert body["usage"]["completion_tokens_details"]["image_tokens"] > 0
+def test_an_image_is_a_png_of_exactly_the_requested_size() -> None:
+    for size in ((1344, 768), (300, 500), (1024, 256), (16, 16)):
+        image = open_image(images.generate("a hill", 1, size))
+        image.load()
+        assert (image.format, image.size) == ("PNG", size)
 
 
-@pytest.mark.parametrize(
-    ("asked", "size"),
-    [
-        ({"aspect_ratio": "16:9"}, (1344, 768)),
-        ({"aspect_ratio": "9:16", "resolution": "1K"}, (768, 1344)),
-        ({"resolution": "2K"}, (2048, 2048)),
-        ({"model": STREAMING_PAINTER, "size": "1024x1536"}, (1024, 1536)),
-    ],
-)
-def test_the_picture_has_the_size_that_was_asked_for(sim: Caller, asked: dict[str, Any], size: tuple[int, int]) -> None:
-    assert picture_of(sim.image("a tall tree", **asked)).size == size
+def test_prompt_and_seed_determine_the_image() -> None:
+    first = images.generate("a hill", 1, (256, 256))
+    assert first == images.generate("a hill", 1, (256, 256))
+    assert first != images.generate("a hill", 2, (256, 256))
+    assert first != images.generate("a dale", 1, (256, 256))
 
 
-def test_several_pictures_of_one_request_differ_and_are_all_charged(sim: Caller) -> None:
-    body = sim.image("three boats", n=3).json()
-    assert len({entry["b64_json"] for entry in body["data"]}) == 3
-    assert body["usage"]["cost"] == pytest.approx(0.09)
+def test_different_prompts_look_different() -> None:
+    drawn = [open_image(images.generate(prompt, 0, (256, 256))) for prompt in PROMPTS]
+    for one, other in combinations(drawn, 2):
+        assert difference(one, other) > 15
 
 
-def test_the_same_seed_gives_the_same_picture_and_another_seed_another(sim: Caller) -> None:
-    first, again, other = (sim.image("a red barn", seed=seed).json()["data"][0]["b64_json"] for seed in (7, 7, 8))
-    assert first == again
-    assert first != other
+def test_every_kind_of_ridge_in_every_palette_fills_the_image() -> None:
+    with Cases() as cases:
+        for kinds in painting.PROFILES:
+            for colours in painting.PALETTES:
+                prompt = f"{kinds.split()[0]} {colours.split()[0]}"
+                with cases.case(prompt):
+                    image = painting.paint(prompt, 1, (160, 100))
+                    assert (image.size, image.mode) == ((160, 100), "RGB")
+                    assert len(image.getcolors(160 * 100) or []) > 60
 
 
-def test_without_a_seed_every_try_gives_another_picture(sim: Caller) -> None:
-    first, second = (sim.image("a red barn").json()["data"][0]["b64_json"] for _ in range(2))
-    assert first != second
+def test_words_of_the_prompt_choose_the_colours() -> None:
+    night = open_image(images.generate("a night in the mountains", 1, (128, 128)))
+    snow = open_image(images.generate("a winter day in the mountains", 1, (128, 128)))
+    assert ImageStat.Stat(night.convert("L")).mean[0] < ImageStat.Stat(snow.convert("L")).mean[0] - 40
 
 
-@pytest.mark.parametrize(("format", "named"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
-def test_the_picture_comes_in_the_format_that_was_asked_for(sim: Caller, format: str, named: str) -> None:
-    answer = sim.image("a blue door", **TINY, output_format=format)
-    assert picture_of(answer).format == named
-    assert answer.json()["data"][0]["media_type"] == f"image/{format}"
+def test_the_prompt_is_written_at_the_bottom_of_the_image() -> None:
+    plain, signed = images.landscape("a hill", 1, (512, 512)), open_image(images.generate("a hill", 1, (512, 512)))
+    changed = ImageChops.difference(plain, signed).getbbox()
+    assert changed is not None
+    assert changed[1] > 512 * 0.8
+    white = signed.crop((0, 440, 512, 512)).convert("L").point([0] * 225 + [255] * 31).getbbox()
+    assert white is not None
 
 
-def test_a_transparent_background_is_transparent(sim: Caller) -> None:
-    picture = picture_of(sim.image("a sticker of a whale", **TINY, background="transparent"))
-    assert picture.mode == "RGBA"
-    assert picture.getchannel("A").getextrema() == (0, 255)
+def test_a_long_prompt_is_cut_after_three_lines() -> None:
+    short = images.caption("word " * 60, (512, 512))
+    long = images.caption("word " * 5000, (512, 512))
+    assert long.height == short.height < 512 / 4
 
 
-def test_one_model_does_not_name_the_type_of_its_pictures(sim: Caller) -> None:
-    assert set(sim.image("a lamp", model="recraft/recraft-v4").json()["data"][0]) == {"b64_json"}
+def test_any_prompt_can_be_drawn() -> None:
+    table: list[str] = ["", "日本の山", "a" * 3000, "line\nbreak\ttab", "🦊🦊", "\u202eright to left"]
+    with Cases() as cases:
+        for prompt in table:
+            with cases.case(prompt):
+                assert open_image(images.generate(prompt, 0, (128, 128))).size == (128, 128)
 
 
-def test_a_reference_picture_is_seen_in_the_result(sim: Caller) -> None:
-    reference = {"type": "image_url", "image_url": {"url": data_url(two_halves())}}
-    picture = picture_of(sim.image("make it evening", input_references=[reference])).convert("RGB")
-    left, right = picture.getpixel((200, 400)), picture.getpixel((824, 400))
-    assert isinstance(left, tuple)
-    assert isinstance(right, tuple)
-    assert left[0] - left[2] > right[0] - right[2] + 40
+def test_an_input_image_stays_visible_in_the_result() -> None:
+    reference = two_halves()
+    made = open_image(images.generate("autumn", 0, (320, 180), references=[png(reference)]))
+    other = open_image(images.generate("autumn", 0, (320, 180)))
+    assert difference(made, reference) < difference(other, reference)
+    assert difference(made, reference) > 5
 
 
-def test_a_reference_that_is_only_an_address_is_drawn_and_never_fetched(sim: Caller) -> None:
-    # Port 9 of this machine answers nobody; a fetch would fail or hang.
-    reference = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/picture.png"}}
-    assert picture_of(sim.image("like this", input_references=[reference])).size == (1024, 1024)
+def test_several_input_images_stand_side_by_side() -> None:
+    red, blue = Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "blue")
+    made = open_image(images.generate("together", 0, (200, 100), references=[png(red), png(blue)])).convert("RGB")
+    left, right = ImageStat.Stat(made.crop((0, 0, 90, 70))).mean, ImageStat.Stat(made.crop((110, 0, 200, 70))).mean
+    assert left[0] - left[2] > right[0] - right[2]
 
 
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ({"quality": "high"}, "quality"),
-        ({"negative_prompt": "rain"}, "negative_prompt"),
-        ({"n": 5}, "n"),
-        ({"n": 0}, "n"),
-        ({"n": True}, "n"),
-        ({"model": "recraft/recraft-v4", "n": 2}, "n"),
-        ({"aspect_ratio": "7:3"}, "aspect_ratio"),
-        ({"resolution": "8K"}, "resolution"),
-        ({"seed": "lucky"}, "seed"),
-        ({"seed": True}, "seed"),
-        ({"input_references": ["https://example.org/a.png"]}, "input_references"),
-        ({"input_references": [{"type": "image_url"}]}, "input_references"),
-        ({"model": STREAMING_PAINTER, "size": "100x100"}, "size"),
-        ({"prompt": ""}, "prompt"),
-        ({"prompt": None}, "prompt"),
-        ({"model": "nobody/nothing"}, "model"),
-    ],
-)
-def test_what_a_model_does_not_take_is_refused_by_name_and_not_ignored(
-    sim: Caller, wrong: dict[str, Any], said: str
-) -> None:
-    answer = sim.http.post("/images", json={"model": PAINTER, "prompt": "refused picture", **wrong})
-    assert answer.status_code == 400
-    assert said in answer.json()["error"]["message"]
-    assert sim.submits("refused picture") == []
-
-
-def test_base64_that_is_none_is_refused(sim: Caller) -> None:
-    reference = {"type": "image_url", "image_url": {"url": "data:image/png;base64,!!!"}}
-    answer = sim.image("broken", input_references=[reference])
-    assert answer.status_code == 400
-    assert answer.json()["error"]["metadata"]["error_type"] == "invalid_image"
-
-
-@pytest.mark.parametrize("model", [WRITER, "google/veo-3.1", "black-forest-labs/flux.2-pro"])
-def test_a_model_of_another_endpoint_is_missing_here(sim: Caller, model: str) -> None:
-    assert sim.image("elsewhere", model=model).status_code == 404
-
-
-def test_a_model_that_streams_shows_a_preview_first(sim: Caller) -> None:
-    answer = sim.image("a slow dawn", **TINY, stream=True, n=2)
-    assert answer.headers["content-type"] == "text/event-stream"
-    assert answer.text.endswith("data: [DONE]\n\n")
-    preview, *finished = events(answer.text)
-    assert preview["type"] == "image_generation.partial_image"
-    assert preview["partial_image_index"] == 0
-    assert opened(base64.b64decode(preview["b64_json"])).size == (256, 256)
-    assert [event["type"] for event in finished] == ["image_generation.completed"] * 2
-    assert opened(base64.b64decode(finished[0]["b64_json"])).size == (1024, 1024)
-    assert finished[0]["media_type"] == "image/png"
-    assert finished[0]["usage"]["cost"] == pytest.approx(0.084)
-
-
-def test_a_model_that_does_not_stream_ignores_the_wish(sim: Caller) -> None:
-    answer = sim.image("a plain answer", stream=True)
-    assert answer.headers["content-type"] == "application/json"
-    assert picture_of(answer).size == (1024, 1024)
-
-
-def test_the_old_address_is_not_there(sim: Caller) -> None:
-    answer = sim.http.post("/images/generations", json={"model": STREAMING_PAINTER, "prompt": "an old friend"})
-    assert answer.status_code == 404
-    assert sim.submits("an old friend") == []
+def test_an_unreadable_input_image_is_replaced() -> None:
+    table: list[bytes] = [b"", b"not an image", b"\x89PNG\r\n\x1a\nbroken"]
+    with Cases() as cases:
+        for data in table:
+            with cases.case(data):
+                assert not images.is_readable(data)
+                assert open_image(images.generate("harmless", 0, (64, 64), references=[data])).size == (64, 64)

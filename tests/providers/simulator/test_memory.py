@@ -1,16 +1,14 @@
-"""The submit log and the jobs: what promises about money are judged by."""
+"""The submit log and the jobs, from which tests learn what was charged."""
 
 import hashlib
 import json
 from pathlib import Path
 
-import pytest
-
 from app.providers.simulator.memory import Job, Memory, Submit
-from tests.providers.simulator.caller import PAINTER, Caller, data_url, serving, two_halves
+from tests.providers.simulator.kit import IMAGE_MODEL, SimulatorClient, data_url, serving, two_halves
 
 
-def opened(folder: Path) -> Memory:
+def open_memory(folder: Path) -> Memory:
     memory = Memory(folder)
     memory.open()
     return memory
@@ -24,51 +22,51 @@ def submit(id: str) -> Submit:
     return Submit(time=1, endpoint="/videos", model="m", prompt="p", id=id, digest="d", request={})
 
 
-def test_the_state_of_a_job_follows_from_the_clock_alone() -> None:
+def test_the_state_of_a_job_depends_on_the_time_only() -> None:
     assert [job("a").phase(now) for now in (10, 11.9, 12, 19.9, 20, 1e9)] == [
         *("waiting", "waiting", "running", "running", "ended", "ended"),
     ]
 
 
-def test_every_kind_of_paid_request_is_logged_with_what_was_asked(fresh: Caller) -> None:
-    text = fresh.chat("a logged answer").json()
-    fresh.image("a logged picture", seed=4)
-    clip = fresh.submit("a logged clip").json()
-    lines = fresh.submits()
+def test_every_kind_of_paid_request_is_logged_with_its_body(empty: SimulatorClient) -> None:
+    text = empty.chat("a logged answer").json()
+    empty.image("[stamp] a logged image", seed=4)
+    video = empty.submit("a logged video").json()
+    lines = empty.submits()
     assert [line["endpoint"] for line in lines] == ["/chat/completions", "/images", "/videos"]
-    assert [line["prompt"] for line in lines] == ["a logged answer", "a logged picture", "a logged clip"]
+    assert [line["prompt"] for line in lines] == ["a logged answer", "[stamp] a logged image", "a logged video"]
     assert lines[0]["id"] == text["id"]
-    assert lines[2]["id"] == clip["id"]
-    assert lines[1]["model"] == PAINTER
-    assert lines[1]["request"] == {"model": PAINTER, "prompt": "a logged picture", "seed": 4}
+    assert lines[2]["id"] == video["id"]
+    assert lines[1]["model"] == IMAGE_MODEL
+    assert lines[1]["request"] == {"model": IMAGE_MODEL, "prompt": "[stamp] a logged image", "seed": 4}
     assert lines == sorted(lines, key=lambda line: line["time"])
 
 
-def test_reading_and_polling_are_not_logged(fresh: Caller) -> None:
-    state = fresh.video("only this")
-    fresh.poll(state["id"])
-    fresh.get("/models")
-    fresh.get("/key")
-    assert len(fresh.submits()) == 1
+def test_reading_and_polling_are_not_logged(empty: SimulatorClient) -> None:
+    state = empty.video("only this")
+    empty.poll(state["id"])
+    empty.get("/models")
+    empty.get("/key")
+    assert len(empty.submits()) == 1
 
 
-def test_the_log_has_the_digest_of_what_was_sent_and_no_pictures(fresh: Caller) -> None:
+def test_the_log_has_the_digest_of_the_body_and_no_images(empty: SimulatorClient) -> None:
     url = data_url(two_halves())
     image = {"type": "image_url", "image_url": {"url": url}, "frame_type": "first_frame"}
-    body = {"model": "kwaivgi/kling-v3.0-pro", "prompt": "with a picture", "frame_images": [image]}
+    body = {"model": "kwaivgi/kling-v3.0-pro", "prompt": "with an image", "frame_images": [image]}
     raw = json.dumps(body).encode()
-    answer = fresh.http.post("/videos", content=raw, headers={"Content-Type": "application/json"})
+    answer = empty.http.post("/videos", content=raw, headers={"Content-Type": "application/json"})
     assert answer.status_code == 202
-    line = fresh.submits()[0]
+    line = empty.submits()[0]
     assert line["digest"] == hashlib.sha256(raw).hexdigest()
-    kept = line["request"]["frame_images"][0]["image_url"]["url"]
-    assert kept.startswith("data:image/png;sha256:")
-    assert url.partition(",")[2] not in (fresh.folder / "submits.jsonl").read_text()
+    logged = line["request"]["frame_images"][0]["image_url"]["url"]
+    assert logged.startswith("data:image/png;sha256:")
+    assert url.partition(",")[2] not in (empty.folder / "submits.jsonl").read_text()
 
 
-def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
+def test_a_restart_loses_nothing(tmp_path: Path) -> None:
     with serving(tmp_path) as sim:
-        before = sim.video("before the restart")
+        before = sim.video("[stamp] before the restart")
         log = sim.submits()
     with serving(tmp_path) as sim:
         after = sim.poll(before["id"])
@@ -78,44 +76,44 @@ def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
         assert sim.content(before["id"]).status_code == 200
 
 
-def test_a_line_that_a_kill_cut_short_is_skipped_and_spoils_no_other(tmp_path: Path) -> None:
-    memory = opened(tmp_path)
+def test_an_incomplete_line_is_skipped_and_damages_no_other(tmp_path: Path) -> None:
+    memory = open_memory(tmp_path)
     memory.log(submit("one"))
     with (tmp_path / "submits.jsonl").open("ab") as file:
         file.write(b'{"time": 2, "endpoint": "/vid')
-    memory = opened(tmp_path)
+    memory = open_memory(tmp_path)
     memory.log(submit("two"))
     assert [json.loads(line)["id"] for line in memory.submits()] == ["one", "two"]
 
 
-def test_a_half_written_file_is_swept_away_at_the_start(tmp_path: Path) -> None:
-    opened(tmp_path).save(job("whole"))
+def test_an_incomplete_file_is_deleted_at_the_start(tmp_path: Path) -> None:
+    open_memory(tmp_path).save(job("whole"))
     (tmp_path / "jobs" / "half.json.abc.part").write_bytes(b"{")
-    memory = opened(tmp_path)
+    memory = open_memory(tmp_path)
     assert memory.job("whole") == job("whole")
     assert [path.name for path in (tmp_path / "jobs").iterdir()] == ["whole.json"]
 
 
-@pytest.mark.parametrize("id", ["", "nobody", "../secret", "a/b", "..", ".", "x" * 300, "ü", "a\0b"])
-def test_an_id_that_is_no_job_leads_nowhere(tmp_path: Path, id: str) -> None:
-    memory = opened(tmp_path)
-    assert memory.job(id) is None
+def test_an_unknown_or_invalid_id_has_no_job(tmp_path: Path) -> None:
+    memory = open_memory(tmp_path)
+    ids = ("", "nobody", "../secret", "a/b", "..", ".", "x" * 300, "ü", "a\0b")
+    assert [id for id in ids if memory.job(id) is not None] == []
 
 
-def test_once_is_once_also_after_a_restart(tmp_path: Path) -> None:
-    assert opened(tmp_path).first_time("busy", "a prompt")
-    assert not opened(tmp_path).first_time("busy", "a prompt")
-    assert opened(tmp_path).first_time("busy", "another prompt")
+def test_a_first_time_is_remembered_after_a_restart(tmp_path: Path) -> None:
+    assert open_memory(tmp_path).first_time("busy", "a prompt")
+    assert not open_memory(tmp_path).first_time("busy", "a prompt")
+    assert open_memory(tmp_path).first_time("busy", "another prompt")
 
 
-def test_a_long_log_comes_whole(tmp_path: Path) -> None:
-    memory = opened(tmp_path)
-    for place in range(230):
-        memory.log(submit(str(place)))
+def test_a_long_log_is_returned_completely(tmp_path: Path) -> None:
+    memory = open_memory(tmp_path)
+    for number in range(230):
+        memory.log(submit(str(number)))
     with serving(tmp_path) as sim:
-        assert [line["id"] for line in sim.submits()] == [str(place) for place in range(230)]
+        assert [line["id"] for line in sim.submits()] == [str(number) for number in range(230)]
 
 
-def test_an_empty_log_is_an_empty_list(fresh: Caller) -> None:
-    assert fresh.submits() == []
-    assert fresh.get("/simulator/health").status_code == 200
+def test_an_empty_log_is_an_empty_list(empty: SimulatorClient) -> None:
+    assert empty.submits() == []
+    assert empty.get("/simulator/health").status_code == 200

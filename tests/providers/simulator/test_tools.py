@@ -1,11 +1,10 @@
-"""Functions that a request puts at a model's disposal: when one is called, with what, and what is said of its result."""
+"""Tools: when one is called, with which arguments, and how its result is used."""
 
 import json
 from typing import Any
 
-import pytest
-
-from tests.providers.simulator.caller import CHAT_PAINTER, Caller, Json, conversation, events
+from tests.kit import Cases
+from tests.providers.simulator.kit import CHAT_IMAGE_MODEL, Json, SimulatorClient, conversation, events
 
 Body = dict[str, Any]
 
@@ -17,7 +16,7 @@ def function(name: str, **properties: Json) -> Json:
 
 WEATHER = function("get_weather", city={"type": "string"}, unit={"type": "string", "enum": ["celsius", "kelvin"]})
 CLOCK = function("get_time", city={"type": "string"}, hours={"type": "integer", "minimum": 2, "maximum": 24})
-ASKED = "What is the weather like in Paris?"
+PROMPT = "What is the weather like in Paris?"
 
 
 def calls(answer: Body) -> list[Json]:
@@ -30,8 +29,8 @@ def arguments(call: Json) -> Json:
     return found
 
 
-def test_a_model_that_must_call_a_function_calls_it_with_arguments_of_its_schema(sim: Caller) -> None:
-    answer = sim.chat(ASKED, tools=[WEATHER], tool_choice="required").json()
+def test_a_required_tool_is_called_with_arguments_of_its_schema(sim: SimulatorClient) -> None:
+    answer = sim.chat(PROMPT, tools=[WEATHER], tool_choice="required").json()
     choice = answer["choices"][0]
     assert choice["finish_reason"] == choice["native_finish_reason"] == "tool_calls"
     assert choice["message"]["content"] is None
@@ -44,20 +43,23 @@ def test_a_model_that_must_call_a_function_calls_it_with_arguments_of_its_schema
     assert answer["usage"]["cost"] > 0
 
 
-def test_the_function_that_is_named_in_the_choice_is_called(sim: Caller) -> None:
+def test_the_tool_named_in_tool_choice_is_called(sim: SimulatorClient) -> None:
     choice = {"type": "function", "function": {"name": "get_time"}}
-    (call,) = calls(sim.chat(ASKED, tools=[WEATHER, CLOCK], tool_choice=choice).json())
+    (call,) = calls(sim.chat(PROMPT, tools=[WEATHER, CLOCK], tool_choice=choice).json())
     assert call["function"]["name"] == "get_time"
     assert arguments(call) == {"city": "Paris", "hours": 2}
 
 
-@pytest.mark.parametrize("said", ["Use get_weather for Lyon", "Please get weather for Lyon"])
-def test_of_its_own_accord_a_model_calls_what_the_prompt_names(sim: Caller, said: str) -> None:
-    (call,) = calls(sim.chat(said, tools=[CLOCK, WEATHER]).json())
-    assert (call["function"]["name"], arguments(call)["city"]) == ("get_weather", "Lyon")
+def test_a_tool_named_in_the_prompt_is_called(sim: SimulatorClient) -> None:
+    table: list[str] = ["Use get_weather for Lyon", "Please get weather for Lyon"]
+    with Cases() as cases:
+        for prompt in table:
+            with cases.case(prompt):
+                (call,) = calls(sim.chat(prompt, tools=[CLOCK, WEATHER]).json())
+                assert (call["function"]["name"], arguments(call)["city"]) == ("get_weather", "Lyon")
 
 
-def test_several_functions_are_called_at_once_unless_that_is_forbidden(sim: Caller) -> None:
+def test_several_tools_are_called_at_once_unless_that_is_disabled(sim: SimulatorClient) -> None:
     both = "Use get_weather and get_time for Lyon"
     found = calls(sim.chat(both, tools=[WEATHER, CLOCK]).json())
     assert [call["function"]["name"] for call in found] == ["get_weather", "get_time"]
@@ -65,15 +67,18 @@ def test_several_functions_are_called_at_once_unless_that_is_forbidden(sim: Call
     assert len(calls(sim.chat(both, tools=[WEATHER, CLOCK], parallel_tool_calls=False).json())) == 1
 
 
-@pytest.mark.parametrize("choice", ["none", "auto", None])
-def test_a_model_that_need_not_call_anything_answers_in_words(sim: Caller, choice: str | None) -> None:
-    choice_made = sim.chat(ASKED, tools=[WEATHER], tool_choice=choice).json()["choices"][0]
-    assert choice_made["finish_reason"] == "stop"
-    assert "weather" in choice_made["message"]["content"]
-    assert "tool_calls" not in choice_made["message"]
+def test_without_a_reason_to_call_a_tool_the_answer_is_text(sim: SimulatorClient) -> None:
+    table: list[str | None] = ["none", "auto", None]
+    with Cases() as cases:
+        for choice in table:
+            with cases.case(choice):
+                choice_made = sim.chat(PROMPT, tools=[WEATHER], tool_choice=choice).json()["choices"][0]
+                assert choice_made["finish_reason"] == "stop"
+                assert "weather" in choice_made["message"]["content"]
+                assert "tool_calls" not in choice_made["message"]
 
 
-def test_a_streamed_call_arrives_in_pieces_that_make_the_same_call(sim: Caller) -> None:
+def test_the_pieces_of_a_streamed_call_join_to_the_same_call(sim: SimulatorClient) -> None:
     tools = {"tools": [WEATHER, CLOCK], "tool_choice": "auto"}
     both = "Use get_weather and get_time for Lyon"
     whole = calls(sim.chat(both, **tools).json())
@@ -93,7 +98,7 @@ def test_a_streamed_call_arrives_in_pieces_that_make_the_same_call(sim: Caller) 
     assert all(not chunk["choices"][0]["delta"].get("content") for chunk in chunks)
 
 
-def test_results_that_come_back_are_said_in_words(sim: Caller) -> None:
+def test_the_result_of_a_tool_appears_in_the_answer(sim: SimulatorClient) -> None:
     first = sim.chat("Use get_weather for Lyon", tools=[WEATHER]).json()["choices"][0]["message"]
     messages = [
         {"role": "user", "content": "Use get_weather for Lyon"},
@@ -105,14 +110,17 @@ def test_results_that_come_back_are_said_in_words(sim: Caller) -> None:
     assert "18 degrees, drizzle" in choice.json()["choices"][0]["message"]["content"]
 
 
-@pytest.mark.parametrize("fault", ["cut", "error-in-stream"])
-def test_a_streamed_call_can_break_off_like_words(sim: Caller, fault: str) -> None:
-    text = sim.stream(f"[{fault}] Use get_weather for Nice", tools=[WEATHER])
-    assert "tool_calls" in text
-    assert "[DONE]" not in text
+def test_a_streamed_call_can_break_off_like_text(sim: SimulatorClient) -> None:
+    table: list[str] = ["cut", "error-in-stream"]
+    with Cases() as cases:
+        for fault in table:
+            with cases.case(fault):
+                text = sim.stream(f"[{fault}] Use get_weather for Nice", tools=[WEATHER])
+                assert "tool_calls" in text
+                assert "[DONE]" not in text
 
 
-def test_arguments_follow_every_kind_of_schema(sim: Caller) -> None:
+def test_arguments_follow_every_kind_of_schema(sim: SimulatorClient) -> None:
     tool = function(
         "book",
         when={"type": "string", "const": "tonight"},
@@ -137,16 +145,18 @@ def test_arguments_follow_every_kind_of_schema(sim: Caller) -> None:
     }
 
 
-@pytest.mark.parametrize("parameters", [None, {}, {"type": "object"}, {"properties": 3}])
-def test_a_function_without_arguments_is_called_without_any(sim: Caller, parameters: object) -> None:
-    tool = {"type": "function", "function": {"name": "ping", "parameters": parameters}}
-    (call,) = calls(sim.chat("hello", tools=[tool], tool_choice="required").json())
-    assert arguments(call) == {}
+def test_a_tool_without_parameters_is_called_without_arguments(sim: SimulatorClient) -> None:
+    table: list[object] = [None, {}, {"type": "object"}, {"properties": 3}]
+    with Cases() as cases:
+        for parameters in table:
+            with cases.case(parameters):
+                tool = {"type": "function", "function": {"name": "ping", "parameters": parameters}}
+                (call,) = calls(sim.chat("hello", tools=[tool], tool_choice="required").json())
+                assert arguments(call) == {}
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
+def test_invalid_tools_are_refused(sim: SimulatorClient) -> None:
+    table: list[Json] = [
         {"tools": "get_weather"},
         {"tools": [3]},
         {"tools": [{"type": "function"}]},
@@ -158,16 +168,17 @@ def test_a_function_without_arguments_is_called_without_any(sim: Caller, paramet
         {"tools": [WEATHER], "tool_choice": 3},
         {"tools": [], "tool_choice": "required"},
         {"messages": [{"role": "tool", "content": "18 degrees"}]},
-    ],
-)
-def test_tools_that_make_no_sense_are_refused(sim: Caller, wrong: Json) -> None:
-    answer = sim.http.post("/chat/completions", json={**conversation("hello"), **wrong})
-    assert answer.status_code == 400
-    assert "tool" in answer.json()["error"]["message"]
+    ]
+    with Cases() as cases:
+        for wrong in table:
+            with cases.case(wrong):
+                answer = sim.http.post("/chat/completions", json={**conversation("hello"), **wrong})
+                assert answer.status_code == 400
+                assert "tool" in answer.json()["error"]["message"]
 
 
-def test_a_model_without_tools_finds_no_endpoint(sim: Caller) -> None:
-    for model, more in (("meta-llama/llama-3.3-70b-instruct:free", {}), (CHAT_PAINTER, {"modalities": ["image"]})):
+def test_tools_for_a_model_without_tool_use_are_not_found(sim: SimulatorClient) -> None:
+    for model, more in (("meta-llama/llama-3.3-70b-instruct:free", {}), (CHAT_IMAGE_MODEL, {"modalities": ["image"]})):
         answer = sim.chat("tools where there are none", model=model, tools=[WEATHER], **more)
         assert answer.status_code == 404
         assert "tool use" in answer.json()["error"]["message"]

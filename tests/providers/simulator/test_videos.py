@@ -1,175 +1,141 @@
-"""Clips: submitted, waited for, fetched."""
+"""Videos of the simulator are real H.264 in MP4, of the requested size and duration, and every frame is different."""
 
-import re
-import time
-from typing import Any
+from itertools import pairwise
+from pathlib import Path
+from typing import NoReturn
 
+import av
 import pytest
+from PIL import Image, ImageOps
 
-from tests.providers.simulator.caller import FILMMAKER, SHORT, Caller, data_url, two_halves
+from app.providers.simulator import images, painting, videos
+from app.providers.simulator.videos import Video
+from tests.kit import Cases
+from tests.providers.simulator.kit import SimulatorClient, data_url, difference, png, two_halves
 
-VEO = {"model": "google/veo-3.1", "duration": 4, "resolution": "720p", "aspect_ratio": "16:9"}
-
-
-def frame(kind: str, url: str | None = None) -> dict[str, Any]:
-    given = url or data_url(two_halves())
-    return {"type": "image_url", "image_url": {"url": given}, "frame_type": kind}
-
-
-def test_a_submit_is_answered_202_with_a_relative_address_to_ask_at(sim: Caller) -> None:
-    answer = sim.submit("a kite")
-    body = answer.json()
-    assert answer.status_code == 202
-    assert set(body) == {"id", "polling_url", "status"}
-    assert body["status"] == "pending"
-    assert re.fullmatch(r"gen-vid-\d+-[A-Za-z0-9]{20}", body["id"])
-    assert body["polling_url"] == f"/api/v1/videos/{body['id']}"
-    assert sim.get(body["polling_url"]).status_code == 200
+SMALL = (160, 90)
 
 
-def test_without_delays_the_first_poll_finds_it_completed(sim: Caller) -> None:
-    state = sim.video("a kite at noon")
-    assert set(state) == {"id", "polling_url", "status", "generation_id", "unsigned_urls", "usage"}
-    assert state["status"] == "completed"
-    assert state["usage"] == {"cost": 0.1, "is_byok": False}
-    assert state["unsigned_urls"] == [f"{sim.origin}/api/v1/videos/{state['id']}/content?index=0"]
+def frames(path: Path) -> list[Image.Image]:
+    with av.open(str(path)) as container:
+        return [frame.to_image() for frame in container.decode(video=0)]  # type: ignore[no-untyped-call]
 
 
-def test_the_finished_clip_is_fetched_with_the_key(sim: Caller) -> None:
-    state = sim.video("a kite at dusk")
-    answer = sim.get(state["unsigned_urls"][0])
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "video/mp4"
-    assert int(answer.headers["content-length"]) == len(answer.content)
-    assert answer.content[4:8] == b"ftyp"
-    assert sim.stranger.get(state["unsigned_urls"][0]).status_code == 401
+def first_frame(path: Path) -> Image.Image:
+    with av.open(str(path)) as container:
+        image: Image.Image = next(container.decode(video=0)).to_image()  # type: ignore[no-untyped-call]
+        return image
 
 
-def test_the_clip_is_the_same_however_often_it_is_fetched(sim: Caller) -> None:
-    state = sim.video("a kite at midnight")
-    assert sim.content(state["id"]).content == sim.content(state["id"]).content
+def frame_image(url: str) -> dict[str, object]:
+    return {"type": "image_url", "image_url": {"url": url}, "frame_type": "first_frame"}
 
 
-def test_the_clip_is_made_again_when_its_file_was_thrown_away(sim: Caller) -> None:
-    state = sim.video("a kite in spring")
-    before = sim.content(state["id"]).content
-    (sim.folder / "clips" / f"{state['id']}.mp4").unlink()
-    assert sim.content(state["id"]).content == before
+def test_a_video_has_the_requested_size_duration_and_audio(tmp_path: Path) -> None:
+    table = [((214, 120), 2, False), ((90, 160), 3, True), ((120, 120), 1, True)]
+    with Cases() as cases:
+        for size, seconds, audio in table:
+            videos.generate(tmp_path / "video", Video("a river", 1, size, seconds, audio))
+            with cases.case(size, seconds, audio), av.open(str(tmp_path / "video")) as container:
+                video = container.streams.video[0]
+                assert video.codec_context.name == "h264"
+                assert video.codec_context.pix_fmt == "yuv420p"
+                assert (video.width, video.height) == size
+                assert video.average_rate == 24
+                assert container.duration is not None
+                assert container.duration / av.time_base == pytest.approx(seconds, abs=0.1)
+                assert [stream.codec_context.name for stream in container.streams.audio] == (["aac"] if audio else [])
+                assert sum(1 for _ in container.decode(video=0)) == seconds * 24
 
 
-def test_only_the_first_clip_exists(sim: Caller) -> None:
-    state = sim.video("a kite in autumn")
-    assert sim.get(f"/videos/{state['id']}/content", index=1).status_code == 404
+def test_a_video_can_be_played_while_it_is_still_arriving(tmp_path: Path) -> None:
+    videos.generate(tmp_path / "video", Video("a river", 1, SMALL, 1, True))
+    data = (tmp_path / "video").read_bytes()
+    assert 0 < data.find(b"moov") < data.find(b"mdat")
 
 
-def test_an_invented_job_is_missing(sim: Caller) -> None:
-    for path in ("/videos/gen-vid-1-nothing", "/videos/gen-vid-1-nothing/content", "/videos/..%2f..%2fsecret"):
-        answer = sim.get(path)
-        assert answer.status_code == 404
-        assert answer.json()["error"]["code"] == 404
+def test_the_audio_is_quiet_but_not_silent(tmp_path: Path) -> None:
+    videos.generate(tmp_path / "video", Video("a bell", 1, SMALL, 2, True))
+    with av.open(str(tmp_path / "video")) as container:
+        loudest = 0.0
+        for frame in container.decode(audio=0):
+            samples = memoryview(bytes(frame.planes[0])).cast("f")
+            loudest = max(loudest, max(samples), -min(samples))
+    assert 0.01 < loudest < 0.2
 
 
-def test_a_clip_is_pending_then_in_progress_then_completed(unhurried: Caller) -> None:
-    start = time.monotonic()
-    id = unhurried.submit("a long road").json()["id"]
-    seen: list[str] = []
-    while not seen or seen[-1] != "completed":
-        status = unhurried.poll(id)["status"]
-        if not seen or seen[-1] != status:
-            seen.append(status)
-        if status != "completed":
-            early = unhurried.content(id)
-            assert early.status_code in (409, 200)
-        time.sleep(0.02)
-        assert time.monotonic() - start < 20
-    assert seen == ["pending", "in_progress", "completed"]
-    # At a tenth of the usual speed: 2 s waiting, 6 s and half a second for each of 2 seconds of film.
-    assert 0.8 < time.monotonic() - start < 6, "not at the usual speed, which would be 9 seconds"
-    assert unhurried.content(id).status_code == 200
+def test_every_frame_differs_from_the_one_before(tmp_path: Path) -> None:
+    with Cases() as cases:
+        for prompt in ("a lighthouse at dusk", "abstract ribbons of silk", "a planet"):
+            videos.generate(tmp_path / "video", Video(prompt, 1, SMALL, 2, False))
+            with cases.case(prompt):
+                shown = frames(tmp_path / "video")
+                assert difference(shown[0], shown[-1]) > 1
+                assert all(difference(one, other) > 0 for one, other in pairwise(shown))
 
 
-def test_a_clip_that_is_not_ready_cannot_be_fetched(unhurried: Caller) -> None:
-    answer = unhurried.content(unhurried.submit("a longer road").json()["id"])
-    assert answer.status_code == 409
-    assert answer.json()["error"]["code"] == 409
+def test_a_video_from_an_image_begins_with_exactly_that_image_and_leaves_it(tmp_path: Path) -> None:
+    first = two_halves()
+    videos.generate(tmp_path / "video", Video("drift", 1, (240, 240), 2, False, first=png(first)))
+    shown = frames(tmp_path / "video")
+    assert difference(shown[0], ImageOps.fit(first, (240, 240))) < 4
+    assert difference(shown[0], shown[-1]) > 2
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [
-        {**VEO, "generate_audio": True, "seed": 3},
-        {**VEO, "frame_images": [frame("first_frame"), frame("last_frame")]},
-        {**VEO, "input_references": [{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}]},
-        {**VEO, "callback_url": "https://example.org/hook"},
-        {"model": "google/veo-3.1", "size": "720x1280"},
-        {"model": "minimax/hailuo-2.3-fast", "prompt": None, "frame_images": [frame("first_frame")]},
-        {"model": "alibaba/wan-2.6", "duration": 2},
-        {"model": "alibaba/wan-2.6"},
-    ],
-)
-def test_what_a_model_takes_is_accepted(sim: Caller, asked: dict[str, Any]) -> None:
-    answer = sim.http.post("/videos", json={"prompt": "an accepted clip", **asked})
-    assert answer.status_code == 202, answer.text
-    assert sim.poll(answer.json()["id"])["usage"]["cost"] > 0
+def test_a_video_between_two_images_ends_with_the_second(tmp_path: Path) -> None:
+    last = Image.new("RGB", (320, 180), "green")
+    videos.generate(tmp_path / "video", Video("turn", 1, (320, 180), 2, False, first=png(two_halves()), last=png(last)))
+    shown = frames(tmp_path / "video")
+    assert difference(shown[0], two_halves()) < 4
+    assert difference(shown[-1], last) < 4
 
 
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ({"prompt": None}, "prompt"),
-        ({"prompt": "  "}, "prompt"),
-        ({"duration": 7}, "duration"),
-        ({"duration": "5"}, "duration"),
-        ({"resolution": "4K"}, "resolution"),
-        ({"aspect_ratio": "2:3"}, "aspect_ratio"),
-        ({"model": "google/veo-3.1", "size": "100x100", "duration": 4, "resolution": "720p"}, "size"),
-        ({"model": "alibaba/wan-2.6", "resolution": "999p"}, "resolution"),
-        ({"model": "alibaba/wan-2.6", "resolution": "4K"}, "size"),
-        ({"model": "alibaba/wan-2.6", "aspect_ratio": "wide"}, "aspect_ratio"),
-        ({"model": "alibaba/wan-2.6", "duration": 600}, "duration"),
-        ({"generate_audio": True}, "generate_audio"),
-        ({"seed": "lucky"}, "seed"),
-        ({"callback_url": "http://example.org/hook"}, "callback_url"),
-        ({"frame_images": ["https://example.org/a.png"]}, "frame_images"),
-        ({"frame_images": [{"type": "image_url", "frame_type": "first_frame"}]}, "frame_images"),
-        ({"frame_images": [frame("middle_frame")]}, "frame_images"),
-        ({"input_references": [{"type": "image_url", "image_url": {"url": "https://a"}}]}, "input_references"),
-        ({"model": "minimax/hailuo-2.3-fast", "duration": 6, "resolution": "768p"}, "first_frame"),
-        (
-            {
-                "model": "minimax/hailuo-2.3-fast",
-                "duration": 6,
-                "resolution": "768p",
-                "frame_images": [frame("first_frame"), frame("last_frame")],
-            },
-            "last_frame",
-        ),
-        ({"frame_images": [frame("first_frame", "data:image/png;base64,aGVsbG8=")]}, "picture"),
-        ({"model": "nobody/nothing"}, "model"),
-    ],
-)
-def test_what_a_model_does_not_take_is_refused(sim: Caller, wrong: dict[str, Any], said: str) -> None:
-    body = {"model": FILMMAKER, "prompt": "a refused clip", **SHORT, **wrong}
-    answer = sim.http.post("/videos", json=body)
-    assert answer.status_code == 400, answer.text
-    assert said in answer.json()["error"]["message"]
-    assert sim.submits("a refused clip") == []
+def test_the_same_job_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        videos.generate(tmp_path / name, Video("again", 5, SMALL, 1, True))
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
-def test_a_model_of_another_endpoint_is_missing_here(sim: Caller) -> None:
-    assert sim.submit("elsewhere", model="openai/gpt-5.5").status_code == 404
+def test_the_oldest_files_are_deleted_above_the_limit(tmp_path: Path) -> None:
+    for name in ("old.mp4", "new.mp4"):
+        videos.cached(tmp_path / name, Video(name, 1, (64, 64), 1), max_cache_bytes=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["new.mp4"]
 
 
-@pytest.mark.parametrize(
-    ("asked", "cost"),
-    [
-        ({**VEO, "generate_audio": True}, 1.6),
-        ({**VEO, "generate_audio": False}, 0.8),
-        ({"model": "google/veo-3.1", "duration": 8}, 3.2),
-        ({"duration": 5, "resolution": "1080p"}, 0.7),
-        ({"model": "minimax/hailuo-2.3-fast", "duration": 6, "frame_images": [frame("first_frame")]}, 0.192),
-    ],
-)
-def test_a_clip_costs_what_its_model_says(sim: Caller, asked: dict[str, Any], cost: float) -> None:
-    answer = sim.http.post("/videos", json={"model": FILMMAKER, "prompt": "a priced clip", **asked})
-    assert sim.poll(answer.json()["id"])["usage"]["cost"] == pytest.approx(cost)
+def test_a_large_landscape_is_painted_small_and_enlarged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Painting takes most of the time. How long a video takes is measured by tests.providers.simulator.speed."""
+
+    class Painted(Exception):
+        pass
+
+    def paint(prompt: str, seed: int, size: tuple[int, int]) -> NoReturn:
+        assert max(size) <= images.MAX_PAINTED_SIDE
+        raise Painted
+
+    monkeypatch.setattr(painting, "paint", paint)
+    with pytest.raises(Painted):
+        videos.generate(tmp_path / "video", Video("a harbour", 1, (1920, 1080), 4, False))
+    with pytest.raises(Painted):
+        images.generate("a harbour", 1, (4096, 4096))
+
+
+def test_an_image_sent_over_http_is_the_first_frame(sim: SimulatorClient, tmp_path: Path) -> None:
+    state = sim.video("over http", frame_images=[frame_image(data_url(two_halves()))], resolution="480p")
+    (tmp_path / "video").write_bytes(sim.content(state["id"]).content)
+    shown = first_frame(tmp_path / "video")
+    assert shown.size == (854, 480)
+    assert difference(shown, ImageOps.fit(two_halves(), (854, 480))) < 4
+
+
+def test_a_video_without_a_shape_of_its_own_has_that_of_its_first_frame(sim: SimulatorClient, tmp_path: Path) -> None:
+    image = frame_image(data_url(Image.new("RGB", (300, 400), "teal")))
+    body = {"model": "kwaivgi/kling-v3.0-pro", "prompt": "tall", "duration": 2, "resolution": "480p"}
+    id = sim.http.post("/videos", json={**body, "frame_images": [image]}).json()["id"]
+    (tmp_path / "video").write_bytes(sim.content(id).content)
+    assert first_frame(tmp_path / "video").size == (480, 640)
+
+
+def test_a_first_frame_by_url_is_replaced_and_not_fetched(sim: SimulatorClient, tmp_path: Path) -> None:
+    state = sim.video("[stamp] from afar", frame_images=[frame_image("https://example.org/a.png")])
+    (tmp_path / "video").write_bytes(sim.content(state["id"]).content)
+    assert len(frames(tmp_path / "video")) == 48

@@ -1,20 +1,19 @@
-"""What the simulated models say is about the question, and the same every time."""
+"""Answers of the simulated models: they fit the prompt, and are the same every time."""
 
 import msgspec
-import pytest
 
 from app.providers.simulator import words
 from app.providers.simulator.words import answer
+from tests.kit import Cases
 
 
-def asked(prompt: str, system: str | None = None, **more: bool) -> str:
+def reply_to(prompt: str, system: str | None = None, **more: bool) -> str:
     before = [{"role": "system", "content": system}] if system else []
     return answer([*before, {"role": "user", "content": prompt}], **more)
 
 
-@pytest.mark.parametrize(
-    ("prompt", "reply"),
-    [
+def test_a_requested_reply_is_given_literally() -> None:
+    table: list[tuple[str, str]] = [
         ("Reply with exactly: pong", "pong"),
         ("reply with exactly: 42 and a half", "42 and a half"),
         ('Say exactly "hello there" and nothing else.', "hello there"),
@@ -24,68 +23,70 @@ def asked(prompt: str, system: str | None = None, **more: bool) -> str:
         ("Count from 1 to 5", "1, 2, 3, 4, 5"),
         ("What is 12 * 12?", "12 * 12 = 144"),
         ("[slow] Reply with exactly: still here", "still here"),
-    ],
-)
-def test_it_says_exactly_what_it_is_asked_to_say(prompt: str, reply: str) -> None:
-    assert asked(prompt) == reply
+    ]
+    with Cases() as cases:
+        for prompt, reply in table:
+            with cases.case(prompt, reply):
+                assert reply_to(prompt) == reply
 
 
-def test_it_answers_about_the_topic_with_a_short_list() -> None:
-    reply = asked("Explain how glaciers carve valleys")
+def test_an_answer_is_about_the_topic_with_a_short_list() -> None:
+    reply = reply_to("Explain how glaciers carve valleys")
     assert "glaciers carve valleys" in reply
     assert sum(line.startswith("- ") for line in reply.splitlines()) == 3
     assert "**Glaciers**" in reply
 
 
-def test_it_gives_as_many_points_as_were_asked_for() -> None:
-    assert sum(line.startswith("- ") for line in asked("Give me five ideas for a garden").splitlines()) == 5
+def test_a_list_has_the_requested_length() -> None:
+    assert sum(line.startswith("- ") for line in reply_to("Give me five ideas for a garden").splitlines()) == 5
 
 
-@pytest.mark.parametrize(
-    ("prompt", "fence"),
-    [
+def test_requested_code_is_written_in_its_language() -> None:
+    table: list[tuple[str, str]] = [
         ("Write a Python function that sorts pears", "```python\ndef "),
         ("Show me javascript code for a timer", "```js\nfunction "),
         ("Write an SQL query for orders", "```sql\nselect"),
-    ],
-)
-def test_it_writes_code_when_asked_for_code(prompt: str, fence: str) -> None:
-    assert fence in asked(prompt)
+    ]
+    with Cases() as cases:
+        for prompt, fence in table:
+            with cases.case(prompt, fence):
+                assert fence in reply_to(prompt)
 
 
-def test_it_writes_json_and_nothing_else_when_the_format_is_json() -> None:
-    reply = msgspec.json.decode(asked("Describe two rivers", json=True))
+def test_an_answer_in_json_is_json_only() -> None:
+    reply = msgspec.json.decode(reply_to("Describe two rivers", json=True))
     assert reply["items"]
 
 
-def test_it_is_brief_and_stays_in_its_role_when_the_system_prompt_says_so() -> None:
-    reply = asked("Tell me about tea", system="You are a pirate. Be brief.")
+def test_the_system_prompt_sets_role_and_length() -> None:
+    reply = reply_to("Tell me about tea", system="You are a pirate. Be brief.")
     assert reply.startswith("As a pirate")
     assert "\n" not in reply
 
 
-def test_it_gives_a_title_when_asked_for_one() -> None:
-    assert len(asked("Write a title for this conversation about baking sourdough bread").split()) <= 4
+def test_a_requested_title_is_short() -> None:
+    assert len(reply_to("Write a title for this conversation about baking sourdough bread").split()) <= 4
 
 
-def test_it_says_the_same_again_and_something_else_to_somebody_else() -> None:
-    assert asked("Tell me about tides") == asked("Tell me about tides")
-    assert asked("Tell me about tides") != asked("Tell me about winds")
+def test_the_same_prompt_has_the_same_answer_and_another_prompt_another() -> None:
+    assert reply_to("Tell me about tides") == reply_to("Tell me about tides")
+    assert reply_to("Tell me about tides") != reply_to("Tell me about winds")
 
 
-def test_it_reads_only_the_words_of_a_message_in_parts() -> None:
+def test_only_the_text_of_a_message_in_parts_is_read() -> None:
     parts = [{"type": "text", "text": "Reply with exactly: seen"}, {"type": "image_url", "image_url": {"url": "x"}}]
     assert answer([{"role": "user", "content": parts}]) == "seen"
 
 
-@pytest.mark.parametrize(
-    "prompt", ["", " ", "?", "\n\n", "日本の山", "🦊", "a" * 50_000, "say: ", 'say exactly "', "[fail]"]
-)
-def test_it_always_finds_something_to_say(prompt: str) -> None:
-    assert asked(prompt)
-    assert words.describe(prompt)
+def test_no_prompt_has_an_empty_answer() -> None:
+    table: list[str] = ["", " ", "?", "\n\n", "日本の山", "🦊", "a" * 50_000, "say: ", 'say exactly "', "[fail]"]
+    with Cases() as cases:
+        for prompt in table:
+            with cases.case(prompt):
+                assert reply_to(prompt)
+                assert words.describe(prompt)
 
 
-def test_the_pieces_of_a_text_are_the_text() -> None:
-    text = asked("Write a Python function about islands\nand explain it")
+def test_the_pieces_of_a_text_join_to_the_text() -> None:
+    text = reply_to("Write a Python function about islands\nand explain it")
     assert "".join(words.split(text)) == text

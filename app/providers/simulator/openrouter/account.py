@@ -67,7 +67,7 @@ async def _finished(stage: Stage, id: str) -> Job | None:
     memory = stage.memory
     # A clip's job and its generation have different names for the same thing.
     job = await stage.disk(memory.job, id) or await stage.disk(memory.job, id.replace("gen-", "gen-vid-", 1))
-    if job is None or job.phase(time.time()) != "ended":
+    if job is None or job.phase(stage.clock.now()) != "ended":
         return None
     faults = asked(job.prompt, job.kind)
     if "no-cost" in faults or ("late-cost" in faults and await stage.disk(memory.first_time, "late-cost", job.id)):

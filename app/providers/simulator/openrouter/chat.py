@@ -1,7 +1,6 @@
 """Chat: words or calls of functions, plain or streamed, and pictures from the models that draw in conversation."""
 
 import base64
-import time
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -82,7 +81,7 @@ async def chat(request: Plain, stage: NamedDependency[Stage]) -> ASGIApp:
         return ask
     if "ambiguous" in ask.faults:
         reply = await _reply(stage, ask)
-        await settle(stage, _job(ask, reply, len(reply.deltas)))
+        await settle(stage, _job(stage, ask, reply, len(reply.deltas)))
         return wire.HungUp()
     if body.get("stream") is True and not ask.faults & {"error-200", "fail"}:
         return _streamed(stage, ask)
@@ -216,14 +215,14 @@ def _wants_json(body: Body) -> bool:
 
 
 def _picture(stage: Stage, ask: Ask, references: list[str]) -> str:
-    from app.providers.simulator import pictures
+    from app.providers.simulator import images
 
     if "badmedia" in ask.faults:
         data = NOT_A_PICTURE
     else:
         given = [picture_of(stage.memory, url) for url in references]
         seed = ask.body.get("seed")
-        data = pictures.draw(
+        data = images.generate(
             without(ask.prompt),
             ask.id if seed is None else str(seed),
             sizes.STAMP if "stamp" in ask.faults else _size(ask.body),
@@ -253,9 +252,8 @@ def _usage(ask: Ask, reply: Reply, said: int) -> Body:
     }
 
 
-def _job(ask: Ask, reply: Reply, said: int, *, cancelled: bool = False) -> Job:
+def _job(stage: Stage, ask: Ask, reply: Reply, said: int, *, cancelled: bool = False) -> Job:
     usage = _usage(ask, reply, said)
-    now = time.time()
     return Job(
         id=ask.id,
         kind=ask.kind,
@@ -263,7 +261,7 @@ def _job(ask: Ask, reply: Reply, said: int, *, cancelled: bool = False) -> Job:
         prompt=ask.prompt,
         created=ask.created,
         runs=ask.created,
-        ends=now,
+        ends=stage.clock.now(),
         seed=0,
         cost=usage["cost"],
         usage=usage,
@@ -300,13 +298,13 @@ async def _plain(stage: Stage, ask: Ask) -> ASGIApp:
             finish="error",
             prompt_tokens=reply.prompt_tokens,
         )
-    job = _job(ask, reply, len(reply.deltas))
+    job = _job(stage, ask, reply, len(reply.deltas))
     await settle(stage, job)
     whole = wire.json_answer(_completion(ask, reply, billed(job.usage, ask.faults)), headers=_named(ask))
     if "cut" in ask.faults:
         return wire.Cut(whole)
     if "trickle" in ask.faults:
-        return wire.Streamed(wire.trickle(wire.once(whole.body)), wire.JSON, _named(ask))
+        return wire.Streamed(wire.trickle(stage, wire.once(whole.body)), wire.JSON, _named(ask))
     return whole
 
 
@@ -367,7 +365,7 @@ def _streamed(stage: Stage, ask: Ask) -> ASGIApp:
         return wire.Streamed(wire.endless(wire.PROCESSING, wire.event(chunk)), wire.EVENTS, _named(ask))
     pieces = _events(stage, ask)
     if "trickle" in ask.faults:
-        pieces = wire.trickle(pieces)
+        pieces = wire.trickle(stage, pieces)
     return wire.Streamed(pieces, wire.EVENTS, {"cache-control": "no-cache", **_named(ask)})
 
 
@@ -400,7 +398,7 @@ async def _events(stage: Stage, ask: Ask) -> AsyncIterator[bytes]:
         if reply.pictures:
             yield wire.event(_chunk(ask, {"role": "assistant", "images": [_image(url) for url in reply.pictures]}))
         yield wire.event(_chunk(ask, {"role": "assistant", "content": ""}, reply.finish))
-        job = _job(ask, reply, said)
+        job = _job(stage, ask, reply, said)
         await settle(stage, job)
         whole = True
         # The service says the finish reason a second time beside the usage.
@@ -411,7 +409,7 @@ async def _events(stage: Stage, ask: Ask) -> AsyncIterator[bytes]:
     finally:
         if not whole:
             reply.pictures = []
-            await settle(stage, _job(ask, reply, said, cancelled=True))
+            await settle(stage, _job(stage, ask, reply, said, cancelled=True))
 
 
 def _chunk(ask: Ask, delta: Body, finish: str | None = None) -> Body:

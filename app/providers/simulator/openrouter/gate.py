@@ -86,7 +86,7 @@ async def admit(
     if "html" in faults:
         return wire.Whole(EDGE_PAGE, "text/html; charset=utf-8", 502)
     await _turn_away(stage, faults, model, f"{endpoint} {prompt}", prompt)
-    now = time.time()
+    now = stage.clock.now()
     ask = Ask(
         id=new_id("gen-vid" if kind == "video" else "gen", now),
         kind=kind,

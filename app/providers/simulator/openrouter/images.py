@@ -1,7 +1,6 @@
 """The dedicated image endpoint: strict about parameters, answers in base64, streams where the model can."""
 
 import base64
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -155,11 +154,11 @@ def _count(ask: Ask) -> int:
 
 async def _answer(stage: Stage, ask: Ask, ability: ImageAbility) -> ASGIApp:
     if "ambiguous" in ask.faults:
-        await settle(stage, _job(ask, ability, _count(ask)))
+        await settle(stage, _job(stage, ask, ability, _count(ask)))
         return wire.HungUp()
     if ask.body.get("stream") is True and ability.streams and not ask.faults & {"fail", "error-200", "huge"}:
         pieces = _events(stage, ask, ability)
-        return wire.Streamed(wire.trickle(pieces) if "trickle" in ask.faults else pieces, wire.EVENTS)
+        return wire.Streamed(wire.trickle(stage, pieces) if "trickle" in ask.faults else pieces, wire.EVENTS)
     await stage.take(SECONDS, ask.faults)
     if "stuck" in ask.faults:
         return wire.Silent()
@@ -178,7 +177,7 @@ async def _answer(stage: Stage, ask: Ask, ability: ImageAbility) -> ASGIApp:
         head = f'{{"created":{int(ask.created)},"data":[{{"b64_json":"'.encode()
         return wire.Streamed(wire.endless(head, b"A" * 64, b'"}]}'), wire.JSON)
     drawn = [await stage.draw(_draw, stage, ask, place) for place in range(_count(ask))]
-    job = _job(ask, ability, len(drawn))
+    job = _job(stage, ask, ability, len(drawn))
     await settle(stage, job)
     whole = wire.json_answer(
         {
@@ -190,7 +189,7 @@ async def _answer(stage: Stage, ask: Ask, ability: ImageAbility) -> ASGIApp:
     if "cut" in ask.faults:
         return wire.Cut(whole)
     if "trickle" in ask.faults:
-        return wire.Streamed(wire.trickle(wire.once(whole.body)), wire.JSON)
+        return wire.Streamed(wire.trickle(stage, wire.once(whole.body)), wire.JSON)
     return whole
 
 
@@ -217,7 +216,7 @@ async def _events(stage: Stage, ask: Ask, ability: ImageAbility) -> AsyncIterato
             {"type": "image_generation.text_chunk", "phase": "content", "text": words.describe(without(ask.prompt))}
         )
     # A client that hangs up from here on is charged all the same.
-    job = _job(ask, ability, count)
+    job = _job(stage, ask, ability, count)
     await settle(stage, job)
     for place in range(count):
         drawn = await stage.draw(_draw, stage, ask, place)
@@ -249,14 +248,14 @@ def _entry(ability: ImageAbility, drawn: Drawn) -> Body:
 
 
 def _draw(stage: Stage, ask: Ask, place: int, *, small: bool = False) -> Drawn:
-    from app.providers.simulator import pictures
+    from app.providers.simulator import images
 
     format = ask.body.get("output_format") or "png"
     if "badmedia" in ask.faults:
         return Drawn(base64.b64encode(NOT_A_PICTURE).decode(), f"image/{format}")
     width, height = sizes.STAMP if "stamp" in ask.faults else _size(ask.body)
     packed = ask.body.get("output_compression")
-    data = pictures.draw(
+    data = images.generate(
         without(ask.prompt),
         f"{_seed(ask)}/{place}" if place else _seed(ask),
         (width // 4, height // 4) if small else (width, height),
@@ -278,7 +277,7 @@ def _reference_urls(body: Body) -> list[str]:
     return [part["image_url"]["url"] for part in body.get("input_references") or []]
 
 
-def _job(ask: Ask, ability: ImageAbility, count: int) -> Job:
+def _job(stage: Stage, ask: Ask, ability: ImageAbility, count: int) -> Job:
     width, height = _size(ask.body)
     cost = ability.per_picture * count * QUALITY.get(str(ask.body.get("quality") or "auto"), 1.0)
     cost = round(cost * max(1.0, width * height / 1024**2 / 2), 6)
@@ -299,7 +298,7 @@ def _job(ask: Ask, ability: ImageAbility, count: int) -> Job:
         prompt=ask.prompt,
         created=ask.created,
         runs=ask.created,
-        ends=time.time(),
+        ends=stage.clock.now(),
         seed=0,
         cost=cost,
         usage=usage,

@@ -158,12 +158,12 @@ def _parts(body: Body, name: str) -> list[Body]:
 
 
 def _check_pictures(stage: Stage, body: Body) -> None:
-    from app.providers.simulator import pictures
+    from app.providers.simulator import images
 
     for part in [*_parts(body, "frame_images"), *_parts(body, "input_references")]:
         if part.get("type") == "image_url":
             given = picture_of(stage.memory, part["image_url"]["url"])
-            if isinstance(given, bytes) and not pictures.readable(given):
+            if isinstance(given, bytes) and not images.is_readable(given):
                 raise bad("A reference could not be read as a picture", "invalid_image")
 
 
@@ -244,7 +244,7 @@ async def _find(stage: Stage, job_id: str) -> Job:
 
 async def _state(request: Plain, stage: Stage, job: Job) -> Body:
     faults = asked(job.prompt, "video")
-    status = status_of(job, time.time())
+    status = status_of(job, stage.clock.now())
     if "odd-state" in faults and (
         status == "in_progress"
         or (status == "completed" and await stage.disk(stage.memory.first_time, "odd-state", job.id))
@@ -313,7 +313,7 @@ async def content(request: Plain, job_id: FromPath[str], stage: NamedDependency[
     if request.query_params.get("index", "0") != "0":
         raise missing("There is no clip with this index")
     faults = asked(job.prompt, "video")
-    _check_fetchable(job, faults)
+    _check_fetchable(stage, job, faults)
     if "notyet" in faults and await stage.disk(stage.memory.first_time, "notyet", job.id):
         raise Refusal(409, "The video is not ready yet")
     if "redirect" in faults:
@@ -322,8 +322,8 @@ async def content(request: Plain, job_id: FromPath[str], stage: NamedDependency[
     return await _bytes(stage, job, faults)
 
 
-def _check_fetchable(job: Job, faults: frozenset[str]) -> None:
-    status = status_of(job, time.time())
+def _check_fetchable(stage: Stage, job: Job, faults: frozenset[str]) -> None:
+    status = status_of(job, stage.clock.now())
     if status in ("pending", "in_progress"):
         raise Refusal(409, f"The video is not ready: {status}")
     if status == "expired" or "gone" in faults:
@@ -341,13 +341,13 @@ async def _bytes(stage: Stage, job: Job, faults: frozenset[str]) -> ASGIApp:
     if "cut" in faults:
         return wire.Cut(wire.Whole(await stage.disk(path.read_bytes), MP4))
     if "trickle" in faults:
-        return wire.Streamed(wire.trickle(wire.once(await stage.disk(path.read_bytes))), MP4)
+        return wire.Streamed(wire.trickle(stage, wire.once(await stage.disk(path.read_bytes))), MP4)
     return await wire.file_answer(stage, path, MP4)
 
 
 def _film(stage: Stage, job: Job) -> Path:
-    """The clip's file, made when it is not there: it follows from the job alone, so it may be thrown away any time."""
-    from app.providers.simulator import clips
+    """The video's file, made when it is not there: it follows from the job alone, so it may be deleted at any time."""
+    from app.providers.simulator import videos
 
     def frame(kind: str) -> bytes | str | None:
         for part in _parts(job.request, "frame_images"):
@@ -362,25 +362,25 @@ def _film(stage: Stage, job: Job) -> Path:
         for part in _parts(job.request, "input_references")
         if part["type"] == "image_url"
     ]
-    return clips.keep(
-        stage.memory.clips / f"{job.id}.mp4",
-        without(job.prompt),
-        job.seed,
-        shot.size,
-        shot.seconds,
+    video = videos.Video(
+        prompt=without(job.prompt),
+        seed=job.seed,
+        size=sizes.STAMP if "stamp" in asked(job.prompt, "video") else shot.size,
+        seconds=shot.seconds,
         audio=shot.audio,
         first=first or (references[0] if references else None),
         last=frame("last_frame"),
     )
+    return videos.cached(stage.memory.clips / f"{job.id}.mp4", video)
 
 
 def _shaped(request: Body, first: bytes | str | None) -> Body:
     """The request with the first frame's shape, where it names no shape of its own."""
-    from app.providers.simulator import pictures
+    from app.providers.simulator import images
 
     if not isinstance(first, bytes) or request.get("size") or request.get("aspect_ratio"):
         return request
-    width, height = pictures.size_of(first)
+    width, height = images.size_of(first)
     across = min(21 / 9, max(9 / 21, width / height))
     return {**request, "aspect_ratio": f"{across:.4f}:1"}
 
@@ -396,11 +396,11 @@ async def signed(request: Plain, job_id: FromPath[str], stage: NamedDependency[S
     right = dies.isdigit() and hmac.compare_digest(
         _token(stage, job_id, int(dies)).encode(), request.query_params.get("token", "").encode()
     )
-    if not right or int(dies) < time.time():
+    if not right or int(dies) < stage.clock.now():
         raise Refusal(403, "This link is not valid, or not any more", "permission_denied")
     job = await _find(stage, job_id)
     faults = asked(job.prompt, "video")
-    _check_fetchable(job, faults)
+    _check_fetchable(stage, job, faults)
     return await _bytes(stage, job, faults)
 
 
@@ -410,7 +410,7 @@ async def redirected(request: Plain, job_id: FromPath[str], stage: NamedDependen
     await _note(request, stage, job_id)
     job = await _find(stage, job_id)
     faults = asked(job.prompt, "video")
-    _check_fetchable(job, faults)
+    _check_fetchable(stage, job, faults)
     return await _bytes(stage, job, faults)
 
 

@@ -5,7 +5,6 @@ the path of the address that was left: so a test sees what would have arrived, a
 restart forgets whom it still wanted to call, and nobody may rely on being called anyway.
 """
 
-import asyncio
 import hashlib
 import hmac
 import time
@@ -40,7 +39,7 @@ class Caller:
         status, path = job.outcome, urlsplit(address).path
         body = msgspec.json.encode(_said(job, status))
         for pause in (0.0, *PAUSES):
-            await asyncio.sleep(pause)  # at any speed: who is called may be starting up
+            await self._stage.clock.sleep(pause)  # at any speed: who is called may be starting up
             answered = await self._call(path, body, f"{job.id}-{status}")
             await self._stage.disk(self._stage.memory.log_call, {"id": job.id, "path": path, "status": answered})
             if 200 <= answered < 300:

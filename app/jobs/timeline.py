@@ -1,0 +1,49 @@
+"""A job's timeline for people: the one place where event codes become sentences."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from app.jobs.schemas import CancelStage, Event, EventType
+
+# For each event a sentence and a remark beside it, both filled in from the event's detail.
+SENTENCES: Final[Mapping[EventType, tuple[str, str]]] = {
+    EventType.QUEUED: ("Queued", ""),
+    EventType.STARTED: ("Started", "attempt {attempt}"),
+    EventType.RESULT_REQUESTED: ("Started", "asking the provider for the result that was already paid for"),
+    EventType.SUBMITTED: ("Submitted to the provider", "{state}"),
+    EventType.PROGRESSED: ("Provider status changed", "{state}"),
+    EventType.DOWNLOADED: ("Result downloaded", ""),
+    EventType.RETRY_SCHEDULED: ("Retry scheduled for {run_at:%H:%M:%S}", "{message}"),
+    EventType.RECOVERED: ("Resumed after a restart", ""),
+    EventType.COMPLETED: ("Completed", ""),
+    EventType.FAILED: ("Failed", "{message}"),
+    EventType.CANCEL_REQUESTED: ("Cancellation requested from the provider", ""),
+    EventType.CANCELLED: ("Cancelled", "{stage}"),
+    EventType.LATE_RESULT_RECORDED: ("Result received after the cancellation and kept", ""),
+    EventType.FOLLOW_UP_ENDED: ("Nothing more is expected from the provider", ""),
+}
+CANCEL_STAGES: Final[Mapping[CancelStage, str]] = {
+    CancelStage.NOT_SUBMITTED: "before it was submitted",
+    CancelStage.SUBMITTED: "after it was submitted; it may still be charged",
+    CancelStage.STOPPED: "the provider was asked to stop",
+    CancelStage.FINISHED: "the result had already arrived and was discarded",
+}
+
+
+class Line(NamedTuple):
+    """An event in text: what happened, and a remark that may be empty."""
+
+    sentence: str
+    remark: str
+
+
+def line(event: Event) -> Line:
+    """What a page says about this event. Raises KeyError or ValueError when its detail does not fit its code."""
+    values = dict(event.detail)
+    if "stage" in values:
+        values["stage"] = CANCEL_STAGES[CancelStage(values["stage"])]
+    if "run_at" in values:
+        values["run_at"] = datetime.fromisoformat(values["run_at"])
+    sentence, remark = SENTENCES[event.event]
+    return Line(sentence.format_map(values), remark.format_map(values))

@@ -1,0 +1,37 @@
+"""The system's clock is set while users are signed in."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from app.base import clock
+from tests.studio import PASSWORD, running
+
+
+async def test_no_one_is_signed_out_or_let_in_by_a_clock_that_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = 0
+    monkeypatch.setattr(clock, "system", clock.Clock(wall=lambda: time.time_ns() + ahead * 10**9))
+    async with running(tmp_path) as studio:
+        ann, browser = await studio.person(), await studio.person_in_browser("bob@studio.example")
+        account = {"email": "ann@studio.example", "password": PASSWORD}
+        tokens = (await studio.client().post("/api/v1/auth/login", json=account)).json()
+        key = (await ann.post("/api/v1/users/me/keys", json={"name": "laptop"})).json()["key"]
+
+        async def status(token: str) -> int:
+            return (await studio.client(token).get("/api/v1/users/me")).status_code
+
+        ahead = -86_400
+        assert await status(tokens["access_token"]) == 200
+        assert (await browser.get("/jobs")).status_code == 200
+        ahead = 3600  # access tokens live a quarter of an hour, everything else for long
+        assert await status(tokens["access_token"]) == 401
+        assert await status(key) == 200
+        assert (await browser.get("/jobs")).status_code == 200
+        fresh = await studio.client().post("/api/v1/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
+        assert fresh.status_code == 200
+        ahead = 0
+        assert await status(tokens["access_token"]) == 401, "what has expired stays expired"
+        assert await status(fresh.json()["access_token"]) == 200

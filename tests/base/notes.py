@@ -1,0 +1,26 @@
+"""A table of notes to which the tests of the journal add."""
+
+from pathlib import Path
+from typing import Any
+
+from app.base.database import Database, Transaction
+
+NOTES = "notes (id, text, made_at)"
+
+
+async def notes_database(folder: Path, **options: Any) -> Database:
+    """The database in this folder, with the table; `options` as for Database."""
+    database = Database(folder / "test.duckdb", **options)
+    await database.write(
+        lambda tx: tx.execute("create table if not exists notes (id integer not null, text text, made_at timestamp)")
+    )
+    return database
+
+
+def add_notes(tx: Transaction, *ids: int) -> None:
+    for id in ids:
+        tx.insert(NOTES, id, f"note {id}", "2026-11-21T12:00:00.123456")
+
+
+def note_ids(tx: Transaction) -> list[int]:
+    return [row["id"] for row in tx.rows("select id from notes order by id")]

@@ -1,0 +1,29 @@
+"""Ids and tokens."""
+
+from app.base.secret import Ids, derived, fingerprint, new_id, new_token
+
+
+def test_ids_sort_by_the_time_they_were_made_and_never_repeat() -> None:
+    ids = [new_id() for _ in range(10_000)]
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 10_000
+    assert len({id[-15:] for id in ids}) == 10_000, "what does not come from the clock is random"
+
+
+def test_a_token_cannot_be_read_from_its_fingerprint() -> None:
+    token = new_token("atl_")
+    assert token.startswith("atl_")
+    assert token not in fingerprint(token)
+    assert derived("secret", "forms") != derived("secret", "tokens")
+
+
+def test_ids_sort_by_the_time_they_were_made_however_the_clock_is_set() -> None:
+    now = 1_900_000_000 * 10**9
+    ids = Ids(lambda: now)
+    made = [ids.new()]
+    for change in (0, 3600, -7200, 3600):
+        now += change * 10**9
+        for _ in range(100):
+            now += 10_000  # nanoseconds: many ids in a millisecond
+            made.append(ids.new())
+    assert made == sorted(set(made))

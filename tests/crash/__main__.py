@@ -1,0 +1,29 @@
+"""`python -m tests.crash [TEXT]`: kill the program at every crash point that occurs in the scenes (whose line contains TEXT),
+one run for each. Prints a line for each run; the exit code is 1 when anything was lost."""
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.crash import matrix
+from tests.crash.scenes import SCENES
+
+
+async def main(folder: Path, text: str) -> int:
+    failed = 0
+    async with matrix.crash_lab(folder) as lab:
+        recorded = await lab.record(SCENES)
+        runs = [(scene, point) for scene, points in recorded.items() for point in points if text in f"{scene}: {point}"]
+        for number, (scene, point) in enumerate(runs, 1):
+            outcome = await lab.crash(scene, point)
+            failed += bool(outcome.faults)
+            result = "; ".join(outcome.faults) or ("ok" if all(outcome.crashed) else "not reached this time")
+            print(f"{number:3} of {len(runs)}  {scene}: {point}: {result}", flush=True)
+    print(f"{len(runs)} crash points, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        sys.exit(asyncio.run(main(Path(folder), " ".join(sys.argv[1:]))))

@@ -1,0 +1,183 @@
+"""Crash runs: a scene is played until the program kills itself at a crash point, it is started again, and everything is
+inspected. Starting is what costs most, so the program that has recovered from one run plays the scene of the next."""
+
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from app.base import control
+from tests.crash import checker
+from tests.crash.harness import Child, Driver, copied, driver, simulator, until
+from tests.crash.recorder import numbered
+from tests.crash.scenes import QUEUE_HELD, Acknowledged, Crashed, Credentials, User, client, inspect, register
+
+RUNS: Final = 16  # in one data folder
+
+_numbers = count(1)
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a run ended: what was found, whether the program was killed at each of the crash points, and its log up to the first
+    of them."""
+
+    faults: list[str]
+    crashed: list[bool]
+    log: str
+
+
+class Chain(msgspec.Struct):
+    """Runs on one data folder: the program that runs there now, and what is known of the runs so far."""
+
+    folder: Path
+    child: Child
+    runs: list[str] = []
+    acknowledged: list[str] = []
+    unknown: set[str] = set()
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+
+class CrashLab:
+    """What all runs of a worker share: the provider with its folder, and a data folder in which one user has registered."""
+
+    def __init__(self, driver: Driver, provider_url: str, provider: Path, folder: Path) -> None:
+        self.provider = provider
+        self.folder = folder
+        self.user = Credentials("", "")
+        self._driver = driver
+        self._settings = {
+            "OPENROUTER_BASE_URL": f"{provider_url}/api/v1",
+            "OPENROUTER_API_KEY": "any",
+            "ATELIER_WORKER_SECONDS": "0.05",
+        }
+        self._template = folder / "template"
+        self._chain: Chain | None = None
+
+    async def prepare(self) -> None:
+        """Register the user, in the folder that every run begins with."""
+        self._template.mkdir()
+        child = await self.start(self._template)
+        assert child.url, child.output
+        self.user = await register(child)
+        assert await child.stopped() == 0, child.output
+
+    async def start(self, folder: Path, *, queue_held: bool = False, crash_at: str | None = None) -> Child:
+        """The program on this folder, once it listens or has crashed."""
+        child = self._driver.start(folder, settings=self._settings, queue_held=queue_held, crash_at=crash_at)
+        return await child.listening()
+
+    def new_folder(self) -> Path:
+        """With a data folder in which the user has registered."""
+        folder = self.folder / f"chain{next(_numbers)}"
+        folder.mkdir()
+        return copied(self._template, folder)
+
+    async def record(self, scenes: Iterable[str]) -> dict[str, list[str]]:
+        """The crash points of each scene, in a run without a crash: one scene after another, so that each point is known to
+        be of its scene."""
+        found: dict[str, list[str]] = {}
+        for held in (True, False):
+            child = await self.start(self.new_folder(), queue_held=held)
+            for scene in scenes:
+                if held == (scene in QUEUE_HELD):
+                    await child.rest()
+                    before = len(child.points)
+                    await self._play(child, scene, f"record{next(_numbers)}")
+                    await child.rest()
+                    found[scene] = list(numbered(child.points[before:]))
+            assert await child.stopped() == 0, child.output
+        return found
+
+    async def crash(self, scene: str, *points: str) -> Outcome:
+        """Play the scene until the first crash point, start again until the next, and so on; then start once more and
+        inspect."""
+        chain = await self._taken(queue_held=scene in QUEUE_HELD)
+        run = f"run{next(_numbers)}"
+        chain.runs.append(run)
+        first, *others = points
+        chain.child.crash_at(first)
+        acknowledged = await self._play(chain.child, scene, run)
+        chain.acknowledged += [*acknowledged.jobs.values(), *acknowledged.assets]
+        crashed = [await self._crashed(chain)]
+        log = f"{acknowledged} {chain.child.output[-3000:]}"
+        for point in others:
+            chain.child = await self.start(chain.folder, crash_at=point)
+            if chain.child.url:
+                with contextlib.suppress(Crashed):
+                    await self._all_ended(chain.child, run)
+            crashed.append(await self._crashed(chain))
+        chain.child = await self.start(chain.folder)
+        faults = await self._inspected(chain, run, acknowledged)
+        self._chain = chain
+        if faults or not all(crashed) or len(chain.runs) == RUNS:
+            faults += await self.close()
+        return Outcome(faults, crashed, log)
+
+    async def close(self) -> list[str]:
+        """End the chain; what is wrong with how the program stops."""
+        chain, self._chain = self._chain, None
+        if chain is None or (code := await chain.child.stopped()) == 0:
+            return []
+        return [f"it did not stop in good order: {code} {chain.child.output[-2000:]}"]
+
+    async def _taken(self, *, queue_held: bool) -> Chain:
+        """The chain that goes on, or a new one. It must be given back: after a run that broke off it is not used again."""
+        if queue_held:
+            assert await self.close() == []
+        chain, self._chain = self._chain, None
+        if chain is None:
+            folder = self.new_folder()
+            chain = Chain(folder, await self.start(folder, queue_held=queue_held))
+            await chain.child.rest()
+        return chain
+
+    async def _play(self, child: Child, scene: str, run: str) -> Acknowledged:
+        async with client(child, self.user) as http:
+            return await User(http, child, self.provider, run).play(scene)
+
+    async def _all_ended(self, child: Child, run: str) -> None:
+        async with client(child, self.user) as http:
+            await User(http, child, self.provider, run).all_ended()
+
+    async def _crashed(self, chain: Chain) -> bool:
+        """Whether it has killed itself; a program that has come to rest instead is stopped here."""
+        child = chain.child
+        await until(
+            lambda: child.exit_code is not None or child.at_rest, lambda: f"it does not come to rest: {child.points}"
+        )
+        code = await child.stopped()
+        chain.unknown |= checker.in_submission(chain.data)
+        return code == -signal.SIGKILL
+
+    async def _inspected(self, chain: Chain, run: str, acknowledged: Acknowledged) -> list[str]:
+        """What is wrong after a restart, for the user, for an admin, and seen from outside."""
+        child = chain.child
+        if not child.url:
+            return [f"it does not start again: {child.output}"]
+        _, faults = await inspect(child, self.user, self.provider, acknowledged, run)
+        await child.rest()
+        doctor = await control.ask(chain.data / "control.sock", "doctor")
+        if not doctor.ok:
+            faults.append(f"the doctor says: {doctor.text}")
+        provider = checker.provider_log(self.provider, chain.runs)
+        with child.paused():
+            faults += checker.check(chain.data, provider, chain.acknowledged, chain.unknown)
+        return faults
+
+
+@asynccontextmanager
+async def crash_lab(folder: Path) -> AsyncIterator[CrashLab]:
+    with driver() as forks:
+        async with simulator(forks, folder) as (url, provider):
+            lab = CrashLab(forks, url, provider, folder)
+            await lab.prepare()
+            yield lab
+            assert await lab.close() == []

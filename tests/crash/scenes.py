@@ -1,0 +1,265 @@
+"""What a user asks for in a crash run, one scene for each kind of work, and what was acknowledged: the client outlives the
+program."""
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import msgspec
+
+from app.jobs.schemas import EventType
+from app.providers.simulator.memory import Memory
+from tests.crash.checker import run_of
+from tests.crash.harness import BOUND, Child, until
+from tests.kit import (
+    FINAL_STATES,
+    IMAGE_MODEL,
+    IMAGE_TO_VIDEO_MODEL,
+    SHORT_IMAGE_TO_VIDEO,
+    SHORT_VIDEO,
+    TEXT_MODEL,
+    VIDEO_MODEL,
+    Json,
+    eventually,
+    png,
+)
+from tests.studio import PASSWORD, Browser
+from tests.trust import trust
+
+FOLLOWED_UP: Final = (EventType.LATE_RESULT_RECORDED, EventType.FOLLOW_UP_ENDED)
+USER: Final = {"email": "ann@studio.example", "password": PASSWORD}
+
+
+class Crashed(Exception):
+    """The program does not answer any more."""
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """Of the user: an API key, and the cookie of a session."""
+
+    key: str
+    session: str
+
+
+class Acknowledged(msgspec.Struct):
+    """What the program has confirmed: jobs by their prompts, uploaded files, cancelled jobs."""
+
+    jobs: dict[str, str] = {}
+    assets: list[str] = []
+    cancelled: list[str] = []
+    connection_errors: list[str] = []  # how the requests ended that were not answered
+
+
+@asynccontextmanager
+async def client(child: Child, user: Credentials) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(
+        base_url=child.url,
+        headers={"Authorization": f"Bearer {user.key}"},
+        cookies={"session": user.session},
+        timeout=BOUND,
+        trust_env=False,
+        verify=trust(),
+    ) as http:
+        yield http
+
+
+async def register(child: Child) -> Credentials:
+    """Register the first user, with an API key and a session that outlive every restart."""
+    async with Browser(base_url=child.url, timeout=BOUND, trust_env=False, verify=trust()) as browser:
+        response = await browser.send_form("/register", {**USER, "name": "Ann Kern"})
+        assert response.status_code == 303, response.text
+        session = browser.cookies["session"]
+    async with httpx.AsyncClient(base_url=child.url, timeout=BOUND, trust_env=False, verify=trust()) as http:
+        tokens = (await http.post("/api/v1/auth/login", json=USER)).json()
+        http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+        key = (await http.post("/api/v1/users/me/keys", json={"name": "crash tests"})).json()["key"]
+
+        async def models() -> int:
+            total: int = (await http.get("/api/v1/ai/models", params={"limit": 1})).json()["total"]
+            return total
+
+        await eventually(models, bool)
+    return Credentials(key, session)
+
+
+class User:
+    """The client in one run. `run` is part of each prompt, so that the provider's log tells the runs apart."""
+
+    def __init__(self, http: httpx.AsyncClient, child: Child, provider: Path, run: str) -> None:
+        """`provider` is the folder of the simulator."""
+        self._http = http
+        self._child = child
+        self._provider = Memory(provider)
+        self._run = run
+        self.acknowledged = Acknowledged()
+
+    async def play(self, scene: str) -> Acknowledged:
+        """Everything that is asked in this scene, until all of it has ended or the program has crashed."""
+        with contextlib.suppress(Crashed):
+            await SCENES[scene](self)
+            await self.all_ended()
+        return self.acknowledged
+
+    async def all_ended(self) -> list[Json]:
+        """All jobs, once they have ended and no late cost is awaited that can still come. The provider holds nothing back any
+        more. Raises Crashed."""
+        end = time.monotonic() + BOUND
+        while True:
+            self._release()
+            jobs = await self._jobs()
+            if all(job["status"] in FINAL_STATES for job in jobs) and not await self._awaited(jobs):
+                return jobs
+            states = {job["prompt"]: (job["status"], job["cost_usd"]) for job in jobs}
+            assert time.monotonic() < end, f"they do not end: {states}"
+            await asyncio.sleep(0.1)
+
+    # Scenes
+
+    async def upload(self) -> None:
+        color = f"#{hashlib.sha256(self._run.encode()).hexdigest()[:6]}"  # another file in each run
+        response = await self._request("POST", "/api/v1/assets", files={"file": ("a.png", png(color=color))})
+        assert response.status_code == 201, response.text
+        self.acknowledged.assets.append(response.json()["id"])
+
+    async def text(self, directive: str = "") -> None:
+        body = {"model": TEXT_MODEL, "prompt": self._prompt("text", directive)}
+        response = await self._request("POST", "/api/v1/generate/text", json=body)
+        assert response.status_code == 200, response.text
+        self.acknowledged.jobs[body["prompt"]] = response.json()["id"]
+
+    async def retried_text(self) -> None:
+        await self.text("[busy]")
+
+    async def image(self) -> None:
+        await self._generate("image", {"model": IMAGE_MODEL}, "[stamp]")
+
+    async def video(self) -> None:
+        """Its result is asked for once in vain."""
+        await self._generate("video", {"model": VIDEO_MODEL, **SHORT_VIDEO}, "[stamp][notyet]")
+
+    async def image_to_video(self) -> None:
+        await self.upload()
+        body = {"model": IMAGE_TO_VIDEO_MODEL, "image_asset_id": self.acknowledged.assets[0], **SHORT_IMAGE_TO_VIDEO}
+        await self._generate("video/from-image", body, "[stamp]")
+
+    async def failed_video(self) -> None:
+        await self._generate("video", {"model": VIDEO_MODEL, **SHORT_VIDEO}, "[fail]")
+
+    async def cancelled_in_queue(self) -> None:
+        """In a program whose queue is held."""
+        await self._cancel(await self._generate("image", {"model": IMAGE_MODEL}, "[stamp]"), keep_result=False)
+
+    async def cancelled_at_provider(self) -> None:
+        """The provider has the job, and finishes it only when it has been cancelled; the result is kept all the same."""
+        before = len(self._child.points)
+        job = await self._generate("video", {"model": VIDEO_MODEL, **SHORT_VIDEO}, "[stamp][stuck]")
+        await until(
+            lambda: (
+                "transaction.acknowledged go_on" in self._child.points[before:] or self._child.exit_code is not None
+            ),
+            lambda: f"it is not submitted: {self._child.points}",
+        )
+        await self._cancel(job, keep_result=True)
+
+    # Requests
+
+    def _prompt(self, what: str, directive: str = "") -> str:
+        return f"{what} | {self._run} {directive}".strip()
+
+    async def _generate(self, kind: str, body: Json, directive: str = "") -> str:
+        prompt = self._prompt(kind, directive)
+        response = await self._request(
+            "POST", f"/api/v1/generate/{kind}", json={**body, "prompt": prompt}, headers={"Prefer": "respond-async"}
+        )
+        assert response.status_code == 202, response.text
+        id: str = response.json()["id"]
+        self.acknowledged.jobs[prompt] = id
+        return id
+
+    async def _cancel(self, id: str, *, keep_result: bool) -> None:
+        response = await self._request("POST", f"/api/v1/jobs/{id}/cancel", json={"keep_result": keep_result})
+        assert response.status_code == 200, response.text
+        self.acknowledged.cancelled.append(id)
+
+    async def _jobs(self) -> list[Json]:
+        jobs: list[Json] = []
+        query: dict[str, Any] = {"limit": 100}
+        while query:
+            page = (await self._request("GET", "/api/v1/jobs", params=query)).json()
+            jobs += page["items"]
+            query = {"limit": 100, "cursor": page["next"]} if page["next"] else {}
+        return jobs
+
+    def _release(self) -> None:
+        """Have the provider finish a video that never ends by itself."""
+        for line in self._provider.submits():
+            submit = msgspec.json.decode(line)
+            if run_of(submit["prompt"]) == self._run and (job := self._provider.job(submit["id"])) and job.ends is None:
+                self._provider.save(msgspec.structs.replace(job, ends=time.time()))
+
+    async def _awaited(self, jobs: list[Json]) -> bool:
+        """Whether the cost of a cancelled job may still come: its timeline says when nothing more is expected."""
+        for job in jobs:
+            if job["status"] == "cancelled" and job["cost_usd"] is None:
+                page = (await self._request("GET", f"/jobs/{job['id']}")).text
+                if not any(f'data-event="{event}"' in page for event in FOLLOWED_UP):
+                    return True
+        return False
+
+    async def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return await self._http.request(method, path, **options)
+        except httpx.TransportError as exc:
+            self.acknowledged.connection_errors.append(f"{method} {path}: {exc!r}")
+            raise Crashed from None
+
+
+SCENES: Final[Mapping[str, Callable[[User], Awaitable[None]]]] = {
+    "upload": User.upload,
+    "text": User.text,
+    "retried text": User.retried_text,
+    "image": User.image,
+    "video": User.video,
+    "image to video": User.image_to_video,
+    "failed video": User.failed_video,
+    "cancelled in queue": User.cancelled_in_queue,
+    "cancelled at provider": User.cancelled_at_provider,
+}
+QUEUE_HELD: Final = {"cancelled in queue"}
+
+
+async def inspect(
+    child: Child, user: Credentials, provider: Path, acknowledged: Acknowledged, run: str
+) -> tuple[list[Json], list[str]]:
+    """After a restart: the jobs of the run once all have ended, and what is not as it should be for the user."""
+    faults = []
+    async with client(child, user) as http:
+        jobs = [job for job in await User(http, child, provider, run).all_ended() if run_of(job["prompt"]) == run]
+        states = {job["id"]: job["status"] for job in jobs}
+        for prompt, id in acknowledged.jobs.items():
+            if (await http.get(f"/api/v1/jobs/{id}")).status_code != 200:
+                faults.append(f"{prompt} was acknowledged and is lost")
+        for id in acknowledged.assets:
+            if (await http.get(f"/api/v1/assets/{id}")).status_code != 200:
+                faults.append(f"the upload {id} was acknowledged and is lost")
+        faults += [
+            f"the cancellation of {id} was acknowledged, and it has {states.get(id)}"
+            for id in acknowledged.cancelled
+            if states.get(id) != "cancelled"
+        ]
+        for job in jobs:
+            faults += [
+                f"{job['prompt']}: {asset['url']} answers {status}"
+                for asset in job["assets"]
+                if (status := (await http.get(asset["url"])).status_code) != 200
+            ]
+        for path in ("/jobs", *(f"/jobs/{job['id']}{part}" for job in jobs for part in ("", "/card"))):
+            if (status := (await http.get(path)).status_code) != 200:
+                faults.append(f"the page {path} answers {status}")
+    return jobs, faults

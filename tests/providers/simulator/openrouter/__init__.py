@@ -1,0 +1,1 @@
+"""Tests of the simulated OpenRouter API, over real HTTP."""

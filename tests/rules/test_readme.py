@@ -1,0 +1,14 @@
+"""`tests/README.md` says what each folder of tests proves."""
+
+import re
+
+from tests.rules.source import ROOT
+
+
+def test_every_folder_of_tests_has_a_row_in_their_readme() -> None:
+    text = (ROOT / "tests" / "README.md").read_text("utf-8")
+    described = set(re.findall(r"^\| `(\w+)` \| \S", text, re.M))
+    folders = {
+        path.parent.name for path in (ROOT / "tests").glob("*/*.*") if not path.parent.name.startswith((".", "__"))
+    }
+    assert described == folders

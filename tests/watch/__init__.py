@@ -1,1 +1,0 @@
-"""What the program tells of itself, and how it stops."""
