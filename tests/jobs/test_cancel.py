@@ -362,6 +362,7 @@ def stored_files(studio: Studio) -> int:
 
 async def stored_files_become(studio: Studio, count: int) -> None:
     """Wait until so many files are stored: two for each asset, itself and its thumbnail."""
+
     async def stored() -> int:
         return stored_files(studio)
 

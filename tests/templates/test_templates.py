@@ -238,7 +238,7 @@ def test_the_css_is_small_and_layered_and_has_its_values_in_one_file() -> None:
 
 
 def test_the_color_scheme_changes_colors_only() -> None:
-    """So that the journeys need to check nothing but colors in the light scheme."""
+    """The journeys rely on it: in the light scheme they check nothing but contrast."""
     for path in (STATIC / "css").glob("*.css"):
         css = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
         assert "prefers-color-scheme" not in css, path.name
