@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import uvicorn
 
-from app.base import config, control, garbage, log, memory
+from app.base import config, control, gc_tuning, logging, malloc
 from app.base.config import SettingError, Settings
-from app.base.database import Database, DatabaseError
+from app.base.data_dir import DataDir, DataDirError
 from app.base.errors import AtelierError
-from app.base.folder import Folder, FolderError
-from app.base.migrate import migrate
+from app.db.database import Database, DatabaseError
+from app.db.migrate import migrate
 
 if TYPE_CHECKING:
-    from app.upkeep.schemas import Told
+    from app.maintenance.schemas import CommandResult
 
 
 STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
-LONGEST_STOP: Final = 9  # seconds
+MAX_STOP: Final = 9  # seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     restore = commands.add_parser("restore", help="put a backup into an empty data folder")
     restore.add_argument("word", metavar="DIR")
     asked = parser.parse_args(arguments)
-    log.start(human=sys.stderr.isatty())
+    logging.start(human=sys.stderr.isatty())
     try:
         settings = config.load(os.environ)
         if asked.command == "migrate":
@@ -53,36 +53,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asked.command != "promote":
             return _upkeep(settings, asked.command, str(Path(asked.word).absolute()) if asked.word else "")
         return asyncio.run(_command(settings, asked.command, asked.word))
-    except (SettingError, FolderError, DatabaseError, AtelierError, ValueError) as problem:
-        print(f"atelier: {problem}", file=sys.stderr)
+    except (SettingError, DataDirError, DatabaseError, AtelierError, ValueError) as exc:
+        print(f"atelier: {exc}", file=sys.stderr)
         return 2
 
 
 async def _serve(settings: Settings) -> int:
-    garbage.put_off()
-    memory.keep_less()
-    from app.main import build, come_to_rest, opened
+    gc_tuning.disable()
+    malloc.limit_arenas()
+    from app.main import build, drain, open_app
     from app.web.server import Server, configured, listening, serving
 
     try:
         listener = listening(settings.host, settings.port)
-    except OSError as problem:
+    except OSError as exc:
         raise SettingError(
             f"ATELIER_HOST and ATELIER_PORT name {settings.host}:{settings.port}, where this program cannot listen"
-            f" ({problem.strerror})"
+            f" ({exc.strerror})"
         ) from None
     with listener:
         settings = _with_port(settings, listener.getsockname()[1])
-        async with opened(settings) as program:
-            server = Server(configured(build(program), settings), lambda: come_to_rest(program))
+        async with open_app(settings) as program:
+            server = Server(configured(build(program), settings), lambda: drain(program))
             _stop_on_signals(server)
-            garbage.settle()
+            gc_tuning.freeze()
             task = asyncio.create_task(server.serve([listener]))
             started = await serving(server, task)
             if started:
                 print(f"Atelier is running at {settings.public_url} (Ctrl+C stops it)", flush=True)
             await task
-            garbage.unsettle()
+            gc_tuning.restore()
             return 0 if started else 1
 
 
@@ -104,7 +104,7 @@ def _stop_on_signals(server: uvicorn.Server) -> None:
         for number in STOPPING:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
-        signal.alarm(LONGEST_STOP)
+        signal.alarm(MAX_STOP)
 
     for number in STOPPING:
         loop.add_signal_handler(number, stop)
@@ -112,12 +112,12 @@ def _stop_on_signals(server: uvicorn.Server) -> None:
 
 async def _command(settings: Settings, command: str, word: str) -> int:
     """Through the running server when there is one, because only it may open the database; else by itself."""
-    from app.main import commands, opened
+    from app.main import commands, open_app
 
     try:
-        reply = await control.ask(Folder(settings.data_dir).socket, command, word)
+        reply = await control.ask(DataDir(settings.data_dir).socket, command, word)
     except ConnectionError:
-        async with opened(settings) as program:
+        async with open_app(settings) as program:
             reply = control.reply(await commands(program)[command](word))
     print(reply.text if reply.ok else f"atelier: {reply.text}", file=sys.stdout if reply.ok else sys.stderr)
     return 0 if reply.ok else 1
@@ -126,18 +126,18 @@ async def _command(settings: Settings, command: str, word: str) -> int:
 def _upkeep(settings: Settings, command: str, word: str) -> int:
     """Backup, restore, doctor. What the doctor finds is what was asked for, so it is told on stdout like good news."""
     from app.main import MIGRATIONS
-    from app.upkeep.schemas import Told
-    from app.upkeep.service import examine_backup, restored
+    from app.maintenance.schemas import CommandResult
+    from app.maintenance.service import examine_backup, restored
 
     try:
         if command == "restore":
-            told = restored(word, Folder(settings.data_dir), MIGRATIONS)
+            told = restored(word, DataDir(settings.data_dir), MIGRATIONS)
         elif command == "doctor" and word:
             told = examine_backup(word, MIGRATIONS)
         else:
             told = asyncio.run(_with_database(settings, command, word))
-    except (AtelierError, DatabaseError) as problem:
-        told = Told(False, str(problem))
+    except (AtelierError, DatabaseError) as exc:
+        told = CommandResult(False, str(exc))
     if told.ok or command == "doctor":
         print(told.text)
     else:
@@ -145,19 +145,19 @@ def _upkeep(settings: Settings, command: str, word: str) -> int:
     return 0 if told.ok else 1
 
 
-async def _with_database(settings: Settings, command: str, word: str) -> "Told":
+async def _with_database(settings: Settings, command: str, word: str) -> "CommandResult":
     """Through the running server when there is one, else with the database opened for this alone: nothing is started,
     and nothing that a start would do is done."""
     from app.main import MIGRATIONS, VERSION
-    from app.upkeep.schemas import Told
-    from app.upkeep.service import alone
+    from app.maintenance.schemas import CommandResult
+    from app.maintenance.service import alone
 
-    folder = Folder(settings.data_dir)
+    folder = DataDir(settings.data_dir)
     try:
         reply = await control.ask(folder.socket, command, word)
-        return Told(reply.ok, reply.text)
+        return CommandResult(reply.ok, reply.text)
     except TimeoutError:
-        return Told(False, "the server has not answered for an hour; it may still be at work")
+        return CommandResult(False, "the server has not answered for an hour; it may still be at work")
     except ConnectionError:
         pass
     async with alone(folder, MIGRATIONS, program=VERSION) as upkeep:
@@ -167,9 +167,9 @@ async def _with_database(settings: Settings, command: str, word: str) -> "Told":
 async def _migrate(settings: Settings) -> int:
     from app.main import MIGRATIONS
 
-    folder = Folder(settings.data_dir)
+    folder = DataDir(settings.data_dir)
     folder.make()
-    folder.hold()
+    folder.lock()
     try:
         database = Database(folder.database)
         try:

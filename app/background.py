@@ -12,16 +12,16 @@ from typing import Final
 
 import msgspec
 
-from app.base import clock, log
+from app.base import clock, logging
 from app.base.metrics import Metrics
 
 FIRST_PAUSE: Final = 0.5  # seconds after a break, doubling up to
-LONGEST_PAUSE: Final = 30.0
+MAX_PAUSE: Final = 30.0
 
-logger = log.get("background")
+logger = logging.get("background")
 
 
-class Loop(msgspec.Struct, frozen=True):
+class PeriodicTask(msgspec.Struct, frozen=True):
     """`turn` is called again and again with `period` seconds between, at first after `first` seconds; a turn that takes
     longer than `patience` seconds counts as dead."""
 
@@ -32,7 +32,7 @@ class Loop(msgspec.Struct, frozen=True):
     first: float = 0.0
 
 
-class Beat(msgspec.Struct, frozen=True):
+class TaskHealth(msgspec.Struct, frozen=True):
     """How a loop does: when it last finished a turn, and what broke it since, if anything."""
 
     name: str
@@ -41,11 +41,15 @@ class Beat(msgspec.Struct, frozen=True):
     alive: bool
 
 
-class Background:
+class BackgroundTasks:
     """The loops and their pulse."""
 
     def __init__(
-        self, loops: Sequence[Loop], metrics: Metrics | None = None, *, timer: Callable[[], float] = clock.steady
+        self,
+        loops: Sequence[PeriodicTask],
+        metrics: Metrics | None = None,
+        *,
+        timer: Callable[[], float] = clock.steady,
     ) -> None:
         """`timer` shows the seconds by which a loop is overdue."""
         self._loops = loops
@@ -54,16 +58,18 @@ class Background:
         self._seen: dict[str, float] = {}  # the same by the steady clock: nobody is dead because somebody set the time
         self._broken: dict[str, str] = {}
         metrics = metrics or Metrics()
-        metrics.readings("loop_last_beat_timestamp_seconds", "When a loop last finished a turn.", "loop", self._beaten)
-        metrics.readings("loop_alive", "1 while a loop is not overdue.", "loop", self._living)
+        metrics.gauge_callbacks(
+            "background_task_last_success_timestamp_seconds", "When a loop last finished a turn.", "loop", self._beaten
+        )
+        metrics.gauge_callbacks("background_task_up", "1 while a loop is not overdue.", "loop", self._living)
 
-    def beats(self) -> list[Beat]:
+    def beats(self) -> list[TaskHealth]:
         now, steady = clock.now(), self._timer()
         found = []
         for loop in self._loops:
             last = self._last.get(loop.name, now)
             late = steady - self._seen.get(loop.name, steady) > loop.period + loop.patience
-            found.append(Beat(loop.name, last, self._broken.get(loop.name), not late))
+            found.append(TaskHealth(loop.name, last, self._broken.get(loop.name), not late))
         return found
 
     @property
@@ -89,21 +95,21 @@ class Background:
                 for task in tasks:
                     task.cancel()
 
-    def _beat(self, loop: Loop) -> None:
+    def _beat(self, loop: PeriodicTask) -> None:
         self._last[loop.name], self._seen[loop.name] = clock.now(), self._timer()
 
-    async def _keep(self, loop: Loop) -> None:
+    async def _keep(self, loop: PeriodicTask) -> None:
         pause = FIRST_PAUSE
         await asyncio.sleep(loop.first)
         while True:
             try:
                 await loop.turn()
-            except Exception as problem:
+            except Exception as exc:
                 if loop.name not in self._broken:
-                    logger.error("loop broke", loop=loop.name, exc_info=problem)
-                self._broken[loop.name] = type(problem).__name__
+                    logger.error("loop broke", loop=loop.name, exc_info=exc)
+                self._broken[loop.name] = type(exc).__name__
                 await asyncio.sleep(pause)
-                pause = min(LONGEST_PAUSE, pause * 2)
+                pause = min(MAX_PAUSE, pause * 2)
                 continue
             if self._broken.pop(loop.name, None):
                 logger.info("loop healed", loop=loop.name)

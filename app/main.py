@@ -28,14 +28,12 @@ from app.admin import api as admin_api
 from app.admin import pages as admin_pages
 from app.admin.service import Admin
 from app.audit.service import Audit
-from app.background import Background, Loop
-from app.base import clock, control, garbage, secret
+from app.background import BackgroundTasks, PeriodicTask
+from app.base import clock, control, gc_tuning, secret
 from app.base.config import Settings
-from app.base.database import Database
-from app.base.folder import Folder
+from app.base.data_dir import DataDir
+from app.base.loop_watchdog import LoopWatchdog
 from app.base.metrics import Metrics
-from app.base.migrate import migrate
-from app.base.stalls import Stalls
 from app.catalog import api as catalog_api
 from app.catalog import pages as catalog_pages
 from app.catalog.refresher import refresh
@@ -43,6 +41,8 @@ from app.catalog.service import Catalog
 from app.chat import api as chat_api
 from app.chat import pages as chat_pages
 from app.chat.service import Chat
+from app.db.database import Database
+from app.db.migrate import migrate
 from app.gateway import api as gateway_api
 from app.gateway.service import Gateway
 from app.generation import api as generation_api
@@ -55,29 +55,29 @@ from app.jobs import api as jobs_api
 from app.jobs import pages as jobs_pages
 from app.jobs.service import Jobs
 from app.jobs.worker import Worker
+from app.ledger.service import Ledger
 from app.library import api as library_api
 from app.library import pages as library_pages
 from app.library.service import Library
+from app.maintenance.service import Maintenance
 from app.providers.addresses import Resolver, resolve
-from app.providers.calls import Calls
 from app.providers.client import Client
 from app.providers.contract import Provider
+from app.providers.instrumented import instrumented
 from app.providers.registry import base_urls, providers, webhooks
-from app.providers.watched import watched
-from app.quota.service import Quota
+from app.providers.webhooks import WebhookVerifier
 from app.storage.files import Files
 from app.storage.media import Media
-from app.upkeep.service import Upkeep
-from app.web.csrf import Csrf, Walls
-from app.web.errors import HANDLERS, name_methods
-from app.web.gate import Gate
+from app.web.csrf import Csrf, CsrfMiddleware
+from app.web.errors import HANDLERS, set_allow_header
 from app.web.headers import Headers
-from app.web.limits import BODY, Bodies, Throttle
+from app.web.limits import BODY, BodySizeLimit, Throttle
 from app.web.markdown import Renderer
 from app.web.openapi import COMPONENTS, DocumentRouter, Shapes
-from app.web.render import warm
-from app.web.request import Asked
+from app.web.render import precompile
+from app.web.request import StrictJsonRequest
 from app.web.server import Server, listening, serving
+from app.web.sign_in_limit import SignInConcurrencyLimit
 from app.web.static import static_files
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -89,12 +89,12 @@ STOP_GRACE: Final = 4.0  # seconds that work under way gets to come to rest
 VERSION: Final = "0.1.0"
 
 
-class Program(msgspec.Struct, frozen=True, kw_only=True):
+class Application(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that lives as long as the process does; `key` signs, `timer` shows the seconds by which requests are
     throttled."""
 
     settings: Settings
-    folder: Folder
+    folder: DataDir
     database: Database
     files: Files
     providers: Mapping[str, Provider]
@@ -108,52 +108,52 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     markdown: Renderer
     home: Home
     admin: Admin
-    upkeep: Upkeep
+    upkeep: Maintenance
     worker: Worker
-    background: Background
+    background: BackgroundTasks
     metrics: Metrics
-    stalls: Stalls
+    stalls: LoopWatchdog
     directives: Sequence[tuple[str, Sequence[str], str]]
     key: str
     timer: Callable[[], float]
 
 
 @asynccontextmanager
-async def opened(
+async def open_app(
     settings: Settings, *, timer: Callable[[], float] = clock.steady, resolver: Resolver = resolve
-) -> AsyncIterator[Program]:
+) -> AsyncIterator[Application]:
     """The program with its data folder held and its database open and migrated. `timer` and `resolver` (of host names)
     stand in for the system's. Raises FolderError, DatabaseError."""
-    folder = Folder(settings.data_dir)
+    folder = DataDir(settings.data_dir)
     folder.make()
-    folder.hold()
+    folder.lock()
     temporary = tempfile.tempdir
     try:
         tempfile.tempdir = str(folder.temporary)  # nothing is written outside the data folder, uploads included
-        key = settings.secret_key or secret.kept_secret(folder.secret)
+        key = settings.secret_key or secret.load_or_create(folder.secret)
         async with contextlib.AsyncExitStack() as stack:
             metrics = Metrics()
             database = Database(folder.database, metrics=metrics)
             stack.push_async_callback(database.close)
-            warming = asyncio.create_task(asyncio.to_thread(warm))
+            warming = asyncio.create_task(asyncio.to_thread(precompile))
             await migrate(database, MIGRATIONS)
             await warming
-            yield await _built(settings, folder, database, metrics, key, timer, resolver, stack)
+            yield await build_services(settings, folder, database, metrics, key, timer, resolver, stack)
     finally:
         tempfile.tempdir = temporary
         folder.release()
 
 
-async def _built(
+async def build_services(
     settings: Settings,
-    folder: Folder,
+    folder: DataDir,
     database: Database,
     metrics: Metrics,
     key: str,
     timer: Callable[[], float],
     resolver: Resolver,
     stack: contextlib.AsyncExitStack,
-) -> Program:
+) -> Application:
     simulator_url, simulator_key = None, None
     directives: Sequence[tuple[str, Sequence[str], str]] = ()
     if settings.simulated:
@@ -169,12 +169,12 @@ async def _built(
     await files.clear_temporary()
     client = Client(base_urls(settings, simulator_url), resolver=resolver)
     stack.push_async_callback(client.aclose)
-    calls = Calls(settings.public_url, secret.derived(key, "callbacks"), webhooks(settings))
+    calls = WebhookVerifier(settings.public_url, secret.derive_key(key, "callbacks"), webhooks(settings))
     callback = calls.address if settings.public else None
-    upstream = watched(providers(settings, client, simulator_url, simulator_key, callback), metrics)
-    quota = Quota(database)
+    upstream = instrumented(providers(settings, client, simulator_url, simulator_key, callback), metrics)
+    quota = Ledger(database)
     accounts = Accounts(
-        database, settings, secret.derived(key, "access tokens"), timer=timer, spending=quota.spent_by_keys
+        database, settings, secret.derive_key(key, "access tokens"), timer=timer, spending=quota.spent_by_keys
     )
     stack.callback(accounts.close)
     catalog = Catalog(database, upstream)
@@ -206,21 +206,21 @@ async def _built(
     generation = Generation(catalog, library, jobs, directives)
     markdown = Renderer()
     stack.callback(markdown.close)
-    stalls = Stalls(metrics)
-    background = Background(
+    stalls = LoopWatchdog(metrics)
+    background = BackgroundTasks(
         [
-            Loop("worker", worker.turn, period=0.0, patience=60.0),
-            Loop("catalogue", lambda: refresh(catalog), period=settings.catalog_seconds, patience=300.0),
-            Loop("sweeper", library.sweep, period=60.0, patience=300.0),
-            Loop("forgetter", lambda: _forget(accounts, jobs), period=3600.0, patience=300.0),
-            Loop("chat", chat.flush, period=0.5, patience=60.0),
-            Loop("chat sweeper", chat.sweep, period=60.0, patience=300.0),
-            Loop("collector", garbage.collect, period=60.0, patience=300.0, first=60.0),
+            PeriodicTask("worker", worker.tick, period=0.0, patience=60.0),
+            PeriodicTask("catalogue", lambda: refresh(catalog), period=settings.catalog_seconds, patience=300.0),
+            PeriodicTask("sweeper", library.sweep, period=60.0, patience=300.0),
+            PeriodicTask("forgetter", lambda: _forget(accounts, jobs), period=3600.0, patience=300.0),
+            PeriodicTask("chat", chat.flush, period=0.5, patience=60.0),
+            PeriodicTask("chat sweeper", chat.sweep, period=60.0, patience=300.0),
+            PeriodicTask("collector", gc_tuning.collect, period=60.0, patience=300.0, first=60.0),
         ],
         metrics,
         timer=timer,
     )
-    return Program(
+    return Application(
         settings=settings,
         folder=folder,
         database=database,
@@ -249,7 +249,7 @@ async def _built(
             stalls=stalls,
             program_version=VERSION,
         ),
-        upkeep=Upkeep(folder, database, files, MIGRATIONS, program=VERSION, library=library),
+        upkeep=Maintenance(folder, database, files, MIGRATIONS, program=VERSION, library=library),
         worker=worker,
         background=background,
         metrics=metrics,
@@ -266,18 +266,20 @@ async def _forget(accounts: Accounts, jobs: Jobs) -> None:
     await jobs.sweep()
 
 
-def build(program: Program) -> ASGIApp:
+def build(program: Application) -> ASGIApp:
     """The ASGI application: the routes, and around them what every response carries."""
     app = litestar_app(program)
-    polls = jobs_pages.Polls(app, program.jobs, app.state.csrf, lambda scope: identify(scope, program.accounts))
-    return Headers(Gate(polls), https=program.settings.https, metrics=program.metrics)
+    polls = jobs_pages.CardPollFastPath(
+        app, program.jobs, app.state.csrf, lambda scope: identify(scope, program.accounts)
+    )
+    return Headers(SignInConcurrencyLimit(polls), https=program.settings.https, metrics=program.metrics)
 
 
-def litestar_app(program: Program) -> Litestar:
+def litestar_app(program: Application) -> Litestar:
     """Every route with its guards, and the middleware that identifies the caller."""
     settings = program.settings
     largest = program.library.largest + FORM_OVERHEAD
-    csrf = Csrf(secret.derived(program.key, "forms"))
+    csrf = Csrf(secret.derive_key(program.key, "forms"))
     services: dict[str, Any] = {
         "accounts": program.accounts,
         "catalog": program.catalog,
@@ -315,13 +317,13 @@ def litestar_app(program: Program) -> Litestar:
         middleware=[
             Identify(),
             *([Throttle(program.timer)] if settings.rate_limits else []),
-            Bodies(largest),
-            Walls(csrf),
+            BodySizeLimit(largest),
+            CsrfMiddleware(csrf),
         ],
-        request_class=Asked,
+        request_class=StrictJsonRequest,
         exception_handlers=HANDLERS,
         after_exception=[identify_lost],
-        before_send=[csrf.send_cookie, name_methods],
+        before_send=[csrf.send_cookie, set_allow_header],
         compression_config=CompressionConfig(
             backend="gzip",
             gzip_compress_level=5,
@@ -357,20 +359,20 @@ def litestar_app(program: Program) -> Litestar:
     )
 
 
-def commands(program: Program) -> dict[str, control.Command]:
+def commands(program: Application) -> dict[str, control.Command]:
     """What an admin can do on the machine itself, by the name of the command."""
 
     async def promote(email: str) -> str:
         user = await program.accounts.promote(email)
         return f"{user.email} is an admin now"
 
-    async def backup(target: str) -> control.Reply:
+    async def backup(target: str) -> control.ControlReply:
         told = await program.upkeep.backup(target)
-        return control.Reply(told.ok, told.text)
+        return control.ControlReply(told.ok, told.text)
 
-    async def doctor(_: str) -> control.Reply:
+    async def doctor(_: str) -> control.ControlReply:
         told = await program.upkeep.examine()
-        return control.Reply(told.ok, told.text)
+        return control.ControlReply(told.ok, told.text)
 
     return {"promote": promote, "backup": backup, "doctor": doctor}
 
@@ -380,7 +382,7 @@ def _giving(service: Any) -> Any:
 
 
 @asynccontextmanager
-async def _living(program: Program) -> AsyncIterator[None]:
+async def _living(program: Application) -> AsyncIterator[None]:
     """The loops run while the program serves; what is under way at the end gets a moment to come to rest."""
     async with (
         program.stalls.watching(),
@@ -393,18 +395,18 @@ async def _living(program: Program) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            await come_to_rest(program)
+            await drain(program)
 
 
-async def come_to_rest(program: Program) -> None:
+async def drain(program: Application) -> None:
     """While the server still answers: nothing new is begun, what is under way gets a moment, and whoever waits or listens
     is told how things stand."""
     await asyncio.gather(program.chat.close(), program.worker.stop(STOP_GRACE))
-    program.jobs.dismiss()
+    program.jobs.release_waiters()
 
 
 @asynccontextmanager
-async def _simulator(folder: Folder, speed: float, key: str) -> AsyncIterator[str]:
+async def _simulator(folder: DataDir, speed: float, key: str) -> AsyncIterator[str]:
     """The built-in simulator behind a loopback port of its own, spoken to over HTTP like any provider."""
     from app.providers.simulator.app import build as build_simulator
 

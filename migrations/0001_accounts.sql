@@ -1,7 +1,7 @@
 -- Who may ask, and what proves it. Times are UTC. No foreign keys: DuckDB would refuse to change a person who has a session.
 
 -- A person. The email is kept trimmed and in lower case, so that its key knows no case. Without a password hash a person
--- signs in another way only. `revision` counts the changes of email and password: a sign-in checked against another one is void.
+-- signs in another way only. `credentials_version` counts the changes of email and password: a sign-in checked against another one is void.
 create table users (
     id text primary key,
     email text not null unique,
@@ -11,7 +11,7 @@ create table users (
     is_active boolean not null,
     created_at timestamp not null,
     last_login_at timestamp,
-    revision integer not null
+    credentials_version integer not null
 );
 
 -- Where a person is signed in: a browser by its cookie (`page`, with the hash of the cookie's token), or a program by a
@@ -23,7 +23,7 @@ create table sessions (
     token_hash text unique,
     agent text not null,
     created_at timestamp not null,
-    seen_at timestamp not null,
+    last_used_at timestamp not null,
     expires_at timestamp not null
 );
 

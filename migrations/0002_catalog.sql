@@ -15,5 +15,5 @@ create table models (
     enabled boolean not null default true,
     first_seen_at timestamp not null,
     changed_at timestamp not null,
-    gone_at timestamp
+    retired_at timestamp
 );

@@ -1,5 +1,5 @@
 -- One row for everything that makes something. The five states are all there are: waiting for a retry is `queued` with
--- `due` ahead. The provider's ticket is written as soon as it is known, before anything else is done with it.
+-- `run_at` ahead. The provider's ticket is written as soon as it is known, before anything else is done with it.
 create table jobs (
     id text primary key,
     owner_id text not null,
@@ -26,10 +26,10 @@ create table jobs (
     cost_nano bigint,
     input_asset_id text,
     retry_of text,
-    ticket_id text,
-    ticket_url text,
+    upstream_job_id text,
+    upstream_poll_url text,
     generation_id text,
-    due timestamp,
+    run_at timestamp,
     created_at timestamp not null,
     started_at timestamp,
     ended_at timestamp,

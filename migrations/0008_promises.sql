@@ -8,8 +8,8 @@ create table idempotency (
     primary key (owner_id, idempotency_key)
 );
 
--- `priority`: the higher goes first among one person's own. `late`: what becomes of a result that comes after a cancel
--- (`keep` or `discard`), null when none is expected. `rescues`: how often a start found this job in the middle of its work.
+-- `priority`: the higher goes first among one person's own. `late_result_policy`: what becomes of a result that comes after a cancel
+-- (`keep` or `discard`), null when none is expected. `recovery_count`: how often a start found this job in the middle of its work.
 alter table jobs add column priority integer default 0;
-alter table jobs add column late text;
-alter table jobs add column rescues integer default 0;
+alter table jobs add column late_result_policy text;
+alter table jobs add column recovery_count integer default 0;

@@ -8,7 +8,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from app.base import log
+from app.base import logging
 from tests.kit import key_client, new_user
 from tests.pages import PageUser, new_page_user, new_viewer
 from tests.studio import Studio, running
@@ -19,7 +19,7 @@ from tests.timing import (  # noqa: F401 (hooks)
     pytest_testnodedown,
 )
 
-log.start(human=True)
+logging.start(human=True)
 
 # One worker runs a file from its first test to its last, so the files that take longest are begun first. A test that has
 # an xdist_group of its own is run wherever a worker is free. requirements.lock keeps pytest below 9.2, in which pytest-xdist
@@ -29,7 +29,7 @@ SLOW_FIRST = (
     "crash",
     "journeys",
     "gateway/sdk",
-    "upkeep",
+    "maintenance",
     "test_stopping",
     "api/test_fuzz",
     "generation/test_failures",

@@ -16,7 +16,7 @@ def main() -> int:
     grace, limit = float(sys.argv[1]), int(sys.argv[2])
     for module, name, value in (
         (app.main, "STOP_GRACE", grace),
-        (app.__main__, "LONGEST_STOP", limit),
+        (app.__main__, "MAX_STOP", limit),
         (app.web.server, "ANSWER_GRACE", 60),
     ):
         assert hasattr(module, name)

@@ -18,9 +18,9 @@ import uvicorn
 from litestar.types import ASGIApp
 
 from app.base import clock, config
-from app.base.database import Database
-from app.base.migrate import migrate
-from app.main import MIGRATIONS, Program, build, opened
+from app.db.database import Database
+from app.db.migrate import migrate
+from app.main import MIGRATIONS, Application, build, open_app
 from app.providers.addresses import Resolver, resolve
 from app.providers.simulator.app import build as build_simulator
 from app.providers.simulator.stage import Clock as SimulatorClock
@@ -89,7 +89,7 @@ class Browser(httpx.AsyncClient):
 class Studio:
     """The running program and ways to talk to it."""
 
-    def __init__(self, program: Program, url: str, app: ASGIApp) -> None:
+    def __init__(self, program: Application, url: str, app: ASGIApp) -> None:
         self.program = program
         self.url = url
         self.app = app
@@ -191,7 +191,7 @@ async def running(
     fixture `atelier` unless the test needs its own settings, the first admin, or a restart."""
     wanted = settings(folder, **environ)
     migrated_database(wanted.data_dir / "atelier.duckdb")
-    async with opened(wanted, timer=timer, resolver=resolver) as program:
+    async with open_app(wanted, timer=timer, resolver=resolver) as program:
         listener = listening("127.0.0.1", wanted.port)
         app = build(program)
         server = Server(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from structlog.testing import capture_logs
 
-from app.background import Background, Loop
+from app.background import BackgroundTasks, PeriodicTask
 
 BOUND = 300  # seconds; only a broken product needs them
 
@@ -30,7 +30,7 @@ async def test_a_task_that_breaks_is_started_again_and_the_others_go_on() -> Non
     async def steady() -> None:
         turns["steady"] += 1
 
-    background = Background([Loop("broken", broken, 0.001, 60), Loop("steady", steady, 0.001, 60)])
+    background = BackgroundTasks([PeriodicTask("broken", broken, 0.001, 60), PeriodicTask("steady", steady, 0.001, 60)])
     with capture_logs() as lines:
         async with background.running(), asyncio.timeout(BOUND):
             await started.wait()
@@ -51,7 +51,7 @@ async def test_a_task_that_hangs_counts_as_dead_once_it_is_overdue() -> None:
         hanging.set()
         await asyncio.Event().wait()
 
-    background = Background([Loop("hanging", hang, period=10, patience=20)], timer=lambda: now)
+    background = BackgroundTasks([PeriodicTask("hanging", hang, period=10, patience=20)], timer=lambda: now)
     async with background.running(), asyncio.timeout(BOUND):
         await hanging.wait()
         for now, alive in ((0.0, True), (30.0, True), (30.1, False)):
@@ -65,10 +65,10 @@ async def test_a_task_is_not_called_before_its_initial_delay() -> None:
     async def call(name: str) -> None:
         calls.append(name)
 
-    background = Background(
+    background = BackgroundTasks(
         [
-            Loop("delayed", lambda: call("delayed"), period=0, patience=60, first=BOUND),
-            Loop("prompt", lambda: call("prompt"), period=0.001, patience=60),
+            PeriodicTask("delayed", lambda: call("delayed"), period=0, patience=60, first=BOUND),
+            PeriodicTask("prompt", lambda: call("prompt"), period=0.001, patience=60),
         ]
     )
     async with background.running():

@@ -8,14 +8,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from app.accounts.guards import AnyRequest, SignedIn, admin, signed_in, unlimited
-from app.accounts.schemas import ApiKey, NewApiKey, Role, Session, SessionKind, Silent, Tokens, User
+from app.accounts.schemas import ApiKey, NewApiKey, Redacted, Role, Session, SessionKind, Tokens, User
 from app.accounts.service import Accounts
 from app.audit.schemas import Actor
 from app.base.money import usd
 from app.web.limits import REGISTRATION, SIGN_IN, address
-from app.web.moments import Moment, Shown, kept, shown
-from app.web.openapi import BEARER, refusals
-from app.web.paging import DEFAULT, Cursor, Limit, Page, after
+from app.web.openapi import BEARER, error_responses
+from app.web.paging import DEFAULT, Cursor, Limit, PageOut, after
+from app.web.timestamps import Shown, Timestamp, to_iso, to_utc
 
 BODY: Final = 64 * 1024  # bytes; nothing here is longer
 
@@ -96,12 +96,12 @@ class UserOut(msgspec.Struct, kw_only=True):
             name=user.name,
             role=user.role,
             is_active=user.is_active,
-            created_at=shown(user.created_at),
-            last_login_at=shown(user.last_login_at),
+            created_at=to_iso(user.created_at),
+            last_login_at=to_iso(user.last_login_at),
         )
 
 
-class Users(Page[UserOut]):
+class Users(PageOut[UserOut]):
     """People, newest first."""
 
 
@@ -124,20 +124,20 @@ class KeyOut(msgspec.Struct, kw_only=True):
             id=key.id,
             name=key.name,
             prefix=key.prefix,
-            created_at=shown(key.created_at),
-            expires_at=shown(key.expires_at),
-            last_used_at=shown(key.last_used_at),
+            created_at=to_iso(key.created_at),
+            expires_at=to_iso(key.expires_at),
+            last_used_at=to_iso(key.last_used_at),
             monthly_cap_usd=usd(key.monthly_cap_nano),
             allowed_models=None if key.allowed_models is None else list(key.allowed_models),
             spent_usd=usd(key.spent_nano) or "0",
         )
 
 
-class Keys(Page[KeyOut]):
+class Keys(PageOut[KeyOut]):
     """API keys, newest first."""
 
 
-class NewKeyOut(Silent, frozen=True, kw_only=True):
+class NewKeyOut(Redacted, frozen=True, kw_only=True):
     """A key just made. `key` is shown this once only."""
 
     id: str
@@ -178,11 +178,11 @@ class SessionOut(msgspec.Struct, kw_only=True):
     current: bool
 
 
-class Sessions(Page[SessionOut]):
+class Sessions(PageOut[SessionOut]):
     """Sessions, newest first."""
 
 
-class TokensOut(Silent, frozen=True, kw_only=True):
+class TokensOut(Redacted, frozen=True, kw_only=True):
     """`access_token` is the bearer for `expires_in` seconds; `refresh_token` is good for one new pair within 30 days."""
 
     access_token: str
@@ -195,7 +195,7 @@ class TokensOut(Silent, frozen=True, kw_only=True):
         return cls(access_token=tokens.access_token, refresh_token=tokens.refresh_token, expires_in=tokens.expires_in)
 
 
-class Registration(Silent, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Registration(Redacted, frozen=True, kw_only=True, forbid_unknown_fields=True):
     example: ClassVar = {"email": "ada@example.org", "password": "correct horse battery", "name": "Ada Lovelace"}
 
     email: Email
@@ -203,20 +203,20 @@ class Registration(Silent, frozen=True, kw_only=True, forbid_unknown_fields=True
     name: Name = ""
 
 
-class Login(Silent, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Login(Redacted, frozen=True, kw_only=True, forbid_unknown_fields=True):
     example: ClassVar = {"email": "ada@example.org", "password": "correct horse battery"}
 
     email: str
     password: str
 
 
-class RefreshToken(Silent, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RefreshToken(Redacted, frozen=True, kw_only=True, forbid_unknown_fields=True):
     example: ClassVar = {"refresh_token": "the one that came with the access token"}
 
     refresh_token: str
 
 
-class Profile(Silent, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Profile(Redacted, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is left out stays. A changed email or password needs `current_password`."""
 
     example: ClassVar = {"name": "Ada King"}
@@ -250,7 +250,7 @@ class KeyIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     }
 
     name: KeyName
-    expires_at: Moment | None = None
+    expires_at: Timestamp | None = None
     monthly_cap_usd: Cap | None = None
     allowed_models: Models | None = None
 
@@ -258,26 +258,26 @@ class KeyIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 # Signing in
 
 
-@post("/register", opt=REGISTRATION, summary="Make an account", responses=refusals(400, 403, 409, 413))
+@post("/register", opt=REGISTRATION, summary="Make an account", responses=error_responses(400, 403, 409, 413))
 async def register(data: JSONBody[Registration], accounts: NamedDependency[Accounts]) -> UserOut:
     """The first account of all becomes admin. 403 when registration is closed to this email, 409 when it is taken."""
     return UserOut.of(await accounts.register(data.email, data.password, data.name))
 
 
-@post("/login", status_code=200, opt=SIGN_IN, summary="Sign in", responses=refusals(400, 401, 403, 413))
+@post("/login", status_code=200, opt=SIGN_IN, summary="Sign in", responses=error_responses(400, 401, 403, 413))
 async def login(data: JSONBody[Login], request: AnyRequest, accounts: NamedDependency[Accounts]) -> TokensOut:
     """A wrong password and an unknown email have one answer, 401; a deactivated account is told 403."""
     return TokensOut.of(await accounts.login(data.email, data.password, agent(request), address(request.scope)))
 
 
-@post("/refresh", status_code=200, summary="Renew the tokens", responses=refusals(400, 401, 413))
+@post("/refresh", status_code=200, summary="Renew the tokens", responses=error_responses(400, 401, 413))
 async def refresh(data: JSONBody[RefreshToken], accounts: NamedDependency[Accounts]) -> TokensOut:
     """The refresh token is dead from then on, and using it again ends the whole sign-in; but within 10 seconds, while its
     successor is unused, it is given another pair instead and the successor dies."""
     return TokensOut.of(await accounts.refresh(data.refresh_token))
 
 
-@post("/logout", status_code=204, summary="Sign out", responses=refusals(400, 413))
+@post("/logout", status_code=204, summary="Sign out", responses=error_responses(400, 413))
 async def logout(data: JSONBody[RefreshToken], accounts: NamedDependency[Accounts]) -> None:
     """Ends the sign-in of this refresh token, its access tokens too."""
     await accounts.logout(data.refresh_token)
@@ -286,12 +286,12 @@ async def logout(data: JSONBody[RefreshToken], accounts: NamedDependency[Account
 # Oneself
 
 
-@get("/me", guards=[signed_in], summary="Yourself", responses=refusals(401))
+@get("/me", guards=[signed_in], summary="Yourself", responses=error_responses(401))
 async def me(request: SignedIn) -> UserOut:
     return UserOut.of(request.user)
 
 
-@put("/me", guards=[signed_in], summary="Change yourself", responses=refusals(400, 401, 409, 413))
+@put("/me", guards=[signed_in], summary="Change yourself", responses=error_responses(400, 401, 409, 413))
 async def update_me(data: JSONBody[Profile], request: SignedIn, accounts: NamedDependency[Accounts]) -> UserOut:
     """A changed email or password needs `current_password` and ends every other sign-in; API keys stay."""
     user = await accounts.update(
@@ -305,14 +305,16 @@ async def update_me(data: JSONBody[Profile], request: SignedIn, accounts: NamedD
     return UserOut.of(user)
 
 
-@get("/me/keys", guards=[signed_in], summary="Your API keys", responses=refusals(400, 401))
+@get("/me/keys", guards=[signed_in], summary="Your API keys", responses=error_responses(400, 401))
 async def keys(
     request: SignedIn, accounts: NamedDependency[Accounts], limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> Keys:
     return Keys.of(await accounts.keys(request.user.id, after=after(cursor), limit=limit), KeyOut.of)
 
 
-@post("/me/keys", guards=[signed_in, unlimited], summary="Make an API key", responses=refusals(400, 401, 403, 413))
+@post(
+    "/me/keys", guards=[signed_in, unlimited], summary="Make an API key", responses=error_responses(400, 401, 403, 413)
+)
 async def add_key(data: JSONBody[KeyIn], request: SignedIn, accounts: NamedDependency[Accounts]) -> NewKeyOut:
     """The key is in this answer and never again. It can be given a monthly limit and the models that it is for: beyond
     the limit it is answered 429 `QUOTA_EXCEEDED` until the month ends, for other models 403. A key with limits makes no
@@ -320,19 +322,21 @@ async def add_key(data: JSONBody[KeyIn], request: SignedIn, accounts: NamedDepen
     made = await accounts.add_key(
         request.user.id,
         data.name,
-        kept(data.expires_at, "expires_at"),
+        to_utc(data.expires_at, "expires_at"),
         monthly_cap=data.monthly_cap_usd,
         models=data.allowed_models,
     )
     return NewKeyOut.of(made)
 
 
-@delete("/me/keys/{key_id:str}", guards=[signed_in], summary="Remove an API key", responses=refusals(400, 401, 404))
+@delete(
+    "/me/keys/{key_id:str}", guards=[signed_in], summary="Remove an API key", responses=error_responses(400, 401, 404)
+)
 async def remove_key(key_id: FromPath[str], request: SignedIn, accounts: NamedDependency[Accounts]) -> None:
     await accounts.remove_key(request.user.id, key_id)
 
 
-@get("/me/sessions", guards=[signed_in], summary="Where you are signed in", responses=refusals(400, 401))
+@get("/me/sessions", guards=[signed_in], summary="Where you are signed in", responses=error_responses(400, 401))
 async def sessions(
     request: SignedIn, accounts: NamedDependency[Accounts], limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> Sessions:
@@ -341,23 +345,26 @@ async def sessions(
             id=session.id,
             kind=session.kind,
             agent=session.agent,
-            created_at=shown(session.created_at),
-            last_used_at=shown(session.seen_at),
-            expires_at=shown(session.expires_at),
+            created_at=to_iso(session.created_at),
+            last_used_at=to_iso(session.last_used_at),
+            expires_at=to_iso(session.expires_at),
             current=session.id == request.auth.session,
         )
 
     return Sessions.of(await accounts.sessions(request.user.id, after=after(cursor), limit=limit), show)
 
 
-@delete("/me/sessions", guards=[signed_in], summary="Sign out everywhere else", responses=refusals(401))
+@delete("/me/sessions", guards=[signed_in], summary="Sign out everywhere else", responses=error_responses(401))
 async def end_other_sessions(request: SignedIn, accounts: NamedDependency[Accounts]) -> None:
     """Ends every page session and every token but those of the sign-in that asks; an API key belongs to none."""
     await accounts.end_other_sessions(request.user.id, request.auth)
 
 
 @delete(
-    "/me/sessions/{session_id:str}", guards=[signed_in], summary="Sign out there", responses=refusals(400, 401, 404)
+    "/me/sessions/{session_id:str}",
+    guards=[signed_in],
+    summary="Sign out there",
+    responses=error_responses(400, 401, 404),
 )
 async def end_session(session_id: FromPath[str], request: SignedIn, accounts: NamedDependency[Accounts]) -> None:
     await accounts.end_session(request.user.id, session_id)
@@ -366,14 +373,16 @@ async def end_session(session_id: FromPath[str], request: SignedIn, accounts: Na
 # People, for admins
 
 
-@get("/", guards=[admin], summary="People", responses=refusals(400, 401, 403))
+@get("/", guards=[admin], summary="People", responses=error_responses(400, 401, 403))
 async def users(
     accounts: NamedDependency[Accounts], q: Search = "", limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> Users:
     return Users.of(await accounts.people(q=q, after=after(cursor), limit=limit), UserOut.of)
 
 
-@put("/{user_id:str}/role", guards=[admin], summary="Set a role", responses=refusals(400, 401, 403, 404, 409, 413))
+@put(
+    "/{user_id:str}/role", guards=[admin], summary="Set a role", responses=error_responses(400, 401, 403, 404, 409, 413)
+)
 async def set_role(
     user_id: FromPath[str], data: JSONBody[RoleIn], request: SignedIn, accounts: NamedDependency[Accounts]
 ) -> UserOut:
@@ -385,7 +394,7 @@ async def set_role(
     "/{user_id:str}/active",
     guards=[admin],
     summary="Activate or deactivate",
-    responses=refusals(400, 401, 403, 404, 409, 413),
+    responses=error_responses(400, 401, 403, 404, 409, 413),
 )
 async def set_active(
     user_id: FromPath[str], data: JSONBody[ActiveIn], request: SignedIn, accounts: NamedDependency[Accounts]

@@ -16,10 +16,10 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from app.accounts.schemas import Auth, Known, User
+from app.accounts.schemas import Auth, Principal, User
 from app.accounts.service import SESSION_LIFE, Accounts
 from app.base.errors import Denied
-from app.web.errors import EITHER, for_programs
+from app.web.errors import EITHER, is_api_path
 
 SignedIn = Request[User, Auth, State]  # the request of a handler behind a guard
 AnyRequest = Request[Any, Any, State]
@@ -42,7 +42,7 @@ class Identify(ASGIMiddleware):
 async def identify_lost(_: Exception, scope: Scope) -> None:
     """`after_exception` of the program: who came to an address where nothing is, which no middleware sees, so that the page
     that says so is theirs. It is said in any case, to nobody if need be: this must not fail as well."""
-    if scope["type"] == ScopeType.HTTP and "user" not in scope and not for_programs(scope["path"]):
+    if scope["type"] == ScopeType.HTTP and "user" not in scope and not is_api_path(scope["path"]):
         with contextlib.suppress(Exception):
             await identify(scope, scope["litestar_app"].state.accounts)
 
@@ -50,7 +50,7 @@ async def identify_lost(_: Exception, scope: Scope) -> None:
 async def identify(scope: Scope, accounts: Accounts) -> None:
     """What both do."""
     connection: ASGIConnection[Any, Any, Any, Any] = ASGIConnection(scope)
-    known: Known | None = None
+    known: Principal | None = None
     try:
         known = await _known(connection, accounts)
     except Denied as refusal:
@@ -59,7 +59,7 @@ async def identify(scope: Scope, accounts: Accounts) -> None:
     scope["auth"] = known.auth if known else None
 
 
-async def _known(connection: ASGIConnection[Any, Any, Any, Any], accounts: Accounts) -> Known | None:
+async def _known(connection: ASGIConnection[Any, Any, Any, Any], accounts: Accounts) -> Principal | None:
     path = connection.scope["path"]
     given = connection.headers.get("authorization")
     if path.startswith(BEARER_ONLY) or (given is not None and path.startswith(EITHER)):
@@ -92,13 +92,13 @@ async def admin(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
 async def unlimited(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Guard: not an API key with limits. It would lead around them: to a key that has none, or to another's bill."""
     auth: Auth | None = connection.scope.get("auth")
-    if auth is not None and auth.allowance is not None and auth.allowance.limited:
+    if auth is not None and auth.limits is not None and auth.limits.limited:
         raise Denied("An API key with limits may not do this.")
 
 
 def may_use(auth: Auth, model_id: str) -> None:
     """Denied when the API key that asks is not for this model."""
-    if auth.allowance is not None and not auth.allowance.admits(model_id):
+    if auth.limits is not None and not auth.limits.admits(model_id):
         raise Denied(f"This API key may not use {model_id[:100]}.")
 
 

@@ -9,14 +9,14 @@ from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from app.accounts.agents import called
 from app.accounts.guards import AnyRequest, SignedIn, person, session_cookie, signed_in
 from app.accounts.schemas import NewApiKey
 from app.accounts.service import Accounts
+from app.accounts.user_agent import label
 from app.base import clock
 from app.base.errors import AtelierError, Invalid
 from app.web import forms
-from app.web.errors import told
+from app.web.errors import to_response
 from app.web.limits import REGISTRATION, SIGN_IN, address
 from app.web.render import page
 
@@ -38,8 +38,8 @@ async def login(request: AnyRequest, accounts: NamedDependency[Accounts]) -> Res
     form = await forms.read(request)
     try:
         return await _sign_in(request, accounts, form)
-    except AtelierError as problem:
-        return await _form(LOGIN, request, accounts, form, problem)
+    except AtelierError as exc:
+        return await _form(LOGIN, request, accounts, form, exc)
 
 
 @get("/register")
@@ -54,8 +54,8 @@ async def register(request: AnyRequest, accounts: NamedDependency[Accounts]) -> 
         user = await accounts.register(form.get("email", ""), form.get("password", ""), form.get("name", ""))
         notice = "Your account is ready: you are the admin here." if user.is_admin else "Your account is ready."
         return await _sign_in(request, accounts, form, notice)
-    except AtelierError as problem:
-        return await _form(REGISTER, request, accounts, form, problem)
+    except AtelierError as exc:
+        return await _form(REGISTER, request, accounts, form, exc)
 
 
 @post("/logout")
@@ -137,8 +137,8 @@ async def add_key(request: SignedIn, accounts: NamedDependency[Accounts]) -> Res
             monthly_cap=form.get("monthly_cap_usd", "").strip() or None,
             models=form.get("allowed_models", "").replace(",", " ").split() or None,
         )
-    except AtelierError as problem:
-        return await _profile(request, accounts, "api-keys", form, problem)
+    except AtelierError as exc:
+        return await _profile(request, accounts, "api-keys", form, exc)
     return await _profile(request, accounts, "api-keys", made=made)
 
 
@@ -154,8 +154,8 @@ async def _changed(
     """Do it; the profile says that it was done, or in that part what is wrong."""
     try:
         await deed
-    except AtelierError as problem:
-        return await _profile(request, accounts, part, form, problem)
+    except AtelierError as exc:
+        return await _profile(request, accounts, part, form, exc)
     return forms.go(f"{PROFILE}#{part}", said)
 
 
@@ -168,7 +168,7 @@ async def _profile(
     made: NewApiKey | None = None,
 ) -> Response[str]:
     """The page; in one of its parts what was typed, but for passwords, with what is wrong, or the key just made."""
-    owner, answer = request.user.id, told(problem) if problem else None
+    owner, answer = request.user.id, to_response(problem) if problem else None
     typed = {name: text for name, text in (form or {}).items() if "password" not in name}
     sessions = await accounts.sessions(owner, limit=LISTED)
     return page(
@@ -180,7 +180,7 @@ async def _profile(
         typed=typed,
         errors=answer.problem.details.get("fields", {}) if answer else {},
         message=answer.problem.message if answer else None,
-        sign_ins=[(session, called(session.agent), session.id == request.auth.id) for session in sessions.items],
+        sign_ins=[(session, label(session.agent), session.id == request.auth.id) for session in sessions.items],
         keys=(await accounts.keys(owner, limit=LISTED)).items,
         made=made,
         origin=accounts.settings.public_url,
@@ -208,7 +208,7 @@ async def _form(
     template: str, request: AnyRequest, accounts: Accounts, form: dict[str, str], problem: AtelierError | None = None
 ) -> Response[str]:
     """The form with what was typed, but for the password, and what is wrong with it."""
-    answer = told(problem) if problem else None
+    answer = to_response(problem) if problem else None
     errors = answer.problem.details.get("fields", {}) if answer else {}
     values = {"email": form.get("email", ""), "name": form.get("name", ""), "next": forms.safe_next(form.get("next"))}
     return page(

@@ -10,21 +10,21 @@ from datetime import datetime
 
 import msgspec
 
-from app.accounts.schemas import Allowance, ApiKey, Credential, How, Known, Role, Session, User
-from app.base.database import Row, Transaction
+from app.accounts.schemas import ApiKey, AuthMethod, Credential, KeyLimits, Principal, Role, Session, User
+from app.db.database import Row, Transaction
 
 PERSON = "id, email, name, role, is_active, created_at, last_login_at"
-SESSION = "id, user_id, kind, agent, created_at, seen_at, expires_at"
+SESSION = "id, user_id, kind, agent, created_at, last_used_at, expires_at"
 KEY = "id, user_id, name, prefix, created_at, expires_at, last_used_at, monthly_cap_nano, allowed_models"
 LIMITS = ", c.monthly_cap_nano, c.allowed_models"
 
 
 class PersonSigningIn(msgspec.Struct, frozen=True):
-    """A person as the sign-in needs them; `revision` changes with email and password."""
+    """A person as the sign-in needs them; `credentials_version` changes with email and password."""
 
     user: User
     password_hash: str | None
-    revision: int
+    credentials_version: int
 
     def __repr__(self) -> str:
         return f"PersonSigningIn({self.user.id})"
@@ -47,7 +47,7 @@ class RefreshToken(msgspec.Struct, frozen=True, kw_only=True):
 def add_person(tx: Transaction, user: User, password_hash: str) -> None:
     """Duplicate when the email is taken."""
     tx.execute(
-        "insert into users (id, email, name, password_hash, role, is_active, created_at, revision)"
+        "insert into users (id, email, name, password_hash, role, is_active, created_at, credentials_version)"
         " values ($1, $2, $3, $4, $5, $6, $7, 1)",
         user.id,
         user.email,
@@ -60,13 +60,13 @@ def add_person(tx: Transaction, user: User, password_hash: str) -> None:
 
 
 def person_signing_in(tx: Transaction, email: str) -> PersonSigningIn | None:
-    row = tx.row(f"select {PERSON}, password_hash, revision from users where email = $1", email)
+    row = tx.row(f"select {PERSON}, password_hash, credentials_version from users where email = $1", email)
     return None if row is None else _signing_in(row)
 
 
 def person_securing(tx: Transaction, owner: str) -> PersonSigningIn | None:
     """The same, for a person who is signed in and wants to change email or password."""
-    row = tx.row(f"select {PERSON}, password_hash, revision from users where id = $1", owner)
+    row = tx.row(f"select {PERSON}, password_hash, credentials_version from users where id = $1", owner)
     return None if row is None else _signing_in(row)
 
 
@@ -77,7 +77,7 @@ def rename_person(tx: Transaction, owner: str, name: str) -> None:
 def secure_person(tx: Transaction, owner: str, name: str, email: str, password_hash: str | None) -> None:
     """Set what a person signs in with, and the name; Duplicate when the email is taken."""
     tx.execute(
-        "update users set name = $2, email = $3, password_hash = $4, revision = revision + 1 where id = $1",
+        "update users set name = $2, email = $3, password_hash = $4, credentials_version = credentials_version + 1 where id = $1",
         owner,
         name,
         email,
@@ -163,18 +163,18 @@ def add_session(tx: Transaction, session: Session, token_hash: str | None) -> No
         session.kind.value,
         session.agent,
         session.created_at,
-        session.seen_at,
+        session.last_used_at,
         session.expires_at,
         token_hash,
     )
 
 
-def known_by_session(tx: Transaction, token_hash: str) -> Known | None:
-    return _known(tx, How.SESSION, "sessions", "seen_at", "token_hash = $1", token_hash)
+def known_by_session(tx: Transaction, token_hash: str) -> Principal | None:
+    return _known(tx, AuthMethod.SESSION, "sessions", "last_used_at", "token_hash = $1", token_hash)
 
 
-def known_by_family(tx: Transaction, family_id: str) -> Known | None:
-    return _known(tx, How.TOKEN, "sessions", "seen_at", "c.id = $1", family_id)
+def known_by_family(tx: Transaction, family_id: str) -> Principal | None:
+    return _known(tx, AuthMethod.TOKEN, "sessions", "last_used_at", "c.id = $1", family_id)
 
 
 def sessions(tx: Transaction, owner: str, now: datetime, after: str | None, limit: int) -> list[Session]:
@@ -197,7 +197,7 @@ def count_sessions(tx: Transaction, owner: str, now: datetime) -> int:
 
 def prolong_session(tx: Transaction, owner: str, session_id: str, now: datetime, expires_at: datetime) -> None:
     tx.execute(
-        "update sessions set seen_at = $3, expires_at = $4 where user_id = $1 and id = $2",
+        "update sessions set last_used_at = $3, expires_at = $4 where user_id = $1 and id = $2",
         owner,
         session_id,
         now,
@@ -206,7 +206,7 @@ def prolong_session(tx: Transaction, owner: str, session_id: str, now: datetime,
 
 
 def note_session_use(tx: Transaction, owner: str, session_id: str, now: datetime) -> None:
-    tx.execute("update sessions set seen_at = $3 where user_id = $1 and id = $2", owner, session_id, now)
+    tx.execute("update sessions set last_used_at = $3 where user_id = $1 and id = $2", owner, session_id, now)
 
 
 def end_session(tx: Transaction, owner: str, session_id: str, now: datetime) -> bool:
@@ -307,8 +307,8 @@ def add_key(tx: Transaction, key: ApiKey, key_hash: str) -> None:
     )
 
 
-def known_by_key(tx: Transaction, key_hash: str) -> Known | None:
-    return _known(tx, How.KEY, "api_keys", "last_used_at", "c.key_hash = $1", key_hash, LIMITS)
+def known_by_key(tx: Transaction, key_hash: str) -> Principal | None:
+    return _known(tx, AuthMethod.KEY, "api_keys", "last_used_at", "c.key_hash = $1", key_hash, LIMITS)
 
 
 def keys(tx: Transaction, owner: str, after: str | None, limit: int) -> list[ApiKey]:
@@ -337,7 +337,7 @@ def remove_key(tx: Transaction, owner: str, key_id: str) -> bool:
 
 
 def _signing_in(row: Row) -> PersonSigningIn:
-    return PersonSigningIn(msgspec.convert(row, User), row["password_hash"], row["revision"])
+    return PersonSigningIn(msgspec.convert(row, User), row["password_hash"], row["credentials_version"])
 
 
 def _models(row: Row) -> list[str] | None:
@@ -346,18 +346,18 @@ def _models(row: Row) -> list[str] | None:
     return None if written is None else msgspec.json.decode(written, type=list[str])
 
 
-def _allowance(row: Row) -> Allowance:
+def _allowance(row: Row) -> KeyLimits:
     models = _models(row)
-    return Allowance(row["credential_id"], row["monthly_cap_nano"], None if models is None else frozenset(models))
+    return KeyLimits(row["credential_id"], row["monthly_cap_nano"], None if models is None else frozenset(models))
 
 
 def _known(
-    tx: Transaction, how: How, table: str, seen: str, condition: str, proof: str, limits: str = ""
-) -> Known | None:
+    tx: Transaction, how: AuthMethod, table: str, seen: str, condition: str, proof: str, limits: str = ""
+) -> Principal | None:
     """Credential and person at one moment, in one query."""
     person = ", ".join(f"u.{column}" for column in PERSON.split(", "))
     row = tx.row(
-        f"select {person}, c.id as credential_id, c.expires_at, c.{seen} as seen_at{limits}"
+        f"select {person}, c.id as credential_id, c.expires_at, c.{seen} as last_used_at{limits}"
         f" from {table} c join users u on u.id = c.user_id where {condition}",
         proof,
     )
@@ -367,7 +367,7 @@ def _known(
         id=row["credential_id"],
         how=how,
         expires_at=row["expires_at"],
-        seen_at=row["seen_at"],
-        allowance=_allowance(row) if limits else None,
+        last_used_at=row["last_used_at"],
+        limits=_allowance(row) if limits else None,
     )
-    return Known(msgspec.convert(row, User), credential)
+    return Principal(msgspec.convert(row, User), credential)

@@ -33,7 +33,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
         return "".join(word[0] for word in words[:2]).upper() or "?"
 
 
-class How(enum.StrEnum):
+class AuthMethod(enum.StrEnum):
     """What a request proves itself with."""
 
     SESSION = "session"
@@ -41,7 +41,7 @@ class How(enum.StrEnum):
     KEY = "key"
 
 
-class Allowance(msgspec.Struct, frozen=True):
+class KeyLimits(msgspec.Struct, frozen=True):
     """What an API key may do: spend `cap_nano` nano-dollars in a calendar month (UTC), None for any amount, and use these
     `models` by their ids, None for all."""
 
@@ -61,27 +61,27 @@ class Auth(msgspec.Struct, frozen=True):
     """How this request is signed in; `id` is that of the page session, the refresh family or the API key, and only the
     last has an `allowance`."""
 
-    how: How
+    how: AuthMethod
     id: str
-    allowance: Allowance | None = None
+    limits: KeyLimits | None = None
 
     @property
     def session(self) -> str:
         """The session that goes on when all others end; an API key belongs to none."""
-        return "" if self.how is How.KEY else self.id
+        return "" if self.how is AuthMethod.KEY else self.id
 
 
 class Credential(msgspec.Struct, kw_only=True):
-    """What a cookie, an access token or an API key stands for. `seen_at` is its last use, kept to the minute."""
+    """What a cookie, an access token or an API key stands for. `last_used_at` is its last use, kept to the minute."""
 
     id: str
-    how: How
+    how: AuthMethod
     expires_at: datetime | None
-    seen_at: datetime | None
-    allowance: Allowance | None = None
+    last_used_at: datetime | None
+    limits: KeyLimits | None = None
 
 
-class Known(msgspec.Struct, frozen=True):
+class Principal(msgspec.Struct, frozen=True):
     """Somebody who has proved who they are."""
 
     user: User
@@ -89,7 +89,7 @@ class Known(msgspec.Struct, frozen=True):
 
     @property
     def auth(self) -> Auth:
-        return Auth(self.credential.how, self.credential.id, self.credential.allowance)
+        return Auth(self.credential.how, self.credential.id, self.credential.limits)
 
 
 class SessionKind(enum.StrEnum):
@@ -107,7 +107,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     kind: SessionKind
     agent: str
     created_at: datetime
-    seen_at: datetime
+    last_used_at: datetime
     expires_at: datetime
 
 
@@ -127,21 +127,21 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     spent_nano: int = 0
 
 
-class Silent(msgspec.Struct, frozen=True):
+class Redacted(msgspec.Struct, frozen=True):
     """A shape that holds a secret: its repr shows nothing, so that no log or traceback can."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(…)"
 
 
-class NewApiKey(Silent, frozen=True):
+class NewApiKey(Redacted, frozen=True):
     """A key just made: the only time that `secret`, the key itself, is there to be seen."""
 
     key: ApiKey
     secret: str
 
 
-class Tokens(Silent, frozen=True):
+class Tokens(Redacted, frozen=True):
     """What a program signs in with. `expires_in` is the access token's life in seconds."""
 
     access_token: str

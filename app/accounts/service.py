@@ -12,16 +12,16 @@ from typing import Final, Protocol, TypeVar
 
 import msgspec
 
-from app.accounts import fields, repository
-from app.accounts.memory import Homes, Memory
+from app.accounts import repository, validation
+from app.accounts.credential_cache import CredentialCache, KnownAddresses
 from app.accounts.passwords import Passwords
 from app.accounts.repository import PersonSigningIn, RefreshToken
 from app.accounts.schemas import (
     ApiKey,
     Auth,
-    How,
-    Known,
+    AuthMethod,
     NewApiKey,
+    Principal,
     Role,
     Session,
     SessionKind,
@@ -35,14 +35,14 @@ from app.audit.schemas import COMMAND_LINE, Action, Actor
 from app.audit.service import Audit
 from app.base import clock as clocks
 from app.base.config import Settings
-from app.base.database import Database, Duplicate, Transaction
 from app.base.errors import AtelierError, Conflict, Denied, Missing
-from app.base.limits import Limit
-from app.base.paging import Part
-from app.base.secret import fingerprint, new_id, new_token
+from app.base.paging import Page
+from app.base.rate_limit import RateLimit
+from app.base.secret import new_token, sha256_hex, uuid7
+from app.db.database import Database, Duplicate, Transaction
 
 SESSION_LIFE: Final = timedelta(days=30)
-GRACE: Final = timedelta(seconds=10)  # a used refresh token may come once more: its answer may have been lost
+REUSE_LEEWAY: Final = timedelta(seconds=10)  # a used refresh token may come once more: its answer may have been lost
 USE_NOTED: Final = timedelta(minutes=1)
 KEY_PREFIX: Final = "atl_"
 KEY_SHOWN: Final = 12  # characters of a key that may be seen again
@@ -88,9 +88,9 @@ class Accounts:
             memory_kib=settings.password_memory_kib, passes=settings.password_passes
         )
         self._tokens = AccessTokens(secret)
-        self._memory = Memory()
-        self._sign_ins = Limit(*SIGN_INS, timer=timer)
-        self._homes = Homes()
+        self._memory = CredentialCache()
+        self._sign_ins = RateLimit(*SIGN_INS, timer=timer)
+        self._homes = KnownAddresses()
 
     def close(self) -> None:
         self._passwords.close()
@@ -100,13 +100,13 @@ class Accounts:
     async def register(self, email: str, password: str, name: str = "") -> User:
         """A new account; the first one is the admin's. Denied when registration is closed to it, Conflict when the email
         is taken."""
-        email, password, name = fields.together(
-            lambda: fields.email(email), lambda: fields.password(password), lambda: fields.name(name)
+        email, password, name = validation.validate_all(
+            lambda: validation.email(email), lambda: validation.password(password), lambda: validation.name(name)
         )
         await self._database.read(self._check_registration, email)
         password_hash = await self._passwords.hash(password)
         try:
-            return await self._database.write(self._register, new_id(), email, name, password_hash, self._clock())
+            return await self._database.write(self._register, uuid7(), email, name, password_hash, self._clock())
         except Duplicate:
             raise _taken() from None
 
@@ -126,9 +126,9 @@ class Accounts:
     ) -> User:
         """Change what is given. A changed email or password needs the current password and ends every sign-in but the
         one that asks; API keys stay."""
-        name = None if name is None else fields.name(name)
-        email = None if email is None else fields.email(email)
-        password = None if password is None else fields.password(password)
+        name = None if name is None else validation.name(name)
+        email = None if email is None else validation.email(email)
+        password = None if password is None else validation.password(password)
         person = await self._database.read(repository.person_securing, owner)
         if person is None:
             raise Missing(NOBODY)
@@ -163,14 +163,14 @@ class Accounts:
         """A new pair for a refresh token, which is dead from then on. Denied for one that is not valid; one that was used
         before also ends its family, unless its answer may just have been lost (`GRACE`)."""
         fresh = new_token()
-        rotated = await self._database.write(self._rotate, fingerprint(token), fingerprint(fresh), self._clock())
+        rotated = await self._database.write(self._rotate, sha256_hex(token), sha256_hex(fresh), self._clock())
         if rotated is None:
             raise Denied("The refresh token is not valid, has expired or was used. Sign in again.", signed_in=False)
         return self._pair(rotated.user_id, rotated.family_id, fresh)
 
     async def logout(self, token: str) -> None:
         """End the family of this refresh token; nothing happens for one that is unknown."""
-        await self._database.write(self._logout, fingerprint(token), self._clock())
+        await self._database.write(self._logout, sha256_hex(token), self._clock())
 
     async def sign_out(self, owner: str, auth: Auth) -> None:
         """End the sign-in that asks."""
@@ -179,13 +179,13 @@ class Accounts:
 
     # Proving oneself, at every request
 
-    async def by_session(self, token: str) -> Known | None:
+    async def by_session(self, token: str) -> Principal | None:
         """Whoever is signed in with this cookie."""
-        mark = fingerprint(token)
+        mark = sha256_hex(token)
         known = await self._known(f"session {mark}", repository.known_by_session, mark)
         return known if known and await self._admits(known) else None
 
-    async def by_bearer(self, token: str) -> Known:
+    async def by_bearer(self, token: str) -> Principal:
         """Whoever this access token or API key stands for; Denied says why it stands for nobody."""
         if token.startswith(KEY_PREFIX):
             return await self._by_key(token)
@@ -195,8 +195,8 @@ class Accounts:
             raise Denied(ENDED, signed_in=False)
         return known
 
-    async def _by_key(self, key: str) -> Known:
-        mark = fingerprint(key)
+    async def _by_key(self, key: str) -> Principal:
+        mark = sha256_hex(key)
         known = await self._known(f"key {mark}", repository.known_by_key, mark)
         if known is None:
             raise Denied("The API key is not valid.", signed_in=False)
@@ -204,7 +204,9 @@ class Accounts:
             raise Denied("The API key has expired." if known.user.is_active else DEACTIVATED, signed_in=False)
         return known
 
-    async def _known(self, mark: str, find: Callable[[Transaction, str], Known | None], proof: str) -> Known | None:
+    async def _known(
+        self, mark: str, find: Callable[[Transaction, str], Principal | None], proof: str
+    ) -> Principal | None:
         """From memory, else from the database."""
         known = self._memory.find(mark)
         if known is None:
@@ -214,24 +216,24 @@ class Accounts:
                 self._memory.keep(mark, known, epoch)
         return known
 
-    async def _admits(self, known: Known) -> bool:
+    async def _admits(self, known: Principal) -> bool:
         """Whether this proof holds now. Its use is noted once a minute, so that a request does not cost a write."""
         credential, now = known.credential, self._clock()
         if not known.user.is_active or (credential.expires_at is not None and credential.expires_at <= now):
             return False
-        if credential.seen_at is None or now - credential.seen_at >= USE_NOTED:
-            credential.seen_at = now
-            note = repository.note_key_use if credential.how is How.KEY else repository.note_session_use
+        if credential.last_used_at is None or now - credential.last_used_at >= USE_NOTED:
+            credential.last_used_at = now
+            note = repository.note_key_use if credential.how is AuthMethod.KEY else repository.note_session_use
             with suppress(AtelierError):  # a full disk must not keep anybody from reading
                 await self._database.write(note, known.user.id, credential.id, now)
         return True
 
     # Where a person is signed in
 
-    async def sessions(self, owner: str, *, after: str | None = None, limit: int = 24) -> Part[Session]:
+    async def sessions(self, owner: str, *, after: str | None = None, limit: int = 24) -> Page[Session]:
         now = self._clock()
 
-        def find(tx: Transaction) -> Part[Session]:
+        def find(tx: Transaction) -> Page[Session]:
             found = repository.sessions(tx, owner, now, after, limit + 1)
             return _part(found, repository.count_sessions(tx, owner, now), limit)
 
@@ -246,11 +248,11 @@ class Accounts:
 
     # API keys
 
-    async def keys(self, owner: str, *, after: str | None = None, limit: int = 24) -> Part[ApiKey]:
+    async def keys(self, owner: str, *, after: str | None = None, limit: int = 24) -> Page[ApiKey]:
         """Newest first, with what each has spent this month."""
         now = self._clock()
 
-        def find(tx: Transaction) -> Part[ApiKey]:
+        def find(tx: Transaction) -> Page[ApiKey]:
             found = repository.keys(tx, owner, after, limit + 1)
             spent = self._spending(tx, owner, [key.id for key in found], now)
             told = [msgspec.structs.replace(key, spent_nano=spent.get(key.id, 0)) for key in found]
@@ -270,23 +272,23 @@ class Accounts:
         """A new key, shown this once; `expires_at` is UTC without a zone, `monthly_cap` in USD, `models` the ids of those
         that it may use; None sets no limit."""
         now = self._clock()
-        name = fields.name(name)
+        name = validation.name(name)
         if not name:
-            raise fields.wrong("name", "is needed")
+            raise validation.wrong("name", "is needed")
         if expires_at is not None and expires_at <= now:
-            raise fields.wrong("expires_at", "must be in the future")
+            raise validation.wrong("expires_at", "must be in the future")
         secret = new_token(KEY_PREFIX)
         key = ApiKey(
-            id=new_id(),
+            id=uuid7(),
             user_id=owner,
             name=name,
             prefix=secret[:KEY_SHOWN],
             created_at=now,
             expires_at=expires_at,
-            monthly_cap_nano=None if monthly_cap is None else fields.cap(monthly_cap),
-            allowed_models=None if models is None else fields.models(models),
+            monthly_cap_nano=None if monthly_cap is None else validation.cap(monthly_cap),
+            allowed_models=None if models is None else validation.models(models),
         )
-        await self._database.write(self._add_key, key, fingerprint(secret))
+        await self._database.write(self._add_key, key, sha256_hex(secret))
         return NewApiKey(key, secret)
 
     async def remove_key(self, owner: str, key_id: str) -> None:
@@ -295,11 +297,11 @@ class Accounts:
 
     # For admins and for the program itself
 
-    async def people(self, *, q: str = "", after: str | None = None, limit: int = 24) -> Part[User]:
+    async def people(self, *, q: str = "", after: str | None = None, limit: int = 24) -> Page[User]:
         """Newest first; `q` is a part of the email or the name."""
         part = q.strip().lower()
 
-        def find(tx: Transaction) -> Part[User]:
+        def find(tx: Transaction) -> Page[User]:
             found = repository.people_any(tx, part, after, limit + 1)
             return _part(found, repository.count_any(tx, part), limit)
 
@@ -326,7 +328,7 @@ class Accounts:
             raise Conflict("You cannot delete your own account.")
         _keep_an_admin(tx, user)
         repository.remove_person(tx, user.id)
-        tx.then(self._memory.forget, user.id)
+        tx.on_commit(self._memory.forget, user.id)
         return user
 
     async def promote(self, email: str) -> User:
@@ -366,7 +368,7 @@ class Accounts:
 
     async def _check(self, email: str, password: str, address: str) -> PersonSigningIn:
         """Whose email and password these are. Unknown email and wrong password have one answer and take one time."""
-        email = email.strip().lower()[: fields.EMAIL_LONGEST]
+        email = email.strip().lower()[: validation.EMAIL_LONGEST]
         self._count_try(email, address)
         person = await self._database.read(repository.person_signing_in, email)
         right = await self._passwords.verify(person.password_hash if person else None, password)
@@ -379,10 +381,10 @@ class Accounts:
 
     async def _check_current(self, person: PersonSigningIn, current: str | None) -> None:
         if current is None:
-            raise fields.wrong("current_password", "is needed to change the email or the password")
+            raise validation.wrong("current_password", "is needed to change the email or the password")
         self._count_try(person.user.email)
         if not await self._passwords.verify(person.password_hash, current):
-            raise fields.wrong("current_password", "is not your password")
+            raise validation.wrong("current_password", "is not your password")
 
     def _count_try(self, email: str, address: str = "") -> None:
         """Where the person has signed in before, tries are counted by themselves: whoever tries from elsewhere again and
@@ -399,15 +401,15 @@ class Accounts:
             password_hash = await self._passwords.hash(password)
         now = self._clock()
         session = Session(
-            id=new_id(),
+            id=uuid7(),
             user_id=person.user.id,
             kind=kind,
             agent=agent[:200],
             created_at=now,
-            seen_at=now,
+            last_used_at=now,
             expires_at=now + SESSION_LIFE,
         )
-        await self._database.write(self._start, person, password_hash, session, fingerprint(token))
+        await self._database.write(self._start, person, password_hash, session, sha256_hex(token))
         return session
 
     # Inside a transaction
@@ -425,7 +427,11 @@ class Accounts:
     ) -> None:
         """Denied when email, password or state have changed since the password was checked."""
         now_known = repository.person_securing(tx, session.user_id)
-        if now_known is None or now_known.revision != person.revision or not now_known.user.is_active:
+        if (
+            now_known is None
+            or now_known.credentials_version != person.credentials_version
+            or not now_known.user.is_active
+        ):
             raise Denied(WRONG, signed_in=False)
         repository.note_login(tx, session.user_id, password_hash, session.created_at)
         if session.kind is SessionKind.PAGE:
@@ -440,7 +446,7 @@ class Accounts:
                 expires_at=session.expires_at,
             )
             repository.add_refresh_token(tx, token)
-        tx.then(self._memory.forget, session.user_id)
+        tx.on_commit(self._memory.forget, session.user_id)
 
     def _rotate(self, tx: Transaction, token_hash: str, fresh_hash: str, now: datetime) -> RefreshToken | None:
         """The new token, or None; a refusal is a result, because what it revokes must be committed."""
@@ -449,7 +455,7 @@ class Accounts:
             return None
         if token.used_at is not None:
             successor = repository.refresh_token(tx, token.successor_hash or "")
-            if now - token.used_at > GRACE or successor is None or successor.used_at is not None:
+            if now - token.used_at > REUSE_LEEWAY or successor is None or successor.used_at is not None:
                 self._end(tx, token.user_id, token.family_id, now)
                 return None
             repository.revoke_refresh_token(tx, token.user_id, successor.token_hash, now)
@@ -465,7 +471,7 @@ class Accounts:
         repository.use_refresh_token(tx, token.user_id, token_hash, token.used_at or now, fresh_hash)
         repository.add_refresh_token(tx, fresh)
         repository.prolong_session(tx, token.user_id, token.family_id, now, fresh.expires_at)
-        tx.then(self._memory.forget, token.user_id)
+        tx.on_commit(self._memory.forget, token.user_id)
         return fresh
 
     def _logout(self, tx: Transaction, token_hash: str, now: datetime) -> None:
@@ -478,7 +484,7 @@ class Accounts:
         if name is None or name == user.name:
             return user
         repository.rename_person(tx, owner, name)
-        tx.then(self._memory.forget, owner)
+        tx.on_commit(self._memory.forget, owner)
         return _somebody(repository.person_any(tx, owner))
 
     def _secure(
@@ -495,18 +501,18 @@ class Accounts:
         now_known = repository.person_securing(tx, owner)
         if now_known is None:
             raise Missing(NOBODY)
-        if now_known.revision != person.revision:
-            raise fields.wrong("current_password", "was changed a moment ago")
+        if now_known.credentials_version != person.credentials_version:
+            raise validation.wrong("current_password", "was changed a moment ago")
         repository.secure_person(tx, owner, now_known.user.name if name is None else name, email, password_hash)
         self._end_all(tx, owner, now, session_id)
         return _somebody(repository.person_any(tx, owner))
 
     def _end(self, tx: Transaction, owner: str, session_id: str, now: datetime) -> bool:
-        tx.then(self._memory.forget, owner)
+        tx.on_commit(self._memory.forget, owner)
         return repository.end_session(tx, owner, session_id, now)
 
     def _end_all(self, tx: Transaction, owner: str, now: datetime, but: str) -> None:
-        tx.then(self._memory.forget, owner)
+        tx.on_commit(self._memory.forget, owner)
         repository.end_sessions(tx, owner, now, but=but)
 
     def _add_key(self, tx: Transaction, key: ApiKey, key_hash: str) -> None:
@@ -514,7 +520,7 @@ class Accounts:
         repository.add_key(tx, key, key_hash)
 
     def _remove_key(self, tx: Transaction, owner: str, key_id: str) -> bool:
-        tx.then(self._memory.forget, owner)
+        tx.on_commit(self._memory.forget, owner)
         return repository.remove_key(tx, owner, key_id)
 
     def _purge(self, tx: Transaction, now: datetime, by: Actor) -> int:
@@ -528,7 +534,7 @@ class Accounts:
             _keep_an_admin(tx, user)
         repository.set_role_any(tx, user_id, role)
         self._audit.record(tx, by, Action.ROLE_CHANGED, user.email, role=role)
-        tx.then(self._memory.forget, user_id)
+        tx.on_commit(self._memory.forget, user_id)
         return _somebody(repository.person_any(tx, user_id))
 
     def _set_active(self, tx: Transaction, user_id: str, is_active: bool, now: datetime, by: Actor) -> User:
@@ -538,7 +544,7 @@ class Accounts:
             self._end_all(tx, user_id, now, but="")
         repository.set_active_any(tx, user_id, is_active)
         self._audit.record(tx, by, Action.ACTIVATED if is_active else Action.DEACTIVATED, user.email)
-        tx.then(self._memory.forget, user_id)
+        tx.on_commit(self._memory.forget, user_id)
         return _somebody(repository.person_any(tx, user_id))
 
     def _promote(self, tx: Transaction, email: str) -> User:
@@ -564,7 +570,7 @@ def _taken() -> Conflict:
     return Conflict("There is an account with this email already.", details={"fields": {"email": "is taken already"}})
 
 
-def _part(found: list[Item], total: int, limit: int) -> Part[Item]:
+def _part(found: list[Item], total: int, limit: int) -> Page[Item]:
     """`found` holds one item more than asked for when something follows."""
     items = found[:limit]
-    return Part(items, total, items[-1].id if len(found) > limit else None)
+    return Page(items, total, items[-1].id if len(found) > limit else None)

@@ -15,17 +15,17 @@ from app.admin.schemas import DatabaseHealth, OwnedJob
 from app.admin.service import Admin
 from app.audit.schemas import Action, Actor, Entry
 from app.base.errors import Invalid
+from app.base.loop_watchdog import LoopBlock
 from app.base.metrics import MEDIA_TYPE
 from app.base.money import usd
 from app.base.once import once
-from app.base.stalls import Stall
 from app.catalog.schemas import Model, ModelOut
 from app.jobs.schemas import JobOut, Status
 from app.providers.contract import Kind
 from app.web import paging
 from app.web.limits import PAID
-from app.web.moments import Shown, shown
-from app.web.openapi import BEARER, refusals
+from app.web.openapi import BEARER, error_responses
+from app.web.timestamps import Shown, to_iso
 
 Words = Annotated[str, QueryParameter(description="Words of the prompt, name or email.", max_length=200)]
 VIDEOS: Final = (Kind.VIDEO,)
@@ -64,9 +64,9 @@ class StallOut(msgspec.Struct, kw_only=True):
     where: list[str]
 
     @classmethod
-    def of(cls, stall: Stall) -> Self:
+    def of(cls, stall: LoopBlock) -> Self:
         ms, cpu_ms = round(stall.seconds * 1000, 1), round(stall.cpu * 1000, 1)
-        return cls(at=shown(stall.at), ms=ms, cpu_ms=cpu_ms, where=list(stall.where))
+        return cls(at=to_iso(stall.at), ms=ms, cpu_ms=cpu_ms, where=list(stall.where))
 
 
 class HealthOut(msgspec.Struct, kw_only=True):
@@ -105,7 +105,7 @@ class OwnedJobOut(JobOut, frozen=True, kw_only=True):
     user_email: str | None
 
 
-class OwnedJobs(paging.Page[OwnedJobOut]):
+class OwnedJobs(paging.PageOut[OwnedJobOut]):
     """Everybody's jobs, newest first."""
 
 
@@ -115,7 +115,7 @@ class AdminModelOut(ModelOut, frozen=True, kw_only=True):
     enabled: bool
 
 
-class AdminModels(paging.Page[AdminModelOut]):
+class AdminModels(paging.PageOut[AdminModelOut]):
     """All cached models, by name."""
 
 
@@ -132,7 +132,7 @@ class EntryOut(msgspec.Struct, kw_only=True):
     detail: dict[str, Any]
 
 
-class Entries(paging.Page[EntryOut]):
+class Entries(paging.PageOut[EntryOut]):
     """The audit log, newest first."""
 
 
@@ -152,19 +152,19 @@ class PurgeIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     dry_run: bool = False
 
 
-@get("/stats", responses=refusals(401, 403), summary="Everything in figures")
+@get("/stats", responses=error_responses(401, 403), summary="Everything in figures")
 async def stats(admin: NamedDependency[Admin]) -> StatsOut:
     found = await admin.stats()
     return StatsOut(users=found.users, tokens=found.tokens, jobs=found.jobs, cost_usd=usd(found.cost_nano))
 
 
-@get("/health", responses=refusals(401, 403), summary="Loops, disk and versions")
+@get("/health", responses=error_responses(401, 403), summary="Loops, disk and versions")
 async def health(request: Request[Any, Any, State], admin: NamedDependency[Admin]) -> HealthOut:
     beats = request.app.state.background.beats()
     disk = await admin.disk()
     return HealthOut(
         loops=[
-            LoopOut(name=beat.name, last_beat=shown(beat.last), alive=beat.alive, broken=beat.broken) for beat in beats
+            LoopOut(name=beat.name, last_beat=to_iso(beat.last), alive=beat.alive, broken=beat.broken) for beat in beats
         ],
         longest_stall_ms=round(admin.longest_stall() * 1000, 1),
         stalls=[StallOut.of(stall) for stall in admin.stalls()],
@@ -173,23 +173,28 @@ async def health(request: Request[Any, Any, State], admin: NamedDependency[Admin
     )
 
 
-@get("/metrics", responses=refusals(401, 403), media_type=MEDIA_TYPE, summary="Everything measured, for Prometheus")
+@get(
+    "/metrics",
+    responses=error_responses(401, 403),
+    media_type=MEDIA_TYPE,
+    summary="Everything measured, for Prometheus",
+)
 async def metrics(admin: NamedDependency[Admin]) -> Response[bytes]:
     """With the bearer of an admin, which for a collector is best an API key."""
     return Response(await admin.metrics(), media_type=MEDIA_TYPE)
 
 
-@get("/health/db", responses=refusals(401, 403), summary="Whether the database answers")
+@get("/health/db", responses=error_responses(401, 403), summary="Whether the database answers")
 async def database_health(admin: NamedDependency[Admin]) -> DatabaseHealth:
     return await admin.database_health()
 
 
-@post("/tokens/purge", status_code=200, responses=refusals(401, 403), summary="Delete dead refresh tokens")
+@post("/tokens/purge", status_code=200, responses=error_responses(401, 403), summary="Delete dead refresh tokens")
 async def purge_tokens(request: SignedIn, admin: NamedDependency[Admin]) -> Deleted:
     return Deleted(await admin.purge_tokens(actor(request)))
 
 
-@get("/jobs", responses=refusals(400, 401, 403), summary="Everybody's jobs")
+@get("/jobs", responses=error_responses(400, 401, 403), summary="Everybody's jobs")
 async def jobs(
     admin: NamedDependency[Admin],
     kind: FromQuery[Kind | None] = None,
@@ -210,7 +215,7 @@ async def jobs(
     return OwnedJobs.of(part, owned)
 
 
-@get("/videos", responses=refusals(400, 401, 403), summary="Everybody's clip jobs")
+@get("/videos", responses=error_responses(400, 401, 403), summary="Everybody's clip jobs")
 async def videos(
     admin: NamedDependency[Admin],
     status: FromQuery[str | None] = None,
@@ -228,7 +233,7 @@ async def videos(
 @post(
     ["/videos/{id:str}/cancel", "/jobs/{id:str}/cancel"],
     status_code=200,
-    responses=refusals(400, 401, 403, 404, 409),
+    responses=error_responses(400, 401, 403, 404, 409),
     summary="Cancel anybody's job",
 )
 async def cancel(request: SignedIn, id: FromPath[str], admin: NamedDependency[Admin]) -> OwnedJobOut:
@@ -241,7 +246,7 @@ async def cancel(request: SignedIn, id: FromPath[str], admin: NamedDependency[Ad
     opt=PAID,
     responses={
         200: ResponseSpec(OwnedJobOut, description="What the same `Idempotency-Key` asked for before."),
-        **refusals(400, 401, 403, 404, 409),
+        **error_responses(400, 401, 403, 404, 409),
     },
     summary="Try anybody's failed or cancelled job again",
 )
@@ -254,7 +259,7 @@ async def retry(request: SignedIn, id: FromPath[str], admin: NamedDependency[Adm
 
 @delete(
     ["/videos/{id:str}", "/jobs/{id:str}"],
-    responses=refusals(400, 401, 403, 404),
+    responses=error_responses(400, 401, 403, 404),
     summary="Delete anybody's job for good",
 )
 async def remove(request: SignedIn, id: FromPath[str], admin: NamedDependency[Admin]) -> None:
@@ -265,7 +270,7 @@ async def remove(request: SignedIn, id: FromPath[str], admin: NamedDependency[Ad
 @post(
     ["/videos/purge", "/jobs/purge"],
     status_code=200,
-    responses=refusals(400, 401, 403, 413),
+    responses=error_responses(400, 401, 403, 413),
     summary="Delete old ended jobs for good",
 )
 async def purge(request: SignedIn, data: JSONBody[PurgeIn], admin: NamedDependency[Admin]) -> Deleted:
@@ -278,14 +283,14 @@ async def purge(request: SignedIn, data: JSONBody[PurgeIn], admin: NamedDependen
 @post(
     ["/videos/timed-out", "/jobs/timed-out"],
     status_code=200,
-    responses=refusals(401, 403),
+    responses=error_responses(401, 403),
     summary="Fail processing jobs that are past their deadline",
 )
 async def time_out(request: SignedIn, admin: NamedDependency[Admin]) -> Failed:
     return Failed(await admin.time_out(actor(request), named(request)))
 
 
-@get("/models", responses=refusals(400, 401, 403), summary="All cached models")
+@get("/models", responses=error_responses(400, 401, 403), summary="All cached models")
 async def models(
     admin: NamedDependency[Admin],
     q: Words = "",
@@ -296,7 +301,11 @@ async def models(
     return AdminModels.of(paging.part_of(found, lambda model: model.id, paging.after(cursor), limit), of_model)
 
 
-@put("/models/{id:path}", responses=refusals(400, 401, 403, 404, 413), summary="Offer a model to people, or no longer")
+@put(
+    "/models/{id:path}",
+    responses=error_responses(400, 401, 403, 404, 413),
+    summary="Offer a model to people, or no longer",
+)
 async def switch_model(
     request: SignedIn, id: FromPath[str], data: JSONBody[EnabledIn], admin: NamedDependency[Admin]
 ) -> AdminModelOut:
@@ -304,20 +313,20 @@ async def switch_model(
     return of_model(await admin.switch_model(actor(request), id.removeprefix("/"), data.enabled))
 
 
-@post("/models/refresh", status_code=200, responses=refusals(401, 403, 502), summary="Ask the providers now")
+@post("/models/refresh", status_code=200, responses=error_responses(401, 403, 502), summary="Ask the providers now")
 async def refresh_models(request: SignedIn, admin: NamedDependency[Admin]) -> Refreshed:
     changes = await admin.refresh_models(actor(request))
     return Refreshed(len(changes.added), len(changes.removed), len(changes.changed))
 
 
-@get("/audit", responses=refusals(400, 401, 403), summary="Who changed what")
+@get("/audit", responses=error_responses(400, 401, 403), summary="Who changed what")
 async def log(
     admin: NamedDependency[Admin], limit: paging.Limit = paging.DEFAULT, cursor: paging.Cursor = None
 ) -> Entries:
     return Entries.of(await admin.log(before=paging.after(cursor), limit=limit), entry)
 
 
-@delete("/{user_id:str}", responses=refusals(400, 401, 403, 404, 409), summary="Delete a person")
+@delete("/{user_id:str}", responses=error_responses(400, 401, 403, 404, 409), summary="Delete a person")
 async def delete_person(request: SignedIn, user_id: FromPath[str], admin: NamedDependency[Admin]) -> None:
     """With their sign-ins, keys, conversations and media; their jobs are cancelled. 409 for oneself and the last admin."""
     await admin.delete_person(actor(request), user_id)
@@ -352,7 +361,7 @@ def of_model(model: Model) -> AdminModelOut:
 def entry(one: Entry) -> EntryOut:
     return EntryOut(
         id=one.id,
-        happened_at=shown(one.happened_at),
+        happened_at=to_iso(one.happened_at),
         actor_id=one.actor_id,
         actor_email=one.actor_email,
         action=one.action,

@@ -17,11 +17,11 @@ from app.jobs.schemas import Status
 from app.providers.contract import Kind
 from app.web import forms
 from app.web.limits import PAID
-from app.web.render import offer, page
+from app.web.render import add_global, page
 
 FINAL: Final = [status for status in Status if status.final]
 
-offer("audit_line", audit_log.line)
+add_global("audit_line", audit_log.line)
 
 
 @get("/")
@@ -166,7 +166,7 @@ async def refresh_models(request: SignedIn, admin: NamedDependency[Admin]) -> Re
 async def switch_model(request: SignedIn, admin: NamedDependency[Admin]) -> Response[str]:
     form = await forms.read(request)
     model = await admin.switch_model(_actor(request), form.get("id", ""), form.get("enabled") == "true")
-    return forms.go("/admin/models", f"{model.name} is {'on offer again' if model.enabled else 'switched off'}.")
+    return forms.go("/admin/models", f"{model.name} is {'on add_global again' if model.enabled else 'switched off'}.")
 
 
 @post("/tokens/purge", status_code=200)

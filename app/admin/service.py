@@ -19,23 +19,23 @@ from app.admin.schemas import DatabaseHealth, Disk, Leaving, OwnedJob, Retried, 
 from app.audit.schemas import Action, Actor, Entry
 from app.audit.service import Audit
 from app.base import clock
-from app.base.database import Database, Transaction
 from app.base.errors import AtelierError, Invalid, Missing
+from app.base.loop_watchdog import LoopBlock, LoopWatchdog
 from app.base.metrics import Metrics
 from app.base.once import Once
-from app.base.paging import Part
-from app.base.stalls import Stall, Stalls
+from app.base.paging import Page
 from app.catalog.schemas import Changes, Model
 from app.catalog.service import Catalog
+from app.db.database import Database, Transaction
 from app.jobs.schemas import Event, Job, Status
 from app.jobs.service import Jobs
+from app.ledger.service import Ledger
 from app.library.service import Library
 from app.providers.contract import Kind
-from app.quota.service import Quota
 from app.storage.files import Files
 
 VERSIONS: Final = ("litestar", "duckdb", "httpx", "av", "pillow")
-LONGEST_AGE: Final = 36_500  # days
+MAX_AGE: Final = 36_500  # days
 
 # A feature of whose rows a deleted person must not leave any: called inside the deleting transaction with the person's id.
 Forget = Callable[[Transaction, str], None]
@@ -49,7 +49,7 @@ class Admin:
         database: Database,
         audit: Audit,
         accounts: Accounts,
-        quota: Quota,
+        quota: Ledger,
         catalog: Catalog,
         library: Library,
         jobs: Jobs,
@@ -57,13 +57,13 @@ class Admin:
         *,
         forget: Sequence[Forget] = (),
         metrics: Metrics,
-        stalls: Stalls,
+        stalls: LoopWatchdog,
         program_version: str,
     ) -> None:
         self._database = database
         self._audit = audit
         self._accounts = accounts
-        self._quota = quota
+        self._ledger = quota
         self._catalog = catalog
         self._library = library
         self._jobs = jobs
@@ -77,7 +77,7 @@ class Admin:
 
     async def stats(self) -> Stats:
         people = await self._accounts.stats()
-        jobs, spent = await self._jobs.tally_any(), await self._quota.spent_any()
+        jobs, spent = await self._jobs.tally_any(), await self._ledger.spent_any()
         return Stats(users=people.users, tokens=people.tokens, jobs=jobs, cost_nano=spent)
 
     async def database_health(self) -> DatabaseHealth:
@@ -96,7 +96,7 @@ class Admin:
     def versions(self) -> Mapping[str, str]:
         return {"atelier": self._program_version, **{name: version(name) for name in VERSIONS}}
 
-    def stalls(self) -> Sequence[Stall]:
+    def stalls(self) -> Sequence[LoopBlock]:
         """The last times that the event loop stood still, newest first."""
         return self._stalls.newest()
 
@@ -109,13 +109,13 @@ class Admin:
         await self._jobs.tally_any()
         return await self._metrics.text()
 
-    async def log(self, *, before: str | None = None, limit: int = 24) -> Part[Entry]:
+    async def log(self, *, before: str | None = None, limit: int = 24) -> Page[Entry]:
         """The audit log, newest first."""
         return await self._audit.newest(before=before, limit=limit)
 
     # People
 
-    async def people(self, *, q: str = "", after: str | None = None, limit: int = 24) -> Part[User]:
+    async def people(self, *, q: str = "", after: str | None = None, limit: int = 24) -> Page[User]:
         return await self._accounts.people(q=q, after=after, limit=limit)
 
     async def set_role(self, actor: Actor, user_id: str, role: Role) -> User:
@@ -166,7 +166,7 @@ class Admin:
         q: str = "",
         before: str | None = None,
         limit: int = 24,
-    ) -> Part[OwnedJob]:
+    ) -> Page[OwnedJob]:
         """Newest first; `user` is a part of an email or name, or an id; `q` words of the prompt."""
         owners: list[str] | None = None
         if user:
@@ -174,7 +174,7 @@ class Admin:
         part = await self._jobs.newest_any(
             kinds=kinds, statuses=statuses, owners=owners, q=q, before=before, limit=limit
         )
-        return Part(await self._owned(part.items), part.total, part.next)
+        return Page(await self._owned(part.items), part.total, part.next)
 
     async def job(self, id: str, kinds: Sequence[Kind] = ()) -> OwnedJob:
         job = await self._jobs.find_any(id, kinds)
@@ -228,8 +228,8 @@ class Admin:
         dry_run: bool = False,
     ) -> int:
         """Erase ended jobs that ended longer ago than that; how many. A dry run only counts."""
-        if not 0 <= older_than_days <= LONGEST_AGE:
-            message = f"must be from 0 to {LONGEST_AGE}"
+        if not 0 <= older_than_days <= MAX_AGE:
+            message = f"must be from 0 to {MAX_AGE}"
             raise Invalid(f"The age {message} days.", fields={"older_than_days": message})
         if any(not status.final for status in statuses):
             message = "must be final states: completed, failed, cancelled"
@@ -287,7 +287,7 @@ class Admin:
 
     async def switch_model(self, actor: Actor, id: str, enabled: bool) -> Model:
         def change(tx: Transaction) -> None:
-            self._catalog.switch(tx, id, enabled)
+            self._catalog.set_enabled(tx, id, enabled)
             self._audit.record(tx, actor, Action.MODEL_ENABLED if enabled else Action.MODEL_DISABLED, id)
 
         await self._database.write(change)

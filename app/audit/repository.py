@@ -3,7 +3,7 @@
 import msgspec
 
 from app.audit.schemas import Entry
-from app.base.database import Transaction
+from app.db.database import Transaction
 
 
 def add_any(tx: Transaction, entry: Entry) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 from app.audit import repository
 from app.audit.schemas import Action, Actor, Entry
 from app.base import clock
-from app.base.database import Database, Transaction
-from app.base.paging import Part
-from app.base.secret import new_id
+from app.base.paging import Page
+from app.base.secret import uuid7
+from app.db.database import Database, Transaction
 
 
 class Audit:
@@ -19,7 +19,7 @@ class Audit:
     def record(self, tx: Transaction, actor: Actor, action: Action, subject: str | None = None, **detail: Any) -> None:
         """Add an entry inside the transaction of the change: both are written, or neither is."""
         entry = Entry(
-            id=new_id(),
+            id=uuid7(),
             happened_at=clock.now(),
             actor_id=actor.id,
             actor_email=actor.email,
@@ -29,11 +29,11 @@ class Audit:
         )
         repository.add_any(tx, entry)
 
-    async def newest(self, *, before: str | None = None, limit: int = 24) -> Part[Entry]:
+    async def newest(self, *, before: str | None = None, limit: int = 24) -> Page[Entry]:
         return await self._database.read(_newest, before, limit)
 
 
-def _newest(tx: Transaction, before: str | None, limit: int) -> Part[Entry]:
+def _newest(tx: Transaction, before: str | None, limit: int) -> Page[Entry]:
     found = repository.newest_any(tx, before, limit + 1)
     items = found[:limit]
-    return Part(items, repository.count_any(tx), items[-1].id if len(found) > limit else None)
+    return Page(items, repository.count_any(tx), items[-1].id if len(found) > limit else None)

@@ -234,10 +234,10 @@ def load(environ: Mapping[str, str]) -> Settings:
         text = environ.get(setting.name, "").strip() or setting.default
         try:
             values[setting.field] = None if text is None else setting.read(text)
-        except ValueError as problem:
+        except ValueError as exc:
             secret = setting.field in ("secret_key", "openrouter_api_key", "openrouter_webhook_secret")
             shown = "" if secret else f" (it is {text!r})"
-            raise SettingError(f"{setting.name} must be {_wanted(problem)}{shown}") from None
+            raise SettingError(f"{setting.name} must be {_wanted(exc)}{shown}") from None
     if values["public_url"] is None:
         host = values["host"]
         values["public_url"] = f"http://{f'[{host}]' if ':' in host else host}:{values['port']}"

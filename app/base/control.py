@@ -13,22 +13,22 @@ from typing import Final
 
 import msgspec
 
-from app.base import log
+from app.base import logging
 from app.base.errors import AtelierError
 
-LONGEST_LINE: Final = 64 * 1024
-LONGEST_PATH: Final = 100  # bytes; the system takes 107
+MAX_LINE: Final = 64 * 1024
+MAX_PATH: Final = 100  # bytes; the system takes 107
 PATIENCE: Final = 3600.0  # seconds: a backup may take long
 
-logger = log.get("control")
+logger = logging.get("control")
 
 
-class Call(msgspec.Struct):
+class ControlRequest(msgspec.Struct):
     command: str
-    word: str = ""
+    argument: str = ""
 
 
-class Reply(msgspec.Struct):
+class ControlReply(msgspec.Struct):
     """`ok` tells whether it worked, `text` is for the person."""
 
     ok: bool
@@ -36,7 +36,7 @@ class Reply(msgspec.Struct):
 
 
 # A command takes one word and answers with what the person is told.
-Command = Callable[[str], Awaitable[str | Reply]]
+Command = Callable[[str], Awaitable[str | ControlReply]]
 
 
 @asynccontextmanager
@@ -54,7 +54,7 @@ async def listening(path: Path, commands: Mapping[str, Command]) -> AsyncIterato
         path.unlink(missing_ok=True)  # noqa: ASYNC240 (one name, at start and stop)
         before = os.umask(0o177)
         try:
-            server = await asyncio.start_unix_server(answer, name, limit=LONGEST_LINE)
+            server = await asyncio.start_unix_server(answer, name, limit=MAX_LINE)
         finally:
             os.umask(before)
         try:
@@ -64,45 +64,45 @@ async def listening(path: Path, commands: Mapping[str, Command]) -> AsyncIterato
             path.unlink(missing_ok=True)  # noqa: ASYNC240
 
 
-async def ask(path: Path, command: str, word: str = "") -> Reply:
+async def ask(path: Path, command: str, word: str = "") -> ControlReply:
     """Have the running server carry out a command; ConnectionError when none listens."""
     with _short(path) as name:
         try:
-            reader, writer = await asyncio.open_unix_connection(name, limit=LONGEST_LINE)
+            reader, writer = await asyncio.open_unix_connection(name, limit=MAX_LINE)
         except FileNotFoundError:
             raise ConnectionRefusedError("no server listens there") from None
-    writer.write(msgspec.json.encode(Call(command, word)) + b"\n")
+    writer.write(msgspec.json.encode(ControlRequest(command, word)) + b"\n")
     await writer.drain()
     async with asyncio.timeout(PATIENCE):
         line = await reader.readline()
     writer.close()
     if not line:
         raise ConnectionResetError("the server went away")
-    return msgspec.json.decode(line, type=Reply)
+    return msgspec.json.decode(line, type=ControlReply)
 
 
-def reply(said: str | Reply) -> Reply:
+def reply(said: str | ControlReply) -> ControlReply:
     """What a command has said, as it goes over the wire; a mere text means that it worked."""
-    return said if isinstance(said, Reply) else Reply(True, said)
+    return said if isinstance(said, ControlReply) else ControlReply(True, said)
 
 
-async def _carried_out(commands: Mapping[str, Command], line: bytes) -> Reply:
+async def _carried_out(commands: Mapping[str, Command], line: bytes) -> ControlReply:
     try:
-        call = msgspec.json.decode(line, type=Call)
-        return reply(await commands[call.command](call.word))
+        call = msgspec.json.decode(line, type=ControlRequest)
+        return reply(await commands[call.command](call.argument))
     except (msgspec.DecodeError, KeyError):
-        return Reply(False, "the server does not know this command: is it of another version?")
-    except AtelierError as problem:
-        return Reply(False, problem.message)
-    except Exception as problem:
-        logger.error("bug", exc_info=problem)
-        return Reply(False, "something broke in the server: see its log")
+        return ControlReply(False, "the server does not know this command: is it of another version?")
+    except AtelierError as exc:
+        return ControlReply(False, exc.message)
+    except Exception as exc:
+        logger.error("bug", exc_info=exc)
+        return ControlReply(False, "something broke in the server: see its log")
 
 
 @contextlib.contextmanager
 def _short(path: Path) -> Iterator[str]:
     """A name for the socket that the system takes, however deep the data folder lies."""
-    if len(os.fsencode(path)) <= LONGEST_PATH:
+    if len(os.fsencode(path)) <= MAX_PATH:
         yield str(path)
         return
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)

@@ -45,15 +45,15 @@ class Metrics:
         """Something that goes up and down, set where it happens."""
         return self._once(Gauge, name, meaning, labels)
 
-    def durations(self, name: str, meaning: str, labels: Sequence[str] = (), *, up_to: Sequence[float]) -> Histogram:
+    def histogram(self, name: str, meaning: str, labels: Sequence[str] = (), *, up_to: Sequence[float]) -> Histogram:
         """`up_to` are the upper bounds of the buckets, in seconds."""
         return self._once(Histogram, name, meaning, labels, buckets=up_to)
 
-    def reading(self, name: str, meaning: str, read: Callable[[], float]) -> None:
+    def gauge_callback(self, name: str, meaning: str, read: Callable[[], float]) -> None:
         """Something that is looked up when somebody asks; `read` is called in the event loop."""
         self._read(name, meaning, None, lambda: {"": read()})
 
-    def readings(self, name: str, meaning: str, label: str, read: Callable[[], Values]) -> None:
+    def gauge_callbacks(self, name: str, meaning: str, label: str, read: Callable[[], Values]) -> None:
         """The same with one label, by its values."""
         self._read(name, meaning, label, read)
 

@@ -7,7 +7,7 @@ import msgspec
 
 from app.base.errors import Invalid
 
-LONGEST_KEY: Final = 255  # characters
+MAX_KEY: Final = 255  # characters
 
 
 class Once(msgspec.Struct, frozen=True):
@@ -23,8 +23,8 @@ def once(key: str | None, *asked: Any, caller: str | None = None) -> Once | None
     """None without a key; Invalid for one that is too long or not printable. `asked` is all that makes up the request."""
     if key is None:
         return None
-    if not 1 <= len(key) <= LONGEST_KEY or not key.isprintable():
-        message = f"must be 1 to {LONGEST_KEY} printable characters"
+    if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
+        message = f"must be 1 to {MAX_KEY} printable characters"
         raise Invalid(f"The Idempotency-Key {message}.", fields={"Idempotency-Key": message})
     canonical = msgspec.json.encode(asked, order="sorted")
     return Once(key, hashlib.sha256(canonical).hexdigest(), caller)

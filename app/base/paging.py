@@ -7,7 +7,7 @@ import msgspec
 T = TypeVar("T")
 
 
-class Part(msgspec.Struct, Generic[T], frozen=True):
+class Page(msgspec.Struct, Generic[T], frozen=True):
     """`total` counts the whole list; `next` is the key of the last item here, None when nothing follows it."""
 
     items: list[T]

@@ -31,7 +31,7 @@ class Ids:
 _ids = Ids()
 
 
-def new_id() -> str:
+def uuid7() -> str:
     """An opaque id that sorts by the time it was made; see `Ids`."""
     return _ids.new()
 
@@ -41,17 +41,17 @@ def new_token(prefix: str = "") -> str:
     return prefix + secrets.token_urlsafe(32)
 
 
-def fingerprint(token: str) -> str:
+def sha256_hex(token: str) -> str:
     """SHA-256 in hex. Enough for random tokens, which cannot be guessed; passwords go through argon2."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def derived(secret: str, purpose: str) -> str:
+def derive_key(secret: str, purpose: str) -> str:
     """A secret of its own for one purpose, so that what signs forms cannot sign tokens."""
     return hmac.new(secret.encode(), purpose.encode(), hashlib.sha256).hexdigest()
 
 
-def kept_secret(path: Path) -> str:
+def load_or_create(path: Path) -> str:
     """The secret in the file at `path`, made at first use, readable by its owner only."""
     with contextlib.suppress(FileNotFoundError):
         text = path.read_text("ascii").strip()

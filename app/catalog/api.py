@@ -11,16 +11,16 @@ from app.accounts.guards import signed_in
 from app.catalog.schemas import ModelOut
 from app.catalog.service import Catalog
 from app.web import paging
-from app.web.openapi import BEARER, refusals
+from app.web.openapi import BEARER, error_responses
 
 Program = Request[Any, Any, State]
 
 
-class ModelList(paging.Page[ModelOut]):
+class ModelList(paging.PageOut[ModelOut]):
     """A page of models."""
 
 
-@get("/ai/models", responses=refusals(400, 401), summary="The models on offer, by name")
+@get("/ai/models", responses=error_responses(400, 401), summary="The models on offer, by name")
 async def models(
     request: Program,
     catalog: NamedDependency[Catalog],
@@ -33,10 +33,10 @@ async def models(
 ) -> ModelList:
     """Filters by what a model makes (`output`) and takes (`input`), where it comes from, and words in its name. An
     API key that is for certain models is shown those only."""
-    allowance = request.auth.allowance
+    limits = request.auth.limits
     found = catalog.search(output=output, input=input, provider=provider, q=q)
-    if allowance is not None:
-        found = [model for model in found if allowance.admits(model.id)]
+    if limits is not None:
+        found = [model for model in found if limits.admits(model.id)]
     return ModelList.of(paging.part_of(found, lambda model: model.id, paging.after(cursor), limit), ModelOut.of)
 
 

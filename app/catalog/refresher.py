@@ -1,9 +1,9 @@
 """The loop that keeps the model cache fresh."""
 
-from app.base import log
+from app.base import logging
 from app.catalog.service import Catalog
 
-logger = log.get("catalog")
+logger = logging.get("catalog")
 
 
 async def refresh(catalog: Catalog) -> None:

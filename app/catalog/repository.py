@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from app.base.database import Row, Transaction
 from app.catalog.schemas import Model
+from app.db.database import Row, Transaction
 
 _encode = msgspec.json.Encoder().encode
 
@@ -18,7 +18,7 @@ _COLUMNS = (
 
 def all_any(tx: Transaction) -> list[Model]:
     """Every model that is on offer now, also those that are switched off, by name."""
-    return [_model(row) for row in tx.rows(f"select {_COLUMNS} from models where gone_at is null order by name, id")]
+    return [_model(row) for row in tx.rows(f"select {_COLUMNS} from models where retired_at is null order by name, id")]
 
 
 def put_any(tx: Transaction, models: list[Model], now: datetime) -> None:
@@ -46,19 +46,19 @@ def put_any(tx: Transaction, models: list[Model], now: datetime) -> None:
         " description = excluded.description, input_modalities = excluded.input_modalities,"
         " output_modalities = excluded.output_modalities, context_length = excluded.context_length,"
         " pricing = excluded.pricing, parameters = excluded.parameters, route = excluded.route,"
-        " changed_at = excluded.changed_at, gone_at = null",
+        " changed_at = excluded.changed_at, retired_at = null",
         *columns,
         now,
     )
 
 
 def mark_gone_any(tx: Transaction, ids: list[str], now: datetime) -> None:
-    tx.execute("update models set gone_at = $2 where id in (select unnest($1::text[]))", ids, now)
+    tx.execute("update models set retired_at = $2 where id in (select unnest($1::text[]))", ids, now)
 
 
 def switch_any(tx: Transaction, id: str, enabled: bool) -> bool:
     """True when there is such a model."""
-    found = tx.value("update models set enabled = $2 where id = $1 and gone_at is null returning id", id, enabled)
+    found = tx.value("update models set enabled = $2 where id = $1 and retired_at is null returning id", id, enabled)
     return found is not None
 
 

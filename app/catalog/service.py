@@ -11,15 +11,15 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-from app.base import clock, log
-from app.base.database import Database, Transaction
+from app.base import clock, logging
 from app.base.errors import Invalid, Missing, Unready, Upstream
 from app.catalog import repository
 from app.catalog.prices import in_short
 from app.catalog.schemas import Changes, Field, Model, Price
-from app.providers.contract import Kind, Offer, Provider
+from app.db.database import Database, Transaction
+from app.providers.contract import Kind, ModelOffer, Provider
 
-logger = log.get("catalog")
+logger = logging.get("catalog")
 
 # Providers other than the first carry their name before the model's own id.
 PREFIXES = {"openrouter": ""}
@@ -49,8 +49,8 @@ class Catalog:
         for name, provider in self._providers.items():
             try:
                 offers = await provider.offers()
-            except Upstream as problem:
-                logger.warning("catalogue not refreshed", provider=name, reason=problem.message)
+            except Upstream as exc:
+                logger.warning("catalogue not refreshed", provider=name, reason=exc.message)
                 failed.append(name)
                 continue
             part = await self._take(name, offers)
@@ -66,11 +66,11 @@ class Catalog:
         self.last = changes
         return changes
 
-    def switch(self, tx: Transaction, id: str, enabled: bool) -> None:
+    def set_enabled(self, tx: Transaction, id: str, enabled: bool) -> None:
         """Inside the caller's transaction: offer a model to people, or no longer; Missing when there is none."""
         if not repository.switch_any(tx, id, enabled):
             raise Missing(f"There is no model {id[:100]!r}.")
-        tx.then(self._switched, id, enabled)
+        tx.on_commit(self._switched, id, enabled)
 
     def known(self, id: str) -> Model:
         """A model that is on offer, also one that is switched off, or Missing."""
@@ -99,8 +99,8 @@ class Catalog:
             raise Unready("The list of models is still being fetched. Try again in a moment.")
         try:
             model = self.find(id)
-        except Missing as problem:
-            raise Invalid(problem.message, fields={"model": problem.message}) from None
+        except Missing as exc:
+            raise Invalid(exc.message, fields={"model": exc.message}) from None
         if not model.makes(kind):
             message = f"{model.name} does not make {_PLURAL[kind]}."
             raise Invalid(message, fields={"model": message})
@@ -164,7 +164,7 @@ class Catalog:
         """What matters of its prices for a choice."""
         return in_short(model)
 
-    async def _take(self, provider: str, offers: "list[Offer] | Any") -> Changes:
+    async def _take(self, provider: str, offers: "list[ModelOffer] | Any") -> Changes:
         known = {model.id: model for model in self._models.values() if model.provider == provider}
         offered = {model.id: model for model in (_model(provider, offer) for offer in offers)}
         added = [model for id, model in offered.items() if id not in known]
@@ -199,7 +199,7 @@ class Catalog:
 _PLURAL = {Kind.TEXT: "texts", Kind.IMAGE: "pictures", Kind.VIDEO: "clips"}
 
 
-def _model(provider: str, offer: Offer) -> Model:
+def _model(provider: str, offer: ModelOffer) -> Model:
     return Model(
         id=PREFIXES.get(provider, f"{provider}:") + offer.id,
         upstream_id=offer.id,

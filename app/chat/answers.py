@@ -15,21 +15,21 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from app.accounts.schemas import Allowance
-from app.base import clock, log
-from app.base.database import Database, Transaction
+from app.accounts.schemas import KeyLimits
+from app.base import clock, logging
 from app.base.errors import Unready
 from app.catalog.schemas import Model
-from app.chat import repository, words
-from app.chat.schemas import USUAL, ChatLimits, Ending, Message, Status, Trouble
-from app.providers.contract import Again, Chunk, Done, ErrorCode, Failure, Kind, Never, Provider, Request
+from app.chat import repository, validation
+from app.chat.schemas import USUAL, AnswerResult, ChatLimits, Message, Status, Trouble
+from app.db.database import Database, Transaction
+from app.ledger.schemas import Subject
+from app.ledger.service import Ledger
+from app.providers.contract import Chunk, Completed, ErrorCode, Failed, Failure, Kind, Provider, Request, Retryable
 from app.providers.contract import Message as Turn
-from app.quota.schemas import Subject
-from app.quota.service import Quota
 
 LONGEST: Final = 400_000  # characters of one answer; more than any model writes
 ATTEMPTS: Final = 3  # of sending a question that certainly was not answered
-LONGEST_WAIT: Final = 10.0  # a provider that wants a longer pause is believed, and the answer fails
+MAX_WAIT: Final = 10.0  # a provider that wants a longer pause is believed, and the answer fails
 
 BILL_WAITS: Final = (1.0, 4.0, 15.0, 60.0, 300.0)  # seconds before each question what an answer has cost
 BILL_LIFE: Final = 3600.0  # seconds after which a start asks no more
@@ -37,13 +37,13 @@ BILL_LIFE: Final = 3600.0  # seconds after which a start asks no more
 # Writes down that an answer begins, and returns what the model is told.
 Record = Callable[[Transaction], tuple[Turn, ...]]
 
-logger = log.get("chat")
+logger = logging.get("chat")
 
 
-class Live:
+class StreamingAnswer:
     """One answer. `message` is as it stood at the beginning, and as it ended once it has."""
 
-    reading: asyncio.Task[Ending]  # takes what comes from upstream; cancelling it hangs up
+    gauge_callback: asyncio.Task[AnswerResult]  # takes what comes from upstream; cancelling it hangs up
     writing: asyncio.Task[None]  # the whole, from the row to the last line on disk
 
     def __init__(self, message: Message, key: str | None = None) -> None:
@@ -68,9 +68,9 @@ class Live:
         self._listeners = 0
         self._joined = ("", 0)
 
-    def begin(self, reading: "asyncio.Task[Ending]") -> None:
+    def begin(self, reading: "asyncio.Task[AnswerResult]") -> None:
         """Its row is on disk, and its first piece is awaited."""
-        self.reading = reading
+        self.gauge_callback = reading
         self.begun.set_result(None)
         if self.hung_up:
             reading.cancel()
@@ -94,7 +94,7 @@ class Live:
 
     async def read(self) -> None:
         """Until nothing more comes, for whatever reason."""
-        await asyncio.wait([self.reading])
+        await asyncio.wait([self.gauge_callback])
 
     def end(self, message: Message) -> None:
         """It is on disk; whoever reads gets to know."""
@@ -102,10 +102,10 @@ class Live:
         self.ended.set()
         self._tell()
 
-    def hang_up(self) -> None:
+    def cancel_upstream(self) -> None:
         self.hung_up = True
         if self.begun.done() and not self.ended.is_set():
-            self.reading.cancel()
+            self.gauge_callback.cancel()
 
     @property
     def text(self) -> str:
@@ -144,23 +144,23 @@ class Answers:
     """All answers that are being written at this moment."""
 
     def __init__(
-        self, database: Database, quota: Quota, providers: Mapping[str, Provider], limits: ChatLimits = USUAL
+        self, database: Database, quota: Ledger, providers: Mapping[str, Provider], limits: ChatLimits = USUAL
     ) -> None:
         self._database = database
-        self._quota = quota
+        self._ledger = quota
         self._providers = providers
         self._limits = limits
-        self._live: dict[str, Live] = {}
+        self._live: dict[str, StreamingAnswer] = {}
         self._bills: set[asyncio.Task[None]] = set()
         self._closing = False
 
-    def find(self, id: str) -> Live | None:
+    def find(self, id: str) -> StreamingAnswer | None:
         return self._live.get(id)
 
-    def all(self) -> list[Live]:
+    def all(self) -> list[StreamingAnswer]:
         return list(self._live.values())
 
-    def of(self, conversation_id: str) -> list[Live]:
+    def of(self, conversation_id: str) -> list[StreamingAnswer]:
         return [live for live in self._live.values() if live.message.conversation_id == conversation_id]
 
     async def begin(
@@ -172,21 +172,19 @@ class Answers:
         *,
         raw: bool = False,
         whole: bool = False,
-        allowance: Allowance | None = None,
+        limits: KeyLimits | None = None,
         blind: bool = False,
-    ) -> Live:
+    ) -> StreamingAnswer:
         """Start an answer: it is on disk when this returns, and goes on whether or not anybody waits for it. `raw` and
         `whole` as in `schemas.Ask`; `blind` when `record` looks at nothing and writes nothing."""
         if self._closing:
             raise Unready("Atelier is shutting down.")
         if len(self._live) >= self._limits.answers:
             raise Unready("Too many answers are being written at this moment. Try again in a minute.")
-        live = self._live[answer.id] = Live(answer, allowance.key_id if allowance else None)
+        live = self._live[answer.id] = StreamingAnswer(answer, limits.key_id if limits else None)
         asking = _Asking(model, params or {}, raw, whole)
-        blind = blind and (allowance is None or allowance.cap_nano is None)  # a limit is looked up
-        live.writing = asyncio.create_task(
-            self._write(live, asking, record, allowance, blind), name=f"answer {answer.id}"
-        )
+        blind = blind and (limits is None or limits.cap_nano is None)  # a limit is looked up
+        live.writing = asyncio.create_task(self._write(live, asking, record, limits, blind), name=f"answer {answer.id}")
         await asyncio.shield(live.begun)
         return live
 
@@ -219,7 +217,7 @@ class Answers:
             bill.cancel()
         under_way = list(self._live.values())
         for live in under_way:
-            live.hang_up()
+            live.cancel_upstream()
         await asyncio.gather(*(live.writing for live in under_way), return_exceptions=True)
 
     def abandon(self, owner: str) -> None:
@@ -227,23 +225,23 @@ class Answers:
         for live in self._live.values():
             if live.message.owner_id == owner:
                 live.forgotten = True
-                live.hang_up()
+                live.cancel_upstream()
 
     async def _write(
-        self, live: Live, asking: "_Asking", record: Record, allowance: Allowance | None, blind: bool
+        self, live: StreamingAnswer, asking: "_Asking", record: Record, limits: KeyLimits | None, blind: bool
     ) -> None:
         write = self._database.add if blind else self._database.write
         try:
-            turns = await write(self._record, live.message, record, allowance)
-        except Exception as problem:
+            turns = await write(self._record, live.message, record, limits)
+        except Exception as exc:
             del self._live[live.message.id]
-            live.fail(problem)
+            live.fail(exc)
             return
         live.begin(asyncio.create_task(self._read(live, asking, turns)))
         await live.read()
         await self._end(live, self._ending(live))
 
-    async def _read(self, live: Live, asking: "_Asking", turns: tuple[Turn, ...]) -> Ending:
+    async def _read(self, live: StreamingAnswer, asking: "_Asking", turns: tuple[Turn, ...]) -> AnswerResult:
         """Take what comes from upstream, and ask anew when it certainly was not answered; Failure when it goes wrong."""
         provider = self._providers.get(asking.model.provider)
         if provider is None:
@@ -263,18 +261,18 @@ class Answers:
                 live.waited += perf_counter() - live.asked
             await asyncio.sleep(wait)
 
-    def _ending(self, live: Live) -> Ending:
-        if live.reading.cancelled():
-            stopped = _failed(INTERRUPTED) if self._closing else Ending(status=Status.STOPPED)
+    def _ending(self, live: StreamingAnswer) -> AnswerResult:
+        if live.gauge_callback.cancelled():
+            stopped = _failed(INTERRUPTED) if self._closing else AnswerResult(status=Status.STOPPED)
             return msgspec.structs.replace(stopped, generation_id=live.generation_id)
-        problem = live.reading.exception()
+        problem = live.gauge_callback.exception()
         if problem is None:
-            return live.reading.result()
+            return live.gauge_callback.result()
         if isinstance(problem, Failure):
             outcome = problem.outcome
-            cost = outcome.cost_nano if isinstance(outcome, Never) else None
+            cost = outcome.cost_nano if isinstance(outcome, Failed) else None
             error = Trouble(outcome.code, outcome.message)
-            return Ending(
+            return AnswerResult(
                 status=Status.FAILED,
                 error=error,
                 cost_nano=cost,
@@ -284,7 +282,7 @@ class Answers:
         logger.error("bug", answer=live.message.id, exc_info=problem)
         return _failed(_BUG)
 
-    async def _end(self, live: Live, ending: Ending) -> None:
+    async def _end(self, live: StreamingAnswer, ending: AnswerResult) -> None:
         """Write down the end, then tell the readers."""
         now, text = clock.now(), "" if live.forgotten else live.text
         try:
@@ -308,7 +306,7 @@ class Answers:
             code = ending.error.code.value
             logger.info("answer failed", answer=live.message.id, code=code, detail=ending.detail[:500])
 
-    async def _settle(self, live: Live, now: datetime, text: str, ending: Ending) -> None:
+    async def _settle(self, live: StreamingAnswer, now: datetime, text: str, ending: AnswerResult) -> None:
         """While the database cannot write, wait: the answer may have been paid for."""
         message = live.message
         while True:
@@ -318,21 +316,23 @@ class Answers:
                 else:
                     await self._database.write(self._end_one, message, now, text, ending, live.key)
                 return
-            except Unready as problem:
+            except Unready as exc:
                 if self._closing:
                     return
-                logger.warning("an answer waits to be written down", answer=message.id, reason=problem.message)
+                logger.warning("an answer waits to be written down", answer=message.id, reason=exc.message)
                 await asyncio.sleep(self._limits.write_pause)
 
     def _ask_for_bill(self, message: Message, generation_id: str) -> None:
         """Whoever was cut off could not be told what it cost; the provider knows a moment later."""
         provider = self._providers.get(message.provider or "")
         if provider is not None and not self._closing:
-            bill = asyncio.create_task(self._bill(provider, message, generation_id), name=f"bill {message.id}")
+            bill = asyncio.create_task(
+                self._fetch_late_cost(provider, message, generation_id), name=f"bill {message.id}"
+            )
             self._bills.add(bill)
             bill.add_done_callback(self._bills.discard)
 
-    async def _bill(self, provider: Provider, message: Message, generation_id: str) -> None:
+    async def _fetch_late_cost(self, provider: Provider, message: Message, generation_id: str) -> None:
         for wait in BILL_WAITS:
             await asyncio.sleep(wait)
             cost = await provider.cost_nano(generation_id)
@@ -343,34 +343,32 @@ class Answers:
 
     # Within one transaction: what an answer costs is in the ledger whenever its row says so
 
-    def _record(
-        self, tx: Transaction, answer: Message, record: Record, allowance: Allowance | None
-    ) -> tuple[Turn, ...]:
+    def _record(self, tx: Transaction, answer: Message, record: Record, limits: KeyLimits | None) -> tuple[Turn, ...]:
         turns = record(tx)
-        self._quota.hold(tx, answer.owner_id, Subject.ANSWER, answer.id, allowance=allowance)
+        self._ledger.hold(tx, answer.owner_id, Subject.ANSWER, answer.id, limits=limits)
         return turns
 
     def _end_one(
-        self, tx: Transaction, answer: Message, now: datetime, text: str, ending: Ending, key: str | None
+        self, tx: Transaction, answer: Message, now: datetime, text: str, ending: AnswerResult, key: str | None
     ) -> None:
         if repository.end(tx, answer.owner_id, answer.id, now, text, ending):
-            self._quota.settle_answer(tx, answer.owner_id, answer.id, ending.cost_nano, key)
+            self._ledger.settle_answer(tx, answer.owner_id, answer.id, ending.cost_nano, key)
 
     def _end_alone(
-        self, tx: Transaction, answer: Message, now: datetime, text: str, ending: Ending, key: str | None
+        self, tx: Transaction, answer: Message, now: datetime, text: str, ending: AnswerResult, key: str | None
     ) -> None:
         """Of an answer to a program, which has no row yet."""
         repository.add_ended(tx, answer.owner_id, answer, now, text, ending)
-        self._quota.settle_answer(tx, answer.owner_id, answer.id, ending.cost_nano, key)
+        self._ledger.settle_answer(tx, answer.owner_id, answer.id, ending.cost_nano, key)
 
     def _billed(self, tx: Transaction, answer: Message, cost_nano: int) -> None:
         if repository.bill(tx, answer.owner_id, answer.id, cost_nano):
-            self._quota.correct(tx, answer.owner_id, Subject.ANSWER, answer.id, cost_nano)
+            self._ledger.correct(tx, answer.owner_id, Subject.ANSWER, answer.id, cost_nano)
 
     def _end_all(self, tx: Transaction, now: datetime) -> int:
         ended = repository.end_all_any(tx, now, INTERRUPTED)
         for owner, id in ended:
-            self._quota.settle(tx, owner, id, None)
+            self._ledger.settle(tx, owner, id, None)
         return len(ended)
 
 
@@ -404,7 +402,7 @@ class _Asking(msgspec.Struct, frozen=True):
     whole: bool
 
 
-async def _listen(provider: Provider, request: Request, live: Live) -> Ending:
+async def _listen(provider: Provider, request: Request, live: StreamingAnswer) -> AnswerResult:
     """One stream from its first to its last chunk."""
     figures = Chunk()
     # The contract promises an iterator that can be closed.
@@ -426,21 +424,21 @@ async def _listen(provider: Provider, request: Request, live: Live) -> Ending:
     return _heard(live, figures)
 
 
-async def _hear_out(provider: Provider, request: Request, live: Live) -> Ending:
+async def _hear_out(provider: Provider, request: Request, live: StreamingAnswer) -> AnswerResult:
     """The same in one piece, from a provider that need not stream."""
     outcome = await provider.submit(request, Path())  # a text comes without files
-    if isinstance(outcome, Again | Never):
+    if isinstance(outcome, Retryable | Failed):
         raise Failure(outcome)
-    assert isinstance(outcome, Done), "a text is never put off"  # noqa: S101
+    assert isinstance(outcome, Completed), "a text is never put off"  # noqa: S101
     live.reply = outcome.reply
     live.add((outcome.text or "")[:LONGEST])
     return _heard(live, Chunk(usage=outcome.usage, cost_nano=outcome.cost_nano, generation_id=outcome.generation_id))
 
 
-def _heard(live: Live, figures: Chunk) -> Ending:
+def _heard(live: StreamingAnswer, figures: Chunk) -> AnswerResult:
     calls = any(choice.get("tool_calls") for choice in (*live.choices, (live.reply or {}).get("message") or {}))
     error = _TOO_LONG if live.size >= LONGEST else None if calls or live.text.strip() else _SILENT
-    return Ending(
+    return AnswerResult(
         status=Status.FAILED if error else Status.COMPLETE,
         usage=figures.usage,
         cost_nano=figures.cost_nano,
@@ -449,12 +447,12 @@ def _heard(live: Live, figures: Chunk) -> Ending:
     )
 
 
-def _pause(outcome: Again | Never, attempt: int, first: float) -> float | None:
+def _pause(outcome: Retryable | Failed, attempt: int, first: float) -> float | None:
     """Seconds until the question is sent once more; None when it is not."""
-    if isinstance(outcome, Never) or attempt >= ATTEMPTS:
+    if isinstance(outcome, Failed) or attempt >= ATTEMPTS:
         return None
     wait = max(first * 2 ** (attempt - 1), outcome.wait or 0)
-    return wait if wait <= LONGEST_WAIT else None
+    return wait if wait <= MAX_WAIT else None
 
 
 def _request(id: str, asking: _Asking, turns: tuple[Turn, ...]) -> Request:
@@ -463,7 +461,7 @@ def _request(id: str, asking: _Asking, turns: tuple[Turn, ...]) -> Request:
         job_id=id,
         kind=Kind.TEXT,
         model=model.upstream_id,
-        prompt=words.text_of(turns[-1]),
+        prompt=validation.text_of(turns[-1]),
         params=dict(asking.params),
         messages=turns,
         raw=asking.raw,
@@ -472,5 +470,5 @@ def _request(id: str, asking: _Asking, turns: tuple[Turn, ...]) -> Request:
     )
 
 
-def _failed(error: Trouble) -> Ending:
-    return Ending(status=Status.FAILED, error=error)
+def _failed(error: Trouble) -> AnswerResult:
+    return AnswerResult(status=Status.FAILED, error=error)

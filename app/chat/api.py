@@ -10,19 +10,19 @@ from litestar.di import NamedDependency
 from litestar.params import Body
 
 from app.accounts.guards import may_use, signed_in
-from app.accounts.schemas import Allowance
+from app.accounts.schemas import KeyLimits
 from app.base.once import once
-from app.chat.schemas import Ask, ChatOut, Delta
+from app.chat.schemas import ChatOut, ChatRequest, Delta
 from app.chat.service import Chat
-from app.chat.words import LARGEST_PICTURE, MOST_PICTURES, MOST_TURNS, ROLES, wrong
-from app.web import events
-from app.web.leaving import unless_gone
+from app.chat.validation import MAX_PICTURE, MAX_PICTURES, MAX_TURNS, ROLES, wrong
+from app.web import sse
+from app.web.disconnect import cancel_on_disconnect
 from app.web.limits import PAID
-from app.web.openapi import BEARER, Streamed, refusals
+from app.web.openapi import BEARER, Streamed, error_responses
 
 Program = Request[Any, Any, State]
 
-LARGEST_BODY: Final = 24 * 1024 * 1024  # bytes
+MAX_BODY: Final = 24 * 1024 * 1024  # bytes
 
 _PART: Final[dict[str, Any]] = {
     "type": "object",
@@ -57,9 +57,9 @@ ChatBody = Annotated[
                     "type": "array",
                     "items": _MESSAGE,
                     "minItems": 1,
-                    "maxItems": MOST_TURNS,
+                    "maxItems": MAX_TURNS,
                     "description": "What was said so far, the last message by the user; at most"
-                    f" {MOST_PICTURES} pictures of {LARGEST_PICTURE // 1_000_000} MB.",
+                    f" {MAX_PICTURES} pictures of {MAX_PICTURE // 1_000_000} MB.",
                 },
                 "stream": {"type": "boolean", "default": False, "description": "Send the answer as it comes."},
             },
@@ -79,9 +79,9 @@ ChatBody = Annotated[
 @post(
     "/chat",
     status_code=200,
-    responses=refusals(400, 401, 403, 409, 413, 502),
-    opt={**events.UNCOMPRESSED, **PAID},
-    request_max_body_size=LARGEST_BODY,
+    responses=error_responses(400, 401, 403, 409, 413, 502),
+    opt={**sse.UNCOMPRESSED, **PAID},
+    request_max_body_size=MAX_BODY,
     operation_class=Streamed,
     summary="Talk with a model",
 )
@@ -90,18 +90,18 @@ async def talk(request: Program, data: ChatBody, chat: NamedDependency[Chat]) ->
     streamed = data.get("stream")
     if not isinstance(streamed, bool | None):
         raise wrong("stream", "must be true or false")
-    ask, owner, allowance = chat.check(data), request.user.id, request.auth.allowance
+    ask, owner, limits = chat.check(data), request.user.id, request.auth.limits
     may_use(request.auth, ask.model.id)
     if streamed:
-        return events.stream(_events(chat, owner, ask, allowance))  # type: ignore[return-value]
+        return sse.stream(_events(chat, owner, ask, limits))  # type: ignore[return-value]
     key = once(request.headers.get("Idempotency-Key"), request.url.path, data)
-    return Response(ChatOut.of(await unless_gone(request, chat.answer(owner, ask, key, allowance=allowance))))
+    return Response(ChatOut.of(await cancel_on_disconnect(request, chat.answer(owner, ask, key, limits=limits))))
 
 
 async def _events(
-    chat: Chat, owner: str, ask: Ask, allowance: Allowance | None
+    chat: Chat, owner: str, ask: ChatRequest, limits: KeyLimits | None
 ) -> AsyncGenerator[Delta | ChatOut, None]:
-    async with aclosing(chat.stream(owner, ask, allowance=allowance)) as pieces:
+    async with aclosing(chat.stream(owner, ask, limits=limits)) as pieces:
         async for piece in pieces:
             yield Delta(piece) if isinstance(piece, str) else ChatOut.of(piece)
 

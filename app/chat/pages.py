@@ -17,15 +17,15 @@ from markupsafe import Markup
 
 from app.accounts.guards import signed_in
 from app.base.errors import AtelierError, Conflict, Exhausted, Invalid, Missing, Unready
-from app.base.secret import new_id
-from app.chat.schemas import Role, Saying, Shown, Thread
+from app.base.secret import uuid7
+from app.chat.schemas import NewMessage, Role, Shown, Thread
 from app.chat.service import Chat
 from app.web import forms
-from app.web.errors import told
-from app.web.events import UNCOMPRESSED
+from app.web.errors import to_response
 from app.web.limits import PAID
-from app.web.markdown import Growing, Renderer
+from app.web.markdown import Renderer, StreamingRenderer
 from app.web.render import page, partial, render
+from app.web.sse import UNCOMPRESSED
 
 Person = Request[Any, Any, State]
 
@@ -78,8 +78,8 @@ async def start(request: Person, chat: NamedDependency[Chat]) -> Response[str]:
     form = await forms.read(request)
     try:
         answer = await chat.start(request.user.id, _saying(form), forms.once(request, form))
-    except REFUSALS as problem:
-        return await _new(request, chat, form, problem=problem)
+    except REFUSALS as exc:
+        return await _new(request, chat, form, problem=exc)
     return forms.go(f"/chat/{answer.conversation_id}")
 
 
@@ -118,8 +118,8 @@ async def say(
     owner, form = request.user.id, await forms.read(request)
     try:
         answer = await chat.say(owner, id, _saying(form), forms.once(request, form))
-    except REFUSALS as problem:
-        return await _refused(request, chat, markdown, await chat.open(owner, id), form, problem)
+    except REFUSALS as exc:
+        return await _refused(request, chat, markdown, await chat.open(owner, id), form, exc)
     return await _changed(request, chat, markdown, id, at=answer.id)
 
 
@@ -131,8 +131,8 @@ async def settings(
     owner, form = request.user.id, await forms.read(request)
     try:
         await chat.choose(owner, id, model=form.get("model") or None, system_prompt=form.get("system_prompt"))
-    except REFUSALS as problem:
-        return await _refused(request, chat, markdown, await chat.open(owner, id), form, problem)
+    except REFUSALS as exc:
+        return await _refused(request, chat, markdown, await chat.open(owner, id), form, exc)
     return Response("", status_code=204) if partial(request) else forms.go(f"/chat/{id}")
 
 
@@ -151,8 +151,8 @@ async def rename(
     owner, title = request.user.id, (await forms.read(request)).get("title", "")
     try:
         await chat.rename(owner, id, title)
-    except REFUSALS as problem:
-        refused = Refused("title", title, problem)
+    except REFUSALS as exc:
+        refused = Refused("title", title, exc)
         return await _page(request, chat, markdown, await chat.open(owner, id), {}, refused=refused)
     return forms.go(f"/chat/{id}", "The conversation was renamed.")
 
@@ -191,11 +191,11 @@ async def edit(
     text, until = form.get("text", ""), form.get("until")
     try:
         answer = await chat.edit(owner, id, message_id, text, forms.once(request, form))
-    except REFUSALS as problem:
-        thread, refused = await chat.open(owner, id, until=until), Refused(message_id, text, problem)
+    except REFUSALS as exc:
+        thread, refused = await chat.open(owner, id, until=until), Refused(message_id, text, exc)
         shown = next((it for it in thread.shown if it.message.id == message_id), None)
         if shown is None:
-            raise Missing("This message is not shown any more. Load the page again.") from problem
+            raise Missing("This message is not shown any more. Load the page again.") from exc
         if partial(request):
             return page("chat/_edit.html", request, status_code=400, it=shown, until=until, refused=refused)
         return await _page(request, chat, markdown, thread, {}, until=until, refused=refused)
@@ -241,7 +241,7 @@ async def live(
     markdown: NamedDependency[Renderer],
 ) -> Stream:
     """An answer while it is written: its element whole in every event, the last one as it stays."""
-    states = chat.follow(request.user.id, id, message_id)
+    states = chat.watch(request.user.id, id, message_id)
     first = await anext(states)
     return Stream(
         _events(request, markdown, first, states),
@@ -254,7 +254,7 @@ async def live(
 async def _events(
     request: Person, markdown: Renderer, first: Shown | None, states: AsyncGenerator[Shown | None, None]
 ) -> AsyncGenerator[bytes, None]:
-    growing, shown = Growing(markdown), first
+    growing, shown = StreamingRenderer(markdown), first
     async with aclosing(states):
         while True:
             if shown is None:
@@ -277,8 +277,10 @@ def _event(request: Person, shown: Shown, html: Markup) -> bytes:
     return b"".join(b"data: %s\n" % line.encode() for line in _LINE.split(element)) + b"\n"
 
 
-def _saying(form: dict[str, str]) -> Saying:
-    return Saying(text=form.get("text", ""), model=form.get("model") or None, system_prompt=form.get("system_prompt"))
+def _saying(form: dict[str, str]) -> NewMessage:
+    return NewMessage(
+        text=form.get("text", ""), model=form.get("model") or None, system_prompt=form.get("system_prompt")
+    )
 
 
 async def _changed(request: Person, chat: Chat, markdown: Renderer, id: str, *, at: str | None = None) -> Response[str]:
@@ -316,7 +318,7 @@ async def _new(
     found = await chat.newest(request.user.id, q=q, before=before)
     if not form.get("model"):
         form = {**form, "model": chat.usual(found.items)}
-    answer = told(problem) if problem else None
+    answer = to_response(problem) if problem else None
     return page(
         "chat/chat.html",
         request,
@@ -351,7 +353,7 @@ async def _page(
     """`problem` is the composer's, that of any other form stands in `refused`."""
     found = await chat.newest(request.user.id, q=q)
     trouble = refused.problem if refused else problem
-    answer = told(trouble) if trouble else None
+    answer = to_response(trouble) if trouble else None
     return page(
         "chat/chat.html",
         request,
@@ -377,7 +379,7 @@ def _composer(chat: Chat, form: dict[str, str], thread: Thread | None, problem: 
     errors = problem.fields if isinstance(problem, Invalid) else {}
     return {
         "conversation_id": kept.id if kept else None,
-        "key": new_id(),
+        "key": uuid7(),
         "models": chat.models(),
         "values": {
             "text": form.get("text", ""),
@@ -394,7 +396,7 @@ async def _written(markdown: Renderer, thread: Thread) -> dict[str, Markup]:
     answers = [it.message for it in thread.shown if it.message.role is Role.ASSISTANT]
     finished = [it for it in answers if it.status.final]
     made = dict(zip((it.id for it in finished), await markdown.render([it.text for it in finished]), strict=True))
-    return made | {it.id: await Growing(markdown).render(it.text) for it in answers if not it.status.final}
+    return made | {it.id: await StreamingRenderer(markdown).render(it.text) for it in answers if not it.status.final}
 
 
 routes = [index, new, start, talks, conversation, say, settings, stop, rename, delete, restore, edit, retry, show, live]

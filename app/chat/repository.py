@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from app.base.database import Row, Transaction
-from app.chat.schemas import Conversation, Ending, Message, Role, Trouble, Twig
+from app.chat.schemas import AnswerResult, Conversation, Message, MessageNode, Role, Trouble
+from app.db.database import Row, Transaction
 from app.providers.contract import ErrorCode, Usage
 
 _CONVERSATION = "id, owner_id, title, model, system_prompt, leaf_id, created_at, changed_at, deleted_at"
@@ -148,7 +148,7 @@ def add(tx: Transaction, owner: str, message: Message) -> None:
     )
 
 
-def add_ended(tx: Transaction, owner: str, message: Message, now: datetime, text: str, ending: Ending) -> None:
+def add_ended(tx: Transaction, owner: str, message: Message, now: datetime, text: str, ending: AnswerResult) -> None:
     """An answer to a program, which belongs to no conversation and had no row before: until now it stood in the ledger
     only, as a hold that nobody has settled."""
     tx.insert(
@@ -169,7 +169,7 @@ def add_ended(tx: Transaction, owner: str, message: Message, now: datetime, text
     )
 
 
-def tree(tx: Transaction, owner: str, conversation_id: str) -> list[Twig]:
+def tree(tx: Transaction, owner: str, conversation_id: str) -> list[MessageNode]:
     """Every message of the conversation, oldest first."""
     rows = tx.rows(
         "select id, parent_id, role, size from messages where conversation_id = $1 and owner_id = $2"
@@ -177,7 +177,7 @@ def tree(tx: Transaction, owner: str, conversation_id: str) -> list[Twig]:
         conversation_id,
         owner,
     )
-    return [Twig(row["id"], row["parent_id"], Role(row["role"]), row["size"]) for row in rows]
+    return [MessageNode(row["id"], row["parent_id"], Role(row["role"]), row["size"]) for row in rows]
 
 
 def messages(tx: Transaction, owner: str, ids: Sequence[str]) -> list[Message]:
@@ -205,7 +205,7 @@ def write_down_any(tx: Transaction, ids: Sequence[str], texts: Sequence[str]) ->
     )
 
 
-def end(tx: Transaction, owner: str, id: str, now: datetime, text: str, ending: Ending) -> bool:
+def end(tx: Transaction, owner: str, id: str, now: datetime, text: str, ending: AnswerResult) -> bool:
     """True when it was still being written."""
     ended = tx.value(
         "update messages set text = $3, size = $4, status = $5, ended_at = $6, usage = $7, cost_nano = $8,"
@@ -222,7 +222,7 @@ def end(tx: Transaction, owner: str, id: str, now: datetime, text: str, ending: 
     return ended is not None
 
 
-def _outcome(ending: Ending) -> tuple[Any, ...]:
+def _outcome(ending: AnswerResult) -> tuple[Any, ...]:
     """usage, cost_nano, error_code, error_message, error_detail, generation_id"""
     return (
         msgspec.json.encode(ending.usage).decode() if ending.usage else None,

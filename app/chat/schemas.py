@@ -86,7 +86,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None = None
 
 
-class Twig(msgspec.Struct, frozen=True):
+class MessageNode(msgspec.Struct, frozen=True):
     """A message without its text: what the tree of a conversation is made of. `size` is in characters."""
 
     id: str
@@ -117,7 +117,7 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
         return any(not it.message.status.final for it in self.shown)
 
 
-class Saying(msgspec.Struct, frozen=True, kw_only=True):
+class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
     """What a person sends; None leaves the conversation's model or system prompt as it is."""
 
     text: str
@@ -125,7 +125,7 @@ class Saying(msgspec.Struct, frozen=True, kw_only=True):
     system_prompt: str | None = None
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True):
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A program's question, checked and ready to be sent."""
 
     model: Model
@@ -135,7 +135,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     whole: bool = False  # nothing of it is wanted before its end, so that the provider need not stream
 
 
-class Ending(msgspec.Struct, frozen=True, kw_only=True):
+class AnswerResult(msgspec.Struct, frozen=True, kw_only=True):
     """How an answer ended."""
 
     status: Status

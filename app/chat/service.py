@@ -11,24 +11,36 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from app.accounts.schemas import Allowance
+from app.accounts.schemas import KeyLimits
 from app.base import clock
-from app.base.database import Database, Transaction
 from app.base.errors import Conflict, Invalid, Missing, Upstream
 from app.base.once import Once
-from app.base.paging import Part
-from app.base.secret import new_id
+from app.base.paging import Page
+from app.base.secret import uuid7
 from app.catalog.schemas import Model
 from app.catalog.service import Catalog
-from app.chat import repository, words
+from app.chat import repository, validation
 from app.chat.answers import Answers, Record
-from app.chat.answers import Live as Live
-from app.chat.schemas import USUAL, Ask, ChatLimits, Conversation, Message, Role, Saying, Shown, Status, Thread, Twig
+from app.chat.answers import StreamingAnswer as StreamingAnswer
+from app.chat.schemas import (
+    USUAL,
+    ChatLimits,
+    ChatRequest,
+    Conversation,
+    Message,
+    MessageNode,
+    NewMessage,
+    Role,
+    Shown,
+    Status,
+    Thread,
+)
 from app.chat.tree import Tree, fitting
+from app.db.database import Database, Transaction
 from app.jobs.service import Jobs
+from app.ledger.service import Ledger
 from app.providers.contract import ErrorCode, Kind, Provider
 from app.providers.contract import Message as Turn
-from app.quota.service import Quota
 
 T = TypeVar("T")
 
@@ -41,7 +53,7 @@ class Chat:
     def __init__(
         self,
         database: Database,
-        quota: Quota,
+        quota: Ledger,
         catalog: Catalog,
         jobs: Jobs,
         providers: Mapping[str, Provider],
@@ -66,7 +78,7 @@ class Chat:
 
     async def newest(
         self, owner: str, *, q: str = "", before: str | None = None, limit: int = 30
-    ) -> Part[Conversation]:
+    ) -> Page[Conversation]:
         """Last used first, those with every word of `q` in their title; `before` is the key of the part before."""
         return await self._database.read(_newest, owner, q.split()[:8], _place(before), limit)
 
@@ -78,19 +90,19 @@ class Chat:
             raise _missing()
         return msgspec.structs.replace(thread, shown=[_fresh(it, growing) for it in thread.shown])
 
-    async def start(self, owner: str, saying: Saying, once: Once | None = None) -> Message:
+    async def start(self, owner: str, saying: NewMessage, once: Once | None = None) -> Message:
         """Begin a conversation; returns the answer that is being written, of the conversation that the same request began
         before if there is one."""
-        text, model = words.said(saying.text), self._catalog.choose((saying.model or "").strip(), Kind.TEXT)
-        now, id = clock.now(), new_id()
+        text, model = validation.said(saying.text), self._catalog.choose((saying.model or "").strip(), Kind.TEXT)
+        now, id = clock.now(), uuid7()
         said = _said(owner, id, text, now)
         answer = _answer(owner, model, now, conversation_id=id, parent_id=said.id)
         conversation = Conversation(
             id=id,
             owner_id=owner,
-            title=words.title_of(text),
+            title=validation.title_of(text),
             model=model.id,
-            system_prompt=words.instruction(saying.system_prompt or ""),
+            system_prompt=validation.instruction(saying.system_prompt or ""),
             leaf_id=answer.id,
             created_at=now,
             changed_at=now,
@@ -98,16 +110,16 @@ class Chat:
         live, _ = await self._begin(answer, model, lambda tx: _start(tx, owner, conversation, said, answer), once)
         return live.message
 
-    async def say(self, owner: str, id: str, saying: Saying, once: Once | None = None) -> Message:
+    async def say(self, owner: str, id: str, saying: NewMessage, once: Once | None = None) -> Message:
         """Say something at the end of the shown branch; returns the answer that is being written, or the one that the same
         request asked for before, as `edit` and `retry` do too."""
-        text = words.said(saying.text)
+        text = validation.said(saying.text)
         conversation = await self.choose(owner, id, model=saying.model, system_prompt=saying.system_prompt)
         return await self._go_on(conversation, text, _AT_THE_END, once)
 
     async def edit(self, owner: str, id: str, message_id: str, text: str, once: Once | None = None) -> Message:
         """Say something else instead: a branch of its own beside the old one."""
-        text = words.said(text)
+        text = validation.said(text)
         conversation = await self._find(owner, id)
         old = await self._message(conversation, message_id, Role.USER)
         return await self._go_on(conversation, text, old.parent_id, once)
@@ -132,7 +144,9 @@ class Chat:
         changed = msgspec.structs.replace(
             conversation,
             model=conversation.model if model is None else model,
-            system_prompt=conversation.system_prompt if system_prompt is None else words.instruction(system_prompt),
+            system_prompt=conversation.system_prompt
+            if system_prompt is None
+            else validation.instruction(system_prompt),
         )
         if changed != conversation:
             await self._database.write(repository.choose, owner, id, changed.model, changed.system_prompt)
@@ -142,11 +156,11 @@ class Chat:
         """Stop the answer that is being written in this conversation, if there is one; what has come is kept."""
         await self._find(owner, id)
         for live in self._answers.of(id):
-            live.hang_up()
+            live.cancel_upstream()
             await live.ended.wait()
 
     async def rename(self, owner: str, id: str, title: str) -> None:
-        if not await self._database.write(repository.rename, owner, id, words.title(title)):
+        if not await self._database.write(repository.rename, owner, id, validation.title(title)):
             raise _missing()
 
     async def delete(self, owner: str, id: str) -> Conversation:
@@ -162,7 +176,7 @@ class Chat:
             raise Missing("There is no such conversation to bring back.")
         return await self._find(owner, id)
 
-    async def follow(self, owner: str, id: str, message_id: str) -> AsyncGenerator[Shown | None, None]:
+    async def watch(self, owner: str, id: str, message_id: str) -> AsyncGenerator[Shown | None, None]:
         """A message of the shown branch as it stands, again whenever it has grown, and as it ended; None as a sign of
         life when nothing comes. Whoever takes long gets only the newest state."""
         live = self._answers.find(message_id)  # asked first: it may end meanwhile
@@ -185,13 +199,13 @@ class Chat:
 
     # What programs ask for
 
-    def check(self, body: Mapping[str, Any]) -> Ask:
+    def check(self, body: Mapping[str, Any]) -> ChatRequest:
         """A program's question; Invalid names every field that is wrong."""
         given = body.get("model")
         if not isinstance(given, str | None):
-            raise words.wrong("model", "must be a text")
+            raise validation.wrong("model", "must be a text")
         messages = body.get("messages")
-        words.turns(messages)  # what is wrong there is said before what is wrong with the model
+        validation.turns(messages)  # what is wrong there is said before what is wrong with the model
         model = self._catalog.choose((given or "").strip(), Kind.TEXT)
         params = {name: value for name, value in body.items() if name not in _OWN and value is not None}
         return self.asking(model, messages, self._catalog.check(model, params))
@@ -204,53 +218,55 @@ class Chat:
         *,
         raw: bool = False,
         whole: bool = False,
-    ) -> Ask:
+    ) -> ChatRequest:
         """A question whose parameters have been checked; Invalid for what is wrong with its messages."""
-        turns = words.turns(messages, raw=raw)
-        if any(map(words.pictures_of, turns)) and not model.takes_picture:
-            raise words.wrong("messages", f"hold a picture, and {model.name} takes none")
-        return Ask(model=model, turns=turns, params=params, raw=raw, whole=whole)
+        turns = validation.turns(messages, raw=raw)
+        if any(map(validation.pictures_of, turns)) and not model.takes_picture:
+            raise validation.wrong("messages", f"hold a picture, and {model.name} takes none")
+        return ChatRequest(model=model, turns=turns, params=params, raw=raw, whole=whole)
 
     async def answer(
-        self, owner: str, ask: Ask, once: Once | None = None, *, allowance: Allowance | None = None
+        self, owner: str, ask: ChatRequest, once: Once | None = None, *, limits: KeyLimits | None = None
     ) -> Message:
         """The whole answer, once it has ended well; Invalid when the provider refused, Upstream when it failed. Whoever
         is cancelled while waiting hangs up, but not on an answer that the same request had asked for before."""
-        return (await self.hear(owner, ask, once, allowance=allowance)).message
+        return (await self.complete(owner, ask, once, limits=limits)).message
 
-    async def hear(self, owner: str, ask: Ask, once: Once | None = None, *, allowance: Allowance | None = None) -> Live:
+    async def complete(
+        self, owner: str, ask: ChatRequest, once: Once | None = None, *, limits: KeyLimits | None = None
+    ) -> StreamingAnswer:
         """The same, with all that is known of it."""
-        live, own = await self._ask(owner, ask, allowance, once)
+        live, own = await self._ask(owner, ask, limits, once)
         try:
             await live.ended.wait()
         finally:
             if own:
-                live.hang_up()
+                live.cancel_upstream()
         whole(live.message)
         return live
 
     async def stream(
-        self, owner: str, ask: Ask, *, allowance: Allowance | None = None
+        self, owner: str, ask: ChatRequest, *, limits: KeyLimits | None = None
     ) -> AsyncGenerator[str | Message, None]:
         """The answer piece by piece, at last the whole of it. Closing the iterator hangs up; errors as `answer` has."""
-        live, _ = await self._ask(owner, ask, allowance)
+        live, _ = await self._ask(owner, ask, limits)
         async with aclosing(_as_it_comes(live, live.pieces, self._limits.silence)) as parts:
             async for pieces in parts:
                 for piece in pieces or [""]:
                     yield piece
         yield whole(live.message)
 
-    async def overhear(
-        self, owner: str, ask: Ask, *, allowance: Allowance | None = None
-    ) -> tuple[Live, AsyncGenerator[Sequence[dict[str, Any]], None]]:
+    async def stream_raw(
+        self, owner: str, ask: ChatRequest, *, limits: KeyLimits | None = None
+    ) -> tuple[StreamingAnswer, AsyncGenerator[Sequence[dict[str, Any]], None]]:
         """A `raw` answer that has begun: all that is known of it, and its choices as they come, each time all there are,
         none as a sign of life. Closing the iterator hangs up."""
-        live, _ = await self._ask(owner, ask, allowance)
+        live, _ = await self._ask(owner, ask, limits)
         return live, _as_it_comes(live, live.choices, self._limits.silence, raw=True)
 
     # What the loops and the program ask for
 
-    def being_written(self, owner: str) -> list[Live]:
+    def being_written(self, owner: str) -> list[StreamingAnswer]:
         """The answers that are being written for this person at this moment, those to programs included."""
         return [live for live in self._answers.all() if live.message.owner_id == owner]
 
@@ -273,7 +289,7 @@ class Chat:
     def forget_person(self, tx: Transaction, owner: str) -> None:
         """Joins the transaction that deletes a person; what is being written for them is stopped after it."""
         repository.forget(tx, owner)
-        tx.then(self._answers.abandon, owner)
+        tx.on_commit(self._answers.abandon, owner)
 
     # Within
 
@@ -307,10 +323,10 @@ class Chat:
         return live.message
 
     async def _ask(
-        self, owner: str, ask: Ask, allowance: Allowance | None, once: Once | None = None
-    ) -> tuple[Live, bool]:
+        self, owner: str, ask: ChatRequest, limits: KeyLimits | None, once: Once | None = None
+    ) -> tuple[StreamingAnswer, bool]:
         answer = _answer(owner, ask.model, clock.now())
-        return await self._begin(answer, ask.model, lambda _: ask.turns, once, ask, allowance)
+        return await self._begin(answer, ask.model, lambda _: ask.turns, once, ask, limits)
 
     async def _begin(
         self,
@@ -318,9 +334,9 @@ class Chat:
         model: Model,
         record: Record,
         once: Once | None,
-        ask: Ask | None = None,
-        allowance: Allowance | None = None,
-    ) -> tuple[Live, bool]:
+        ask: ChatRequest | None = None,
+        limits: KeyLimits | None = None,
+    ) -> tuple[StreamingAnswer, bool]:
         """The answer, and whether it is this caller's own: not when the same request had begun one before."""
 
         def recorded(tx: Transaction) -> tuple[Turn, ...]:
@@ -337,21 +353,21 @@ class Chat:
                 params,
                 raw=raw,
                 whole=whole,
-                allowance=allowance,
+                limits=limits,
                 blind=ask is not None and once is None,
             )
             return live, True
         except _Repeated as repeated:
             return await self._earlier(answer.owner_id, repeated.id), False
 
-    async def _earlier(self, owner: str, id: str) -> Live:
+    async def _earlier(self, owner: str, id: str) -> StreamingAnswer:
         """An answer that was begun before, as it stands."""
         if live := self._answers.find(id):
             return live
         found = await self._database.read(repository.messages, owner, [id])
         if not found:
             raise Missing("What this Idempotency-Key asked for was deleted.")
-        live = Live(found[0])
+        live = StreamingAnswer(found[0])
         live.end(found[0])
         return live
 
@@ -368,14 +384,14 @@ _AT_THE_END: Final = ""  # beneath whatever is the end of the shown branch at th
 _OWN: Final = ("model", "messages", "stream")
 
 
-def _fresh(shown: Shown, growing: Mapping[str, Live]) -> Shown:
+def _fresh(shown: Shown, growing: Mapping[str, StreamingAnswer]) -> Shown:
     """With what has come since it was last written down."""
     live = growing.get(shown.message.id)
     return msgspec.structs.replace(shown, message=live.now()) if live else shown
 
 
 async def _as_it_comes(
-    live: Live, come: Sequence[T], silence: float, *, raw: bool = False
+    live: StreamingAnswer, come: Sequence[T], silence: float, *, raw: bool = False
 ) -> AsyncGenerator[Sequence[T], None]:
     """What has come of an answer since the last time, until its end, nothing as a sign of life; closing the iterator hangs
     up."""
@@ -388,7 +404,7 @@ async def _as_it_comes(
             elif not await live.news(seen, silence, raw=raw):
                 yield []
     finally:
-        live.hang_up()
+        live.cancel_upstream()
 
 
 def whole(message: Message) -> Message:
@@ -410,7 +426,7 @@ def _missing() -> Missing:
 
 def _said(owner: str, conversation_id: str, text: str, now: datetime) -> Message:
     return Message(
-        id=new_id(),
+        id=uuid7(),
         conversation_id=conversation_id,
         owner_id=owner,
         role=Role.USER,
@@ -425,7 +441,7 @@ def _answer(
 ) -> Message:
     """An answer of which nothing has come yet."""
     return Message(
-        id=new_id(),
+        id=uuid7(),
         conversation_id=conversation_id,
         owner_id=owner,
         parent_id=parent_id,
@@ -446,7 +462,7 @@ def _place(key: str | None) -> tuple[datetime, str] | None:
     try:
         return datetime.fromisoformat(moment).replace(tzinfo=None), id
     except ValueError:
-        raise words.wrong("cursor", "is not a place in this list") from None
+        raise validation.wrong("cursor", "is not a place in this list") from None
 
 
 # Within one transaction
@@ -454,11 +470,11 @@ def _place(key: str | None) -> tuple[datetime, str] | None:
 
 def _newest(
     tx: Transaction, owner: str, q: Sequence[str], before: tuple[datetime, str] | None, limit: int
-) -> Part[Conversation]:
+) -> Page[Conversation]:
     found = repository.newest(tx, owner, words=q, before=before, limit=limit + 1)
     items, last = found[:limit], found[:limit][-1:]
     key = f"{last[0].changed_at.isoformat()} {last[0].id}" if len(found) > limit else None
-    return Part(items, repository.count(tx, owner, words=q), key)
+    return Page(items, repository.count(tx, owner, words=q), key)
 
 
 def _thread(tx: Transaction, owner: str, id: str, until: str | None, most: int) -> Thread | None:
@@ -511,7 +527,7 @@ def _continue(
     if said is not None:
         parent = conversation.leaf_id if under == _AT_THE_END else under
         repository.add(tx, owner, msgspec.structs.replace(said, parent_id=parent))
-        twigs.append(Twig(said.id, parent, said.role, len(said.text)))
+        twigs.append(MessageNode(said.id, parent, said.role, len(said.text)))
     repository.add(tx, owner, answer)
     repository.go_on(tx, owner, id, answer.id, answer.created_at)
     branch = Tree(twigs).branch(answer.parent_id or "")

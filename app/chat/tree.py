@@ -3,31 +3,31 @@
 from collections.abc import Sequence
 from typing import Final
 
-from app.chat.schemas import Role, Twig
+from app.chat.schemas import MessageNode, Role
 
 CHARACTERS_A_TOKEN: Final = 4  # a rough measure that no tokenizer is needed for
 TOKENS_A_MESSAGE: Final = 4
 UNKNOWN_CONTEXT: Final = 32_000  # tokens, of a model that does not say
-LARGEST_CONTEXT: Final = 256_000  # tokens that are sent at most, whatever the model takes
+MAX_CONTEXT: Final = 256_000  # tokens that are sent at most, whatever the model takes
 ROOM: Final = 4  # a quarter of the context is left for the answer, but not more than
-LARGEST_ROOM: Final = 8_000  # tokens
+MAX_ROOM: Final = 8_000  # tokens
 
 
 class Tree:
     """Messages by their parents; siblings are in the order in which they came."""
 
-    def __init__(self, twigs: Sequence[Twig]) -> None:
+    def __init__(self, twigs: Sequence[MessageNode]) -> None:
         self._twigs = {twig.id: twig for twig in twigs}
         self._children: dict[str | None, list[str]] = {}
         for twig in twigs:
             self._children.setdefault(twig.parent_id, []).append(twig.id)
 
-    def find(self, id: str) -> Twig | None:
+    def find(self, id: str) -> MessageNode | None:
         return self._twigs.get(id)
 
-    def branch(self, leaf_id: str) -> list[Twig]:
+    def branch(self, leaf_id: str) -> list[MessageNode]:
         """From the first message to this one."""
-        found: list[Twig] = []
+        found: list[MessageNode] = []
         at = self._twigs.get(leaf_id)
         while at is not None:
             found.append(at)
@@ -45,12 +45,12 @@ class Tree:
         return id
 
 
-def fitting(branch: Sequence[Twig], system_prompt: str, context_length: int | None) -> list[str]:
+def fitting(branch: Sequence[MessageNode], system_prompt: str, context_length: int | None) -> list[str]:
     """The ids of the newest messages that fit into the model's context beside the system prompt, the last one always;
     the oldest turns go first, and what is left begins with the person."""
-    length = min(context_length or UNKNOWN_CONTEXT, LARGEST_CONTEXT)
-    left = length - min(length // ROOM, LARGEST_ROOM) - _tokens(len(system_prompt))
-    kept: list[Twig] = []
+    length = min(context_length or UNKNOWN_CONTEXT, MAX_CONTEXT)
+    left = length - min(length // ROOM, MAX_ROOM) - _tokens(len(system_prompt))
+    kept: list[MessageNode] = []
     for twig in reversed(branch):
         left -= _tokens(twig.size)
         if kept and left < 0:

@@ -13,61 +13,61 @@ from litestar.response import Stream
 from app.accounts.guards import may_use, signed_in
 from app.base.errors import Missing
 from app.base.money import usd
-from app.chat.schemas import Ask
-from app.gateway import chat, wire
+from app.chat.schemas import ChatRequest
+from app.gateway import chat, openai_params
 from app.gateway.schemas import Deleted, ModelObject, Models, Video, Videos
 from app.gateway.service import Gateway, Upload
 from app.jobs.schemas import Job
-from app.web import events, forms
+from app.web import forms, sse
+from app.web.disconnect import cancel_on_disconnect
 from app.web.headers import seconds_since
-from app.web.leaving import unless_gone
 from app.web.limits import FILES, PAID
 from app.web.ranges import file_response
 
 Program = Request[Any, Any, State]
 
-LARGEST_CHAT: Final = 24 * 1024 * 1024  # bytes: pictures come in it
+MAX_CHAT: Final = 24 * 1024 * 1024  # bytes: pictures come in it
 POLL_MS: Final = "2000"  # how long a client shall wait between two looks at a clip
-MOST_LISTED: Final = 100
+MAX_LISTED: Final = 100
 JSON: Final = "application/json"
 
 
 @get("/models", summary="The models, for OpenAI's clients")
 async def models(request: Program, gateway: NamedDependency[Gateway]) -> Models:
-    return Models(data=[ModelObject.of(model) for model in gateway.models(request.auth.allowance)])
+    return Models(data=[ModelObject.of(model) for model in gateway.models(request.auth.limits)])
 
 
 @get("/models/{id:path}", summary="One model, for OpenAI's clients")
 async def model(request: Program, id: FromPath[str], gateway: NamedDependency[Gateway]) -> ModelObject:
-    return ModelObject.of(gateway.model(id.lstrip("/"), request.auth.allowance))
+    return ModelObject.of(gateway.model(id.lstrip("/"), request.auth.limits))
 
 
 @post(
     "/chat/completions",
     status_code=200,
-    opt={**events.UNCOMPRESSED, **PAID},
-    request_max_body_size=LARGEST_CHAT,
+    opt={**sse.UNCOMPRESSED, **PAID},
+    request_max_body_size=MAX_CHAT,
     summary="OpenAI's chat completions, whole or streamed",
 )
 async def complete(
     request: Program, data: JSONBody[dict[str, Any]], gateway: NamedDependency[Gateway]
 ) -> Response[bytes] | Stream:
     """Hanging up stops the model."""
-    streamed = wire.flag(data, "stream")
+    streamed = openai_params.flag(data, "stream")
     ask = gateway.ask(data, streamed=streamed)
     may_use(request.auth, ask.model.id)
     if streamed:
         return await _stream(request, gateway, ask, with_usage=chat.with_usage(data))
     key = request.headers.get("Idempotency-Key")
-    live = await unless_gone(request, gateway.hear(request.user.id, ask, data, key, request.auth.allowance))
+    live = await cancel_on_disconnect(request, gateway.complete(request.user.id, ask, data, key, request.auth.limits))
     headers = _told(request, ask.model.id, live.waited, live.message.cost_nano)
     return Response(msgspec.json.encode(chat.completion(live)), media_type=JSON, headers=headers)
 
 
-async def _stream(request: Program, gateway: Gateway, ask: Ask, *, with_usage: bool) -> Stream:
+async def _stream(request: Program, gateway: Gateway, ask: ChatRequest, *, with_usage: bool) -> Stream:
     """Begun before the answer's headers are sent: what fails at once is an error with a status of its own."""
-    live, choices = await gateway.overhear(request.user.id, ask, request.auth.allowance)
-    first = await unless_gone(request, _first(choices))
+    live, choices = await gateway.stream_raw(request.user.id, ask, request.auth.limits)
+    first = await cancel_on_disconnect(request, _first(choices))
     if first is None:
         chat.check(live)
     return Stream(
@@ -101,24 +101,24 @@ async def edit(request: Program, gateway: NamedDependency[Gateway]) -> Response[
     try:
         form = await forms.parsed(request)
         if form.get("mask") is not None:
-            raise wire.wrong("mask", "No model here takes a mask: say in the prompt what shall change.")
+            raise openai_params.wrong("mask", "No model here takes a mask: say in the prompt what shall change.")
         given = [value for name, value in form.multi_items() if name in ("image", "image[]")]
         files = [value for value in given if isinstance(value, UploadFile)]
         if not files or len(files) < len(given):
-            raise wire.wrong("image", "`image` must be a file.")
+            raise openai_params.wrong("image", "`image` must be a file.")
         if len(files) > 1:
-            raise wire.wrong("image", "One picture to start from is taken at a time.")
+            raise openai_params.wrong("image", "One picture to start from is taken at a time.")
         return await _drawn(request, await forms.read(request), gateway, _upload("image", files[0]))
     finally:
         await forms.close(request)
 
 
 async def _drawn(request: Program, data: dict[str, Any], gateway: Gateway, upload: Upload | None) -> Response[bytes]:
-    if wire.flag(data, "stream"):
-        raise wire.wrong("stream", "Pictures are not streamed: leave `stream` out.")
+    if openai_params.flag(data, "stream"):
+        raise openai_params.wrong("stream", "Pictures are not streamed: leave `stream` out.")
     _check_model(request, data)
-    key, allowance = request.headers.get("Idempotency-Key"), request.auth.allowance
-    job = await unless_gone(request, gateway.draw(request.user.id, data, key, allowance, upload))
+    key, limits = request.headers.get("Idempotency-Key"), request.auth.limits
+    job = await cancel_on_disconnect(request, gateway.draw(request.user.id, data, key, limits, upload))
     content = await gateway.pictures(job, data)
     headers = _told(request, job.model, job.seconds or 0.0, job.cost_nano)
     return Response(content, media_type=JSON, headers=headers)
@@ -130,7 +130,7 @@ async def create(request: Program, gateway: NamedDependency[Gateway]) -> Respons
     if request.content_type[0] == JSON:
         data = await request.json()
         if not isinstance(data, dict):
-            raise wire.wrong("body", "The body must be an object.")
+            raise openai_params.wrong("body", "The body must be an object.")
         return await _filmed(request, data, gateway, None)
     try:
         file = await forms.file(request, "input_reference")
@@ -143,8 +143,8 @@ async def create(request: Program, gateway: NamedDependency[Gateway]) -> Respons
 
 async def _filmed(request: Program, data: dict[str, Any], gateway: Gateway, upload: Upload | None) -> Response[Video]:
     _check_model(request, data)
-    key, allowance = request.headers.get("Idempotency-Key"), request.auth.allowance
-    return _shown((await gateway.film(request.user.id, data, key, allowance, upload)).job)
+    key, limits = request.headers.get("Idempotency-Key"), request.auth.limits
+    return _shown((await gateway.film(request.user.id, data, key, limits, upload)).job)
 
 
 @get("/videos", summary="Own clips, for OpenAI's clients")
@@ -157,9 +157,9 @@ async def index(
 ) -> Videos:
     """Newest first, unless `order` is asc."""
     if order not in ("asc", "desc"):
-        raise wire.wrong("order", "`order` must be asc or desc.")
-    if not 1 <= limit <= MOST_LISTED:
-        raise wire.wrong("limit", f"`limit` must be from 1 to {MOST_LISTED}.")
+        raise openai_params.wrong("order", "`order` must be asc or desc.")
+    if not 1 <= limit <= MAX_LISTED:
+        raise openai_params.wrong("limit", f"`limit` must be from 1 to {MAX_LISTED}.")
     part = await gateway.videos(request.user.id, after, limit, oldest_first=order == "asc")
     data = [Video.of(job) for job in part.items]
     first, last = (data[0].id, data[-1].id) if data else (None, None)
@@ -176,7 +176,7 @@ async def content(
     request: Program, id: FromPath[str], gateway: NamedDependency[Gateway], variant: FromQuery[str] = "video"
 ) -> Response[Any] | Stream:
     if variant not in ("video", "thumbnail"):
-        raise wire.wrong("variant", "`variant` must be video or thumbnail.")
+        raise openai_params.wrong("variant", "`variant` must be video or thumbnail.")
     small = variant == "thumbnail"
     clip, path = await gateway.content(request.user.id, id, thumbnail=small)
     mime = "image/webp" if small else clip.mime

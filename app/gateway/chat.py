@@ -9,12 +9,12 @@ from app.base.clock import unix
 from app.base.errors import AtelierError
 from app.catalog.schemas import Model
 from app.catalog.service import Catalog
-from app.chat.schemas import Ask, Message
-from app.chat.service import Chat, Live, whole
-from app.gateway import wire
+from app.chat.schemas import ChatRequest, Message
+from app.chat.service import Chat, StreamingAnswer, whole
+from app.gateway import openai_params
 from app.providers.contract import Kind, Usage
-from app.web import events
-from app.web.errors import openai_problem, told
+from app.web import sse
+from app.web.errors import openai_problem, to_response
 
 # These go to the provider as they came; it alone knows which model follows them.
 THROUGH: Final[Mapping[str, type | tuple[type, ...]]] = {
@@ -28,7 +28,7 @@ THROUGH: Final[Mapping[str, type | tuple[type, ...]]] = {
 }
 _OWN: Final = frozenset(
     {"model", "messages", "stream", "stream_options", "n", "stop", "max_completion_tokens", "modalities"}
-    | {*THROUGH, *wire.SILENT}
+    | {*THROUGH, *openai_params.SILENT}
 )
 _TOOLS: Final = (
     "`tools` must be a list of functions, each with a name (letters, digits, _ and -) and a schema of its parameters."
@@ -49,14 +49,14 @@ _TUNING: Final = frozenset(  # judged by the model's own schema
 )
 
 
-def ask(data: Mapping[str, Any], catalog: Catalog, chat: Chat, *, streamed: bool) -> Ask:
+def ask(data: Mapping[str, Any], catalog: Catalog, chat: Chat, *, streamed: bool) -> ChatRequest:
     """The question of a request; Invalid or Missing names the field that is wrong."""
-    model = wire.choose(catalog, data, Kind.TEXT)
-    wire.only(data, _OWN | _TUNING | frozenset(model.parameters.get("properties", {})))
-    if wire.whole(data, "n", least=1, most=128) not in (None, 1):
-        raise wire.wrong("n", "Only one choice is made at a time: `n` must be 1.")
+    model = openai_params.choose(catalog, data, Kind.TEXT)
+    openai_params.only(data, _OWN | _TUNING | frozenset(model.parameters.get("properties", {})))
+    if openai_params.whole(data, "n", least=1, most=128) not in (None, 1):
+        raise openai_params.wrong("n", "Only one choice is made at a time: `n` must be 1.")
     if data.get("modalities") not in (None, ["text"]):
-        raise wire.wrong("modalities", "Only text is made here; pictures are made at /v1/images/generations.")
+        raise openai_params.wrong("modalities", "Only text is made here; pictures are made at /v1/images/generations.")
     params = _params(data, model, catalog)
     return chat.asking(model, data.get("messages"), params, raw=True, whole=not streamed)
 
@@ -67,7 +67,7 @@ def _params(data: Mapping[str, Any], model: Model, catalog: Catalog) -> dict[str
     for name, shape in THROUGH.items():
         if (value := data.get(name)) is not None:
             if not isinstance(value, shape):
-                raise wire.wrong(name, f"`{name}` is not of the right type.")
+                raise openai_params.wrong(name, f"`{name}` is not of the right type.")
             through[name] = value
     given = {name: value for name, value in data.items() if name not in _OWN and value is not None}
     properties = model.parameters.get("properties", {})
@@ -86,33 +86,35 @@ def _check_tools(tools: object, model: Model) -> None:
     if tools is None or tools == []:
         return
     if not isinstance(tools, list) or not model.parameters.get("x-tools"):
-        raise wire.wrong("tools", f"{model.name} does not call functions." if isinstance(tools, list) else _TOOLS)
+        raise openai_params.wrong(
+            "tools", f"{model.name} does not call functions." if isinstance(tools, list) else _TOOLS
+        )
     for tool in tools:
         function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
         if not isinstance(function, dict) or not isinstance(function.get("parameters"), dict | None):
-            raise wire.wrong("tools", _TOOLS)
+            raise openai_params.wrong("tools", _TOOLS)
         if not isinstance(name := function.get("name"), str) or not _NAME.fullmatch(name):
-            raise wire.wrong("tools", _TOOLS)
+            raise openai_params.wrong("tools", _TOOLS)
 
 
 def with_usage(data: Mapping[str, Any]) -> bool:
     """Whether the last chunk of a stream shall say how many tokens there were."""
     options = data.get("stream_options")
     if not isinstance(options, dict | None):
-        raise wire.wrong("stream_options", "`stream_options` must be an object.")
-    return wire.flag(options or {}, "include_usage")
+        raise openai_params.wrong("stream_options", "`stream_options` must be an object.")
+    return openai_params.flag(options or {}, "include_usage")
 
 
 # Of what a provider says beside the words: OpenAI's own, and the thoughts that its clients pass on.
 _SAID: Final = ("content", "refusal", "tool_calls", "annotations", "audio", "reasoning")
 
 
-def check(live: Live) -> None:
+def check(live: StreamingAnswer) -> None:
     """An answer that has ended without a word: Invalid when the provider refused, Upstream when it failed."""
     whole(live.message)
 
 
-def completion(live: Live) -> dict[str, Any]:
+def completion(live: StreamingAnswer) -> dict[str, Any]:
     """A whole answer."""
     message, reply = live.message, live.reply or {}
     said = reply.get("message") or {}
@@ -147,7 +149,7 @@ def _usage(usage: Usage | None) -> dict[str, int] | None:
 
 
 async def chunks(
-    live: Live,
+    live: StreamingAnswer,
     first: Sequence[dict[str, Any]] | None,
     choices: AsyncGenerator[Sequence[dict[str, Any]], None],
     *,
@@ -165,18 +167,18 @@ async def chunks(
             yield _events(frame, deltas) or b": still here\n\n"
     try:
         message = whole(live.message)
-    except AtelierError as problem:
-        yield events.data({"error": openai_problem(told(problem))})
+    except AtelierError as exc:
+        yield sse.data({"error": openai_problem(to_response(exc))})
     else:
-        yield events.data({**frame, "choices": [_choice({}, live.finish_reason or "stop")]})
+        yield sse.data({**frame, "choices": [_choice({}, live.finish_reason or "stop")]})
         if with_usage:
-            yield events.data({**frame, "choices": [], "usage": _usage(message.usage)})
-    yield events.DONE
+            yield sse.data({**frame, "choices": [], "usage": _usage(message.usage)})
+    yield sse.DONE
 
 
 def _events(frame: Mapping[str, Any], deltas: Sequence[Mapping[str, Any]]) -> bytes:
     """An event for each; what has come together is sent together."""
-    return b"".join([events.data({**frame, "choices": [_choice(delta)]}) for delta in deltas])
+    return b"".join([sse.data({**frame, "choices": [_choice(delta)]}) for delta in deltas])
 
 
 def _choice(delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:

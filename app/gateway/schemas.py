@@ -6,7 +6,7 @@ import msgspec
 
 from app.base.clock import unix
 from app.catalog.schemas import Model
-from app.gateway import wire
+from app.gateway import openai_params
 from app.jobs.schemas import Job, Status
 
 _STATES: Final = {
@@ -54,7 +54,7 @@ class Video(msgspec.Struct, frozen=True, kw_only=True):
             progress=100 if job.status is Status.COMPLETED else job.progress or 0,
             prompt=job.prompt,
             seconds=f"{length:g}" if length else "",
-            size=f"{clip.width}x{clip.height}" if clip else wire.size(job.params),
+            size=f"{clip.width}x{clip.height}" if clip else openai_params.size(job.params),
             created_at=int(unix(job.created_at)),
             completed_at=int(unix(job.ended_at)) if job.ended_at and job.status is Status.COMPLETED else None,
             error=error,

@@ -15,19 +15,19 @@ from app.accounts.guards import may_use, signed_in
 from app.base.errors import Invalid, Upstream
 from app.base.money import usd
 from app.base.once import Once, once
-from app.generation.schemas import Wish
+from app.generation.schemas import GenerationRequest
 from app.generation.service import Generation
 from app.jobs.schemas import Job, JobOut, Status
 from app.providers.contract import ErrorCode, Kind, Usage
-from app.web import events
-from app.web.events import UNCOMPRESSED
+from app.web import sse
 from app.web.limits import PAID
-from app.web.openapi import BEARER, Streamed, refusals
+from app.web.openapi import BEARER, Streamed, error_responses
+from app.web.sse import UNCOMPRESSED
 
 Program = Request[Any, Any, State]
 
 DEFAULT_WAIT: Final = 55.0  # seconds
-LONGEST_WAIT: Final = 120.0
+MAX_WAIT: Final = 120.0
 TEXT_WAIT: Final = 600.0  # a text is answered in the call itself, however long the provider takes
 
 _OWN: Final = ("model", "prompt", "system_prompt", "image_url", "image_asset_id")
@@ -113,7 +113,7 @@ class TextOut(msgspec.Struct, frozen=True, kw_only=True):
 @post(
     "/text",
     status_code=200,
-    responses=refusals(400, 401, 403, 409, 413, 502),
+    responses=error_responses(400, 401, 403, 409, 413, 502),
     opt={**UNCOMPRESSED, **PAID},
     operation_class=Streamed,
     summary="Write a text",
@@ -125,8 +125,8 @@ async def text(request: Program, data: TextBody, generation: NamedDependency[Gen
     if not isinstance(streamed, bool | None):
         raise Invalid("The request is not valid.", fields={"stream": "must be true or false"})
     if streamed:
-        job, words = await generation.write(request.user.id, _wish(request, data), allowance=request.auth.allowance)
-        return events.stream(_said(generation, job, words))  # type: ignore[return-value]
+        job, words = await generation.write(request.user.id, _wish(request, data), limits=request.auth.limits)
+        return sse.stream(_said(generation, job, words))  # type: ignore[return-value]
     key = _once(request, data)
     made = await generation.make(
         request.user.id,
@@ -134,7 +134,7 @@ async def text(request: Program, data: TextBody, generation: NamedDependency[Gen
         _wish(request, data),
         from_picture=False,
         once=key,
-        allowance=request.auth.allowance,
+        limits=request.auth.limits,
     )
     return Response(await _written(generation, made.job))
 
@@ -144,7 +144,7 @@ async def text(request: Program, data: TextBody, generation: NamedDependency[Gen
     status_code=200,
     opt=PAID,
     responses={
-        **refusals(400, 401, 403, 409, 413, 415, 502),
+        **error_responses(400, 401, 403, 409, 413, 415, 502),
         202: ResponseSpec(JobOut, description="Not done within the time that `Prefer` allows; ask `/jobs/{id}`."),
     },
     summary="Make pictures",
@@ -157,7 +157,7 @@ async def image(request: Program, data: ImageBody, generation: NamedDependency[G
         Kind.IMAGE,
         _wish(request, data),
         once=_once(request, data),
-        allowance=request.auth.allowance,
+        limits=request.auth.limits,
     )
     job = await generation.wait(made.job, wait_of(request.headers.get("Prefer", "")))
     _check(job)
@@ -168,7 +168,7 @@ async def image(request: Program, data: ImageBody, generation: NamedDependency[G
     "/video",
     status_code=202,
     opt=PAID,
-    responses={**REPEATED, **refusals(400, 401, 403, 409, 413, 415)},
+    responses={**REPEATED, **error_responses(400, 401, 403, 409, 413, 415)},
     summary="Make a clip from words",
 )
 async def video(request: Program, data: VideoBody, generation: NamedDependency[Generation]) -> Response[JobOut]:
@@ -179,7 +179,7 @@ async def video(request: Program, data: VideoBody, generation: NamedDependency[G
     "/video/from-image",
     status_code=202,
     opt=PAID,
-    responses={**REPEATED, **refusals(400, 401, 403, 409, 413, 415)},
+    responses={**REPEATED, **error_responses(400, 401, 403, 409, 413, 415)},
     summary="Make a clip that starts from a picture",
 )
 async def video_from_image(
@@ -200,10 +200,10 @@ async def _accepted(
             _wish(request, data),
             from_picture=from_picture,
             once=key,
-            allowance=request.auth.allowance,
+            limits=request.auth.limits,
         )
-    except Invalid as problem:
-        raise _api_names(problem) from None
+    except Invalid as exc:
+        raise _api_names(exc) from None
     return Response(JobOut.of(made.job), status_code=200 if made.repeated else 202)
 
 
@@ -236,10 +236,10 @@ def wait_of(prefer: str) -> float:
     if re.search(r"(?:^|[,;\s])respond-async(?:$|[,;\s])", prefer, re.IGNORECASE):
         return 0.0
     found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", prefer, re.IGNORECASE)
-    return min(float(found[1]), LONGEST_WAIT) if found else DEFAULT_WAIT
+    return min(float(found[1]), MAX_WAIT) if found else DEFAULT_WAIT
 
 
-def _wish(request: Program, body: Mapping[str, Any]) -> Wish:
+def _wish(request: Program, body: Mapping[str, Any]) -> GenerationRequest:
     """The body taken apart; null means not given. Denied when the API key that asks is not for this model."""
     fields = {name: "must be a text" for name in _OWN if not isinstance(body.get(name), str | None)}
     fields |= {name: "must not be empty" for name in _PICTURE if body.get(name) == ""}
@@ -248,7 +248,7 @@ def _wish(request: Program, body: Mapping[str, Any]) -> Wish:
     model = (body.get("model") or "").strip()
     if model:
         may_use(request.auth, model)
-    return Wish(
+    return GenerationRequest(
         model=model,
         prompt=body.get("prompt") or "",
         system_prompt=body.get("system_prompt"),

@@ -10,14 +10,14 @@ from litestar.response import Redirect
 
 from app.accounts.guards import signed_in
 from app.base.errors import AtelierError, Conflict, Exhausted, Invalid, Missing, Unready, Upstream
-from app.base.secret import new_id
+from app.base.secret import uuid7
 from app.catalog.schemas import Model
-from app.generation.schemas import Wish
+from app.generation.schemas import GenerationRequest
 from app.generation.service import Generation
 from app.jobs.schemas import Job
 from app.providers.contract import Kind
 from app.web import forms
-from app.web.errors import told
+from app.web.errors import to_response
 from app.web.limits import FILES, PAID
 from app.web.render import money, page, partial
 
@@ -87,8 +87,8 @@ async def make(request: Person, kind: FromPath[str], generation: NamedDependency
         job = (
             await generation.make(owner, made, wish, from_picture=_from_picture(made, form), once=key, in_person=True)
         ).job
-    except (Invalid, Upstream, Unready, Conflict, Missing, Exhausted) as problem:
-        return await _refused(request, generation, made, form, problem)
+    except (Invalid, Upstream, Unready, Conflict, Missing, Exhausted) as exc:
+        return await _refused(request, generation, made, form, exc)
     if partial(request):
         return page("jobs/_card.html", request, job=job)
     return forms.go(f"/jobs/{job.id}")
@@ -101,17 +101,17 @@ async def _with_upload(request: Person, generation: Generation, owner: str, form
         return form
     try:
         asset = await generation.upload(owner, forms.chunks(file), file.filename)
-    except Invalid as problem:
-        raise Invalid(problem.message, fields={"picture": problem.message}) from None
+    except Invalid as exc:
+        raise Invalid(exc.message, fields={"picture": exc.message}) from None
     return {**form, "image_asset_id": asset.id, "image_url": "", "source": "library"}
 
 
-def _wish(generation: Generation, kind: Kind, form: dict[str, str]) -> Wish:
+def _wish(generation: Generation, kind: Kind, form: dict[str, str]) -> GenerationRequest:
     pictured = _from_picture(kind, form) is not False
     source = form.get(
         "source", ""
     )  # which of the three the person has open; an uploaded file was put before the others
-    return Wish(
+    return GenerationRequest(
         model=form.get("model", ""),
         prompt=form.get("prompt", ""),
         system_prompt=form.get("system_prompt") if kind is Kind.TEXT else None,
@@ -132,7 +132,7 @@ async def _refused(
     request: Person, generation: Generation, kind: Kind, form: dict[str, str], problem: AtelierError
 ) -> Response[str]:
     errors = problem.fields if isinstance(problem, Invalid) else {}
-    told_as = told(problem)
+    told_as = to_response(problem)
     context: dict[str, Any] = {"errors": errors, "message": None if errors else problem.message}
     if partial(request):
         # htmx swaps the form for a 400 and leaves the page alone for anything else.
@@ -190,7 +190,7 @@ def _form_context(
         "message": None,
         "examples": EXAMPLES[kind],
         "directives": generation.directives(kind),
-        "key": new_id(),
+        "key": uuid7(),
         "price": _price(generation, model) if model else None,
         "instead": None if "model" in (errors or {}) else _instead(form.get("model"), model),
     }

@@ -7,7 +7,7 @@ import msgspec
 from app.library.schemas import Asset
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a person or program asks for, before it has been checked. `params` are the model's own parameters; of the
     three ways to name a picture at most one is used."""
 

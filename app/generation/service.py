@@ -5,21 +5,21 @@ from typing import Any, Final
 
 import msgspec
 
-from app.accounts.schemas import Allowance
+from app.accounts.schemas import KeyLimits
 from app.base import clock
 from app.base.errors import Invalid, Missing
 from app.base.once import Once
-from app.base.secret import new_id
+from app.base.secret import uuid7
 from app.catalog.schemas import Field, Model, Price
 from app.catalog.service import Catalog
-from app.generation.schemas import Wish
+from app.generation.schemas import GenerationRequest
 from app.jobs.schemas import Accepted, GenerationType, Job
 from app.jobs.service import Jobs
 from app.library.schemas import Asset, AssetKind
 from app.library.service import Library
 from app.providers.contract import Kind
 
-LONGEST_PROMPT: Final = 32_000  # characters
+MAX_PROMPT: Final = 32_000  # characters
 
 _TYPES = {
     (Kind.TEXT, False): GenerationType.TEXT_TO_TEXT,
@@ -49,11 +49,11 @@ class Generation:
         self,
         owner: str,
         kind: Kind,
-        wish: Wish,
+        wish: GenerationRequest,
         *,
         from_picture: bool | None = None,
         once: Once | None = None,
-        allowance: Allowance | None = None,
+        limits: KeyLimits | None = None,
         in_person: bool = False,
     ) -> Accepted:
         """Check the wish and accept it as a job. `from_picture` True asks for a picture, False takes none, None takes
@@ -62,23 +62,23 @@ class Generation:
         job = await self._job(owner, kind, wish, from_picture)
         if in_person:
             job = msgspec.structs.replace(job, priority=1)
-        return await self._jobs.enqueue(job, once, allowance=allowance)
+        return await self._jobs.enqueue(job, once, limits=limits)
 
     async def write(
-        self, owner: str, wish: Wish, *, allowance: Allowance | None = None
+        self, owner: str, wish: GenerationRequest, *, limits: KeyLimits | None = None
     ) -> tuple[Job, AsyncIterator[str]]:
         """The same for a text whose words are wanted as they come; it is accepted when the first one is asked for."""
         job = await self._job(owner, Kind.TEXT, wish, from_picture=False)
-        return job, self._jobs.listen(job, allowance=allowance)
+        return job, self._jobs.subscribe(job, limits=limits)
 
-    async def _job(self, owner: str, kind: Kind, wish: Wish, from_picture: bool | None) -> Job:
+    async def _job(self, owner: str, kind: Kind, wish: GenerationRequest, from_picture: bool | None) -> Job:
         model = self._catalog.choose(wish.model.strip(), kind)
         _check_prompt(wish, model, from_picture=bool(from_picture))
         _check_picture(wish, model, from_picture)
         params = self._catalog.check(model, wish.params)
         picture = await self._picture(owner, wish)
         return Job(
-            id=new_id(),
+            id=uuid7(),
             owner_id=owner,
             kind=kind,
             generation_type=_TYPES[kind, picture is not None],
@@ -149,7 +149,7 @@ class Generation:
         """The words in a prompt by which the simulator can be made to fail, each with what it does; none without it."""
         return [(name, sentence) for name, kinds, sentence in self._directives if kind.value in kinds]
 
-    async def _picture(self, owner: str, wish: Wish) -> Asset | None:
+    async def _picture(self, owner: str, wish: GenerationRequest) -> Asset | None:
         if wish.upload is not None:
             return wish.upload
         if wish.image_asset_id:
@@ -165,18 +165,18 @@ class Generation:
         return None
 
 
-def _check_prompt(wish: Wish, model: Model, *, from_picture: bool) -> None:
+def _check_prompt(wish: GenerationRequest, model: Model, *, from_picture: bool) -> None:
     optional = from_picture and model.needs_picture
     for name, text in (("prompt", wish.prompt), ("system_prompt", wish.system_prompt or "")):
-        if len(text) > LONGEST_PROMPT:
-            raise _wrong(name, f"This has {len(text):,} characters; at most {LONGEST_PROMPT:,} are taken.")
+        if len(text) > MAX_PROMPT:
+            raise _wrong(name, f"This has {len(text):,} characters; at most {MAX_PROMPT:,} are taken.")
         if "\x00" in text:
             raise _wrong(name, "This holds a character that is not text.")
     if not wish.prompt.strip() and not optional:
         raise _wrong("prompt", "Write a prompt first.")
 
 
-def _check_picture(wish: Wish, model: Model, from_picture: bool | None) -> None:
+def _check_picture(wish: GenerationRequest, model: Model, from_picture: bool | None) -> None:
     if from_picture and not wish.names_picture:
         raise _wrong("picture", "Choose a picture to start from.", "image_url")
     if (wish.names_picture and not model.takes_picture) or (from_picture and not model.takes_picture):

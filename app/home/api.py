@@ -11,9 +11,9 @@ from app.accounts.guards import SignedIn, signed_in
 from app.base.errors import Unready
 from app.base.money import usd
 from app.home.service import Home
-from app.quota.schemas import Month
+from app.ledger.schemas import Month
 from app.web import paging
-from app.web.openapi import BEARER, refusals
+from app.web.openapi import BEARER, error_responses
 
 
 class Health(msgspec.Struct):
@@ -22,7 +22,7 @@ class Health(msgspec.Struct):
     status: str
 
 
-@get("/health", responses=refusals(), summary="Whether the program is well", tags=["Health"])
+@get("/health", responses=error_responses(), summary="Whether the program is well", tags=["Health"])
 async def health(request: Request[None, None, State], home: NamedDependency[Home]) -> Health:
     """Public, and without details: 503 when the database or a loop is dead."""
     loops_alive: bool = request.app.state.background.alive
@@ -50,14 +50,14 @@ class MonthOut(msgspec.Struct, kw_only=True):
         )
 
 
-class Months(paging.Page[MonthOut]):
+class Months(paging.PageOut[MonthOut]):
     """Months, the newest first."""
 
 
 @get(
     "/api/v1/users/me/spending",
     guards=[signed_in],
-    responses=refusals(400, 401),
+    responses=error_responses(400, 401),
     summary="What you spent, month by month",
     tags=["People"],
     security=BEARER,

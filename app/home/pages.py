@@ -19,7 +19,7 @@ Person = Request[Any, Any, State]
 
 @get("/", guards=[signed_in], include_in_schema=False)
 async def dashboard(request: Person, home: NamedDependency[Home]) -> Response[str]:
-    front = await home.front(request.user.id)
+    front = await home.dashboard(request.user.id)
     return page("home/dashboard.html", request, jobs=front.jobs, counts=front.counts, spent_nano=front.spent_nano)
 
 
@@ -31,7 +31,7 @@ async def library(
     q: FromQuery[str] = "",
     cursor: FromQuery[str | None] = None,
 ) -> Response[str]:
-    shelf = await home.shelf(request.user.id, kind=kind, q=q, before=cursor)
+    shelf = await home.library_view(request.user.id, kind=kind, q=q, before=cursor)
     context: dict[str, Any] = {"assets": shelf.assets.items, "next": shelf.assets.next, "kind": kind, "q": q}
     if partial(request) and cursor:
         return page("library/_assets.html", request, **context)

@@ -7,22 +7,22 @@ import msgspec
 
 from app.accounts.service import Accounts
 from app.base import clock
-from app.base.database import Database, Transaction
-from app.base.paging import Part
+from app.base.paging import Page
 from app.catalog.service import Catalog
+from app.db.database import Database, Transaction
 from app.home.examples import Examples, written
 from app.jobs.schemas import Counts, Job, Status
 from app.jobs.service import Jobs
+from app.ledger.schemas import Month
+from app.ledger.service import Ledger
 from app.library.schemas import Asset, AssetKind
 from app.library.service import Library
 from app.providers.contract import Kind
-from app.quota.schemas import Month
-from app.quota.service import Quota
 
 KEYS: Final = 100  # of a person, the newest, that are looked through for one that works
 
 
-class Front(msgspec.Struct, frozen=True):
+class Dashboard(msgspec.Struct, frozen=True):
     """The dashboard: the latest jobs, the person's work in figures, and what it cost as far as that is known."""
 
     jobs: Sequence[Job]
@@ -30,41 +30,41 @@ class Front(msgspec.Struct, frozen=True):
     spent_nano: int | None
 
 
-class Shelf(msgspec.Struct, frozen=True):
+class LibraryView(msgspec.Struct, frozen=True):
     """The library's page: what is being made, then what there is."""
 
     jobs: Sequence[Job]
-    assets: Part[Asset]
+    assets: Page[Asset]
 
 
 class Home:
     """Reads from the features below; changes nothing."""
 
     def __init__(
-        self, database: Database, accounts: Accounts, catalog: Catalog, quota: Quota, jobs: Jobs, library: Library
+        self, database: Database, accounts: Accounts, catalog: Catalog, quota: Ledger, jobs: Jobs, library: Library
     ) -> None:
         self._database = database
         self._accounts = accounts
         self._catalog = catalog
-        self._quota = quota
+        self._ledger = quota
         self._jobs = jobs
         self._library = library
 
-    async def front(self, owner: str) -> Front:
+    async def dashboard(self, owner: str) -> Dashboard:
         jobs = (await self._jobs.newest(owner, limit=8)).items
-        return Front(jobs, await self._jobs.counts(owner), await self._quota.spent(owner))
+        return Dashboard(jobs, await self._jobs.counts(owner), await self._ledger.spent(owner))
 
-    async def shelf(self, owner: str, *, kind: str, q: str, before: str | None) -> Shelf:
+    async def library_view(self, owner: str, *, kind: str, q: str, before: str | None) -> LibraryView:
         """A page of the library; unfinished jobs stand on the first one only, and not in what a search found."""
         wanted = AssetKind(kind) if kind in [*AssetKind] else None
         unfinished: Sequence[Job] = []
         if not before and not q:
             unfinished = (await self._jobs.newest(owner, statuses=[Status.QUEUED, Status.PROCESSING], limit=100)).items
-        return Shelf(unfinished, await self._library.newest(owner, kind=wanted, q=q, before=before))
+        return LibraryView(unfinished, await self._library.newest(owner, kind=wanted, q=q, before=before))
 
     async def months(self, owner: str) -> Sequence[Month]:
         """What the person spent, the newest month first."""
-        return await self._quota.months(owner)
+        return await self._ledger.months(owner)
 
     async def asset(self, owner: str, id: str) -> tuple[Asset, Job | None]:
         """A file, and the job that made it while that is still there."""

@@ -13,12 +13,12 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from app.accounts.guards import may_use, signed_in
 from app.base.errors import Invalid, Missing
 from app.base.once import once
-from app.jobs.schemas import Job, JobOut, JobState, Late, Status
+from app.jobs.schemas import Job, JobOut, JobState, LateResultPolicy, Status
 from app.jobs.service import Jobs
 from app.providers.contract import Kind
 from app.web import paging
 from app.web.limits import CALLBACK, PAID
-from app.web.openapi import BEARER, refusals
+from app.web.openapi import BEARER, error_responses
 
 Program = Request[Any, Any, State]
 
@@ -26,7 +26,7 @@ Program = Request[Any, Any, State]
 CALL: Final = 64 * 1024  # bytes of a provider's call; nothing in it is believed
 
 
-class JobList(paging.Page[JobOut]):
+class JobList(paging.PageOut[JobOut]):
     """A page of jobs."""
 
 
@@ -38,7 +38,7 @@ class CancelIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep_result: bool = False
 
 
-@get("/jobs", responses=refusals(400, 401), summary="Own jobs of every kind, newest first")
+@get("/jobs", responses=error_responses(400, 401), summary="Own jobs of every kind, newest first")
 async def index(
     request: Program,
     jobs: NamedDependency[Jobs],
@@ -50,12 +50,14 @@ async def index(
     return await _list(request, jobs, [kind] if kind else (), status, limit, cursor)
 
 
-@get("/jobs/{id:str}", responses=refusals(400, 401, 404), summary="One own job")
+@get("/jobs/{id:str}", responses=error_responses(400, 401, 404), summary="One own job")
 async def one(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
     return JobOut.of(await jobs.find(request.user.id, id))
 
 
-@post("/jobs/{id:str}/cancel", status_code=200, responses=refusals(400, 401, 404, 409), summary="Cancel an own job")
+@post(
+    "/jobs/{id:str}/cancel", status_code=200, responses=error_responses(400, 401, 404, 409), summary="Cancel an own job"
+)
 async def cancel(
     request: Program, id: FromPath[str], jobs: NamedDependency[Jobs], data: JSONBody[CancelIn | None] = None
 ) -> JobOut:
@@ -68,18 +70,18 @@ async def cancel(
     opt=PAID,
     responses={
         200: ResponseSpec(JobOut, description="What the same `Idempotency-Key` asked for before."),
-        **refusals(400, 401, 403, 404, 409),
+        **error_responses(400, 401, 403, 404, 409),
     },
     summary="Try a failed or cancelled job again",
 )
 async def retry(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[JobOut]:
     key = once(request.headers.get("Idempotency-Key"), request.url.path)
     may_use(request.auth, (await jobs.find(request.user.id, id)).model)
-    accepted = await jobs.retry(request.user.id, id, key, allowance=request.auth.allowance)
+    accepted = await jobs.retry(request.user.id, id, key, limits=request.auth.limits)
     return Response(JobOut.of(accepted.job), status_code=200 if accepted.repeated else 201)
 
 
-@get("/generate/images", responses=refusals(400, 401), summary="Own picture jobs, newest first")
+@get("/generate/images", responses=error_responses(400, 401), summary="Own picture jobs, newest first")
 async def images(
     request: Program,
     jobs: NamedDependency[Jobs],
@@ -90,12 +92,12 @@ async def images(
     return await _list(request, jobs, [Kind.IMAGE], status, limit, cursor)
 
 
-@get("/generate/images/{id:str}", responses=refusals(400, 401, 404), summary="One own picture job")
+@get("/generate/images/{id:str}", responses=error_responses(400, 401, 404), summary="One own picture job")
 async def image(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
     return JobOut.of(await _of_kind(request, jobs, id, Kind.IMAGE))
 
 
-@get("/generate/videos", responses=refusals(400, 401), summary="Own clip jobs, newest first")
+@get("/generate/videos", responses=error_responses(400, 401), summary="Own clip jobs, newest first")
 async def videos(
     request: Program,
     jobs: NamedDependency[Jobs],
@@ -106,7 +108,7 @@ async def videos(
     return await _list(request, jobs, [Kind.VIDEO], status, limit, cursor)
 
 
-@get("/generate/videos/{id:str}", responses=refusals(400, 401, 404), summary="One own clip job")
+@get("/generate/videos/{id:str}", responses=error_responses(400, 401, 404), summary="One own clip job")
 async def video(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
     return JobOut.of(await _of_kind(request, jobs, id, Kind.VIDEO))
 
@@ -114,7 +116,7 @@ async def video(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]
 @post(
     ["/generate/videos/{id:str}/cancel", "/generate/video/{id:str}/cancel"],
     status_code=200,
-    responses=refusals(400, 401, 404, 409),
+    responses=error_responses(400, 401, 404, 409),
     summary="Cancel an own clip job",
 )
 async def cancel_video(
@@ -125,12 +127,12 @@ async def cancel_video(
     return JobOut.of(await jobs.cancel(request.user.id, job.id, _late(data)))
 
 
-@get("/generate/video/{id:str}/status", responses=refusals(400, 401, 404), summary="How far an own clip is")
+@get("/generate/video/{id:str}/status", responses=error_responses(400, 401, 404), summary="How far an own clip is")
 async def status(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobState:
     return JobState.of(await _of_kind(request, jobs, id, Kind.VIDEO))
 
 
-@get("/generate/video/status", responses=refusals(400, 401, 404), summary="The same by `polling_url`")
+@get("/generate/video/status", responses=error_responses(400, 401, 404), summary="The same by `polling_url`")
 async def status_by_url(
     request: Program, jobs: NamedDependency[Jobs], polling_url: FromQuery[str | None] = None
 ) -> JobState:
@@ -155,7 +157,7 @@ async def called(
     request: Request[None, None, State], provider: FromPath[str], token: FromPath[str], jobs: NamedDependency[Jobs]
 ) -> None:
     """Where providers say that a job has ended. The address is the proof, and the signature where there is one."""
-    jobs.called(provider, token, request.headers, await request.body())
+    jobs.on_webhook(provider, token, request.headers, await request.body())
 
 
 async def _list(
@@ -167,8 +169,8 @@ async def _list(
     return JobList.of(part, JobOut.of)
 
 
-def _late(data: CancelIn | None) -> Late:
-    return Late.KEEP if data is not None and data.keep_result else Late.DISCARD
+def _late(data: CancelIn | None) -> LateResultPolicy:
+    return LateResultPolicy.KEEP if data is not None and data.keep_result else LateResultPolicy.DISCARD
 
 
 def _status(text: str) -> Status:

@@ -13,15 +13,15 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from app.accounts.guards import signed_in
 from app.accounts.schemas import User
-from app.jobs import cards, timeline
-from app.jobs.schemas import Job, Late, Status
+from app.jobs import card_cache, timeline
+from app.jobs.schemas import Job, LateResultPolicy, Status
 from app.jobs.service import Jobs
 from app.providers.contract import Kind
 from app.web import forms
 from app.web.csrf import Csrf
-from app.web.headers import quietly
+from app.web.headers import skip_access_log
 from app.web.limits import PAID, POLLED
-from app.web.render import form_token, html, offer, page, partial
+from app.web.render import add_global, form_token, html, page, partial
 
 Person = Request[Any, Any, State]
 
@@ -55,12 +55,12 @@ async def job(request: Person, id: FromPath[str], jobs: NamedDependency[Jobs]) -
 async def card(request: Person, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[Any]:
     """What a card that asks for itself is told: nothing (204) when it shows all of this already."""
     found = await jobs.find(request.user.id, id)
-    if not found.final and request.query_params.get("seen") == cards.version(found):
+    if not found.final and request.query_params.get("seen") == card_cache.version(found):
         return Response(None, status_code=204)
-    return html(cards.cards([found], form_token(request)))
+    return html(card_cache.cards([found], form_token(request)))
 
 
-class Polls:
+class CardPollFastPath:
     """In front of the program: the card of an unfinished job, which every open page asks for every few seconds, is
     answered from memory without being routed, and without a line in the log. Whatever is not that (nobody signed in, a
     job that has ended or that is somebody else's) goes the long way, which gives the same answer."""
@@ -83,12 +83,12 @@ class Polls:
 
     async def _answer(self, scope: HTTPScope, receive: Receive, send: Send, job: Job) -> None:
         scope["path_template"] = "/jobs/{id}/card"  # as the router would say
-        quietly(scope)
+        skip_access_log(scope)
         headers: list[tuple[bytes, bytes]] = []
         status, body = 204, b""
-        if scope["query_string"] != b"seen=" + cards.version(job).encode():
+        if scope["query_string"] != b"seen=" + card_cache.version(job).encode():
             token, cookie = self._csrf.for_page(Request(scope, receive, send))
-            status, body = 200, cards.cards([job], token).encode()
+            status, body = 200, card_cache.cards([job], token).encode()
             headers += [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", b"%d" % len(body))]
             if cookie:
                 headers.append((b"set-cookie", cookie.encode("latin-1")))
@@ -102,7 +102,7 @@ _POLL: Final = re.compile(r"/jobs/([0-9a-f]{32})/card")
 @post("/jobs/{id:str}/cancel", guards=[signed_in], include_in_schema=False, status_code=200)
 async def cancel(request: Person, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[str]:
     form = await forms.read(request)
-    late = Late.KEEP if form.get("keep_result", "") in ("on", "true", "1") else Late.DISCARD
+    late = LateResultPolicy.KEEP if form.get("keep_result", "") in ("on", "true", "1") else LateResultPolicy.DISCARD
     job = await jobs.cancel(request.user.id, id, late)
     return _card(request, job, "The job was cancelled." if job.final else "The provider was asked to stop.")
 
@@ -128,10 +128,10 @@ async def restore(request: Person, id: FromPath[str], jobs: NamedDependency[Jobs
 def _card(request: Person, job: Job, notice: str) -> Response[str]:
     """After a change: the card for htmx, the job's page with a notice for everybody else."""
     if partial(request):
-        return html(cards.cards([job], form_token(request)))
+        return html(card_cache.cards([job], form_token(request)))
     return forms.go(f"/jobs/{job.id}", notice)
 
 
-offer("timeline_line", timeline.line)
+add_global("timeline_line", timeline.line)
 
 routes = [index, job, card, cancel, retry, delete, restore]

@@ -1,6 +1,6 @@
 """SQL of jobs. Ids sort by time, so newest first is `order by id desc` and a cursor is an id.
 
-Every change of state names the state it starts from, so a late answer can never overturn what has been settled.
+Every change of state names the state it starts from, so a late_result_policy answer can never overturn what has been settled.
 """
 
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ from typing import Any
 
 import msgspec
 
-from app.base.database import Row, Transaction
-from app.jobs.schemas import Event, EventType, Job, JobError, Late, Status
-from app.providers.contract import ErrorCode, Kind, Ticket, Usage
+from app.db.database import Row, Transaction
+from app.jobs.schemas import Event, EventType, Job, JobError, LateResultPolicy, Status
+from app.providers.contract import ErrorCode, Kind, UpstreamJob, Usage
 
 _COLUMNS = (
     "id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route, prompt, system_prompt,"
     " params, status, progress, upstream_state, attempts, cancel_requested, error_code, error_message, text, usage,"
-    " cost_nano, input_asset_id, retry_of, ticket_id, ticket_url, due, created_at, started_at, ended_at, deleted_at,"
-    " priority, late, rescues"
+    " cost_nano, input_asset_id, retry_of, upstream_job_id, upstream_poll_url, run_at, created_at, started_at, ended_at, deleted_at,"
+    " priority, late_result_policy, recovery_count"
 )
 DOWNLOADED = "downloaded"
 
@@ -25,7 +25,7 @@ DOWNLOADED = "downloaded"
 def add(tx: Transaction, owner: str, job: Job) -> None:
     tx.insert(
         "jobs (id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route, prompt,"
-        " system_prompt, params, status, input_asset_id, retry_of, ticket_id, ticket_url, due, created_at, priority)",
+        " system_prompt, params, status, input_asset_id, retry_of, upstream_job_id, upstream_poll_url, run_at, created_at, priority)",
         job.id,
         owner,
         job.kind.value,
@@ -41,9 +41,9 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
         Status.QUEUED.value,
         job.input_asset_id,
         job.retry_of,
-        job.ticket.id if job.ticket else None,
-        job.ticket.polling_url if job.ticket else None,
-        job.due,
+        job.upstream_job.id if job.upstream_job else None,
+        job.upstream_job.polling_url if job.upstream_job else None,
+        job.run_at,
         job.created_at,
         job.priority,
     )
@@ -146,8 +146,8 @@ def claim_any(tx: Transaction, now: datetime, ids: Sequence[str]) -> list[Job]:
     """Take these queued jobs into work: from here on the paid call may happen. Counts as an attempt, except where there
     is a ticket already: then nothing is sent but the question what became of it."""
     rows = tx.rows(
-        f"update jobs set status = 'processing', due = null,"
-        f" attempts = attempts + case when ticket_id is null then 1 else 0 end,"
+        f"update jobs set status = 'processing', run_at = null,"
+        f" attempts = attempts + case when upstream_job_id is null then 1 else 0 end,"
         f" started_at = coalesce(started_at, $1) where id in (select unnest($2::text[])) and status = 'queued'"
         f" returning {_COLUMNS}",
         now,
@@ -180,18 +180,20 @@ def late_any(tx: Transaction) -> list[Job]:
     """Cancelled jobs of whose provider something is still expected."""
     return [
         _job(row)
-        for row in tx.rows(f"select {_COLUMNS} from jobs where status = 'cancelled' and late is not null order by id")
+        for row in tx.rows(
+            f"select {_COLUMNS} from jobs where status = 'cancelled' and late_result_policy is not null order by id"
+        )
     ]
 
 
-def holder(tx: Transaction, owner: str, provider: str, ticket: Ticket) -> str | None:
+def holder(tx: Transaction, owner: str, provider: str, upstream_job: UpstreamJob) -> str | None:
     """The job that has fetched the result of this ticket, or is about to."""
     id: str | None = tx.value(
-        "select id from jobs where owner_id = $1 and provider = $2 and ticket_id = $3 and deleted_at is null"
+        "select id from jobs where owner_id = $1 and provider = $2 and upstream_job_id = $3 and deleted_at is null"
         " and status in ('queued', 'processing', 'completed') order by id desc limit 1",
         owner,
         provider,
-        ticket.id,
+        upstream_job.id,
     )
     return id
 
@@ -213,7 +215,7 @@ def doubt(tx: Transaction, owner: str, id: str, now: datetime) -> Job | None:
 
 def note_rescue(tx: Transaction, owner: str, id: str) -> Job | None:
     """A start found it unfinished, which speaks against it when its result was being looked at."""
-    count = f"rescues = rescues + case when upstream_state = '{DOWNLOADED}' then 1 else 0 end"
+    count = f"recovery_count = recovery_count + case when upstream_state = '{DOWNLOADED}' then 1 else 0 end"
     return _changed(tx, count, "processing", owner, id)
 
 
@@ -230,40 +232,47 @@ def unfinished_any(tx: Transaction) -> list[Job]:
 
 
 def put_ticket(
-    tx: Transaction, owner: str, id: str, ticket: Ticket, *, state: str, progress: int | None, due: datetime
+    tx: Transaction,
+    owner: str,
+    id: str,
+    upstream_job: UpstreamJob,
+    *,
+    state: str,
+    progress: int | None,
+    run_at: datetime,
 ) -> Job | None:
     """Write down the provider's ticket or what it said at a poll; None when the job is no longer processing."""
     return _changed(
         tx,
-        "ticket_id = $3, ticket_url = $4, upstream_state = $5, progress = $6, due = $7",
+        "upstream_job_id = $3, upstream_poll_url = $4, upstream_state = $5, progress = $6, run_at = $7",
         "processing",
         owner,
         id,
-        ticket.id,
-        ticket.polling_url,
+        upstream_job.id,
+        upstream_job.polling_url,
         state,
         progress,
-        due,
+        run_at,
     )
 
 
-def put_late_ticket(tx: Transaction, owner: str, id: str, ticket: Ticket) -> Job | None:
+def put_late_ticket(tx: Transaction, owner: str, id: str, upstream_job: UpstreamJob) -> Job | None:
     """The ticket of a job that was cancelled while it was being sent; None when nothing is expected of it."""
     row = tx.row(
-        f"update jobs set ticket_id = $3, ticket_url = $4 where id = $1 and owner_id = $2 and status = 'cancelled'"
-        f" and late is not null and ticket_id is null returning {_COLUMNS}",
+        f"update jobs set upstream_job_id = $3, upstream_poll_url = $4 where id = $1 and owner_id = $2 and status = 'cancelled'"
+        f" and late_result_policy is not null and upstream_job_id is null returning {_COLUMNS}",
         id,
         owner,
-        ticket.id,
-        ticket.polling_url,
+        upstream_job.id,
+        upstream_job.polling_url,
     )
     return _job(row) if row else None
 
 
-def put_back(tx: Transaction, owner: str, id: str, due: datetime) -> Job | None:
-    """From processing to queued again, to be tried anew when due."""
+def put_back(tx: Transaction, owner: str, id: str, run_at: datetime) -> Job | None:
+    """From processing to queued again, to be tried anew when run_at."""
     return _changed(
-        tx, "status = 'queued', due = $3, upstream_state = null, progress = null", "processing", owner, id, due
+        tx, "status = 'queued', run_at = $3, upstream_state = null, progress = null", "processing", owner, id, run_at
     )
 
 
@@ -282,8 +291,8 @@ def complete(
     return _ended(
         tx,
         "status = 'completed', ended_at = $3, text = $4, usage = $5, cost_nano = $6, generation_id = $7,"
-        " progress = 100, due = null, late = null",
-        "(not cancel_requested or late is distinct from 'discard')",
+        " progress = 100, run_at = null, late_result_policy = null",
+        "(not cancel_requested or late_result_policy is distinct from 'discard')",
         owner,
         id,
         now,
@@ -310,7 +319,7 @@ def fail(
     return _ended(
         tx,
         "status = 'failed', ended_at = $3, error_code = $4, error_message = $5, error_detail = $6, text = $7,"
-        " cost_nano = $8, due = null",
+        " cost_nano = $8, run_at = null",
         "not cancel_requested",
         owner,
         id,
@@ -323,33 +332,42 @@ def fail(
     )
 
 
-def cancel(tx: Transaction, owner: str, id: str, now: datetime, late: Late | None) -> Job | None:
-    """From queued or processing to cancelled; None when it has ended before. `late` says what becomes of a result that
+def cancel(
+    tx: Transaction, owner: str, id: str, now: datetime, late_result_policy: LateResultPolicy | None
+) -> Job | None:
+    """From queued or processing to cancelled; None when it has ended before. `late_result_policy` says what becomes of a result that
     may still come; a queued job has sent nothing, so nothing can come."""
     row = tx.row(
-        f"update jobs set status = 'cancelled', ended_at = $3, cancel_requested = true, due = null,"
-        f" late = case when status = 'processing' then $4 end,"
+        f"update jobs set status = 'cancelled', ended_at = $3, cancel_requested = true, run_at = null,"
+        f" late_result_policy = case when status = 'processing' then $4 end,"
         f" cost_nano = case when status = 'queued' then 0 end"
         f" where id = $1 and owner_id = $2 and status in ('queued', 'processing') and deleted_at is null"
         f" returning {_COLUMNS}",
         id,
         owner,
         now,
-        late.value if late else None,
+        late_result_policy.value if late_result_policy else None,
     )
     return _job(row) if row else None
 
 
-def wish_cancel(tx: Transaction, owner: str, id: str, late: Late) -> Job | None:
-    """Note on a processing job that the person wants it stopped; it is due for that at once."""
-    return _changed(tx, "cancel_requested = true, late = $3, due = null", "processing", owner, id, late.value)
+def wish_cancel(tx: Transaction, owner: str, id: str, late_result_policy: LateResultPolicy) -> Job | None:
+    """Note on a processing job that the person wants it stopped; it is run_at for that at once."""
+    return _changed(
+        tx,
+        "cancel_requested = true, late_result_policy = $3, run_at = null",
+        "processing",
+        owner,
+        id,
+        late_result_policy.value,
+    )
 
 
 def stop(tx: Transaction, owner: str, id: str, now: datetime, cost_nano: int | None, keeping: bool) -> Job | None:
     """From processing to cancelled, when the person has wished it; with `keeping` not when a result is welcome."""
-    unwanted = " and late = 'discard'" if keeping else ""
+    unwanted = " and late_result_policy = 'discard'" if keeping else ""
     row = tx.row(
-        f"update jobs set status = 'cancelled', ended_at = $3, cost_nano = $4, due = null, late = null"
+        f"update jobs set status = 'cancelled', ended_at = $3, cost_nano = $4, run_at = null, late_result_policy = null"
         f" where id = $1 and owner_id = $2 and status = 'processing' and cancel_requested{unwanted}"
         f" returning {_COLUMNS}",
         id,
@@ -364,18 +382,18 @@ def end_late(
     tx: Transaction, owner: str, id: str, cost_nano: int | None, text: str | None, usage: Usage | None
 ) -> Job | None:
     """What a cancelled job turned out to have cost, and its text when it is to be kept; nothing more is expected of it
-    then. Returns it as it was, with its `late`; None when nothing was expected."""
+    then. Returns it as it was, with its `late_result_policy`; None when nothing was expected."""
     row = tx.row(
-        f"select {_COLUMNS} from jobs where id = $1 and owner_id = $2 and status = 'cancelled' and late is not null",
+        f"select {_COLUMNS} from jobs where id = $1 and owner_id = $2 and status = 'cancelled' and late_result_policy is not null",
         id,
         owner,
     )
     if row is None:
         return None
     waiting = _job(row)
-    kept = waiting.late is Late.KEEP and waiting.deleted_at is None
+    kept = waiting.late_result_policy is LateResultPolicy.KEEP and waiting.deleted_at is None
     tx.execute(
-        "update jobs set late = null, cost_nano = coalesce(cost_nano, $3), text = $4, usage = $5"
+        "update jobs set late_result_policy = null, cost_nano = coalesce(cost_nano, $3), text = $4, usage = $5"
         " where id = $1 and owner_id = $2",
         id,
         owner,
@@ -527,14 +545,14 @@ def _json(value: object) -> str:
 def _job(row: Row) -> Job:
     values = dict(row)
     code, message = values.pop("error_code"), values.pop("error_message")
-    ticket_id, ticket_url = values.pop("ticket_id"), values.pop("ticket_url")
+    upstream_job_id, upstream_poll_url = values.pop("upstream_job_id"), values.pop("upstream_poll_url")
     usage = values.pop("usage")
     return msgspec.convert(
         {
             **values,
             "params": msgspec.json.decode(values["params"]),
             "error": JobError(ErrorCode(code), message or "") if code else None,
-            "ticket": Ticket(ticket_id, ticket_url) if ticket_id else None,
+            "upstream_job": UpstreamJob(upstream_job_id, upstream_poll_url) if upstream_job_id else None,
             "usage": msgspec.json.decode(usage, type=Usage) if usage else None,
         },
         Job,

@@ -9,7 +9,7 @@ import msgspec
 from app.base.clock import iso
 from app.base.money import usd
 from app.library.schemas import Asset, AssetOut
-from app.providers.contract import ErrorCode, Kind, Ticket, Usage
+from app.providers.contract import ErrorCode, Kind, UpstreamJob, Usage
 
 
 class Status(enum.StrEnum):
@@ -34,14 +34,14 @@ class GenerationType(enum.StrEnum):
     IMAGE_TO_VIDEO = "image_to_video"
 
 
-class Late(enum.StrEnum):
+class LateResultPolicy(enum.StrEnum):
     """What becomes of a result that comes after a cancel."""
 
     KEEP = "keep"
     DISCARD = "discard"
 
 
-class Outlook(msgspec.Struct, frozen=True):
+class QueueEstimate(msgspec.Struct, frozen=True):
     """Where a waiting job stands in line (1 is next), and how many seconds such jobs took before: half of them, and nine
     of ten; None where nothing is known."""
 
@@ -83,17 +83,17 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     cost_nano: int | None = None
     input_asset_id: str | None = None
     retry_of: str | None = None
-    ticket: Ticket | None = None
-    due: datetime | None = None
+    upstream_job: UpstreamJob | None = None
+    run_at: datetime | None = None
     created_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
     deleted_at: datetime | None = None
     priority: int = 0
-    late: Late | None = None
-    rescues: int = 0
+    late_result_policy: LateResultPolicy | None = None
+    recovery_count: int = 0
     assets: tuple[Asset, ...] = ()
-    outlook: Outlook = Outlook()
+    estimate: QueueEstimate = QueueEstimate()
 
     @property
     def final(self) -> bool:
@@ -158,7 +158,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The jobs that memory holds at one moment, by id. It must agree with the rows."""
 
     unfinished: dict[str, Job]
-    late: dict[str, Job]  # cancelled; their provider may still send a result or a cost
+    late_result_policy: dict[str, Job]  # cancelled; their provider may still send a result or a cost
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,30 +12,41 @@ from typing import Final
 
 import msgspec
 
-from app.accounts.schemas import Allowance
-from app.base import clock, log
-from app.base.database import Database, Transaction
+from app.accounts.schemas import KeyLimits
+from app.base import clock, logging
 from app.base.errors import Conflict, Missing
 from app.base.metrics import Metrics
 from app.base.once import Once
-from app.base.paging import Part
-from app.base.recall import Recall
-from app.base.secret import new_id
+from app.base.paging import Page
+from app.base.secret import uuid7
 from app.catalog.service import Catalog
+from app.db.database import Database, Transaction
+from app.db.query_cache import QueryCache
 from app.jobs import repository
-from app.jobs.line import History, Line
-from app.jobs.rounds import Rounds
-from app.jobs.schemas import Accepted, CancelStage, Counts, Event, EventType, Job, Late, Outlook, Snapshot, Status
+from app.jobs.poll_schedule import PollSchedule
+from app.jobs.scheduler import FairQueue, History
+from app.jobs.schemas import (
+    Accepted,
+    CancelStage,
+    Counts,
+    Event,
+    EventType,
+    Job,
+    LateResultPolicy,
+    QueueEstimate,
+    Snapshot,
+    Status,
+)
+from app.ledger.schemas import Subject
+from app.ledger.service import Ledger
 from app.library.schemas import Asset
 from app.library.service import Library
-from app.providers.calls import Calls
-from app.providers.contract import Again, Done, ErrorCode, Kind, Later, Never, Provider
-from app.quota.schemas import Subject
-from app.quota.service import Quota
+from app.providers.contract import Completed, ErrorCode, Failed, Kind, Pending, Provider, Retryable
+from app.providers.webhooks import WebhookVerifier
 
 ATTEMPTS: Final = {Kind.TEXT: 4, Kind.IMAGE: 4, Kind.VIDEO: 6}
 FIRST_WAIT: Final = 2.0  # seconds before the second attempt; doubles with each further one
-LONGEST_WAIT: Final = 120.0
+MAX_WAIT: Final = 120.0
 UNDO: Final = timedelta(minutes=10)
 KEY_LIFE: Final = timedelta(hours=24)
 RESCUES: Final = 5  # starts that may find a job in the middle of its work before it is parked
@@ -44,7 +55,7 @@ HISTORY: Final = 50  # completed jobs of a model that an estimate looks at
 # What is written in the transaction of a change to a job, and only if the change is made: called with the job as it is then.
 Beside = Callable[[Transaction, Job], None]
 
-logger = log.get("jobs")
+logger = logging.get("jobs")
 
 
 class Jobs:
@@ -53,33 +64,33 @@ class Jobs:
     def __init__(
         self,
         database: Database,
-        quota: Quota,
+        quota: Ledger,
         catalog: Catalog,
         library: Library,
         providers: Mapping[str, Provider],
         *,
         timeout: float,
         pause: float,
-        calls: Calls | None = None,
+        calls: WebhookVerifier | None = None,
         metrics: Metrics | None = None,
-        line: Line | None = None,
-        rounds: Rounds | None = None,
+        line: FairQueue | None = None,
+        rounds: PollSchedule | None = None,
     ) -> None:
         """`timeout` is the deadline of a processing job, `pause` the time between two polls; both in seconds. `line` and
         `rounds` decide which job is started and which is polled next; empty ones by default."""
         self._database = database
-        self._quota = quota
+        self._ledger = quota
         self._catalog = catalog
         self._library = library
         self._providers = providers
         self._timeout = timeout
         self._pause = pause
-        self._recall = Recall(database)
+        self._recall = QueryCache(database)
         self._live: dict[str, Job] = {}  # unfinished
         self._shown: dict[str, tuple[Job, Job]] = {}  # of those, as last shown: without and with its outlook
         self._late: dict[str, Job] = {}  # cancelled, but the provider may still send a result or a bill
-        self._line = line or Line()
-        self._rounds = rounds or Rounds()
+        self._line = line or FairQueue()
+        self._rounds = rounds or PollSchedule()
         self._history = History()
         self._ended: dict[str, asyncio.Event] = {}
         self._heard: dict[str, asyncio.Queue[str | None]] = {}
@@ -88,7 +99,7 @@ class Jobs:
         self.wake = asyncio.Event()
         metrics = metrics or Metrics()
         self._tally = metrics.gauge("jobs", "Jobs by state, those deleted by their people left out.", ("state",))
-        metrics.reading(
+        metrics.gauge_callback(
             "oldest_waiting_job_seconds", "How long the oldest job that could start has waited.", self.longest_wait
         )
 
@@ -100,14 +111,14 @@ class Jobs:
         once: Once | None = None,
         *,
         alone: bool = False,
-        allowance: Allowance | None = None,
+        limits: KeyLimits | None = None,
         beside: Beside | None = None,
     ) -> Accepted:
         """Accept work: hold, job and first event are on disk when this returns, and it starts at once. With `once` a
         request that was accepted before is answered with its first job, and Conflict when it asks something else; a
         retry that is to be `alone` with an earlier one that is still unfinished. Exhausted when it is more than the API
         key of this `allowance` may spend."""
-        first = await self._database.write(self._enqueue, job, once, alone, allowance, beside)
+        first = await self._database.write(self._enqueue, job, once, alone, limits, beside)
         return Accepted(job) if first is None else Accepted(await self.find(job.owner_id, first), repeated=True)
 
     def remember(self, tx: Transaction, owner: str, once: Once, id: str, now: datetime) -> str | None:
@@ -154,11 +165,11 @@ class Jobs:
         before: str | None = None,
         limit: int = 24,
         oldest_first: bool = False,
-    ) -> Part[Job]:
+    ) -> Page[Job]:
         """Newest first unless otherwise said, with their assets; `before` is the id of the last one seen."""
         part = await self._recall.read(self._newest, owner, tuple(kinds), tuple(statuses), before, limit, oldest_first)
         items = [await self._with_outlook(self._live.get(job.id, job)) if not job.final else job for job in part.items]
-        return Part(items, part.total, part.next)
+        return Page(items, part.total, part.next)
 
     async def counts(self, owner: str) -> Counts:
         """The person's work in figures."""
@@ -194,28 +205,28 @@ class Jobs:
                 pass
         return job if job.final else await self.find(owner, id)
 
-    async def listen(self, job: Job, *, allowance: Allowance | None = None) -> AsyncIterator[str]:
+    async def subscribe(self, job: Job, *, limits: KeyLimits | None = None) -> AsyncIterator[str]:
         """Accept a text job and give its words as they come; ends with the job. Whoever stops listening stops nothing."""
         words = self._heard[job.id] = asyncio.Queue()
         try:
-            await self.enqueue(job, allowance=allowance)
+            await self.enqueue(job, limits=limits)
             while (word := await words.get()) is not None:
                 yield word
         finally:
             self._heard.pop(job.id, None)
 
-    def called(self, provider: str, token: str, headers: Mapping[str, str], body: bytes) -> None:
+    def on_webhook(self, provider: str, token: str, headers: Mapping[str, str], body: bytes) -> None:
         """A provider says that something has happened to one of its jobs: the job is asked after at once. What the call
         says is not believed. Denied when it is forged."""
         if self._calls is None:
             raise Missing("Nobody calls here.")
-        id = self._calls.heard(provider, token, headers, body)
+        id = self._calls.verify(provider, token, headers, body)
         job = (self._live.get(id) or self._late.get(id)) if id else None
         if job is not None and job.provider == provider:
-            self._rounds.hint(job.id)
+            self._rounds.poll_now(job.id)
             self.wake.set()
 
-    def dismiss(self) -> None:
+    def release_waiters(self) -> None:
         """The program is about to end: nobody waits or listens any longer, everybody is told how things stand."""
         self._closing = True
         for ended in self._ended.values():
@@ -223,7 +234,9 @@ class Jobs:
         for words in self._heard.values():
             words.put_nowait(None)
 
-    async def cancel(self, owner: str, id: str, late: Late = Late.DISCARD, *, beside: Beside | None = None) -> Job:
+    async def cancel(
+        self, owner: str, id: str, late: LateResultPolicy = LateResultPolicy.DISCARD, *, beside: Beside | None = None
+    ) -> Job:
         """Stop a job: at once when it waits or its provider cannot be told, otherwise as a wish the worker settles. What
         was sent may still be made and charged; `late` says what becomes of a result then."""
         job = await self.find(owner, id)
@@ -245,7 +258,7 @@ class Jobs:
         once: Once | None = None,
         *,
         alone: bool = False,
-        allowance: Allowance | None = None,
+        limits: KeyLimits | None = None,
         beside: Beside | None = None,
     ) -> Accepted:
         """A new job like one that failed or was cancelled, linked to it. Where the provider may still have the result,
@@ -254,11 +267,11 @@ class Jobs:
         old = await self.find(owner, id)
         if old.status not in (Status.FAILED, Status.CANCELLED):
             raise Conflict("Only a failed or cancelled job can be tried again.")
-        ticket = old.ticket if old.error and old.error.code in _RESUMED else None
-        if ticket is None:
+        upstream_job = old.upstream_job if old.error and old.error.code in _RESUMED else None
+        if upstream_job is None:
             self._catalog.choose(old.model, old.kind)
         job = Job(
-            id=new_id(),
+            id=uuid7(),
             owner_id=owner,
             kind=old.kind,
             generation_type=old.generation_type,
@@ -272,10 +285,10 @@ class Jobs:
             params=old.params,
             input_asset_id=old.input_asset_id,
             retry_of=old.id,
-            ticket=ticket,
+            upstream_job=upstream_job,
             created_at=clock.now(),
         )
-        return await self.enqueue(job, once, alone=alone, allowance=allowance, beside=beside)
+        return await self.enqueue(job, once, alone=alone, limits=limits, beside=beside)
 
     async def delete(self, owner: str, id: str) -> Job:
         """Hide an ended job and what it made; `restore` brings both back for a while."""
@@ -310,17 +323,17 @@ class Jobs:
         q: str = "",
         before: str | None = None,
         limit: int = 24,
-    ) -> Part[Job]:
+    ) -> Page[Job]:
         """Everybody's jobs, newest first, without their assets; `owners` None means all people."""
 
-        def find(tx: Transaction) -> Part[Job]:
+        def find(tx: Transaction) -> Page[Job]:
             words = q.split()[:8]
             found = repository.newest_any(
                 tx, kinds=kinds, statuses=statuses, owners=owners, words=words, before=before, limit=limit + 1
             )
             items = found[:limit]
             total = repository.count_any(tx, kinds=kinds, statuses=statuses, owners=owners, words=words)
-            return Part(items, total, items[-1].id if len(found) > limit else None)
+            return Page(items, total, items[-1].id if len(found) > limit else None)
 
         return await self._database.read(find)
 
@@ -360,7 +373,7 @@ class Jobs:
     def forget_person(self, tx: Transaction, owner: str) -> None:
         """Inside the caller's transaction: cancel what is unfinished, then erase it all."""
         for job in repository.unfinished(tx, owner):
-            self._cancel(tx, job, Late.DISCARD)
+            self._cancel(tx, job, LateResultPolicy.DISCARD)
         self.erase(tx, repository.ids(tx, owner))
 
     # What the worker asks for
@@ -370,25 +383,25 @@ class Jobs:
         without one the paid call may or may not have happened, so it is never sent again by itself. The same holds for
         what was queued when the database is a `restored` one: it may have been sent after the backup was made."""
         for job in await self._database.read(repository.unfinished_any):
-            if job.status is Status.PROCESSING and job.ticket is None:
+            if job.status is Status.PROCESSING and job.upstream_job is None:
                 await self.fail(job, _UNKNOWN)
-            elif restored and job.ticket is None:
-                await self._database.write(self._doubt, job)
-            elif job.status is Status.PROCESSING and job.rescues >= RESCUES:
+            elif restored and job.upstream_job is None:
+                await self._database.write(self._mark_unknown, job)
+            elif job.status is Status.PROCESSING and job.recovery_count >= RESCUES:
                 await self.fail(job, _POISON)
             elif job.status is Status.PROCESSING:
                 await self._database.write(self._rescue, job)
             else:
                 self._keep(job)
         for job in await self._database.read(repository.late_any):
-            if job.ticket is None:  # the call that would have told went down with us
-                await self._database.write(self._come_late, job, None, [])
+            if job.upstream_job is None:  # the call that would have told went down with us
+                await self._database.write(self._record_late_result, job, None, [])
             else:
                 self._await_late(job)
 
     async def claim(self, limit: int) -> Sequence[Job]:
         """Take due jobs into work, in fair turns between people."""
-        chosen = self._line.choose(limit)
+        chosen = self._line.next_batch(limit)
         return await self._database.write(self._claim, clock.now(), chosen) if chosen else []
 
     def to_poll(self, limit: int) -> Sequence[Job]:
@@ -397,7 +410,7 @@ class Jobs:
 
     def polled(self, job: Job) -> None:
         """It has been looked after, and what came of it is written down."""
-        self._rounds.back(job.id)
+        self._rounds.release(job.id)
 
     def next_due(self) -> datetime | None:
         """When the next job wants attention."""
@@ -406,7 +419,7 @@ class Jobs:
     def longest_wait(self) -> float:
         """Seconds for which the oldest job that could start has waited."""
         now = clock.now()
-        since = [job.due or job.created_at for job in self._live.values() if job.status is Status.QUEUED]
+        since = [job.run_at or job.created_at for job in self._live.values() if job.status is Status.QUEUED]
         return max(0.0, (now - min(since, default=now)).total_seconds())
 
     def waiting(self) -> bool:
@@ -419,23 +432,23 @@ class Jobs:
 
     def snapshot(self) -> Snapshot:
         """What memory holds now, to be compared with the rows."""
-        return Snapshot(unfinished=dict(self._live), late=dict(self._late))
+        return Snapshot(unfinished=dict(self._live), late_result_policy=dict(self._late))
 
     def wanted(self, job: Job) -> bool:
         """Whether nobody has asked to cancel it."""
         live = self._live.get(job.id)
         return live is not None and not live.cancel_requested
 
-    def heard(self, job: Job) -> bool:
+    def has_subscriber(self, job: Job) -> bool:
         """Whether somebody listens to this job's words."""
         return job.id in self._heard
 
-    def say(self, job: Job, word: str) -> None:
+    def publish(self, job: Job, word: str) -> None:
         """Pass a piece of text on to whoever listens."""
         if words := self._heard.get(job.id):
             words.put_nowait(word)
 
-    async def go_on(self, job: Job, later: Later) -> None:
+    async def record_progress(self, job: Job, later: Pending) -> None:
         """It goes on upstream: the ticket is written down before anything else is done with it."""
         if self._overdue(job):
             await self.fail(job, TIMED_OUT)
@@ -443,13 +456,13 @@ class Jobs:
         due = clock.after(max(self._pause, later.wait or 0))
         late, live = self._late.get(job.id), self._live.get(job.id)
         if late is not None:  # already cancelled; all that may still come is a result or a bill
-            self._await_late(msgspec.structs.replace(late, due=due))
-        elif live is not None and (live.upstream_state, live.progress, live.ticket) == (
+            self._await_late(msgspec.structs.replace(late, run_at=due))
+        elif live is not None and (live.upstream_state, live.progress, live.upstream_job) == (
             later.state,
             later.progress,
-            later.ticket,
+            later.upstream_job,
         ):
-            self._keep(msgspec.structs.replace(live, due=due))  # nothing new: no write
+            self._keep(msgspec.structs.replace(live, run_at=due))  # nothing new: no write
         else:
             await self._database.write(self._go_on, job, later, due)
 
@@ -457,24 +470,24 @@ class Jobs:
         """Its result is here and will be looked at now. Should that bring this program down, the next start knows which
         job it was; without a ticket there is no next time."""
         live = self._live.get(job.id)
-        if live is not None and live.ticket is not None and live.upstream_state != repository.DOWNLOADED:
+        if live is not None and live.upstream_job is not None and live.upstream_state != repository.DOWNLOADED:
             await self._database.write(self._fetched, live)
 
-    async def complete(self, job: Job, done: Done, assets: Sequence[Asset]) -> bool:
+    async def complete(self, job: Job, done: Completed, assets: Sequence[Asset]) -> bool:
         """It is done and its files are stored: job, assets and settlement are written together. False when the assets are
         not wanted any more."""
         return await self._database.write(self._complete, job, done, assets)
 
-    async def again(self, job: Job, again: Again) -> None:
+    async def schedule_retry(self, job: Job, again: Retryable) -> None:
         """It did not happen: try anew after a while, or give up after the last attempt."""
         if job.attempts >= ATTEMPTS[job.kind]:
-            await self.fail(job, Never(code=again.code, message=again.message, detail=again.detail, cost_nano=0))
+            await self.fail(job, Failed(code=again.code, message=again.message, detail=again.detail, cost_nano=0))
             return
-        wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (job.attempts - 1)) * random.uniform(0.8, 1.2)
+        wait = min(MAX_WAIT, FIRST_WAIT * 2 ** (job.attempts - 1)) * random.uniform(0.8, 1.2)
         due = clock.after(max(wait, again.wait or 0))
         await self._database.write(self._again, job, again, due)
 
-    async def fail(self, job: Job, never: Never) -> None:
+    async def fail(self, job: Job, never: Failed) -> None:
         await self._database.write(self._fail, job, never)
 
     async def sweep(self) -> None:
@@ -493,10 +506,10 @@ class Jobs:
     def _outlooked(self, job: Job) -> Job:
         place = self._line.place(job) if job.status is Status.QUEUED else None
         median, most = self._history.durations(job.model)
-        outlook = Outlook(place, median, most)
+        outlook = QueueEstimate(place, median, most)
         plain, shown = self._shown.get(job.id, (None, job))
-        if plain is not job or shown.outlook != outlook:
-            shown = msgspec.structs.replace(job, outlook=outlook)
+        if plain is not job or shown.estimate != outlook:
+            shown = msgspec.structs.replace(job, estimate=outlook)
             if self._live.get(job.id) is job:
                 self._shown[job.id] = (job, shown)
         return shown
@@ -512,9 +525,9 @@ class Jobs:
     def _settle(self, tx: Transaction, job: Job, changed: Job | None) -> Job | None:
         """Keep what is being written once it is; None means that somebody else had ended the job before."""
         if changed is not None:
-            tx.then(self._keep, changed)
+            tx.on_commit(self._keep, changed)
         else:
-            tx.then(self._let_go, job)
+            tx.on_commit(self._let_go, job)
         return changed
 
     def _let_go(self, job: Job) -> None:
@@ -528,7 +541,7 @@ class Jobs:
         else:
             self._live[job.id] = job
             self._line.put(job)
-            if job.status is Status.PROCESSING and job.ticket is not None:
+            if job.status is Status.PROCESSING and job.upstream_job is not None:
                 self._rounds.put(job)
             else:
                 self._rounds.drop(job.id)
@@ -559,13 +572,13 @@ class Jobs:
         before: str | None,
         limit: int,
         oldest_first: bool,
-    ) -> Part[Job]:
+    ) -> Page[Job]:
         found = repository.newest(
             tx, owner, kinds=kinds, statuses=statuses, before=before, limit=limit + 1, oldest_first=oldest_first
         )
         items = self._with_assets(tx, owner, found[:limit])
         total = repository.count(tx, owner, kinds=kinds, statuses=statuses)
-        return Part(items, total, items[-1].id if len(found) > limit else None)
+        return Page(items, total, items[-1].id if len(found) > limit else None)
 
     def _with_assets(self, tx: Transaction, owner: str, jobs: Sequence[Job]) -> list[Job]:
         made = [job.id for job in jobs if job.kind is not Kind.TEXT and job.final]
@@ -592,60 +605,62 @@ class Jobs:
         job: Job,
         once: Once | None,
         alone: bool,
-        allowance: Allowance | None,
+        limits: KeyLimits | None,
         beside: Beside | None,
     ) -> str | None:
         """None when it was accepted, else the id of the job that the same request made before, or that is after the
         same result: it is fetched, and its cost counted, once."""
-        if job.ticket is not None and (holder := repository.holder(tx, job.owner_id, job.provider, job.ticket)):
+        if job.upstream_job is not None and (
+            holder := repository.holder(tx, job.owner_id, job.provider, job.upstream_job)
+        ):
             return holder
         if alone and job.retry_of and (under_way := repository.retry_of(tx, job.owner_id, job.retry_of)):
             return under_way
         if once is not None and (first := self.remember(tx, job.owner_id, once, job.id, job.created_at)):
             return first
-        self._quota.hold(tx, job.owner_id, Subject.JOB, job.id, self._expected(tx, job, allowance), allowance)
+        self._ledger.hold(tx, job.owner_id, Subject.JOB, job.id, self._expected(tx, job, limits), limits)
         repository.add(tx, job.owner_id, job)
         repository.add_event(tx, job.owner_id, job.id, job.created_at, EventType.QUEUED)
         if beside is not None:
             beside(tx, job)
-        tx.then(self._keep, job)
+        tx.on_commit(self._keep, job)
         return None
 
-    def _expected(self, tx: Transaction, job: Job, allowance: Allowance | None) -> int:
+    def _expected(self, tx: Transaction, job: Job, limits: KeyLimits | None) -> int:
         """What is held for it. A limit must hold after a restart too, when memory knows nothing yet."""
         cost = self._history.cost(job.model)
-        if cost is None and allowance is not None and allowance.cap_nano is not None:
+        if cost is None and limits is not None and limits.cap_nano is not None:
             cost = repository.last_cost_any(tx, job.model)
-            tx.then(self._history.learn, job.model, cost)
+            tx.on_commit(self._history.learn, job.model, cost)
         return cost or 0
 
     def _claim(self, tx: Transaction, now: datetime, ids: Sequence[str]) -> Sequence[Job]:
         jobs = repository.claim_any(tx, now, ids)
         for job in jobs:
-            if job.ticket:
+            if job.upstream_job:
                 repository.add_event(tx, job.owner_id, job.id, now, EventType.RESULT_REQUESTED)
             else:
                 repository.add_event(tx, job.owner_id, job.id, now, EventType.STARTED, attempt=job.attempts)
-            tx.then(self._keep, job)
+            tx.on_commit(self._keep, job)
         return jobs
 
-    def _go_on(self, tx: Transaction, job: Job, later: Later, due: datetime) -> Job | None:
+    def _go_on(self, tx: Transaction, job: Job, later: Pending, due: datetime) -> Job | None:
         changed = repository.put_ticket(
-            tx, job.owner_id, job.id, later.ticket, state=later.state, progress=later.progress, due=due
+            tx, job.owner_id, job.id, later.upstream_job, state=later.state, progress=later.progress, run_at=due
         )
-        if changed is not None and (job.ticket is None or job.upstream_state != later.state):
-            event = EventType.SUBMITTED if job.ticket is None else EventType.PROGRESSED
+        if changed is not None and (job.upstream_job is None or job.upstream_state != later.state):
+            event = EventType.SUBMITTED if job.upstream_job is None else EventType.PROGRESSED
             repository.add_event(tx, job.owner_id, job.id, clock.now(), event, state=later.state)
         if changed is None:
             self._submit_late(tx, job, later, due)
         return self._settle(tx, job, changed)
 
-    def _submit_late(self, tx: Transaction, job: Job, later: Later, due: datetime) -> None:
+    def _submit_late(self, tx: Transaction, job: Job, later: Pending, due: datetime) -> None:
         """It was cancelled while it was being sent: the ticket leads to its bill all the same."""
-        waiting = repository.put_late_ticket(tx, job.owner_id, job.id, later.ticket)
+        waiting = repository.put_late_ticket(tx, job.owner_id, job.id, later.upstream_job)
         if waiting is not None:
             repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.SUBMITTED, state=later.state)
-            tx.then(self._await_late, msgspec.structs.replace(waiting, due=due))
+            tx.on_commit(self._await_late, msgspec.structs.replace(waiting, run_at=due))
 
     def _fetched(self, tx: Transaction, job: Job) -> Job | None:
         changed = repository.note_download(tx, job.owner_id, job.id)
@@ -653,12 +668,12 @@ class Jobs:
             repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.DOWNLOADED)
         return self._settle(tx, job, changed)
 
-    def _again(self, tx: Transaction, job: Job, again: Again, due: datetime) -> Job | None:
+    def _again(self, tx: Transaction, job: Job, again: Retryable, due: datetime) -> Job | None:
         if stopped := self._stop(tx, job, 0):
             return stopped
         changed = repository.put_back(tx, job.owner_id, job.id, due)
         if changed is None:
-            self._come_late(tx, job, 0, [])
+            self._record_late_result(tx, job, 0, [])
             return None
         detail = {"run_at": clock.iso(due), "code": again.code, "message": again.message}
         repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.RETRY_SCHEDULED, **detail)
@@ -669,7 +684,7 @@ class Jobs:
         repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.RECOVERED)
         self._settle(tx, job, changed)
 
-    def _complete(self, tx: Transaction, job: Job, done: Done, assets: Sequence[Asset]) -> bool:
+    def _complete(self, tx: Transaction, job: Job, done: Completed, assets: Sequence[Asset]) -> bool:
         now = clock.now()
         completed = repository.complete(
             tx,
@@ -684,15 +699,15 @@ class Jobs:
         if not completed:
             if self._stop(tx, job, done.cost_nano, done=True):
                 return False
-            return self._come_late(tx, job, done.cost_nano, assets, done)
+            return self._record_late_result(tx, job, done.cost_nano, assets, done)
         self._library.add(tx, job.owner_id, assets)
-        self._quota.settle(tx, job.owner_id, job.id, done.cost_nano)
+        self._ledger.settle(tx, job.owner_id, job.id, done.cost_nano)
         repository.add_event(tx, job.owner_id, job.id, now, EventType.COMPLETED)
-        tx.then(self._history.learn, job.model, done.cost_nano)
-        tx.then(self._forget, job.id)
+        tx.on_commit(self._history.learn, job.model, done.cost_nano)
+        tx.on_commit(self._forget, job.id)
         return True
 
-    def _fail(self, tx: Transaction, job: Job, never: Never) -> bool:
+    def _fail(self, tx: Transaction, job: Job, never: Failed) -> bool:
         """False when it had ended before, or was to be stopped anyway."""
         now = clock.now()
         failed = repository.fail(
@@ -708,24 +723,24 @@ class Jobs:
         )
         if not failed:
             if not self._stop(tx, job, never.cost_nano):
-                self._come_late(tx, job, never.cost_nano, [])
+                self._record_late_result(tx, job, never.cost_nano, [])
             return False
-        self._quota.settle(tx, job.owner_id, job.id, never.cost_nano)
+        self._ledger.settle(tx, job.owner_id, job.id, never.cost_nano)
         detail = {"code": never.code, "message": never.message}
         repository.add_event(tx, job.owner_id, job.id, now, EventType.FAILED, **detail)
-        tx.then(self._failed, job, never)
+        tx.on_commit(self._failed, job, never)
         return True
 
-    def _failed(self, job: Job, never: Never) -> None:
+    def _failed(self, job: Job, never: Failed) -> None:
         self._forget(job.id)
         logger.info("job failed", job=job.id, code=never.code.value, detail=never.detail[:500])
 
-    def _doubt(self, tx: Transaction, job: Job) -> None:
+    def _mark_unknown(self, tx: Transaction, job: Job) -> None:
         if repository.doubt(tx, job.owner_id, job.id, clock.now()) is not None:
             self._fail(tx, job, _RESTORED)
 
-    def _come_late(
-        self, tx: Transaction, job: Job, cost_nano: int | None, assets: Sequence[Asset], done: Done | None = None
+    def _record_late_result(
+        self, tx: Transaction, job: Job, cost_nano: int | None, assets: Sequence[Asset], done: Completed | None = None
     ) -> bool:
         """What came after the cancel: its cost is settled in every case, its result kept when the person chose so."""
         self._settle(tx, job, None)
@@ -733,25 +748,25 @@ class Jobs:
         waiting = repository.end_late(tx, job.owner_id, job.id, cost_nano, text, usage)
         if waiting is None:
             return False
-        tx.then(self._end_late, job)
+        tx.on_commit(self._end_late, job)
         if cost_nano is not None and waiting.cost_nano is None:
-            self._quota.correct(tx, job.owner_id, Subject.JOB, job.id, cost_nano)
-        kept = done is not None and waiting.late is Late.KEEP and waiting.deleted_at is None
+            self._ledger.correct(tx, job.owner_id, Subject.JOB, job.id, cost_nano)
+        kept = done is not None and waiting.late_result_policy is LateResultPolicy.KEEP and waiting.deleted_at is None
         if kept:
             self._library.add(tx, job.owner_id, assets)
         event = EventType.LATE_RESULT_RECORDED if kept else EventType.FOLLOW_UP_ENDED
         repository.add_event(tx, job.owner_id, job.id, clock.now(), event)
         return kept
 
-    def _cancel(self, tx: Transaction, job: Job, late: Late, beside: Beside | None = None) -> Job | None:
+    def _cancel(self, tx: Transaction, job: Job, late: LateResultPolicy, beside: Beside | None = None) -> Job | None:
         now = clock.now()
         changed = repository.cancel(tx, job.owner_id, job.id, now, late)
         if changed is not None:
-            self._quota.settle(tx, job.owner_id, job.id, None if changed.late else 0)
-            stage = CancelStage.SUBMITTED if changed.late else CancelStage.NOT_SUBMITTED
+            self._ledger.settle(tx, job.owner_id, job.id, None if changed.late_result_policy else 0)
+            stage = CancelStage.SUBMITTED if changed.late_result_policy else CancelStage.NOT_SUBMITTED
             repository.add_event(tx, job.owner_id, job.id, now, EventType.CANCELLED, stage=stage)
-            if changed.late and changed.ticket:
-                tx.then(self._await_late, msgspec.structs.replace(changed, due=clock.after(self._pause)))
+            if changed.late_result_policy and changed.upstream_job:
+                tx.on_commit(self._await_late, msgspec.structs.replace(changed, run_at=clock.after(self._pause)))
             if beside is not None:
                 beside(tx, changed)
         return self._settle(tx, job, changed)
@@ -770,13 +785,13 @@ class Jobs:
         for a result that is `done` and welcome."""
         changed = repository.stop(tx, job.owner_id, job.id, clock.now(), cost_nano, keeping=done)
         if changed is not None:
-            self._quota.settle(tx, job.owner_id, job.id, cost_nano)
+            self._ledger.settle(tx, job.owner_id, job.id, cost_nano)
             stage = CancelStage.FINISHED if done else CancelStage.STOPPED
             repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.CANCELLED, stage=stage)
             self._settle(tx, job, changed)
         return changed
 
-    def _wish_cancel(self, tx: Transaction, job: Job, late: Late, beside: Beside | None) -> Job | None:
+    def _wish_cancel(self, tx: Transaction, job: Job, late: LateResultPolicy, beside: Beside | None) -> Job | None:
         changed = repository.wish_cancel(tx, job.owner_id, job.id, late)
         if changed is not None:
             repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.CANCEL_REQUESTED)
@@ -787,20 +802,20 @@ class Jobs:
 
 _RESUMED = (ErrorCode.STORAGE_FULL, ErrorCode.TIMED_OUT)
 _ENDED = {Status.COMPLETED: "been completed", Status.FAILED: "failed", Status.CANCELLED: "been cancelled"}
-_UNKNOWN = Never(
+_UNKNOWN = Failed(
     code=ErrorCode.OUTCOME_UNKNOWN,
     message="Atelier was stopped while this was being sent, so it may or may not have been made and charged."
     " It was not sent again. Retry if you still want it.",
 )
-_RESTORED = Never(
+_RESTORED = Failed(
     code=ErrorCode.OUTCOME_UNKNOWN,
     message="This was waiting when the backup was made that has been restored since, so it may or may not have been made"
     " and charged after that. It was not sent again. Retry if you still want it.",
 )
-_POISON = Never(
+_POISON = Failed(
     code=ErrorCode.RESULT_INVALID,
     message="Atelier went down again and again while it worked on this, so it was set aside. Tell the admin.",
 )
-TIMED_OUT = Never(
+TIMED_OUT = Failed(
     code=ErrorCode.TIMED_OUT, message="The provider did not finish in time. Try again, or choose another model."
 )

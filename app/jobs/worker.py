@@ -9,27 +9,27 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, assert_never
 
-from app.base import clock, log
+from app.base import clock, logging
+from app.base.disk_full import DiskFull, map_disk_full
 from app.base.errors import Invalid, Missing, TooLarge, Unready
-from app.base.room import Full, writing
 from app.catalog.service import Catalog
 from app.jobs.schemas import Job
 from app.jobs.service import TIMED_OUT, Jobs
 from app.library.service import Library
 from app.providers.contract import (
-    Again,
     Chunk,
-    Done,
+    Completed,
     ErrorCode,
+    Failed,
     Failure,
     Kind,
-    Later,
     Message,
-    Never,
     Outcome,
+    Pending,
     Picture,
     Provider,
     Request,
+    Retryable,
 )
 from app.storage.files import Files
 
@@ -39,7 +39,7 @@ UNREADY_PAUSE: Final = 5.0  # seconds
 NOWHERE: Final = Path("no-such-folder")
 
 P = ParamSpec("P")
-logger = log.get("worker")
+logger = logging.get("worker")
 
 
 class Worker:
@@ -59,18 +59,20 @@ class Worker:
         self._at_work = asyncio.Lock()
         self._stopping = False
 
-    async def turn(self) -> None:
+    async def tick(self) -> None:
         """One turn of the loop: start what waits, look after what is due, then rest until there is something to do."""
         async with self._at_work:
             if not self._stopping:
-                await self._take_up()
-        await self._rest()
+                await self._dispatch()
+        await self._wait_for_work()
 
-    async def _take_up(self) -> None:
+    async def _dispatch(self) -> None:
         free = STARTING - len(self._starting)
         if free > 0 and self._jobs.waiting():
             for job in await self._jobs.claim(free):
-                if job.ticket is None:  # else it asks for a result which the provider may still have, and is polled
+                if (
+                    job.upstream_job is None
+                ):  # else it asks for a result which the provider may still have, and is polled
                     self._spawn(self._starting, job, self._start(job))
         for job in self._jobs.to_poll(POLLING - len(self._polling)):
             self._spawn(self._polling, job, self._look_after(job))
@@ -87,7 +89,7 @@ class Worker:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _rest(self) -> None:
+    async def _wait_for_work(self) -> None:
         due = self._jobs.next_due()
         wait = 1.0 if due is None else min(1.0, max(0.02, (due - clock.now()).total_seconds()))
         try:
@@ -111,14 +113,14 @@ class Worker:
 
     async def _guarded(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
         """A job that trips over a bug of ours is parked as failed; it must not take the loop with it."""
-        log.bind(job=job.id)
+        logging.bind(job=job.id)
         try:
             await work
-        except Full:
-            await self._insist(job, self._jobs.fail, _full(job, None))
-        except Exception as problem:
-            logger.error("bug", job=job.id, exc_info=problem)
-            await self._insist(job, self._jobs.fail, _BUG)
+        except DiskFull:
+            await self._write_with_retry(job, self._jobs.fail, _full(job, None))
+        except Exception as exc:
+            logger.error("bug", job=job.id, exc_info=exc)
+            await self._write_with_retry(job, self._jobs.fail, _BUG)
 
     async def _start(self, job: Job) -> None:
         provider = self._providers.get(job.provider)
@@ -134,7 +136,7 @@ class Worker:
             if not self._jobs.wanted(job):
                 await self._settle(job, _NOT_SENT)
                 return
-            heard = self._jobs.heard(job)
+            heard = self._jobs.has_subscriber(job)
             work = self._write(job, provider, request) if heard else provider.submit(request, folder)
             rest = await self._settle(job, await self._within(job, work))
         await self._settle_rest(job, rest)
@@ -142,18 +144,18 @@ class Worker:
     async def _within(self, job: Job, work: Awaitable[Outcome]) -> Outcome:
         """What the provider answers, within the job's own deadline and the room on the disk."""
         try:
-            with writing():
+            with map_disk_full():
                 async with asyncio.timeout(self._jobs.left(job)):
                     return await work
         except TimeoutError:
             return TIMED_OUT
-        except Full:
+        except DiskFull:
             return _full(job, None)
 
-    async def _settle_rest(self, job: Job, rest: Never | None) -> None:
+    async def _settle_rest(self, job: Job, rest: Failed | None) -> None:
         """What could only be written down once the provider's files had made room."""
         if rest is not None:
-            await self._insist(job, self._jobs.fail, rest)
+            await self._write_with_retry(job, self._jobs.fail, rest)
 
     def _place(self, kind: Kind) -> AbstractAsyncContextManager[Path]:
         """Where a provider may put files. A text brings none, and need not wait for a folder to come and go."""
@@ -167,7 +169,7 @@ class Worker:
             async for chunk in provider.stream(request):
                 if chunk.delta:
                     pieces.append(chunk.delta)
-                    self._jobs.say(job, chunk.delta)
+                    self._jobs.publish(job, chunk.delta)
                 if chunk.finish_reason or chunk.usage or chunk.cost_nano is not None:
                     closing = chunk
         except Failure as failure:
@@ -175,14 +177,14 @@ class Worker:
             if not pieces:
                 return ending
             # What was said cannot be unsaid, so there is no second attempt; it stays with the job.
-            return Never(
+            return Failed(
                 code=ending.code,
                 message=ending.message,
-                cost_nano=ending.cost_nano if isinstance(ending, Never) else None,
+                cost_nano=ending.cost_nano if isinstance(ending, Failed) else None,
                 text="".join(pieces),
                 detail=ending.detail,
             )
-        return Done(
+        return Completed(
             text="".join(pieces),
             usage=closing.usage,
             cost_nano=closing.cost_nano,
@@ -197,12 +199,12 @@ class Worker:
 
     async def _poll(self, job: Job) -> None:
         provider = self._providers.get(job.provider)
-        if provider is None or job.ticket is None:
+        if provider is None or job.upstream_job is None:
             await self._jobs.fail(job, _NO_PROVIDER)
             return
-        await self._pass_on_wish(job)
+        await self._forward_cancel(job)
         async with self._files.folder() as folder:
-            rest = await self._settle(job, await self._within(job, provider.poll(job.ticket, folder)))
+            rest = await self._settle(job, await self._within(job, provider.poll(job.upstream_job, folder)))
         await self._settle_rest(job, rest)
 
     async def _request(self, job: Job) -> Request:
@@ -226,52 +228,54 @@ class Worker:
             output_modalities=self._catalog.output_modalities(job.model),
         )
 
-    async def _settle(self, job: Job, outcome: Outcome) -> Never | None:
+    async def _settle(self, job: Job, outcome: Outcome) -> Failed | None:
         """Write down what the provider answered; returns what must wait until the temporary files are gone."""
         match outcome:
-            case Done():
+            case Completed():
                 return await self._store(job, outcome)
-            case Later():
-                await self._insist(job, self._jobs.go_on, outcome)
-                await self._pass_on_wish(job)
-            case Again():
-                await self._insist(job, self._jobs.again, outcome)
-            case Never(code=ErrorCode.STORAGE_FULL):
-                return _full(job, None) if job.ticket is not None else outcome
-            case Never():
-                await self._insist(job, self._jobs.fail, outcome)
+            case Pending():
+                await self._write_with_retry(job, self._jobs.record_progress, outcome)
+                await self._forward_cancel(job)
+            case Retryable():
+                await self._write_with_retry(job, self._jobs.schedule_retry, outcome)
+            case Failed(code=ErrorCode.STORAGE_FULL):
+                return _full(job, None) if job.upstream_job is not None else outcome
+            case Failed():
+                await self._write_with_retry(job, self._jobs.fail, outcome)
             case _:
                 assert_never(outcome)
         return None
 
-    async def _pass_on_wish(self, job: Job) -> None:
+    async def _forward_cancel(self, job: Job) -> None:
         """Tell a provider that can be told, once, that the person wants the job stopped."""
         live = self._jobs.current(job.id)
-        if live is None or live.ticket is None or not live.cancel_requested or job.id in self._told:
+        if live is None or live.upstream_job is None or not live.cancel_requested or job.id in self._told:
             return
         self._told.add(job.id)
-        await self._providers[job.provider].cancel(live.ticket)
+        await self._providers[job.provider].cancel(live.upstream_job)
 
-    async def _store(self, job: Job, done: Done) -> Never | None:
+    async def _store(self, job: Job, done: Completed) -> Failed | None:
         """From the provider's files to the library; the files lie in our store before the row says completed."""
         if done.media:
-            await self._insist(job, self._jobs.fetched)
+            await self._write_with_retry(job, self._jobs.fetched)
         try:
-            async with self._library.keeping(job.owner_id, job.id, job.prompt, [m.path for m in done.media]) as shelf:
+            async with self._library.stage_results(
+                job.owner_id, job.id, job.prompt, [m.path for m in done.media]
+            ) as shelf:
 
-                async def complete(job: Job, done: Done) -> None:
-                    shelf.kept = await self._jobs.complete(job, done, shelf.assets)
+                async def complete(job: Job, done: Completed) -> None:
+                    shelf.committed = await self._jobs.complete(job, done, shelf.assets)
 
-                await self._insist(job, complete, done)
-        except TooLarge as problem:
-            await self._insist(job, self._jobs.fail, _spoiled(ErrorCode.RESULT_TOO_LARGE, problem.message, done))
-        except Invalid as problem:
-            await self._insist(job, self._jobs.fail, _spoiled(ErrorCode.RESULT_INVALID, problem.message, done))
-        except Full:
+                await self._write_with_retry(job, complete, done)
+        except TooLarge as exc:
+            await self._write_with_retry(job, self._jobs.fail, _spoiled(ErrorCode.RESULT_TOO_LARGE, exc.message, done))
+        except Invalid as exc:
+            await self._write_with_retry(job, self._jobs.fail, _spoiled(ErrorCode.RESULT_INVALID, exc.message, done))
+        except DiskFull:
             return _full(job, done.cost_nano)
         return None
 
-    async def _insist(
+    async def _write_with_retry(
         self, job: Job, verb: Callable[Concatenate[Job, P], Awaitable[None]], *answer: P.args, **more: P.kwargs
     ) -> None:
         """Write down an answer. While the database cannot, wait: it may have been paid for."""
@@ -279,43 +283,43 @@ class Worker:
             try:
                 await verb(job, *answer, **more)
                 return
-            except Full:
+            except DiskFull:
                 raise
-            except Unready as problem:
-                logger.warning("an answer waits to be written down", job=job.id, reason=problem.message)
+            except Unready as exc:
+                logger.warning("an answer waits to be written down", job=job.id, reason=exc.message)
                 await asyncio.sleep(UNREADY_PAUSE)
 
 
-def _spoiled(code: ErrorCode, reason: str, done: Done) -> Never:
+def _spoiled(code: ErrorCode, reason: str, done: Completed) -> Failed:
     message = f"The provider's result cannot be kept: {reason}"
-    return Never(code=code, message=message, cost_nano=done.cost_nano, detail=reason)
+    return Failed(code=code, message=message, cost_nano=done.cost_nano, detail=reason)
 
 
-def _full(job: Job, cost_nano: int | None) -> Never:
-    if job.ticket is not None:
+def _full(job: Job, cost_nano: int | None) -> Failed:
+    if job.upstream_job is not None:
         # The cost is left to the job that fetches the result, so that it is counted once.
-        return Never(
+        return Failed(
             code=ErrorCode.STORAGE_FULL,
             message="The disk is full, so the result could not be stored. The provider still has it:"
             " make room, then retry to fetch it without paying again.",
         )
-    return Never(
+    return Failed(
         code=ErrorCode.STORAGE_FULL,
         message="The disk is full, so the result could not be stored. Make room, then retry.",
         cost_nano=cost_nano,
     )
 
 
-_BUG = Never(
+_BUG = Failed(
     code=ErrorCode.PROVIDER_FAILED,
     message="Something broke on our side while this was being made. Retry; if it goes on, tell the admin.",
 )
-_NO_PROVIDER = Never(
+_NO_PROVIDER = Failed(
     code=ErrorCode.PROVIDER_FAILED,
     message="The provider of this model is no longer configured. Choose another model, or ask the admin.",
 )
-_NOT_SENT = Again(code=ErrorCode.PROVIDER_FAILED, message="It was cancelled before it was sent.")
-_NO_PICTURE = Never(
+_NOT_SENT = Retryable(code=ErrorCode.PROVIDER_FAILED, message="It was cancelled before it was sent.")
+_NO_PICTURE = Failed(
     code=ErrorCode.PROVIDER_FAILED,
     message="The picture to start from has been deleted. Choose another one.",
 )

@@ -15,7 +15,7 @@ from app.library.schemas import AssetKind, AssetOut
 from app.library.service import Library
 from app.web import forms, paging
 from app.web.limits import FILES
-from app.web.openapi import BEARER, refusals
+from app.web.openapi import BEARER, error_responses
 
 Program = Request[Any, Any, State]
 
@@ -26,7 +26,7 @@ class Upload(msgspec.Struct):
     file: UploadFile
 
 
-class AssetList(paging.Page[AssetOut]):
+class AssetList(paging.PageOut[AssetOut]):
     """A page of the library."""
 
 
@@ -39,7 +39,7 @@ async def _one_file(request: Program) -> None:
 
 @post(
     "/assets",
-    responses=refusals(400, 401, 413, 415),
+    responses=error_responses(400, 401, 413, 415),
     summary="Upload a picture or clip",
     before_request=_one_file,
     request_max_body_size=FILES,
@@ -54,7 +54,7 @@ async def upload(
     return AssetOut.of(asset)
 
 
-@get("/assets", responses=refusals(400, 401), summary="Own files, newest first")
+@get("/assets", responses=error_responses(400, 401), summary="Own files, newest first")
 async def index(
     request: Program,
     library: NamedDependency[Library],
@@ -67,12 +67,12 @@ async def index(
     return AssetList.of(part, AssetOut.of)
 
 
-@get("/assets/{id:str}", responses=refusals(400, 401, 404), summary="One own file")
+@get("/assets/{id:str}", responses=error_responses(400, 401, 404), summary="One own file")
 async def one(request: Program, id: FromPath[str], library: NamedDependency[Library]) -> AssetOut:
     return AssetOut.of(await library.find(request.user.id, id))
 
 
-@delete("/assets/{id:str}", responses=refusals(400, 401, 404), summary="Delete an own file")
+@delete("/assets/{id:str}", responses=error_responses(400, 401, 404), summary="Delete an own file")
 async def remove(request: Program, id: FromPath[str], library: NamedDependency[Library]) -> None:
     await library.delete(request.user.id, id)
 

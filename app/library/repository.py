@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from app.base.database import Row, Transaction
+from app.db.database import Row, Transaction
 from app.library.schemas import Asset, AssetKind
 
 _COLUMNS = (

@@ -53,7 +53,7 @@ class Shelf(msgspec.Struct):
     """What a job made, its files stored, its rows not yet written; `kept` once they are."""
 
     assets: list[Asset] = []
-    kept: bool = False
+    committed: bool = False
 
 
 class AssetOut(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,14 +14,14 @@ from typing import Final
 
 import msgspec
 
-from app.base import clock, log
+from app.base import clock, logging
 from app.base.crash_points import crash_point
-from app.base.database import Database, Transaction
+from app.base.disk_full import map_disk_full
 from app.base.errors import Invalid, Missing, TooLarge
-from app.base.paging import Part
-from app.base.recall import Recall
-from app.base.room import writing
-from app.base.secret import new_id
+from app.base.paging import Page
+from app.base.secret import uuid7
+from app.db.database import Database, Transaction
+from app.db.query_cache import QueryCache
 from app.library import repository
 from app.library.schemas import Asset, AssetKind, Origin, Shelf
 from app.providers.client import Client, ClientError, Refused, TooBig
@@ -29,10 +29,10 @@ from app.storage.files import Files, readable
 from app.storage.media import Facts, Media
 
 UNDO: Final = timedelta(minutes=10)
-LONGEST_URL: Final = 4_000  # characters
+MAX_URL: Final = 4_000  # characters
 ORPHANS_AT_ONCE: Final = 2_000  # keys that are looked up together
 
-logger = log.get("library")
+logger = logging.get("library")
 
 
 class Library:
@@ -49,14 +49,14 @@ class Library:
         max_video_bytes: int,
     ) -> None:
         self._database = database
-        self._recall = Recall(database)
+        self._recall = QueryCache(database)
         self._files = files
         self._media = media
         self._client = client
         self._caps = {AssetKind.IMAGE: max_image_bytes, AssetKind.VIDEO: max_video_bytes}
         self._shelf = asyncio.Lock()
         self._pinned: Counter[str] = Counter()
-        self._guests = 0  # who wants no stored file to be removed just now
+        self._delete_holds = 0  # who wants no stored file to be removed just now
         self._swept = False  # whether what an earlier run left behind is gone
         self._put_off: set[str] = set()  # what is removed once they are gone
 
@@ -74,7 +74,7 @@ class Library:
 
     async def fetch(self, owner: str, url: str) -> Asset:
         """Take a picture from a public address."""
-        if len(url) > LONGEST_URL:
+        if len(url) > MAX_URL:
             raise _wrong_url("This address is too long.")
         async with self._files.folder() as folder:
             path = folder / "upload"
@@ -97,7 +97,7 @@ class Library:
 
     async def newest(
         self, owner: str, *, kind: AssetKind | None = None, q: str = "", before: str | None = None, limit: int = 24
-    ) -> Part[Asset]:
+    ) -> Page[Asset]:
         """A stretch of the library, newest first, and how many there are in all."""
         return await self._recall.read(_newest, owner, kind, tuple(q.split()[:8]), before, limit)
 
@@ -121,7 +121,7 @@ class Library:
         return self._files.path(key)
 
     @asynccontextmanager
-    async def keeping(self, owner: str, job_id: str, prompt: str, paths: Sequence[Path]) -> AsyncIterator[Shelf]:
+    async def stage_results(self, owner: str, job_id: str, prompt: str, paths: Sequence[Path]) -> AsyncIterator[Shelf]:
         """Store what a job made. The files are in our store on entry; the body writes the rows with `add` and says that it
         has kept them, else they are removed again. Raises WrongType for what is not a picture or clip, TooLarge above the
         caps, `base.room.Full`."""
@@ -139,10 +139,10 @@ class Library:
                     )
             yield shelf
         except asyncio.CancelledError:
-            shelf.kept = True  # or nobody knows, as the program stops: the next start sweeps what has no row
+            shelf.committed = True  # or nobody knows, as the program stops: the next start sweeps what has no row
             raise
         finally:
-            await self._release(keys, kept=shelf.kept)
+            await self._release(keys, kept=shelf.committed)
 
     # Verbs that join the transaction of another
 
@@ -197,25 +197,25 @@ class Library:
             await self._drop(key)
 
     @asynccontextmanager
-    async def undisturbed(self) -> AsyncIterator[None]:
+    async def pause_deletion(self) -> AsyncIterator[None]:
         """No stored file is removed while the body runs (a backup); what was to be goes afterwards."""
-        self._guests += 1
+        self._delete_holds += 1
         try:
             yield
         finally:
-            self._guests -= 1
-            if not self._guests:
+            self._delete_holds -= 1
+            if not self._delete_holds:
                 put_off, self._put_off = self._put_off, set()
                 for key in put_off:
                     await self._drop(key)
 
-    def expects(self, key: str) -> bool:
+    def is_pinned(self, key: str) -> bool:
         """Whether a stored file without a row is about to get one, or to be removed."""
         return self._pinned[key] > 0 or key in self._put_off
 
     async def _drop(self, key: str) -> None:
         async with self._shelf:
-            if self._guests:
+            if self._delete_holds:
                 self._put_off.add(key)
             elif not self._pinned[key] and not await self._database.read(repository.names_any, key):
                 await self._files.remove(key)
@@ -223,7 +223,7 @@ class Library:
     async def _download(self, url: str, path: Path) -> None:
         cap = self._caps[AssetKind.IMAGE]
         try:
-            with writing():
+            with map_disk_full():
                 answer = await self._client.fetch_public(url, path, max_bytes=cap)
         except Refused:
             raise _wrong_url("This address cannot be used: it must be a public http or https address.") from None
@@ -264,7 +264,7 @@ class Library:
         stored = await self._pin(path, facts.suffix, keys)
         small = await self._pin(thumbnail, ".webp", keys)
         return Asset(
-            id=new_id(),
+            id=uuid7(),
             owner_id=owner,
             kind=AssetKind(facts.kind),
             origin=Origin.MADE,
@@ -304,11 +304,11 @@ class Library:
 
 def _newest(
     tx: Transaction, owner: str, kind: AssetKind | None, words: Sequence[str], before: str | None, limit: int
-) -> Part[Asset]:
+) -> Page[Asset]:
     found = repository.newest(tx, owner, kind=kind, words=words, before=before, limit=limit + 1)
     items = found[:limit]
     total = repository.count(tx, owner, kind=kind, words=words)
-    return Part(items, total, items[-1].id if len(found) > limit else None)
+    return Page(items, total, items[-1].id if len(found) > limit else None)
 
 
 def _plain(name: str | None) -> str | None:

@@ -23,7 +23,7 @@ class Zone(enum.Enum):
     FORBIDDEN = "forbidden"  # metadata services, link-local, shared, reserved, or an address wrapped in another
 
 
-class Reach(enum.Enum):
+class EgressPolicy(enum.Enum):
     """How far one request may go."""
 
     PUBLIC = "public"
@@ -32,7 +32,7 @@ class Reach(enum.Enum):
     ANYWHERE = "anywhere"  # an origin that the settings name
 
     def allows(self, address: str) -> bool:
-        if self is Reach.ANYWHERE:
+        if self is EgressPolicy.ANYWHERE:
             return True
         where = zone(address)
         return where is Zone.PUBLIC or where.value == self.value
@@ -110,12 +110,12 @@ async def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-async def kin(host: str, port: int, resolver: Resolver) -> Reach:
+async def provider_reach(host: str, port: int, resolver: Resolver) -> EgressPolicy:
     """How far an answer of the provider at `host` may point: never further than to its own kind of address."""
     try:
         zones = {zone(address) for address in await resolver(host, port)}
     except OSError:
-        return Reach.PUBLIC
+        return EgressPolicy.PUBLIC
     if zones == {Zone.LOOPBACK}:
-        return Reach.LOOPBACK
-    return Reach.PRIVATE if zones == {Zone.PRIVATE} else Reach.PUBLIC
+        return EgressPolicy.LOOPBACK
+    return EgressPolicy.PRIVATE if zones == {Zone.PRIVATE} else EgressPolicy.PUBLIC

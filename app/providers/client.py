@@ -30,9 +30,9 @@ from typing import Any, BinaryIO, TypeVar
 import httpx
 import msgspec
 
-from app.providers.addresses import Reach, Resolver, kin, resolve
-from app.providers.connections import Connection, Lost, Unreachable, connect, head
-from app.providers.events import EventParser, EventTooLong
+from app.providers.addresses import EgressPolicy, Resolver, provider_reach, resolve
+from app.providers.connections import Connection, ConnectionLost, Unreachable, connect, head
+from app.providers.sse import EventParser, EventTooLong
 
 MB = 1024 * 1024
 CONNECT_SECONDS = 10.0
@@ -42,7 +42,7 @@ _REST = 5.0  # seconds they wait
 END = "[DONE]"
 _FEW = 25  # streams that are read without a pause
 _PAUSE = 0.001  # seconds between two looks for each stream more
-_LONGEST_PAUSE = 0.22
+_MAX_PAUSE = 0.22
 _CHUNK = MB  # written to disk at once
 _HEAD = 2000  # characters kept of an answer that is not what was expected
 _INLINE = 64 * 1024  # bytes of JSON that are parsed on the event loop; more goes to a thread
@@ -80,7 +80,7 @@ class TooBig(Ambiguous):
     pass
 
 
-class Home:
+class ProviderEndpoint:
     """A configured provider: its base URL, and the headers (its key among them) that go to that origin only."""
 
     def __init__(self, base_url: str, headers: Mapping[str, str] | None = None) -> None:
@@ -130,7 +130,7 @@ class Download(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
 
 
-class _Passage:
+class _ExchangeState:
     """How far one request has come, which decides what its failure means."""
 
     def __init__(self, url: httpx.URL) -> None:
@@ -144,10 +144,10 @@ class _Passage:
         try:
             async with asyncio.timeout_at(deadline):
                 yield
-        except (Unreachable, Lost, TimeoutError) as problem:
-            raise self.meaning(problem) from None
+        except (Unreachable, ConnectionLost, TimeoutError) as exc:
+            raise self.meaning(exc) from None
 
-    def meaning(self, problem: Unreachable | Lost | TimeoutError) -> ClientError:
+    def meaning(self, problem: Unreachable | ConnectionLost | TimeoutError) -> ClientError:
         if isinstance(problem, TimeoutError):
             if not self.sent:
                 return NotSent(f"{self.host} could not be reached in time")
@@ -179,7 +179,7 @@ class Events:
     """A streamed answer. When `is_stream` is false there is an ordinary one instead: read it with `answer()`."""
 
     def __init__(
-        self, response: _Response, passage: _Passage, deadline: float, max_bytes: int, pause: Callable[[], float]
+        self, response: _Response, passage: _ExchangeState, deadline: float, max_bytes: int, pause: Callable[[], float]
     ) -> None:
         """`pause` tells how many seconds to wait between two looks."""
         self._response = response
@@ -211,8 +211,8 @@ class Events:
                         yield come
                     if self.done:
                         return
-        except (Lost, TimeoutError) as problem:
-            raise self._passage.meaning(problem) from None
+        except (ConnectionLost, TimeoutError) as exc:
+            raise self._passage.meaning(exc) from None
         if come := self._until_end(self._payloads(parser, None)):
             yield come
 
@@ -250,7 +250,7 @@ class Client:
         method: str,
         url: str,
         *,
-        home: Home | None = None,
+        home: ProviderEndpoint | None = None,
         content: bytes | None = None,
         max_bytes: int = 32 * MB,
         idle: float = 60,
@@ -271,7 +271,7 @@ class Client:
         self,
         url: str,
         *,
-        home: Home,
+        home: ProviderEndpoint,
         content: bytes,
         max_bytes: int = 64 * MB,
         idle: float = 120,
@@ -289,7 +289,7 @@ class Client:
     def _pause(self) -> float:
         """With many streams at once words are taken several at a time: a look at a stream costs far more than a word. No
         two pauses are alike, or streams that were kept waiting together would come together ever after."""
-        return min(_LONGEST_PAUSE, max(0, self._streams - _FEW) * _PAUSE) * random.uniform(0.8, 1.2)
+        return min(_MAX_PAUSE, max(0, self._streams - _FEW) * _PAUSE) * random.uniform(0.8, 1.2)
 
     async def download(
         self,
@@ -297,7 +297,7 @@ class Client:
         to: Path,
         *,
         max_bytes: int,
-        home: Home | None = None,
+        home: ProviderEndpoint | None = None,
         with_key: bool = False,
         idle: float = 60,
         total: float = 600,
@@ -322,23 +322,23 @@ class Client:
         self,
         method: str,
         url: str,
-        home: Home | None,
+        home: ProviderEndpoint | None,
         with_key: bool,
         content: bytes | None,
         idle: float,
         deadline: float,
         reuse: bool = False,
-    ) -> AsyncIterator[tuple[_Response, _Passage]]:
+    ) -> AsyncIterator[tuple[_Response, _ExchangeState]]:
         """The answer at the end of the redirects, its body unread, closed when the block is left."""
         target = _parsed(url)
         for _ in range(REDIRECTS + 1):
             # Once a hop has left home the key stays behind, also when a later hop comes back: it was not our URL then.
             with_key = with_key and home is not None and _origin(target) == home.origin
             headers = home.headers if home is not None and with_key else {}
-            passage, origin = _Passage(target), _origin(target)
+            passage, origin = _ExchangeState(target), _origin(target)
             async with passage.within(deadline):
                 reach = await self._reach(target, home)
-                keep = reach is Reach.ANYWHERE and (content is None or reuse)
+                keep = reach is EgressPolicy.ANYWHERE and (content is None or reuse)
                 connection = await self._pool.take(origin, reach, keep=keep)
             try:
                 connection.idle, connection.deadline = idle, deadline
@@ -357,14 +357,14 @@ class Client:
             target = following
         raise Broken(f"{target.host} redirects too often")
 
-    async def _reach(self, target: httpx.URL, home: Home | None) -> Reach:
+    async def _reach(self, target: httpx.URL, home: ProviderEndpoint | None) -> EgressPolicy:
         if home is None:
-            return Reach.PUBLIC
+            return EgressPolicy.PUBLIC
         if home.origin not in self._origins:
             raise Refused(f"{home.url.host} is not a configured provider")
         if _origin(target) == home.origin:
-            return Reach.ANYWHERE
-        return await kin(_host(home.url), home.origin[2], self._resolver)
+            return EgressPolicy.ANYWHERE
+        return await provider_reach(_host(home.url), home.origin[2], self._resolver)
 
 
 class _Pool:
@@ -377,9 +377,9 @@ class _Pool:
     def __init__(self, resolver: Resolver, tls: ssl.SSLContext | None) -> None:
         self._resolver = resolver
         self._tls = tls
-        self._resting: dict[tuple[Reach, Origin], list[Connection]] = {}
+        self._resting: dict[tuple[EgressPolicy, Origin], list[Connection]] = {}
 
-    async def take(self, origin: Origin, reach: Reach, *, keep: bool) -> Connection:
+    async def take(self, origin: Origin, reach: EgressPolicy, *, keep: bool) -> Connection:
         """One that rests when it may be kept afterwards, or a new one."""
         resting = self._resting.get((reach, origin), []) if keep else []
         while resting:  # the one that was used last, of those that can be used still
@@ -392,7 +392,7 @@ class _Pool:
         addresses = await self._checked(host, port, reach)
         return await connect(addresses, port, tls=await self._secured(scheme), name=host, seconds=end - _now())
 
-    def give_back(self, connection: Connection, origin: Origin, reach: Reach, *, keep: bool) -> None:
+    def give_back(self, connection: Connection, origin: Origin, reach: EgressPolicy, *, keep: bool) -> None:
         if not keep:
             connection.close()
             return
@@ -416,7 +416,7 @@ class _Pool:
             self._tls = await asyncio.to_thread(_authorities)
         return self._tls
 
-    async def _checked(self, host: str, port: int, reach: Reach) -> list[str]:
+    async def _checked(self, host: str, port: int, reach: EgressPolicy) -> list[str]:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 addresses = await self._resolver(host, port)
@@ -512,7 +512,7 @@ def _check_declared(response: _Response, max_bytes: int) -> None:
 async def _head(response: _Response) -> str:
     """The beginning of an answer whose status already says enough: what cannot be read of it does not matter."""
     body = b""
-    with contextlib.suppress(Lost, Broken, TimeoutError):
+    with contextlib.suppress(ConnectionLost, Broken, TimeoutError):
         async with contextlib.aclosing(response.pieces()) as pieces:
             async for piece in pieces:
                 body += piece

@@ -15,7 +15,7 @@ import httptools
 
 from app.base.crash_points import crash_point
 
-LONGEST_HEAD: Final = 64 * 1024  # bytes of an answer's status line and fields
+MAX_HEAD: Final = 64 * 1024  # bytes of an answer's status line and fields
 MUCH: Final = 256 * 1024  # bytes of a body that wait to be taken; then the other side has to wait
 SLICE: Final = 256 * 1024  # of a body: each slice has the patience to itself, so a slow line can send a large one
 
@@ -26,7 +26,7 @@ class Unreachable(Exception):
     """There is no connection, and nothing was sent. The message is one word for the reason."""
 
 
-class Lost(Exception):
+class ConnectionLost(Exception):
     """The connection ended in the middle, or what came is no HTTP. The message is one word for the reason."""
 
 
@@ -210,7 +210,7 @@ class Connection(asyncio.Protocol):
 
     def _check(self) -> None:
         if self._ended is not None:
-            raise Lost(self._ended)
+            raise ConnectionLost(self._ended)
 
     def _end(self, why: str) -> None:
         self._ended = self._ended or why
@@ -234,7 +234,7 @@ class Connection(asyncio.Protocol):
 
 
 def _check_length(head: int) -> None:
-    if head > LONGEST_HEAD:
+    if head > MAX_HEAD:
         raise httptools.HttpParserError("the head is too long")
 
 
@@ -272,12 +272,12 @@ async def connect(
                 _, connection = await loop.create_connection(Connection, addresses[-left], port, **secured)
                 crash_point("connection.opened", name)
                 return connection
-        except (ssl.SSLError, ssl.CertificateError) as problem:
-            raise Unreachable(type(problem).__name__) from None
+        except (ssl.SSLError, ssl.CertificateError) as exc:
+            raise Unreachable(type(exc).__name__) from None
         except TimeoutError:
             if left == 1:
                 raise
-        except OSError as problem:
+        except OSError as exc:
             if left == 1:
-                raise Unreachable(type(problem).__name__) from None
+                raise Unreachable(type(exc).__name__) from None
     raise Unreachable("NoAddress")

@@ -77,7 +77,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     output_modalities: tuple[str, ...] = ()
 
 
-class Ticket(msgspec.Struct, frozen=True):
+class UpstreamJob(msgspec.Struct, frozen=True):
     """The provider's own job: stored before anything else is done with it. `cost_nano` is what it said at submit, if it did."""
 
     id: str
@@ -99,7 +99,7 @@ class Media(msgspec.Struct, frozen=True):
     said_mime: str | None = None
 
 
-class Done(msgspec.Struct, frozen=True, kw_only=True):
+class Completed(msgspec.Struct, frozen=True, kw_only=True):
     media: tuple[Media, ...] = ()
     text: str | None = None
     usage: Usage | None = None
@@ -108,16 +108,16 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     reply: dict[str, Any] | None = None  # a `raw` request's choice (`message`, `finish_reason`) in OpenAI's format
 
 
-class Later(msgspec.Struct, frozen=True, kw_only=True):
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
     """`state` is the provider's own word; `progress` 0 to 100 when it gives one; `wait` seconds when it asks for them."""
 
-    ticket: Ticket
+    upstream_job: UpstreamJob
     state: str
     progress: int | None = None
     wait: float | None = None
 
 
-class Again(msgspec.Struct, frozen=True, kw_only=True):
+class Retryable(msgspec.Struct, frozen=True, kw_only=True):
     """Certainly not done and not billed, so sending it anew is safe. `wait` in seconds is the provider's Retry-After."""
 
     code: ErrorCode
@@ -126,7 +126,7 @@ class Again(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""  # for admins and logs only: may hold the provider's own words
 
 
-class Never(msgspec.Struct, frozen=True, kw_only=True):
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """`message` is one sentence for people that says what happened and what to do."""
 
     code: ErrorCode
@@ -136,7 +136,7 @@ class Never(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-Outcome = Done | Later | Again | Never
+Outcome = Completed | Pending | Retryable | Failed
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,12 +153,12 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
 class Failure(Exception):
     """A stream that failed, before or after its first chunk."""
 
-    def __init__(self, outcome: Again | Never) -> None:
+    def __init__(self, outcome: Retryable | Failed) -> None:
         super().__init__(outcome.message)
         self.outcome = outcome
 
 
-class Offer(msgspec.Struct, frozen=True, kw_only=True):
+class ModelOffer(msgspec.Struct, frozen=True, kw_only=True):
     """One model as the provider offers it. `parameters` is a JSON Schema (2020-12, `type: object`, closed) of what
     `params` may hold for this model, each property with a `title`, its bounds or `enum`, and a `default` where known."""
 
@@ -180,7 +180,7 @@ class Provider(Protocol):
     name: str
     can_cancel: bool  # whether `cancel` does anything upstream
 
-    async def offers(self) -> Sequence[Offer]:
+    async def offers(self) -> Sequence[ModelOffer]:
         """Every model on offer now; raises `errors.Upstream` when the catalogue cannot be had."""
         ...
 
@@ -188,7 +188,7 @@ class Provider(Protocol):
         """Send the request once. Media are written into `folder`, which the caller makes and removes."""
         ...
 
-    async def poll(self, ticket: Ticket, folder: Path) -> Outcome:
+    async def poll(self, upstream_job: UpstreamJob, folder: Path) -> Outcome:
         """Look after a submitted job once; when it is finished, download its results into `folder`."""
         ...
 
@@ -196,7 +196,7 @@ class Provider(Protocol):
         """Text, piece by piece. Closing the iterator hangs up upstream."""
         ...
 
-    async def cancel(self, ticket: Ticket) -> bool:
+    async def cancel(self, upstream_job: UpstreamJob) -> bool:
         """Ask upstream to stop; True when it said that it will."""
         ...
 

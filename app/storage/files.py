@@ -24,7 +24,7 @@ import msgspec
 
 from app.base import errors
 from app.base.crash_points import crash_point
-from app.base.room import writing
+from app.base.disk_full import map_disk_full
 from app.storage.threads import Threads
 
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
@@ -48,9 +48,9 @@ class Usage(NamedTuple):
 
 
 @contextlib.contextmanager
-def fresh(folder: Path, suffix: str) -> Iterator[Path]:
+def temp_file(folder: Path, suffix: str) -> Iterator[Path]:
     """A new private file in `folder` for the block to write; removed again when the block fails. Blocks."""
-    with writing():
+    with map_disk_full():
         number, name = tempfile.mkstemp(suffix, dir=folder)
         os.close(number)
         path = Path(name)
@@ -169,7 +169,7 @@ class Files:
         return total
 
     def _store(self, path: Path, suffix: str) -> Stored:
-        with writing():
+        with map_disk_full():
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
                 crash_point("file.hashed", sha256)
@@ -219,7 +219,7 @@ class Files:
 
 
 def _make(folder: Path) -> None:
-    with writing():
+    with map_disk_full():
         folder.mkdir(mode=0o700)
 
 
@@ -231,13 +231,13 @@ class _Sink:
         self._number = -1
 
     def open(self) -> None:
-        with writing():
+        with map_disk_full():
             self._number = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def write(self, data: bytes) -> None:
         """All of `data`: a disk with a little space left takes a part of it without complaint."""
         rest = memoryview(data)
-        with writing():
+        with map_disk_full():
             while rest:
                 rest = rest[os.write(self._number, rest) :]
 

@@ -9,8 +9,8 @@ Pillow and PyAV are imported where they are used, so that a server on which nobo
 
 from pathlib import Path
 
-from app.storage import clips, pictures
-from app.storage.facts import Facts, sniff
+from app.storage import images, videos
+from app.storage.media_type import Facts, sniff
 from app.storage.threads import Threads
 
 __all__ = ["MAX_PIXELS", "Facts", "Media", "clean", "inspect", "thumbnail"]
@@ -21,7 +21,7 @@ MAX_PIXELS = 50_000_000  # of a picture, or of one frame of an animation
 def inspect(path: Path, max_pixels: int = MAX_PIXELS) -> Facts:
     """The facts of a whole and sound picture or clip. Raises WrongType for everything else, and TooLarge. Blocks."""
     form = sniff(path)
-    return clips.inspect(path, form) if form.kind == "video" else pictures.inspect(path, form, max_pixels)
+    return videos.inspect(path, form) if form.kind == "video" else images.inspect(path, form, max_pixels)
 
 
 def clean(path: Path, to_folder: Path, max_pixels: int = MAX_PIXELS) -> tuple[Path, Facts]:
@@ -32,8 +32,8 @@ def clean(path: Path, to_folder: Path, max_pixels: int = MAX_PIXELS) -> tuple[Pa
     """
     form = sniff(path)
     if form.kind == "video":
-        return clips.clean(path, form, to_folder)
-    return pictures.clean(path, form, max_pixels, to_folder)
+        return videos.clean(path, form, to_folder)
+    return images.clean(path, form, max_pixels, to_folder)
 
 
 def thumbnail(path: Path, facts: Facts, to_folder: Path, max_pixels: int = MAX_PIXELS) -> tuple[Path, int, int]:
@@ -43,8 +43,8 @@ def thumbnail(path: Path, facts: Facts, to_folder: Path, max_pixels: int = MAX_P
     """
     form = sniff(path)
     if facts.kind == "video":
-        return pictures.save_thumbnail(clips.poster(path, form, facts.duration or 0.0, pictures.THUMBNAIL), to_folder)
-    return pictures.thumbnail(path, form, max_pixels, to_folder)
+        return images.save_thumbnail(videos.poster(path, form, facts.duration or 0.0, images.THUMBNAIL), to_folder)
+    return images.thumbnail(path, form, max_pixels, to_folder)
 
 
 class Media:

@@ -18,7 +18,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.base.errors import Denied
 from app.web import forms
-from app.web.errors import for_programs
+from app.web.errors import is_api_path
 
 AnyRequest = Request[Any, Any, State]
 
@@ -86,7 +86,7 @@ class Csrf:
         return hmac.new(self._secret, value.encode(), "sha256").hexdigest()
 
 
-class Walls(ASGIMiddleware):
+class CsrfMiddleware(ASGIMiddleware):
     """Stands behind whoever finds out who asks, and before the routes of the pages."""
 
     scopes = (ScopeType.HTTP,)
@@ -95,7 +95,7 @@ class Walls(ASGIMiddleware):
         self._csrf = csrf
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        if scope["method"] in SAFE or for_programs(scope["path"]):  # type: ignore[typeddict-item]
+        if scope["method"] in SAFE or is_api_path(scope["path"]):  # type: ignore[typeddict-item]
             await next_app(scope, receive, send)
             return
         request: AnyRequest = Request(scope, receive, send)

@@ -15,10 +15,10 @@ from litestar.datastructures import MutableScopeHeaders, State
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from litestar.types import ExceptionHandlersMap, Message, Scope
 
-from app.base import errors, log
+from app.base import errors, logging
 from app.web import render
 from app.web.headers import request_id
-from app.web.traffic import path_of
+from app.web.http_metrics import path_of
 
 PROGRAMS = ("/api/", "/v1/", "/health", "/metrics", "/webhooks/")
 EITHER = "/media/"  # for people by their cookie, and for programs by their bearer
@@ -60,7 +60,7 @@ TITLES = {
 _KEYED = re.compile(r"Object (missing required|contains unknown) field `([^`]+)`")
 
 AnyRequest = Request[Any, Any, State]
-logger = log.get("web")
+logger = logging.get("web")
 
 
 class Problem(msgspec.Struct):
@@ -90,7 +90,7 @@ class OpenAIEnvelope(msgspec.Struct):
     error: OpenAIProblem
 
 
-class Told(msgspec.Struct, frozen=True):
+class ErrorResponse(msgspec.Struct, frozen=True):
     """One failure, ready to be written as JSON or HTML."""
 
     status: int
@@ -98,16 +98,16 @@ class Told(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
 
 
-def for_programs(path: str) -> bool:
+def is_api_path(path: str) -> bool:
     return path.startswith(PROGRAMS) or path in ("/api", "/v1")
 
 
 def _by_program(request: AnyRequest) -> bool:
     path = request.url.path
-    return for_programs(path) or (path.startswith(EITHER) and "Authorization" in request.headers)
+    return is_api_path(path) or (path.startswith(EITHER) and "Authorization" in request.headers)
 
 
-def told(error: errors.AtelierError) -> Told:
+def to_response(error: errors.AtelierError) -> ErrorResponse:
     """Status and envelope of one of our own errors."""
     code = error.code
     headers: dict[str, str] = {}
@@ -117,12 +117,12 @@ def told(error: errors.AtelierError) -> Told:
     if isinstance(error, errors.Exhausted):
         code = "QUOTA_EXCEEDED" if error.quota else code
         headers["Retry-After"] = str(error.retry_after)
-    return Told(CODES[code], Problem(code, error.message, error.details), headers)
+    return ErrorResponse(CODES[code], Problem(code, error.message, error.details), headers)
 
 
-def openai_problem(told: Told) -> OpenAIProblem:
+def openai_problem(to_response: ErrorResponse) -> OpenAIProblem:
     """The same failure in OpenAI's words."""
-    problem, details = told.problem, told.problem.details
+    problem, details = to_response.problem, to_response.problem.details
     kind, code = _OPENAI.get(problem.code, ("server_error", None))
     param = details.get("param") or next(iter(details.get("fields", {})), None)
     if problem.code in _OWN_CODES and "code" in details:
@@ -151,27 +151,27 @@ _SENT_AGAIN = ("CONFLICT", "QUOTA_EXCEEDED", "INTERNAL_ERROR", "UPSTREAM_ERROR")
 def _ours(request: AnyRequest, error: errors.AtelierError) -> Response[Any]:
     if isinstance(error, errors.Denied) and not error.signed_in and not _by_program(request):
         return _to_sign_in(request)
-    return answer(request, told(error))
+    return answer(request, to_response(error))
 
 
 def _litestars(request: AnyRequest, error: HTTPException) -> Response[Any]:
     """What Litestar itself refuses: unknown routes, wrong methods, bodies that do not parse."""
     status = error.status_code
     if status == 404:
-        return answer(request, Told(404, Problem("RESOURCE_NOT_FOUND", "There is nothing at this address.")))
+        return answer(request, ErrorResponse(404, Problem("RESOURCE_NOT_FOUND", "There is nothing at this address.")))
     if status == 405:
         methods = (error.headers or {}).get("allow", "").split(", ")
         problem = Problem("METHOD_NOT_ALLOWED", f"{request.method} is not possible here.")
-        return answer(request, Told(405, problem, {"Allow": allow(methods)}))
+        return answer(request, ErrorResponse(405, problem, {"Allow": allow(methods)}))
     if status == 413:
-        return answer(request, Told(413, Problem("FILE_TOO_LARGE", "This is larger than what is taken here.")))
+        return answer(request, ErrorResponse(413, Problem("FILE_TOO_LARGE", "This is larger than what is taken here.")))
     if isinstance(error, ValidationException):
-        return answer(request, Told(400, _invalid(error)))
+        return answer(request, ErrorResponse(400, _invalid(error)))
     if status == 401:
         return _ours(request, errors.Denied("Sign in first.", signed_in=False))
     if status < 500:
         details = {"fields": {"body": "cannot be read"}} if isinstance(error.__cause__, SerializationException) else {}
-        return answer(request, Told(400, Problem("VALIDATION_ERROR", "The request cannot be read.", details)))
+        return answer(request, ErrorResponse(400, Problem("VALIDATION_ERROR", "The request cannot be read.", details)))
     return _bug(request, error)
 
 
@@ -197,28 +197,34 @@ def _bug(request: AnyRequest, error: Exception) -> Response[Any]:
     """Anything unforeseen: logged whole, shown as an id only."""
     logger.error("bug", method=request.method, path=path_of(request.scope), exc_info=error)
     message = f"Something broke on our side. If it goes on, tell the admin this number: {request_id(request.scope)}."
-    return answer(request, Told(500, Problem("INTERNAL_ERROR", message, {"request_id": request_id(request.scope)})))
+    return answer(
+        request, ErrorResponse(500, Problem("INTERNAL_ERROR", message, {"request_id": request_id(request.scope)}))
+    )
 
 
-def answer(request: AnyRequest, told: Told) -> Response[Any]:
+def answer(request: AnyRequest, to_response: ErrorResponse) -> Response[Any]:
     """The failure as whoever asks can read it."""
-    headers = dict(told.headers)
+    headers = dict(to_response.headers)
     if request.url.path.startswith("/v1/"):
-        headers["X-Should-Retry"] = "false" if told.problem.code in _SENT_AGAIN or told.status < 429 else "true"
-        envelope = OpenAIEnvelope(openai_problem(told))
-        return Response(envelope, status_code=told.status, headers=headers, media_type=MediaType.JSON)
+        headers["X-Should-Retry"] = (
+            "false" if to_response.problem.code in _SENT_AGAIN or to_response.status < 429 else "true"
+        )
+        envelope = OpenAIEnvelope(openai_problem(to_response))
+        return Response(envelope, status_code=to_response.status, headers=headers, media_type=MediaType.JSON)
     if _by_program(request):
-        return Response(Envelope(told.problem), status_code=told.status, headers=headers, media_type=MediaType.JSON)
+        return Response(
+            Envelope(to_response.problem), status_code=to_response.status, headers=headers, media_type=MediaType.JSON
+        )
     # htmx swaps no failure in, whatever it asked for: it shows the sentence.
     template = "errors/_error.html" if "HX-Request" in request.headers else "errors/error.html"
     html = render.render(
         template,
         request,
-        status=told.status,
-        title=TITLES.get(told.status, "That did not work"),
-        message=told.problem.message,
+        status=to_response.status,
+        title=TITLES.get(to_response.status, "That did not work"),
+        message=to_response.problem.message,
     )
-    return Response(html, status_code=told.status, headers=headers, media_type=MediaType.HTML)
+    return Response(html, status_code=to_response.status, headers=headers, media_type=MediaType.HTML)
 
 
 def _to_sign_in(request: AnyRequest) -> Response[Any]:
@@ -245,7 +251,7 @@ def allow(methods: Iterable[str]) -> str:
     return ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else [])} - {""}))
 
 
-async def name_methods(message: Message, scope: Scope) -> None:
+async def set_allow_header(message: Message, scope: Scope) -> None:
     """`before_send` of the program: the `Allow` of an OPTIONS request. Litestar names only what it met first."""
     if message["type"] == "http.response.start" and scope["method"] == "OPTIONS" and message["status"] == 204:  # type: ignore[typeddict-item]
         routes = [route for route in scope["litestar_app"].routes if route.path_format == scope["path_template"]]

@@ -13,10 +13,10 @@ from litestar.enums import RequestEncodingType
 from litestar.types import Empty
 from litestar.utils.scope.state import ScopeState
 
+from app.base.disk_full import NO_SPACE, DiskFull
 from app.base.errors import Invalid
 from app.base.once import Once
 from app.base.once import once as request_once
-from app.base.room import NO_SPACE, Full
 
 NOTICE: Final = "notice"
 CHUNK: Final = 256 * 1024
@@ -36,11 +36,11 @@ async def parsed(request: Request[Any, Any, State]) -> FormMultiDict:
                 fields.setdefault(name, []).append(value)
             state.form = fields
         return await request.form()
-    except Exception as problem:
-        await _let_go(problem)
-        if getattr(problem, "errno", None) in NO_SPACE:
-            raise Full from None
-        if isinstance(problem, ValueError | LookupError):
+    except Exception as exc:
+        await _let_go(exc)
+        if getattr(exc, "errno", None) in NO_SPACE:
+            raise DiskFull from None
+        if isinstance(exc, ValueError | LookupError):
             raise Invalid("The form cannot be read.") from None
         raise
 

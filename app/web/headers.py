@@ -10,10 +10,10 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from app.base import log
+from app.base import logging
 from app.base.metrics import Metrics
-from app.base.secret import new_id
-from app.web.traffic import Passage, Traffic, path_of
+from app.base.secret import uuid7
+from app.web.http_metrics import HttpMetrics, RequestMetrics, path_of
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; "
@@ -32,7 +32,7 @@ HEADERS: Final = {
 # What is not said otherwise is somebody's own: no cache, shared or private, may keep it.
 DEFAULTS: Final = {"cache-control": "no-store"}
 ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-logger = log.get("http")
+logger = logging.get("http")
 
 
 def request_id(scope: Scope) -> str:
@@ -40,14 +40,14 @@ def request_id(scope: Scope) -> str:
     return str(scope.get("atelier_request_id", ""))
 
 
-def quietly(scope: Scope) -> None:
+def skip_access_log(scope: Scope) -> None:
     """Nobody wants to read in the log that this request was answered."""
     scope["atelier_quiet"] = True  # type: ignore[typeddict-unknown-key]
 
 
 def seconds_since(scope: Scope) -> float:
     """How long this request has been here."""
-    passage: Passage = scope["atelier_passage"]  # type: ignore[typeddict-item]
+    passage: RequestMetrics = scope["atelier_passage"]  # type: ignore[typeddict-item]
     return passage.seconds
 
 
@@ -67,7 +67,7 @@ class Headers:
     def __init__(self, app: ASGIApp, *, https: bool, metrics: Metrics | None = None) -> None:
         self._app = app
         self._https = https
-        self._traffic = Traffic(metrics or Metrics())
+        self._traffic = HttpMetrics(metrics or Metrics())
         fixed = dict(HEADERS)
         if https:
             fixed["strict-transport-security"] = "max-age=31536000; includeSubDomains"
@@ -81,10 +81,10 @@ class Headers:
             await self._app(scope, receive, send)
 
     async def _serve(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        identity = _asked_id(scope) or new_id()
+        identity = _asked_id(scope) or uuid7()
         scope["atelier_request_id"] = identity  # type: ignore[typeddict-unknown-key]
         structlog.contextvars.bind_contextvars(request=identity)
-        passage = Passage(self._traffic)
+        passage = RequestMetrics(self._traffic)
         scope["atelier_passage"] = passage  # type: ignore[typeddict-unknown-key]
 
         async def send_with_headers(message: Message) -> None:

@@ -18,7 +18,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.base import clock
 from app.base.errors import TooLarge
-from app.base.limits import Limit
+from app.base.rate_limit import RateLimit
 
 MINUTE: Final = 60
 PAID: Final = {"limit": "paid"}
@@ -36,8 +36,8 @@ class Throttle(ASGIMiddleware):
     scopes = (ScopeType.HTTP,)
 
     def __init__(self, timer: Callable[[], float] = clock.steady) -> None:
-        def limit(count: int) -> Limit:
-            return Limit(count, MINUTE, timer=timer)
+        def limit(count: int) -> RateLimit:
+            return RateLimit(count, MINUTE, timer=timer)
 
         self._sign_in = limit(30)
         self._registration = limit(5)
@@ -70,7 +70,7 @@ class Throttle(ASGIMiddleware):
             self._signed_out.take(address(scope))
 
 
-class Bodies(ASGIMiddleware):
+class BodySizeLimit(ASGIMiddleware):
     """Bounds the bodies of the routes that take files: a larger one is refused before it is read when its sender says how
     large it is, else at the first byte too many. Litestar bounds all others. `largest` is in bytes."""
 

@@ -66,7 +66,7 @@ def html(text: str, budget: float = BUDGET, clock: Callable[[], float] = time.th
         tokens = _read(text, {}, budget, clock)
     except TooSlow:
         return _as_it_is(text)
-    _tame(tokens, [])
+    _normalise(tokens, [])
     return _written(tokens)
 
 
@@ -108,7 +108,7 @@ class Renderer:
             self._size -= len(old) + len(gone)
 
 
-class Growing:
+class StreamingRenderer:
     """Renders one text that grows at its end. A block is finished when the next one has begun, and is rendered once, so
     that a longer answer costs no more than its last block."""
 
@@ -134,13 +134,13 @@ class Growing:
             return self._done + _as_it_is(rest)
         last = max((place for place, token in enumerate(tokens) if _begins_block(token)), default=0)
         if last:
-            _tame(tokens[:last], self._headings)
+            _normalise(tokens[:last], self._headings)
             self._done += _written(tokens[:last])
             line = (tokens[last].map or [0])[0]
             self._known |= {name: it for name, it in known["references"].items() if it["map"][1] <= line}
             self._read += _offset(rest, line)
         tokens = tokens[last:]
-        _tame(tokens, list(self._headings))
+        _normalise(tokens, list(self._headings))
         return self._done + _written(tokens)
 
 
@@ -202,7 +202,7 @@ _cleaner = nh3.Cleaner(
 )
 
 
-def _tame(tokens: Sequence[Token], headings: list[int]) -> None:
+def _normalise(tokens: Sequence[Token], headings: list[int]) -> None:
     """What our pages want of the tokens: headings below the page's own, links that lead out of it, no pictures, code and
     tables that a keyboard can scroll. `headings` are the levels of the headings that the text is under, and is changed."""
     for token in tokens:

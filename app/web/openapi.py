@@ -47,7 +47,7 @@ MEANINGS: Final = {
 }
 
 
-def refusals(*statuses: int) -> dict[int, ResponseSpec]:
+def error_responses(*statuses: int) -> dict[int, ResponseSpec]:
     """`responses=` of a route: the envelope under each status; 429 and 503, which any route can answer, are added."""
     return {
         status: ResponseSpec(Envelope, description=MEANINGS[status], generate_examples=False)

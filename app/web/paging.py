@@ -11,7 +11,7 @@ import msgspec
 from litestar.params import QueryParameter
 
 from app.base.errors import Invalid
-from app.base.paging import Part
+from app.base.paging import Page
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -21,7 +21,7 @@ Limit = Annotated[int, QueryParameter(ge=1, le=100, description="How many items 
 Cursor = Annotated[str | None, QueryParameter(description="`next` of the page before this one.")]
 
 
-class Page(msgspec.Struct, Generic[T], kw_only=True):
+class PageOut(msgspec.Struct, Generic[T], kw_only=True):
     """Subclass it with a name of its own for the API's document: `class Users(Page[UserOut])`."""
 
     items: list[T]
@@ -32,11 +32,11 @@ class Page(msgspec.Struct, Generic[T], kw_only=True):
         """Repeat in the subclass what its items are: the API's document does not look for it in the base."""
         super().__init_subclass__()
         for base in getattr(cls, "__orig_bases__", ()):
-            if get_origin(base) is Page:
+            if get_origin(base) is PageOut:
                 cls.__annotations__ = {**inspect.get_annotations(cls), "items": GenericAlias(list, get_args(base))}
 
     @classmethod
-    def of(cls, part: Part[S], show: Callable[[S], T]) -> Self:
+    def of(cls, part: Page[S], show: Callable[[S], T]) -> Self:
         """What a service found, each item turned by `show` into its shape for programs."""
         following = None if part.next is None else cursor(part.next)
         return cls(items=[show(item) for item in part.items], total=part.total, next=following)
@@ -64,8 +64,8 @@ def _odd() -> Invalid:
     return Invalid(f"The cursor {message}.", fields={"cursor": message})
 
 
-def part_of(found: list[T], key: Callable[[T], str], after: str | None, limit: int) -> Part[T]:
+def part_of(found: list[T], key: Callable[[T], str], after: str | None, limit: int) -> Page[T]:
     """A stretch of a list that stands in memory whole, after the item with that key; from the start when it has gone."""
     start = next((place for place, item in enumerate(found, 1) if key(item) == after), 0) if after else 0
     items = found[start : start + limit]
-    return Part(items, len(found), key(items[-1]) if start + limit < len(found) else None)
+    return Page(items, len(found), key(items[-1]) if start + limit < len(found) else None)

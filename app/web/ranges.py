@@ -14,7 +14,7 @@ from litestar import Request, Response
 from litestar.datastructures import State
 from litestar.response import Stream
 
-from app.web.errors import Problem, Told, answer
+from app.web.errors import ErrorResponse, Problem, answer
 
 CHUNK: Final = 256 * 1024
 SANDBOX: Final = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'"
@@ -58,7 +58,7 @@ def _outside(request: Request[Any, Any, State], total: int) -> Response[Any]:
         "Content-Range": f"bytes */{total}",
         "Content-Security-Policy": SANDBOX,
     }
-    return answer(request, Told(416, problem, headers))
+    return answer(request, ErrorResponse(416, problem, headers))
 
 
 def wanted(header: str, total: int) -> tuple[int, int] | Literal["outside"] | None:

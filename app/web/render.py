@@ -98,7 +98,7 @@ def static(path: str) -> str:
     return f"/static/{path}?v={digest}"
 
 
-def warm() -> None:
+def precompile() -> None:
     """Read and compile everything once, so that no request has to. Blocks for some 100 ms: call it in a thread."""
     for path in STATIC.rglob("*"):
         if path.is_file():
@@ -119,19 +119,19 @@ def form_token(request: Request[Any, Any, State]) -> str:
     return token
 
 
-def offer(name: str, function: Callable[..., Any]) -> None:
+def add_global(name: str, function: Callable[..., Any]) -> None:
     """Let every template call this function. To be said while modules are imported."""
     _offered[name] = function
 
 
-def written(template: str, **context: Any) -> str:
+def render_template(template: str, **context: Any) -> str:
     """HTML of a template that needs nothing of the request."""
     return _environment().get_template(template).render(context)
 
 
 def render(template: str, request: Request[Any, Any, State], **context: Any) -> str:
     """HTML of a template, with what every page has: who asks, where, in which theme, and the form token."""
-    return written(
+    return render_template(
         template,
         person=request.scope.get("user"),
         simulated=request.app.state.get("simulated", False),

@@ -12,7 +12,7 @@ from litestar.exceptions import SerializationException, ValidationException
 _PLACE: Final = re.compile(r" - at `\$\.(.+)`$")
 
 
-class Asked(Request[Any, Any, State]):
+class StrictJsonRequest(Request[Any, Any, State]):
     """`request_class` of the program."""
 
     async def json(self) -> Any:
@@ -33,8 +33,8 @@ def _check(value: Any, wanted: Any) -> None:
     are a text and a number, and whoever sends them instead is mistaken, perhaps about what will be done."""
     try:
         msgspec.convert(value, wanted)
-    except msgspec.ValidationError as problem:
-        said = str(problem)
+    except msgspec.ValidationError as exc:
+        said = str(exc)
         place = _PLACE.search(said)
         field = {"key": place[1] if place else "data", "message": _PLACE.sub("", said)}
         raise ValidationException("The body is not of the right type.", extra=[field]) from None

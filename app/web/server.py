@@ -10,7 +10,7 @@ import uvicorn
 from litestar.types import ASGIApp
 
 from app.base.config import Settings
-from app.web.http import Protocol
+from app.web.http_protocol import Protocol
 
 ANSWER_GRACE: Final = 2  # seconds that answers may take at the end
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from app.base.database import Database
+from app.db.database import Database
 from tests.studio import migrated_database
 
 from .studio import Start, Studio, clear, studio_over

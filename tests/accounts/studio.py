@@ -20,7 +20,7 @@ from app.accounts.passwords import Passwords
 from app.accounts.service import Accounts
 from app.base import clock as clocks
 from app.base import config
-from app.base.database import Database, Transaction
+from app.db.database import Database, Transaction
 from app.web.errors import HANDLERS
 from app.web.headers import Headers
 from app.web.openapi import COMPONENTS

@@ -1,6 +1,6 @@
 """Names of browsers and programs, taken from the User-Agent header."""
 
-from app.accounts.agents import called
+from app.accounts.user_agent import label
 from tests.kit import Cases
 
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/148.0.0.0 Safari/537.36"
@@ -24,4 +24,4 @@ def test_a_browser_or_program_has_a_readable_name() -> None:
     with Cases() as cases:
         for agent, name in NAMES.items():
             with cases.case(agent):
-                assert called(agent) == name
+                assert label(agent) == name

@@ -17,10 +17,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from app.accounts.schemas import Auth, How, Role
+from app.accounts.schemas import Auth, AuthMethod, Role
 from app.accounts.tokens import AccessTokens
-from app.base.database import Database
 from app.base.errors import Conflict, Denied
+from app.db.database import Database
 from tests.studio import migrated_database
 
 from .studio import PASSWORD, SECRET, Clock, accounts_over, clear
@@ -167,7 +167,7 @@ class Families(RuleBasedStateMachine):
     def change_password(self, email: str, token: Token) -> None:
         """By an access token of the family of `token` when that belongs to the user, else by an API key."""
         own = token.family if token.family.email == email and not token.family.revoked else None
-        auth = Auth(How.TOKEN, self.session_id(own)) if own else Auth(How.KEY, "a key")
+        auth = Auth(AuthMethod.TOKEN, self.session_id(own)) if own else Auth(AuthMethod.KEY, "a key")
         self.changes += 1
         changed = f"password number {self.changes}"
         work = self.accounts.update(self.ids[email], auth, password=changed, current_password=self.passwords[email])

@@ -5,20 +5,20 @@ from typing import Any
 
 import pytest
 
-from app.accounts.memory import Memory
-from app.accounts.schemas import Credential, How, Known, Role, User
+from app.accounts.credential_cache import CredentialCache
+from app.accounts.schemas import AuthMethod, Credential, Principal, Role, User
 from app.base.clock import now
 
 from .studio import PASSWORD, Studio
 
 
-def known(user_id: str, credential_id: str = "c") -> Known:
+def known(user_id: str, credential_id: str = "c") -> Principal:
     user = User(id=user_id, email=f"{user_id}@example.org", name="", role=Role.USER, is_active=True, created_at=now())
-    return Known(user, Credential(id=credential_id, how=How.KEY, expires_at=None, seen_at=None))
+    return Principal(user, Credential(id=credential_id, how=AuthMethod.KEY, expires_at=None, last_used_at=None))
 
 
 def test_a_credential_is_found_until_its_user_is_forgotten() -> None:
-    memory = Memory()
+    memory = CredentialCache()
     memory.keep("one", known("ada", "1"), memory.epoch)
     memory.keep("two", known("ada", "2"), memory.epoch)
     memory.keep("three", known("bob", "3"), memory.epoch)
@@ -31,7 +31,7 @@ def test_a_credential_is_found_until_its_user_is_forgotten() -> None:
 
 
 def test_what_was_read_before_a_change_is_not_cached_after_it() -> None:
-    memory = Memory()
+    memory = CredentialCache()
     epoch = memory.epoch
     memory.forget("ada")
     memory.keep("one", known("ada"), epoch)
@@ -39,7 +39,7 @@ def test_what_was_read_before_a_change_is_not_cached_after_it() -> None:
 
 
 def test_the_cache_is_bounded_and_drops_the_user_seen_longest_ago() -> None:
-    memory = Memory(size=3)
+    memory = CredentialCache(size=3)
     for name in ("ada", "bob", "eve"):
         memory.keep(name, known(name), memory.epoch)
     assert memory.find("ada")
@@ -59,7 +59,7 @@ async def test_a_known_credential_is_checked_without_the_database(
     key = await studio.key(bearer)
     cookie = await studio.accounts.sign_in_page("ada@example.org", PASSWORD)
 
-    async def identify() -> list[Known | None]:
+    async def identify() -> list[Principal | None]:
         accounts = studio.accounts
         return [await accounts.by_bearer(bearer), await accounts.by_bearer(key), await accounts.by_session(cookie)]
 

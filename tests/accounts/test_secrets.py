@@ -10,7 +10,7 @@ import structlog
 
 from app.accounts import api, schemas
 from app.accounts.repository import person_signing_in
-from app.base import log
+from app.base import logging
 from tests.kit import Cases
 
 from .studio import PASSWORD, Studio
@@ -20,7 +20,7 @@ from .studio import PASSWORD, Studio
 def logged(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
     """What the program logs, as it does where stderr is no terminal."""
     before = structlog.get_config()
-    log.start(human=False)
+    logging.start(human=False)
     yield lambda: capsys.readouterr().err
     structlog.configure(**before)
 
@@ -76,7 +76,7 @@ def test_a_struct_that_holds_a_secret_does_not_show_it() -> None:
     with Cases() as cases:
         for struct in holders:
             with cases.case(struct.__name__):
-                assert issubclass(struct, schemas.Silent)
+                assert issubclass(struct, schemas.Redacted)
                 shown = struct(**{field.name: "hunter2" for field in msgspec.structs.fields(struct)})
                 assert "hunter2" not in repr(shown)
                 assert "hunter2" not in str([shown])

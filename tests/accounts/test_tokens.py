@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.base.database import Database
+from app.db.database import Database
 from tests.studio import migrated_database
 
 from .studio import PASSWORD, Studio, error_code, studio_over

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from app.accounts.schemas import Role
-from app.base.database import Transaction
 from app.base.errors import Conflict, Missing
+from app.db.database import Transaction
 from tests.kit import Cases
 
 from .studio import Response, Studio, error_code, field_errors

@@ -102,7 +102,7 @@ async def test_jobs_are_counted_by_state_and_calls_of_providers_by_outcome(
 
     states = {labels["state"]: counted("atelier_jobs", **labels) for labels in after.labels("atelier_jobs")}
     assert states == {"queued": 0, "processing": 0, "completed": 2, "failed": 2, "cancelled": 0}
-    calls = "atelier_provider_calls_total"
+    calls = "atelier_provider_requests_total"
     assert counted(calls, operation="submit text", outcome="done") == 1
     assert counted(calls, operation="submit text", outcome="never", code="PROVIDER_REFUSED") == 2
     assert counted(calls, operation="submit video", outcome="later") == 1
@@ -128,17 +128,17 @@ async def test_how_long_the_oldest_job_has_waited(studio: Studio) -> None:
 
 async def test_what_the_program_itself_does(measured: Studio, admin: httpx.AsyncClient) -> None:
     samples = await read(admin)
-    assert samples.value("atelier_committed_verbs_total") >= samples.value("atelier_commit_seconds_count") > 0
-    assert samples.value("atelier_writer_queue") >= 0
+    assert samples.value("atelier_db_transactions_total") >= samples.value("atelier_commit_seconds_count") > 0
+    assert samples.value("atelier_db_write_queue_depth") >= 0
     assert samples.value("atelier_loop_lag_seconds_count") > 0
-    assert "atelier_loop_stalls_total" in samples
-    assert "atelier_loop_longest_stall_seconds" in samples
-    tasks = {labels["loop"] for labels in samples.labels("atelier_loop_last_beat_timestamp_seconds")}
+    assert "atelier_event_loop_blocks_total" in samples
+    assert "atelier_event_loop_longest_block_seconds" in samples
+    tasks = {labels["loop"] for labels in samples.labels("atelier_background_task_last_success_timestamp_seconds")}
     assert tasks == {beat.name for beat in measured.program.background.beats()}
-    assert {labels["loop"] for labels in samples.labels("atelier_loop_alive")} == tasks
-    assert samples.value("atelier_loop_alive") == len(tasks), "each has the value 1"
+    assert {labels["loop"] for labels in samples.labels("atelier_background_task_up")} == tasks
+    assert samples.value("atelier_background_task_up") == len(tasks), "each has the value 1"
     assert samples.value("process_resident_memory_bytes") > 10_000_000
-    assert samples.value("atelier_requests_under_way") == 1, "this one"
+    assert samples.value("atelier_http_requests_in_progress") == 1, "this one"
 
 
 async def test_open_streams_are_counted(admin: httpx.AsyncClient) -> None:

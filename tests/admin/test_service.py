@@ -26,7 +26,7 @@ async def test_without_its_audit_entry_no_job_is_cancelled_retried_or_timed_out(
 
     async def accepted() -> bool:
         job = jobs.current(processing)
-        return job is not None and job.ticket is not None
+        return job is not None and job.upstream_job is not None
 
     await eventually(accepted, bool)
     fake_clock = FakeClock()

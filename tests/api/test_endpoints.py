@@ -80,7 +80,7 @@ def signed_token(studio: Studio, **changes: Any) -> str:
         "exp": int(time.time()) + 600,
         "typ": "access",
     }
-    key = OctKey.import_key(secret.derived(studio.program.key, "access tokens"))
+    key = OctKey.import_key(secret.derive_key(studio.program.key, "access tokens"))
     return jwt.encode({"alg": "HS256"}, {**claims, **changes}, key)
 
 

@@ -93,7 +93,7 @@ async def test_an_access_token_is_valid_for_15_minutes_and_then_401(atelier: Stu
     earliest = time.time()
     header, claims, _ = decoded_token((await new_tokens(atelier))["access_token"])
     assert int(earliest) + 900 <= claims["exp"] <= time.time() + 900
-    key = OctKey.import_key(secret.derived(atelier.program.key, "access tokens"))
+    key = OctKey.import_key(secret.derive_key(atelier.program.key, "access tokens"))
 
     def signed(**changes: Any) -> str:
         return jwt.encode(header, {**claims, **changes}, key)

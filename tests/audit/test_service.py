@@ -7,8 +7,8 @@ import pytest
 
 from app.audit.schemas import COMMAND_LINE, Action, Actor
 from app.audit.service import Audit
-from app.base.database import Database, Transaction
 from app.base.errors import Conflict
+from app.db.database import Database, Transaction
 from tests.studio import migrated_database
 
 ANN = Actor("ann", "ann@studio.example")

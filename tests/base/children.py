@@ -22,9 +22,9 @@ from typing import Any
 import msgspec
 
 from app.accounts.passwords import Passwords
-from app.base import memory, shapes, stalls
-from app.base.database import Database, DatabaseError, NoRoom, Transaction
-from app.base.journal import Journal
+from app.base import loop_watchdog, malloc, struct_warmup
+from app.db.database import Database, DatabaseError, NoRoom, Transaction
+from app.db.duckdb.append_log import AppendLog
 from tests.base.notes import add_notes, note_ids, notes_database
 
 get_temp_dir()  # chosen now: a program that runs in this process moves temporary files into its data folder
@@ -87,7 +87,7 @@ def add_until_killed(folder: Path, at: int) -> int:
             watch(os, name)
         for name in ("insert_all", "execute", "finish"):
             watch(Transaction, name)
-        watch(Journal, "taken")
+        watch(AppendLog, "taken")
         watch(Path, "unlink")
 
         async def add(id: int) -> None:
@@ -158,7 +158,7 @@ def memory_kept_after_hashing(keep_less: bool) -> int:
         return resident() - before
 
     if keep_less:
-        memory.keep_less()
+        malloc.limit_arenas()
     return asyncio.run(hash_passwords())
 
 
@@ -180,7 +180,7 @@ def read_frames_while_collecting() -> bool:
         freed = [{"a": 1} for _ in range(10)]
         del freed  # so the result needs no new memory, and the first object that is allocated is a frame
         gc.enable()
-        stalls.current_frames()
+        loop_watchdog.current_frames()
     return gc.isenabled()
 
 
@@ -189,9 +189,11 @@ def convert_structs_in_threads() -> tuple[int, int]:
     structs there are, and how many of the processes have crashed."""
     import app.main  # noqa: F401 (defines the structs)
 
-    shapes.prepare()
+    struct_warmup.warm_up()
     # Two have a field that nothing can be converted to, and nothing is.
-    known = sorted({shape for shape in shapes.known() if shape.__name__ not in ("Settings", "Program")}, key=repr)
+    known = sorted(
+        {shape for shape in struct_warmup.struct_types() if shape.__name__ not in ("Settings", "Program")}, key=repr
+    )
     sys.setswitchinterval(1e-6)
 
     def convert(barrier: threading.Barrier) -> None:

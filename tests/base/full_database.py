@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from app.base.database import Database, Transaction
 from app.base.errors import Unready
+from app.db.database import Database, Transaction
 
 LIMIT = 3_000_000  # bytes of the largest file that may be written
 REJECTIONS = 40

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from app.base.database import Database, Transaction
+from app.db.database import Database, Transaction
 
 NOTES = "notes (id, text, made_at)"
 

@@ -29,7 +29,7 @@ async def test_a_command_runs_however_deep_the_folder_is(tmp_path: Path) -> None
         path = folder / "control.sock"
         async with control.listening(path, {"upper": _upper}):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
-            assert await control.ask(path, "upper", "hello") == control.Reply(True, "HELLO")
+            assert await control.ask(path, "upper", "hello") == control.ControlReply(True, "HELLO")
             replies = await asyncio.gather(*(control.ask(path, "upper", str(n)) for n in range(20)))
             assert [reply.text for reply in replies] == [str(n) for n in range(20)]
         assert not path.exists()
@@ -38,7 +38,7 @@ async def test_a_command_runs_however_deep_the_folder_is(tmp_path: Path) -> None
 async def test_a_refusal_is_explained_and_a_bug_is_reported_without_details(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     async with control.listening(path, {"refuse": _refuse, "fail": _fail}):
-        assert await control.ask(path, "refuse", "ann") == control.Reply(False, "ann is the last admin")
+        assert await control.ask(path, "refuse", "ann") == control.ControlReply(False, "ann is the last admin")
         failed = await control.ask(path, "fail")
         assert not failed.ok
         assert "secret" not in failed.text

@@ -7,7 +7,7 @@ import pytest
 
 from app.base import crash_points
 from app.base.crash_points import crash_point
-from app.base.database import Database, Transaction
+from app.db.database import Database, Transaction
 
 
 @pytest.fixture

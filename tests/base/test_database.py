@@ -9,8 +9,8 @@ from typing import BinaryIO, cast
 
 import pytest
 
-from app.base.database import Database, DatabaseError, Duplicate, Transaction
 from app.base.errors import Unready
+from app.db.database import Database, DatabaseError, Duplicate, Transaction
 from tests.base.children import refusal_to_open, run_in_child
 from tests.kit import Cases, eventually
 

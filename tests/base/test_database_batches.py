@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.base.database import BATCH, Database, Duplicate, Transaction
+from app.db.database import BATCH, Database, Duplicate, Transaction
 
 # Each row also stores how many rows the statement had that inserted it.
 INSERT = "insert into notes select unnest($1::text[]), unnest($2::integer[]), len($1::text[])"
@@ -25,7 +25,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 def _note(tx: Transaction, id: str, n: int | None = 0) -> None:
-    tx.gather("notes", INSERT, id, n)
+    tx.batch("notes", INSERT, id, n)
 
 
 def _count(tx: Transaction) -> int:

@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from app.base.database import FOLD, ROOM, Database, DatabaseError, Transaction
+from app.db.database import FOLD, ROOM, Database, DatabaseError, Transaction
 from tests.kit import Cases
 
 

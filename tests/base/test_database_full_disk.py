@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.base.database import Database
+from app.db.database import Database
 from tests.base.children import run_in_child
 from tests.base.full_database import play
 from tests.disks import fill, give_back, mounted

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.base.database import Database, Transaction
+from app.db.database import Database, Transaction
 
 
 @pytest.fixture
@@ -23,7 +23,9 @@ async def test_a_callback_runs_in_the_loop_after_the_commit_and_before_write_ret
 
     def add(tx: Transaction) -> None:
         tx.execute("insert into things values (1)")
-        tx.then(lambda name: called.append((name, threading.current_thread() is threading.main_thread())), "written")
+        tx.on_commit(
+            lambda name: called.append((name, threading.current_thread() is threading.main_thread())), "written"
+        )
 
     await database.write(add)
     assert called == [("written", True)]
@@ -33,7 +35,7 @@ async def test_a_callback_does_not_run_when_the_write_fails(database: Database) 
     called: list[str] = []
 
     def fail(tx: Transaction) -> None:
-        tx.then(called.append, "failed")
+        tx.on_commit(called.append, "failed")
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -45,7 +47,7 @@ async def test_a_callback_runs_once_even_when_another_write_fails_and_this_one_i
     called: list[int] = []
 
     def add(tx: Transaction, number: int) -> None:
-        tx.then(called.append, number)
+        tx.on_commit(called.append, number)
         if number == 3:
             raise RuntimeError
 
@@ -55,7 +57,7 @@ async def test_a_callback_runs_once_even_when_another_write_fails_and_this_one_i
 
 async def test_a_callback_runs_although_the_caller_of_write_is_cancelled(database: Database) -> None:
     called: list[str] = []
-    waiting = asyncio.create_task(database.write(lambda tx: tx.then(called.append, "written")))
+    waiting = asyncio.create_task(database.write(lambda tx: tx.on_commit(called.append, "written")))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from app.base.database import Database, DatabaseError, Transaction
 from app.base.errors import Missing
-from app.base.journal import Journal
 from app.base.metrics import Metrics
+from app.db.database import Database, DatabaseError, Transaction
+from app.db.duckdb.append_log import AppendLog
 from tests.base.children import add_on_a_full_disk, add_until_killed, run_in_child
 from tests.base.notes import NOTES, add_notes, note_ids, notes_database
 from tests.kit import eventually
@@ -91,7 +91,7 @@ async def test_added_rows_come_into_their_tables_by_themselves(tmp_path: Path) -
 
     def verb(tx: Transaction) -> None:
         add_notes(tx, 1)
-        tx.then(lambda: waiting.append(database.unapplied))
+        tx.on_commit(lambda: waiting.append(database.unapplied))
 
     await database.add(verb)
     assert waiting == [1]
@@ -102,10 +102,10 @@ async def test_added_rows_come_into_their_tables_by_themselves(tmp_path: Path) -
 
 async def test_an_addition_counts_as_a_change_of_its_table(database: Database) -> None:
     _, tables = await database.read_noting(note_ids)
-    since = database.moment
-    assert not database.written(tables, since)
+    since = database.commit_seq
+    assert not database.changed_since(tables, since)
     await database.add(add_notes, 1)
-    assert database.written(tables, since)
+    assert database.changed_since(tables, since)
 
 
 async def test_a_callback_of_an_addition_is_called_once(database: Database) -> None:
@@ -113,7 +113,7 @@ async def test_a_callback_of_an_addition_is_called_once(database: Database) -> N
 
     def verb(tx: Transaction) -> None:
         add_notes(tx, 1)
-        tx.then(called.append, "once")
+        tx.on_commit(called.append, "once")
 
     await database.add(verb)
     assert called == ["once"]
@@ -125,7 +125,7 @@ async def test_an_addition_can_run_no_statement(database: Database) -> None:
     with pytest.raises(TypeError, match="only adds"):
         await database.add(note_ids)
     with pytest.raises(TypeError, match="only adds"):
-        await database.add(lambda tx: tx.gather("notes", "insert into notes select 1, '', null", 1))
+        await database.add(lambda tx: tx.batch("notes", "insert into notes select 1, '', null", 1))
     assert await database.read(note_ids) == []
 
 
@@ -272,5 +272,5 @@ async def test_a_record_that_a_power_cut_left_incomplete_hides_none_before_it(tm
 
 def ids_in_journal_files(folder: Path) -> list[int]:
     """What the journal's files hold, whatever is in the tables."""
-    found = Journal(folder / "test.duckdb", 0, Metrics()).waiting
+    found = AppendLog(folder / "test.duckdb", 0, Metrics()).waiting
     return [row[0] for record in found for row in record.rows[NOTES]]

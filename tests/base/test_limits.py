@@ -3,7 +3,7 @@
 import pytest
 
 from app.base.errors import Exhausted
-from app.base.limits import Limit
+from app.base.rate_limit import RateLimit
 
 
 class Timer:
@@ -21,7 +21,7 @@ def timer() -> Timer:
     return Timer()
 
 
-def wait_after(limit: Limit, *key: str) -> int | None:
+def wait_after(limit: RateLimit, *key: str) -> int | None:
     """The seconds to wait that the refusal names."""
     with pytest.raises(Exhausted) as refused:
         limit.take(*key)
@@ -30,7 +30,7 @@ def wait_after(limit: Limit, *key: str) -> int | None:
 
 
 def test_a_full_window_is_refused_until_its_oldest_entry_has_left_it(timer: Timer) -> None:
-    limit = Limit(3, 10, timer=timer)
+    limit = RateLimit(3, 10, timer=timer)
     for _ in range(3):
         limit.take("ada")
         timer.seconds += 2
@@ -43,7 +43,7 @@ def test_a_full_window_is_refused_until_its_oldest_entry_has_left_it(timer: Time
 
 
 def test_a_refused_attempt_does_not_prolong_the_wait(timer: Timer) -> None:
-    limit = Limit(1, 60, timer=timer)
+    limit = RateLimit(1, 60, timer=timer)
     limit.take("ada")
     for passed in range(60):
         assert wait_after(limit, "ada") == 60 - passed
@@ -52,7 +52,7 @@ def test_a_refused_attempt_does_not_prolong_the_wait(timer: Timer) -> None:
 
 
 def test_each_key_is_counted_separately(timer: Timer) -> None:
-    limit = Limit(1, 60, timer=timer)
+    limit = RateLimit(1, 60, timer=timer)
     limit.take("ada")
     limit.take("bob")
     limit.take("ada", "127.0.0.1")
@@ -61,7 +61,7 @@ def test_each_key_is_counted_separately(timer: Timer) -> None:
 
 
 def test_of_many_attempts_at_one_moment_exactly_the_limit_succeeds(timer: Timer) -> None:
-    limit = Limit(10, 60, timer=timer)
+    limit = RateLimit(10, 60, timer=timer)
     for _ in range(10):
         limit.take("ada")
     for _ in range(40):
@@ -69,7 +69,7 @@ def test_of_many_attempts_at_one_moment_exactly_the_limit_succeeds(timer: Timer)
 
 
 def test_keys_whose_window_is_empty_are_forgotten(timer: Timer) -> None:
-    limit = Limit(2, 60, timer=timer)
+    limit = RateLimit(2, 60, timer=timer)
     for number in range(1000):
         limit.take(f"user{number}")
         timer.seconds += 1
@@ -80,6 +80,6 @@ def test_keys_whose_window_is_empty_are_forgotten(timer: Timer) -> None:
 
 
 def test_the_clock_is_the_systems_unless_another_is_given() -> None:
-    limit = Limit(1, 60)
+    limit = RateLimit(1, 60)
     limit.take("ada")
     assert 1 <= (wait_after(limit, "ada") or 0) <= 60

@@ -13,7 +13,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from app.base import log
+from app.base import logging as app_logging
 
 
 def test_secrets_are_masked_in_every_form() -> None:
@@ -25,20 +25,20 @@ def test_secrets_are_masked_in_every_form() -> None:
         "signature=deadbeef;": "deadbeef",
         "Authorization: Key fal-id:secretpart": "secretpart",
     }
-    failures = [text for text, secret in texts.items() if secret in log.masked(text)]
+    failures = [text for text, secret in texts.items() if secret in app_logging.masked(text)]
     assert not failures
-    assert log.masked("a lighthouse keeper at a window") == "a lighthouse keeper at a window"
+    assert app_logging.masked("a lighthouse keeper at a window") == "a lighthouse keeper at a window"
 
 
 def test_a_line_is_json_with_its_context(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    log.start(human=False)
+    app_logging.start(human=False)
     try:
         with structlog.contextvars.bound_contextvars(request="r1"):
-            log.get("test").info("hello", url="https://x.example/?key=secretpart")
+            app_logging.get("test").info("hello", url="https://x.example/?key=secretpart")
     finally:
-        log.start(human=True)
+        app_logging.start(human=True)
     line = json.loads(stream.getvalue())
     assert (line["event"], line["request"], line["part"], line["level"]) == ("hello", "r1", "test", "info")
     assert "secretpart" not in stream.getvalue()
@@ -74,7 +74,7 @@ def test_a_line_for_a_stream_that_is_gone_is_dropped(
 
     def write() -> None:
         try:
-            log.get("test").error("nothing reads this")
+            app_logging.get("test").error("nothing reads this")
             logging.getLogger("some.library").error("nor this")
         except BaseException as exc:
             raised.append(exc)
@@ -93,7 +93,7 @@ def test_a_line_for_a_stream_that_is_gone_is_dropped(
 
 
 def test_lines_go_to_the_standard_error_stream_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    logger = log.get("test")
+    logger = app_logging.get("test")
     for _ in range(2):
         stream = io.StringIO()
         monkeypatch.setattr(sys, "stderr", stream)

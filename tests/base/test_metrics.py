@@ -9,7 +9,7 @@ async def test_what_is_counted_has_the_prefix_and_is_one_series_per_label() -> N
     counter.labels("/a").inc()
     counter.labels("/b").inc(2)
     metrics.gauge("open", "Open now.").set(3)
-    metrics.durations("seconds", "How long.", up_to=(0.1, 1.0)).observe(0.5)
+    metrics.histogram("seconds", "How long.", up_to=(0.1, 1.0)).observe(0.5)
     lines = (await metrics.text()).decode().splitlines()
     for line in (
         'atelier_visits_total{route="/a"} 1.0',
@@ -33,12 +33,12 @@ async def test_a_name_that_is_requested_again_is_the_same_series() -> None:
 
 async def test_a_reading_is_looked_up_when_the_text_is_written() -> None:
     metrics, value = Metrics(), 1.0
-    metrics.reading("queue", "Waiting.", lambda: value)
-    metrics.readings("alive", "Alive.", "task", lambda: {"worker": value})
+    metrics.gauge_callback("queue", "Waiting.", lambda: value)
+    metrics.gauge_callbacks("alive", "Alive.", "task", lambda: {"worker": value})
     assert b"atelier_queue 1.0" in await metrics.text()
     value = 2.0
     text = await metrics.text()
     assert b"atelier_queue 2.0" in text
     assert b'atelier_alive{task="worker"} 2.0' in text
-    metrics.reading("queue", "Waiting.", lambda: 7.0)
+    metrics.gauge_callback("queue", "Waiting.", lambda: 7.0)
     assert b"atelier_queue 7.0" in await metrics.text(), "the newest one is read"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.base.database import Database, DatabaseError
-from app.base.migrate import found, migrate
+from app.db.database import Database, DatabaseError
+from app.db.migrate import found, migrate
 from app.main import MIGRATIONS
 
 

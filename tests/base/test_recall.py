@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.base.database import Database, Transaction
-from app.base.recall import HEAVIEST, MOST, Recall
+from app.db.database import Database, Transaction
+from app.db.query_cache import HEAVIEST, MOST, QueryCache
 from tests.kit import Cases
 
 queries: list[object] = []
@@ -36,7 +36,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def test_a_query_runs_once_until_one_of_its_tables_changes(database: Database) -> None:
-    recall = Recall(database)
+    recall = QueryCache(database)
     await database.write(Transaction.execute, "insert into notes values (1)")
     assert [await recall.read(notes, 0) for _ in range(3)] == [[1]] * 3
     assert queries == [0]
@@ -56,7 +56,7 @@ CHANGES = [
 
 
 async def test_every_kind_of_change_to_any_table_of_a_query_counts(database: Database) -> None:
-    recall = Recall(database)
+    recall = QueryCache(database)
     with Cases() as cases:
         for change in CHANGES:
             await database.write(Transaction.execute, "insert into others values (5)")
@@ -70,14 +70,14 @@ async def test_every_kind_of_change_to_any_table_of_a_query_counts(database: Dat
 
 
 async def test_a_batched_row_counts_as_a_change(database: Database) -> None:
-    recall = Recall(database)
+    recall = QueryCache(database)
     assert await recall.read(notes, 0) == []
     await database.write(Transaction.insert, "notes (n)", 4)
     assert await recall.read(notes, 0) == [4]
 
 
 async def test_a_transaction_that_is_rolled_back_counts_as_no_change(database: Database) -> None:
-    recall = Recall(database)
+    recall = QueryCache(database)
     assert await recall.read(notes, 0) == []
 
     def failing(tx: Transaction) -> None:
@@ -92,7 +92,7 @@ async def test_a_transaction_that_is_rolled_back_counts_as_no_change(database: D
 
 async def test_a_writer_reads_its_own_row_whatever_others_do(database: Database) -> None:
     """Many write and read concurrently; no reader misses a row that was stored before its query."""
-    recall = Recall(database)
+    recall = QueryCache(database)
 
     async def write_and_read(number: int) -> None:
         await database.write(Transaction.execute, "insert into notes values ($1)", number)
@@ -103,7 +103,7 @@ async def test_a_writer_reads_its_own_row_whatever_others_do(database: Database)
 
 
 async def test_memory_is_bounded(database: Database) -> None:
-    recall = Recall(database)
+    recall = QueryCache(database)
     for least in range(MOST + 10):
         await recall.read(notes, least)
     assert len(recall) == MOST

@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
+from app.base.loop_watchdog import BEAT, KEPT, LONG, STUCK, LoopWatchdog, activity
 from app.base.metrics import Metrics
-from app.base.stalls import BEAT, KEPT, LONG, STUCK, Stalls, activity
 from tests.base.children import read_frames_while_collecting, run_in_child
 
 LOOP = 1  # the identifier of a thread, for a sample that does not care
@@ -52,9 +52,9 @@ def timers() -> Timers:
 
 
 @pytest.fixture
-def stalls(metrics: Metrics, timers: Timers) -> Stalls:
+def stalls(metrics: Metrics, timers: Timers) -> LoopWatchdog:
     """Stalls of a loop that has turned once."""
-    stalls = Stalls(
+    stalls = LoopWatchdog(
         metrics, timer=lambda: timers.seconds, cpu_timer=lambda: timers.cpu_seconds, sample=lambda id: timers.sample(id)
     )
     stalls.beat()
@@ -68,7 +68,7 @@ def lines() -> Iterator[list[EventDict]]:
         yield lines
 
 
-def test_a_stall_is_kept_with_its_length_its_cpu_time_and_what_ran(stalls: Stalls, timers: Timers) -> None:
+def test_a_stall_is_kept_with_its_length_its_cpu_time_and_what_ran(stalls: LoopWatchdog, timers: Timers) -> None:
     timers.pass_time(0.08, cpu=0.03, doing="jobs/worker.py:120 start")
     stalls.look(LOOP)
     timers.pass_time(0.02)
@@ -80,7 +80,7 @@ def test_a_stall_is_kept_with_its_length_its_cpu_time_and_what_ran(stalls: Stall
     assert stalls.longest() == stall.seconds
 
 
-def test_a_loop_that_turns_in_time_has_no_stall(stalls: Stalls, timers: Timers, lines: list[EventDict]) -> None:
+def test_a_loop_that_turns_in_time_has_no_stall(stalls: LoopWatchdog, timers: Timers, lines: list[EventDict]) -> None:
     for pause in (BEAT, LONG * 0.99, 0.0):
         timers.pass_time(pause, doing="anything")
         assert stalls.look(LOOP) == pytest.approx(LONG - pause)
@@ -90,7 +90,7 @@ def test_a_loop_that_turns_in_time_has_no_stall(stalls: Stalls, timers: Timers, 
     assert lines == []
 
 
-def test_a_stall_that_ends_before_it_is_looked_at_has_no_place(stalls: Stalls, timers: Timers) -> None:
+def test_a_stall_that_ends_before_it_is_looked_at_has_no_place(stalls: LoopWatchdog, timers: Timers) -> None:
     timers.pass_time(0.08, doing="the first")
     stalls.look(LOOP)
     stalls.beat()
@@ -99,7 +99,7 @@ def test_a_stall_that_ends_before_it_is_looked_at_has_no_place(stalls: Stalls, t
     assert [stall.where for stall in stalls.newest()] == [(), ("the first",)]
 
 
-def test_each_stall_is_looked_at_once_when_it_is_overdue(stalls: Stalls, timers: Timers) -> None:
+def test_each_stall_is_looked_at_once_when_it_is_overdue(stalls: LoopWatchdog, timers: Timers) -> None:
     for doing in ("what blocks", "something later"):
         timers.pass_time(LONG, doing=doing)
         assert stalls.look(LOOP) == LONG
@@ -107,7 +107,7 @@ def test_each_stall_is_looked_at_once_when_it_is_overdue(stalls: Stalls, timers:
     assert [stall.where for stall in stalls.newest()] == [("what blocks",)]
 
 
-def test_the_newest_stall_comes_first(stalls: Stalls, timers: Timers) -> None:
+def test_the_newest_stall_comes_first(stalls: LoopWatchdog, timers: Timers) -> None:
     for doing in ("first", "second", "third"):
         timers.pass_time(0.08, doing=doing)
         stalls.look(LOOP)
@@ -115,7 +115,7 @@ def test_the_newest_stall_comes_first(stalls: Stalls, timers: Timers) -> None:
     assert [stall.where for stall in stalls.newest()] == [("third",), ("second",), ("first",)]
 
 
-def test_each_stall_is_logged_once(stalls: Stalls, timers: Timers, lines: list[EventDict]) -> None:
+def test_each_stall_is_logged_once(stalls: LoopWatchdog, timers: Timers, lines: list[EventDict]) -> None:
     timers.pass_time(0.08, cpu=0.01, doing="what blocks")
     stalls.look(LOOP)
     stalls.beat()
@@ -136,17 +136,17 @@ def test_each_stall_is_logged_once(stalls: Stalls, timers: Timers, lines: list[E
 
 
 async def test_only_the_last_hundred_are_kept_and_all_are_counted(
-    stalls: Stalls, timers: Timers, metrics: Metrics
+    stalls: LoopWatchdog, timers: Timers, metrics: Metrics
 ) -> None:
     for number in range(150):
         timers.pass_time(0.03 + number / 1000)
         stalls.beat()
     assert len(stalls.newest()) == KEPT == 100
     assert stalls.newest()[0].seconds == pytest.approx(0.179)
-    assert b"atelier_loop_stalls_total 150.0" in await metrics.text()
+    assert b"atelier_event_loop_blocks_total 150.0" in await metrics.text()
 
 
-def test_the_longest_is_of_the_last_hour(stalls: Stalls, timers: Timers) -> None:
+def test_the_longest_is_of_the_last_hour(stalls: LoopWatchdog, timers: Timers) -> None:
     timers.pass_time(0.5)
     stalls.beat()
     for _ in range(6000):  # two minutes without a stall
@@ -162,7 +162,7 @@ def test_the_longest_is_of_the_last_hour(stalls: Stalls, timers: Timers) -> None
 
 
 def test_a_loop_that_turns_no_more_is_reported_once_while_it_does_not(
-    stalls: Stalls, timers: Timers, lines: list[EventDict]
+    stalls: LoopWatchdog, timers: Timers, lines: list[EventDict]
 ) -> None:
     timers.pass_time(STUCK / 2, doing="what blocks")
     stalls.look(LOOP)
@@ -187,7 +187,7 @@ def test_a_loop_that_turns_no_more_is_reported_once_while_it_does_not(
 
 
 def test_a_look_that_fails_raises_nothing_and_the_stall_is_noted_without_a_place(
-    stalls: Stalls, timers: Timers
+    stalls: LoopWatchdog, timers: Timers
 ) -> None:
     timers.pass_time(2 * STUCK)
     timers.doing = RuntimeError("the frame is gone")
@@ -201,7 +201,7 @@ def test_a_look_before_the_first_beat_finds_nothing(metrics: Metrics) -> None:
     def sample(_: int) -> tuple[str, ...]:
         raise AssertionError("there is nothing to look at")
 
-    assert Stalls(metrics, timer=lambda: 1e9, sample=sample).look(LOOP) == LONG
+    assert LoopWatchdog(metrics, timer=lambda: 1e9, sample=sample).look(LOOP) == LONG
 
 
 # The real thread
@@ -228,7 +228,7 @@ async def test_what_blocks_the_loop_is_seen_while_it_does(metrics: Metrics) -> N
         looked.set()
         return found
 
-    stalls = Stalls(metrics, sample=sample)
+    stalls = LoopWatchdog(metrics, sample=sample)
     async with stalls.watching(), asyncio.timeout(BOUND):
         while not (found := [stall for stall in stalls.newest() if any("block_until" in line for line in stall.where)]):
             looked.clear()
@@ -250,7 +250,7 @@ async def test_cpu_time_is_told_from_time_that_was_waited(metrics: Metrics) -> N
         while time.thread_time() - began < 4 * LONG:
             sum(range(500))
 
-    stalls = Stalls(metrics, sample=lambda _: ())
+    stalls = LoopWatchdog(metrics, sample=lambda _: ())
     async with stalls.watching():
         worked = wait()
         await eventually(stalls.newest)
@@ -266,11 +266,11 @@ async def test_no_thread_is_left_behind(metrics: Metrics) -> None:
         return [thread for thread in threading.enumerate() if thread.name == "stalls"]
 
     others = watchers()  # of the worker's shared program
-    async with Stalls(metrics).watching():
+    async with LoopWatchdog(metrics).watching():
         assert len(watchers()) == len(others) + 1
     assert watchers() == others
     with pytest.raises(asyncio.CancelledError):
-        async with Stalls(metrics).watching():
+        async with LoopWatchdog(metrics).watching():
             raise asyncio.CancelledError
     assert watchers() == others
 
@@ -288,7 +288,7 @@ async def test_the_thread_survives_a_sample_that_fails_and_a_stream_that_is_clos
     stream = (tmp_path / "stderr").open("w")
     stream.close()
     monkeypatch.setattr(sys, "stderr", stream)
-    stalls = Stalls(metrics, sample=sample)
+    stalls = LoopWatchdog(metrics, sample=sample)
     async with stalls.watching():
         for _ in range(3):
             looked.clear()

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from app.main import opened
+from app.main import open_app
 from tests.benchmarks import load
 from tests.benchmarks.figures import Figure, run
 from tests.benchmarks.processes import PERSON, studio, witness
@@ -56,7 +56,7 @@ async def at_once() -> AsyncIterator[Figure]:
 async def again() -> AsyncIterator[Figure]:
     """Without HTTP: what each request pays to know who asks."""
     with tempfile.TemporaryDirectory() as place:
-        async with opened(settings(Path(place))) as program:
+        async with open_app(settings(Path(place))) as program:
             await program.accounts.register(PERSON["email"], PERSON["password"])
             tokens = await program.accounts.login(PERSON["email"], PERSON["password"])
             known = await program.accounts.by_bearer(tokens.access_token)

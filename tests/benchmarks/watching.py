@@ -7,8 +7,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
+from app.base.loop_watchdog import BEAT, LoopWatchdog
 from app.base.metrics import Metrics
-from app.base.stalls import BEAT, Stalls
 from tests.benchmarks.figures import Figure, run
 
 SECONDS = 10.0
@@ -18,7 +18,7 @@ async def sampling() -> AsyncIterator[Figure]:
     began = time.process_time()
     await asyncio.sleep(SECONDS)
     idle = time.process_time() - began
-    async with Stalls(Metrics()).watching():
+    async with LoopWatchdog(Metrics()).watching():
         began = time.process_time()
         await asyncio.sleep(SECONDS)
         watched = time.process_time() - began
@@ -32,7 +32,7 @@ async def sampling() -> AsyncIterator[Figure]:
 
 
 async def counting() -> AsyncIterator[Figure]:
-    seconds = Metrics().durations("x_seconds", "Some.", ("method", "route", "status"), up_to=(0.1, 1.0))
+    seconds = Metrics().histogram("x_seconds", "Some.", ("method", "route", "status"), up_to=(0.1, 1.0))
     count = 50_000
     began = time.process_time()
     for _ in range(count):

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.base.database import Database
 from app.base.errors import Invalid, Missing, Unready, Upstream
 from app.catalog.service import Catalog
-from app.providers.contract import Kind, Offer, Provider
+from app.db.database import Database
+from app.providers.contract import Kind, ModelOffer, Provider
 from tests.kit import Cases
 from tests.studio import migrated_database
 
@@ -25,7 +25,7 @@ SCHEMA: dict[str, Any] = {
         "generate_audio": {"type": "boolean", "title": "Sound"},
     },
 }
-VEO = Offer(
+VEO = ModelOffer(
     id="google/veo-3.1",
     name="Veo 3.1",
     description="Videos with sound",
@@ -35,7 +35,7 @@ VEO = Offer(
     pricing={"per_second": "0.40"},
     route="videos",
 )
-WRITER = Offer(id="acme/writer", name="Writer", context_length=128_000)
+WRITER = ModelOffer(id="acme/writer", name="Writer", context_length=128_000)
 
 
 class ListingProvider:
@@ -43,10 +43,10 @@ class ListingProvider:
 
     name = "openrouter"
 
-    def __init__(self, *offers: Offer) -> None:
-        self.models: Sequence[Offer] | None = offers
+    def __init__(self, *offers: ModelOffer) -> None:
+        self.models: Sequence[ModelOffer] | None = offers
 
-    async def offers(self) -> Sequence[Offer]:
+    async def offers(self) -> Sequence[ModelOffer]:
         if self.models is None:
             raise Upstream("The list could not be had.")
         return self.models
@@ -90,7 +90,7 @@ async def test_after_a_restart_without_a_network_the_models_are_still_offered(
 
 async def test_a_refresh_reports_added_removed_and_changed_models(catalog: Catalog, provider: ListingProvider) -> None:
     cheaper = msgspec.structs.replace(VEO, pricing={"per_second": "0.20"})
-    provider.models = [cheaper, Offer(id="acme/new", name="New")]
+    provider.models = [cheaper, ModelOffer(id="acme/new", name="New")]
     changes = await catalog.refresh()
     assert (changes.added, changes.removed, changes.changed) == (("New",), ("Writer",), ("Veo 3.1",))
     assert catalog.find("google/veo-3.1").pricing == {"per_second": "0.20"}
@@ -227,7 +227,7 @@ async def test_before_the_first_refresh_the_catalogue_is_unready(database: Datab
 async def test_a_disabled_model_is_not_offered_and_stays_disabled_after_a_refresh_and_a_restart(
     database: Database, catalog: Catalog, provider: ListingProvider
 ) -> None:
-    await database.write(catalog.switch, "acme/writer", False)
+    await database.write(catalog.set_enabled, "acme/writer", False)
     again = new_catalog(database, provider)
     await again.load()
     for one in (catalog, again):
@@ -236,7 +236,7 @@ async def test_a_disabled_model_is_not_offered_and_stays_disabled_after_a_refres
             one.find("acme/writer")
         assert [model.id for model in one.search()] == ["google/veo-3.1"]
         assert len(one.search(disabled=True)) == 2
-    await database.write(catalog.switch, "acme/writer", True)
+    await database.write(catalog.set_enabled, "acme/writer", True)
     assert catalog.find("acme/writer").enabled
     with pytest.raises(Missing):
-        await database.write(catalog.switch, "acme/nothing", False)
+        await database.write(catalog.set_enabled, "acme/nothing", False)

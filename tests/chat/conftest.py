@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from app.base.database import Database
 from app.catalog.service import Catalog
-from app.chat.schemas import USUAL, ChatLimits, Message, Saying
+from app.chat.schemas import USUAL, ChatLimits, Message, NewMessage
 from app.chat.service import Chat
+from app.db.database import Database
 from app.jobs.service import Jobs
-from app.providers.contract import Chunk, Offer, Outcome, Request, Ticket, Usage
-from app.quota.service import Quota
+from app.ledger.service import Ledger
+from app.providers.contract import Chunk, ModelOffer, Outcome, Request, UpstreamJob, Usage
 from tests.chat.pace import Pace, paced
 from tests.studio import migrated_database
 
@@ -41,13 +41,13 @@ class ScriptedProvider:
         self.open = 0
         self.closed = 0
 
-    async def offers(self) -> Sequence[Offer]:
+    async def offers(self) -> Sequence[ModelOffer]:
         schema = {"properties": {"temperature": {"type": "number", "minimum": 0, "maximum": 2, "title": "Temperature"}}}
         return [
-            Offer(id=WRITER, name="Writer", context_length=100_000, parameters=schema),
-            Offer(id=OTHER, name="Other", context_length=100_000, input_modalities=("text", "image")),
-            Offer(id=SMALL, name="Small", context_length=400),
-            Offer(id=IMAGES, name="Images", output_modalities=("image",)),
+            ModelOffer(id=WRITER, name="Writer", context_length=100_000, parameters=schema),
+            ModelOffer(id=OTHER, name="Other", context_length=100_000, input_modalities=("text", "image")),
+            ModelOffer(id=SMALL, name="Small", context_length=400),
+            ModelOffer(id=IMAGES, name="Images", output_modalities=("image",)),
         ]
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk, None]:
@@ -65,10 +65,10 @@ class ScriptedProvider:
     async def submit(self, request: Request, folder: Path) -> Outcome:
         raise AssertionError("chat streams")
 
-    async def poll(self, ticket: Ticket, folder: Path) -> Outcome:
+    async def poll(self, upstream_job: UpstreamJob, folder: Path) -> Outcome:
         raise AssertionError("chat streams")
 
-    async def cancel(self, ticket: Ticket) -> bool:
+    async def cancel(self, upstream_job: UpstreamJob) -> bool:
         raise AssertionError("chat streams")
 
     async def cost_nano(self, generation_id: str) -> int | None:
@@ -136,8 +136,8 @@ async def open_chat(database: Database, provider: ScriptedProvider) -> AsyncIter
         catalog = Catalog(database, {"openrouter": provider})
         await catalog.refresh()
         library: Any = None  # nothing here creates a file
-        jobs = Jobs(database, Quota(database), catalog, library, {}, timeout=60.0, pause=1.0)
-        opened.append(Chat(database, Quota(database), catalog, jobs, {"openrouter": provider}, limits))
+        jobs = Jobs(database, Ledger(database), catalog, library, {}, timeout=60.0, pause=1.0)
+        opened.append(Chat(database, Ledger(database), catalog, jobs, {"openrouter": provider}, limits))
         await opened[-1].rescue()
         return opened[-1]
 
@@ -167,13 +167,13 @@ async def until(condition: Callable[[], Any], seconds: float = 300) -> None:
 
 async def started(chat: Chat, text: str = "Hello", owner: str = "ann", **more: Any) -> Message:
     """The answer of a new conversation, which is still being written."""
-    return await chat.start(owner, Saying(**{"text": text, "model": WRITER, **more}))
+    return await chat.start(owner, NewMessage(**{"text": text, "model": WRITER, **more}))
 
 
 async def ended(chat: Chat, answer: Message) -> Message:
     """The answer once it has ended."""
     last = None
-    async for shown in chat.follow(answer.owner_id, answer.conversation_id or "", answer.id):
+    async for shown in chat.watch(answer.owner_id, answer.conversation_id or "", answer.id):
         last = shown or last
     assert last is not None
     return last.message
@@ -185,7 +185,7 @@ async def conversation(chat: Chat, *texts: str, owner: str = "ann") -> str:
     await ended(chat, answer)
     id = answer.conversation_id or ""
     for text in texts[1:]:
-        await ended(chat, await chat.say(owner, id, Saying(text=text)))
+        await ended(chat, await chat.say(owner, id, NewMessage(text=text)))
     return id
 
 

@@ -1,9 +1,9 @@
-"""What a model might write to do more than be read. `ALERT` is a script that would leave a trace in the window; `EVIL` is
-another origin that would be asked; `OUT` is markup that would stand outside the bubble."""
+"""Hostile texts of a model. `ALERT` is a script that would leave a trace in the window, `EVIL` another origin that would get
+a request, `OUT` text that would stand outside its message."""
 
 ALERT = "window.owned=1"
 EVIL = "https://evil.example"
-OUT = "out-of-the-bubble"
+OUT = "out-of-the-message"
 
 SCRIPTS = [
     f"<script>{ALERT}</script>",
@@ -99,7 +99,7 @@ LINKS = [
     "[x](https://evil.example/" + "a" * 5000 + ")",
 ]
 
-PICTURES = [
+IMAGES = [
     f"![x]({EVIL}/pixel.png)",
     f'![x]({EVIL}/pixel.svg "title")',
     f"![x](javascript:{ALERT})",
@@ -111,7 +111,7 @@ PICTURES = [
     f"[![x]({EVIL}/a.png)]({EVIL})",
     f"![![x]({EVIL}/inner.png)]({EVIL}/outer.png)",
     f"![x][y]\n\n[y]: {EVIL}/a.png",
-    "![](/media/of/somebody)",
+    "![](/media/of/another-user)",
     "![x](//evil.example/a.png)",
     f"![*x* `y` [z]({EVIL})]({EVIL}/a.png)",
 ]
@@ -190,14 +190,14 @@ TEXT = [
     "[a]: b\n" * 300 + "[a]" * 300,
 ]
 
-HOSTILE: list[str] = [*SCRIPTS, *LINKS, *PICTURES, *CODE, *BREAKING_OUT, *TEXT]
+HOSTILE: list[str] = [*SCRIPTS, *LINKS, *IMAGES, *CODE, *BREAKING_OUT, *TEXT]
 
-# What costs a reader of Markdown more than it is long.
+# Texts that cost a Markdown parser far more than their length.
 BOMBS: dict[str, str] = {
     "quotes": ">" * 10_000,
     "quoted lines": (">" * 100 + "\n") * 1_000,
     "brackets": "[" * 200_000,
-    "pictures": "![" * 100_000,
+    "images": "![" * 100_000,
     "links": "[a](" * 50_000,
     "nested links": "[" * 20_000 + "a" + "](b)" * 20_000,
     "emphasis": "*a_ " * 50_000,

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from app.base import clock
-from app.base.database import Transaction
-from app.base.secret import new_id
+from app.base.secret import uuid7
 from app.chat import repository
 from app.chat.schemas import Conversation, Message, Role
+from app.db.database import Transaction
 from tests.studio import Studio
 
 
@@ -14,13 +14,13 @@ async def store_conversation(
     studio: Studio, owner: str, answers: Sequence[str], *, question: str = "And?", title: str = "Stored"
 ) -> str:
     """Store a conversation of this user in which the question was asked again and again; returns its path."""
-    id, now = new_id(), clock.now()
+    id, now = uuid7(), clock.now()
     messages: list[Message] = []
     for answer in answers:
         for role, text in ((Role.USER, question), (Role.ASSISTANT, answer)):
             messages.append(
                 Message(
-                    id=new_id(),
+                    id=uuid7(),
                     conversation_id=id,
                     owner_id=owner,
                     parent_id=messages[-1].id if messages else None,

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from app.base.database import Database, Transaction
 from app.base.errors import Unready
 from app.chat.answers import LONGEST
-from app.chat.schemas import ChatLimits, Message, Saying, Status
+from app.chat.schemas import ChatLimits, Message, NewMessage, Status
 from app.chat.service import Chat
-from app.providers.contract import Again, Chunk, ErrorCode, Failure, Never, Request
+from app.db.database import Database, Transaction
+from app.providers.contract import Chunk, ErrorCode, Failed, Failure, Request, Retryable
 from tests.chat.conftest import WRITER, OpenChat, ScriptedProvider, Steps, ended, saying, shown, started, until
 
 
 def refusal(message: str = "The provider's filter refused this.", cost: int | None = None) -> Failure:
-    return Failure(Never(code=ErrorCode.PROVIDER_REFUSED, message=message, cost_nano=cost, detail="inner words"))
+    return Failure(Failed(code=ErrorCode.PROVIDER_REFUSED, message=message, cost_nano=cost, detail="inner words"))
 
 
 async def row(database: Database, answer: Message) -> dict[str, Any]:
@@ -34,7 +34,7 @@ async def ledger(database: Database, answer: Message) -> list[tuple[str, int | N
 
 async def test_an_answer_arrives_word_by_word_and_ends_with_its_usage_and_cost(chat: Chat, database: Database) -> None:
     answer = await started(chat)
-    states = [it.message.text async for it in chat.follow("ann", answer.conversation_id or "", answer.id) if it]
+    states = [it.message.text async for it in chat.watch("ann", answer.conversation_id or "", answer.id) if it]
     assert states[-1] == "One two three. "
     assert all(later.startswith(earlier) for earlier, later in pairwise(states))
     saved = await row(database, answer)
@@ -183,7 +183,7 @@ async def test_a_request_that_was_certainly_not_answered_is_sent_again(
     open_chat: OpenChat, provider: ScriptedProvider
 ) -> None:
     chat = await open_chat(ChatLimits(retry_pause=0.01))
-    busy = Failure(Again(code=ErrorCode.PROVIDER_UNREACHABLE, message="Nobody is free. Try again in a moment."))
+    busy = Failure(Retryable(code=ErrorCode.PROVIDER_UNREACHABLE, message="Nobody is free. Try again in a moment."))
 
     async def busy_once(request: Request) -> AsyncGenerator[Chunk, None]:
         if len(provider.requests) == 1:
@@ -212,7 +212,7 @@ async def test_a_request_whose_answer_has_begun_is_never_sent_again(
 
     async def broken(_: Request) -> AsyncGenerator[Chunk, None]:
         yield Chunk(delta="begun")
-        raise Failure(Again(code=ErrorCode.PROVIDER_UNREACHABLE, message="The line broke."))
+        raise Failure(Retryable(code=ErrorCode.PROVIDER_UNREACHABLE, message="The line broke."))
 
     provider.script = broken
     assert (await ended(chat, await started(chat))).status is Status.FAILED
@@ -289,11 +289,11 @@ async def test_all_readers_see_the_same_and_a_reader_who_leaves_changes_nothing(
     provider.script = steps = Steps()
     answer = await started(chat)
     id = answer.conversation_id or ""
-    leaving = chat.follow("ann", id, answer.id)
+    leaving = chat.watch("ann", id, answer.id)
     assert await anext(leaving)
     await leaving.aclose()
     await steps.send("one ")
-    early = chat.follow("ann", id, answer.id)
+    early = chat.watch("ann", id, answer.id)
     first = await anext(early)
     assert first
     assert first.message.text == "one "
@@ -303,7 +303,7 @@ async def test_all_readers_see_the_same_and_a_reader_who_leaves_changes_nothing(
     *_, last = [it.message async for it in early if it]
     assert last == await late
     assert last.text == "one two"
-    again = [it async for it in chat.follow("ann", id, answer.id)]
+    again = [it async for it in chat.watch("ann", id, answer.id)]
     assert len(again) == 1, "an answer that has ended is sent once"
 
 
@@ -311,7 +311,7 @@ async def test_a_reader_of_a_silent_answer_gets_a_sign_of_life(open_chat: OpenCh
     chat = await open_chat(ChatLimits(silence=0.01))
     provider.script = Steps()
     answer = await started(chat)
-    states = chat.follow("ann", answer.conversation_id or "", answer.id)
+    states = chat.watch("ann", answer.conversation_id or "", answer.id)
     assert await anext(states) is not None
     assert await anext(states) is None
     await states.aclose()
@@ -375,7 +375,7 @@ async def test_only_the_cost_remains_of_a_deleted_user(
 
 
 async def test_an_answer_is_written_even_when_its_request_is_cancelled(chat: Chat, provider: ScriptedProvider) -> None:
-    request = asyncio.create_task(chat.start("ann", Saying(text="Hello", model=WRITER)))
+    request = asyncio.create_task(chat.start("ann", NewMessage(text="Hello", model=WRITER)))
     await asyncio.sleep(0)
     request.cancel()
     await asyncio.gather(request, return_exceptions=True)

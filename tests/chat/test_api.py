@@ -15,7 +15,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from app.chat.service import Live
+from app.chat.service import StreamingAnswer
 from tests.chat.conftest import until
 from tests.chat.pace import Pace
 from tests.kit import IMAGE_MODEL, Cases, eventually, new_email
@@ -318,11 +318,11 @@ async def test_a_stream_begins_before_the_first_word(remote: httpx.AsyncClient, 
         assert "1" in line
 
 
-def has_text(being_written: Callable[[], list[Live]]) -> bool:
+def has_text(being_written: Callable[[], list[StreamingAnswer]]) -> bool:
     return any(live.text for live in being_written())
 
 
-def is_empty(being_written: Callable[[], list[Live]]) -> bool:
+def is_empty(being_written: Callable[[], list[StreamingAnswer]]) -> bool:
     return not being_written()
 
 

@@ -7,11 +7,11 @@ from itertools import pairwise
 import pytest
 
 from app.base import clock
-from app.base.database import Database
 from app.base.errors import Conflict, Invalid, Missing
-from app.chat.schemas import ChatLimits, Saying
+from app.chat.schemas import ChatLimits, NewMessage
 from app.chat.service import Chat
-from app.chat.words import LONGEST_MESSAGE, LONGEST_SYSTEM_PROMPT
+from app.chat.validation import MAX_MESSAGE, MAX_SYSTEM_PROMPT
+from app.db.database import Database
 from tests.chat.conftest import (
     IMAGES,
     OTHER,
@@ -44,17 +44,17 @@ async def test_a_system_prompt_is_sent_first_and_can_be_changed(chat: Chat, prov
     await ended(chat, answer)
     assert sent(provider) == [("system", "Be brief."), ("user", "First")]
     id = answer.conversation_id or ""
-    await ended(chat, await chat.say("ann", id, Saying(text="Second", system_prompt="Be kind.")))
+    await ended(chat, await chat.say("ann", id, NewMessage(text="Second", system_prompt="Be kind.")))
     assert sent(provider)[0] == ("system", "Be kind.")
     await chat.choose("ann", id, system_prompt="")
-    await ended(chat, await chat.say("ann", id, Saying(text="Third")))
+    await ended(chat, await chat.say("ann", id, NewMessage(text="Third")))
     assert sent(provider)[0] == ("user", "First")
 
 
 async def test_the_model_of_a_conversation_can_be_changed(chat: Chat, provider: ScriptedProvider) -> None:
     id = await conversation(chat, "First")
     await chat.choose("ann", id, model=OTHER)
-    await ended(chat, await chat.say("ann", id, Saying(text="Second")))
+    await ended(chat, await chat.say("ann", id, NewMessage(text="Second")))
     assert provider.requests[-1].model == OTHER
     names = [it.message.model_name for it in (await chat.open("ann", id)).shown]
     assert names == [None, "Writer", None, "Other"]
@@ -110,9 +110,9 @@ async def test_a_conversation_cannot_be_changed_while_an_answer_is_being_written
     id = await conversation(chat, "First")
     question, answer = (it.message.id for it in (await chat.open("ann", id)).shown)
     provider.script = Steps()
-    await chat.say("ann", id, Saying(text="Second"))
+    await chat.say("ann", id, NewMessage(text="Second"))
     for call in (
-        chat.say("ann", id, Saying(text="x")),
+        chat.say("ann", id, NewMessage(text="x")),
         chat.edit("ann", id, question, "x"),
         chat.retry("ann", id, answer),
         chat.switch("ann", id, question),
@@ -122,7 +122,7 @@ async def test_a_conversation_cannot_be_changed_while_an_answer_is_being_written
     assert await shown(chat, id) == ["First", "One two three.", "Second", ""]
     await chat.stop("ann", id)
     provider.script = saying("On.")
-    await ended(chat, await chat.say("ann", id, Saying(text="Third")))
+    await ended(chat, await chat.say("ann", id, NewMessage(text="Third")))
     assert sent(provider)[-2:] == [("user", "Second"), ("user", "Third")], "an empty answer is not sent"
 
 
@@ -130,7 +130,7 @@ async def test_one_of_several_messages_at_once_is_accepted(chat: Chat, provider:
     id = await conversation(chat, "First")
     provider.script = Steps()
     results = await asyncio.gather(
-        *(chat.say("ann", id, Saying(text=f"Second {n}")) for n in range(5)), return_exceptions=True
+        *(chat.say("ann", id, NewMessage(text=f"Second {n}")) for n in range(5)), return_exceptions=True
     )
     assert sum(isinstance(it, Conflict) for it in results) == 4
     assert len(await shown(chat, id)) == 4
@@ -144,7 +144,7 @@ async def test_the_oldest_messages_are_left_out_when_the_context_of_the_model_is
     await ended(chat, answer)
     id = answer.conversation_id or ""
     for _ in range(4):
-        await ended(chat, await chat.say("ann", id, Saying(text="a" * 300)))
+        await ended(chat, await chat.say("ann", id, NewMessage(text="a" * 300)))
     messages = sent(provider)
     assert messages[0] == ("system", "Stay.")
     assert [role for role, _ in messages[1:]] == ["user", "assistant", "user"]
@@ -164,16 +164,19 @@ async def test_the_title_is_the_beginning_of_the_first_message_and_can_be_change
 
 async def test_an_invalid_message_names_its_field(chat: Chat) -> None:
     id = await conversation(chat, "First")
-    for text in ("", " \n ", "x" * (LONGEST_MESSAGE + 1), "a\x00b"):
-        for call in (chat.start("ann", Saying(text=text, model=WRITER)), chat.say("ann", id, Saying(text=text))):
+    for text in ("", " \n ", "x" * (MAX_MESSAGE + 1), "a\x00b"):
+        for call in (
+            chat.start("ann", NewMessage(text=text, model=WRITER)),
+            chat.say("ann", id, NewMessage(text=text)),
+        ):
             with pytest.raises(Invalid) as exc:
                 await call
             assert set(exc.value.fields) == {"text"}
     with pytest.raises(Invalid) as exc:
-        await chat.say("ann", id, Saying(text="x", system_prompt="x" * (LONGEST_SYSTEM_PROMPT + 1)))
+        await chat.say("ann", id, NewMessage(text="x", system_prompt="x" * (MAX_SYSTEM_PROMPT + 1)))
     assert set(exc.value.fields) == {"system_prompt"}
     with pytest.raises(Invalid) as exc:
-        await chat.start("ann", Saying(text="x"))
+        await chat.start("ann", NewMessage(text="x"))
     assert set(exc.value.fields) == {"model"}
     assert len(await shown(chat, id)) == 2
 
@@ -182,7 +185,7 @@ async def test_the_length_of_a_conversation_is_limited(open_chat: OpenChat) -> N
     chat = await open_chat(ChatLimits(messages=4))
     id = await conversation(chat, "First", "Second")
     with pytest.raises(Conflict):
-        await chat.say("ann", id, Saying(text="Third"))
+        await chat.say("ann", id, NewMessage(text="Third"))
 
 
 async def test_a_long_branch_is_shown_in_pages(open_chat: OpenChat) -> None:
@@ -197,7 +200,7 @@ async def test_a_long_branch_is_shown_in_pages(open_chat: OpenChat) -> None:
 
 async def test_conversations_are_listed_by_their_last_use_in_pages(chat: Chat) -> None:
     ids = [await conversation(chat, f"Talk {n}") for n in range(5)]
-    await ended(chat, await chat.say("ann", ids[1], Saying(text="more")))
+    await ended(chat, await chat.say("ann", ids[1], NewMessage(text="more")))
     expected = [ids[1], ids[4], ids[3], ids[2], ids[0]]
     found, before = [], None
     while True:
@@ -224,10 +227,10 @@ async def test_titles_are_searched_by_words(chat: Chat) -> None:
 async def test_a_deleted_conversation_can_be_restored(chat: Chat, provider: ScriptedProvider) -> None:
     id = await conversation(chat, "First")
     provider.script = Steps()
-    await chat.say("ann", id, Saying(text="Second"))
+    await chat.say("ann", id, NewMessage(text="Second"))
     await chat.delete("ann", id)
     assert provider.open == 0, "the answer that was being written is stopped"
-    for call in (chat.open("ann", id), chat.delete("ann", id), chat.say("ann", id, Saying(text="x"))):
+    for call in (chat.open("ann", id), chat.delete("ann", id), chat.say("ann", id, NewMessage(text="x"))):
         with pytest.raises(Missing):
             await call
     assert (await chat.newest("ann")).total == 0
@@ -264,7 +267,7 @@ async def test_the_conversations_of_another_user_are_missing(chat: Chat) -> None
     for owner, missing in (("bob", id), ("ann", other), ("ann", "0" * 32)):
         for call in (
             chat.open(owner, missing),
-            chat.say(owner, missing, Saying(text="x")),
+            chat.say(owner, missing, NewMessage(text="x")),
             chat.edit(owner, missing, question, "x"),
             chat.retry(owner, missing, answer),
             chat.switch(owner, missing, question),
@@ -273,7 +276,7 @@ async def test_the_conversations_of_another_user_are_missing(chat: Chat) -> None
             chat.rename(owner, missing, "x"),
             chat.delete(owner, missing),
             chat.restore(owner, missing),
-            anext(chat.follow(owner, missing, answer)),
+            anext(chat.watch(owner, missing, answer)),
         ):
             with pytest.raises(Missing):
                 await call
@@ -281,7 +284,7 @@ async def test_the_conversations_of_another_user_are_missing(chat: Chat) -> None
         chat.edit("bob", other, question, "x"),
         chat.retry("bob", other, answer),
         chat.switch("bob", other, question),
-        anext(chat.follow("bob", other, answer)),
+        anext(chat.watch("bob", other, answer)),
     ):
         with pytest.raises(Missing):
             await call

@@ -13,7 +13,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from app.web.markdown import INLINE, Growing, Renderer, TooSlow, html
+from app.web.markdown import INLINE, Renderer, StreamingRenderer, TooSlow, html
 from tests.chat.hostile import BOMBS, EVIL, HOSTILE
 from tests.kit import Cases
 
@@ -138,7 +138,7 @@ async def test_hostile_text_is_inert_while_it_is_streamed(renderer: Renderer) ->
         for text in HOSTILE:
             if len(text) >= 300:
                 continue
-            growing = Growing(renderer)
+            growing = StreamingRenderer(renderer)
             for end in range(len(text) + 1):
                 with cases.case(repr(text[:end])):
                     checked(await growing.render(text[:end]))
@@ -195,7 +195,7 @@ Last.
 async def test_a_streamed_answer_ends_as_the_whole_text_is_rendered(renderer: Renderer) -> None:
     for ends, (step, times) in itertools.product(("\n", "\r\n"), ((1, 2), (7, 3), (1_000, 3))):
         text = (RICH * times).replace("\n", ends)
-        growing = Growing(renderer)
+        growing = StreamingRenderer(renderer)
         for end in range(0, len(text), step):
             checked(await growing.render(text[:end]))
         assert await growing.render(text) == html(text)
@@ -216,7 +216,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 
 async def test_a_finished_block_is_not_parsed_again(renderer: Renderer, parsed: list[tuple[int, int]]) -> None:
-    growing = Growing(renderer)
+    growing = StreamingRenderer(renderer)
     text = "A paragraph of some words.\n\n" * 400
     for end in range(0, len(text), 20):
         await growing.render(text[:end])
@@ -252,7 +252,7 @@ async def test_headings_never_skip_a_level(renderer: Renderer) -> None:
         ("# 1\n## 2\n### 3\n#### 4\n##### 5", ["h3", "h4", "h5", "h6", "h6"]),
     ):
         assert re.findall(r"<(h\d)>", html(text)) == expected
-        growing = Growing(renderer)
+        growing = StreamingRenderer(renderer)
         for end in range(len(text)):
             await growing.render(text[:end])
         assert re.findall(r"<(h\d)>", await growing.render(text)) == expected
@@ -300,9 +300,9 @@ async def test_a_long_text_is_parsed_in_a_thread(renderer: Renderer, monkeypatch
 
     monkeypatch.setattr(MarkdownIt, "parse", held)
     bombs = [bomb for bomb in BOMBS.values() if len(bomb) > INLINE]
-    rendering = [asyncio.create_task(Growing(renderer).render(bomb)) for bomb in bombs]
+    rendering = [asyncio.create_task(StreamingRenderer(renderer).render(bomb)) for bomb in bombs]
     rendering.append(asyncio.create_task(renderer.threaded(lambda: html("a" * (INLINE + 1)))))
-    short = await Growing(renderer).render("*short*")
+    short = await StreamingRenderer(renderer).render("*short*")
     assert short == "<p>*short*</p>"
     assert not any(task.done() for task in rendering)
     released.set()

@@ -3,14 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.chat.schemas import Role, Twig
+from app.chat.schemas import MessageNode, Role
 from app.chat.tree import TOKENS_A_MESSAGE, Tree, fitting
 
 
-def branch(sizes: list[int]) -> list[Twig]:
+def branch(sizes: list[int]) -> list[MessageNode]:
     """A branch that begins and ends with a message of the user."""
     return [
-        Twig(str(n), str(n - 1) if n else None, Role.USER if n % 2 == 0 else Role.ASSISTANT, size)
+        MessageNode(str(n), str(n - 1) if n else None, Role.USER if n % 2 == 0 else Role.ASSISTANT, size)
         for n, size in enumerate(sizes)
     ]
 
@@ -41,11 +41,11 @@ def test_a_conversation_that_fits_is_sent_whole() -> None:
 def test_a_tree_knows_its_branches() -> None:
     tree = Tree(
         [
-            Twig("a", None, Role.USER, 1),
-            Twig("b", "a", Role.ASSISTANT, 1),
-            Twig("c", "a", Role.ASSISTANT, 1),
-            Twig("d", "b", Role.USER, 1),
-            Twig("e", None, Role.USER, 1),
+            MessageNode("a", None, Role.USER, 1),
+            MessageNode("b", "a", Role.ASSISTANT, 1),
+            MessageNode("c", "a", Role.ASSISTANT, 1),
+            MessageNode("d", "b", Role.USER, 1),
+            MessageNode("e", None, Role.USER, 1),
         ]
     )
     assert [twig.id for twig in tree.branch("d")] == ["a", "b", "d"]

@@ -72,7 +72,7 @@ def in_submission(data: Path) -> set[str]:
     """The jobs that were being submitted when the process died, also those cancelled meanwhile: the provider may have accepted
     them or not, and no one can know."""
     sql = (
-        "select id from jobs where ticket_id is null"
+        "select id from jobs where upstream_job_id is null"
         " and (status = 'processing' or (status = 'cancelled' and late is not null))"
     )
     with opened(data) as connection:
@@ -116,7 +116,7 @@ def _states(jobs: list[Row], events: list[Row], unknown: Collection[str]) -> Ite
             yield f"{job['prompt']} ended as unknown although its outcome could be known"
         if job["id"] in unknown and job["status"] == "completed":
             yield f"{job['prompt']} was completed, which is impossible without a second submit"
-        if job["late"] is not None and job["status"] != "completed":
+        if job["late_result_policy"] is not None and job["status"] != "completed":
             yield f"{job['prompt']}: a late result is still expected"
         if first.get(job["id"]) != "queued":
             yield f"{job['prompt']} has a timeline that does not begin with its queueing"
@@ -157,7 +157,9 @@ def _costs(jobs: list[Row], provider: ProviderLog, unknown: Collection[str]) -> 
         charged = provider.charged.get(job["prompt"], 0)
         if job["cost_nano"] is None:
             free = job["status"] != "completed" and charged == 0  # the provider does not charge for a video that failed
-            parked = job["rescues"] >= RESCUES  # its result crashed the program again and again: left to an admin
+            parked = (
+                job["recovery_count"] >= RESCUES
+            )  # its result crashed the program again and again: left to an admin
             if not free and not parked and job["id"] not in unknown:
                 ended = f"{job['error_code'] or job['status']}, recovered {job['rescues']} times"
                 yield f"{job['prompt']} ({ended}) cost {charged}, and the program does not know it"

@@ -17,10 +17,9 @@ from litestar import Litestar
 
 import app.main
 import app.providers.simulator.app
-import app.storage.clips
-import app.storage.pictures  # noqa: F401
+import app.storage.images  # noqa: F401
 from app.__main__ import main as atelier
-from app.base import crash_points, shapes
+from app.base import crash_points, struct_warmup
 from app.jobs import service, worker
 from app.providers.simulator.__main__ import main as simulator
 from app.web import render
@@ -84,7 +83,7 @@ def _run(order: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    shapes.prepare()
-    render.warm()
+    struct_warmup.warm_up()
+    render.precompile()
     Litestar()  # imports what the first application needs
     serve()

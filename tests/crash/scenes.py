@@ -14,7 +14,7 @@ import httpx
 import msgspec
 
 from app.jobs.schemas import EventType
-from app.providers.simulator.memory import Memory
+from app.providers.simulator.state import Memory
 from tests.crash.checker import run_of
 from tests.crash.harness import BOUND, Child, until
 from tests.kit import (

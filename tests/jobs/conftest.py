@@ -9,15 +9,15 @@ import pytest
 import pytest_asyncio
 
 from app.base import clock
-from app.base.database import Database, Transaction
-from app.base.secret import new_id
+from app.base.secret import uuid7
 from app.catalog.service import Catalog
+from app.db.database import Database, Transaction
 from app.jobs.schemas import GenerationType, Job
 from app.jobs.service import Jobs
+from app.ledger.service import Ledger
 from app.library.service import Library
 from app.providers.client import Client
-from app.providers.contract import Kind, Offer
-from app.quota.service import Quota
+from app.providers.contract import Kind, ModelOffer
 from app.storage.files import Files
 from app.storage.media import Media
 from tests.studio import migrated_database
@@ -30,9 +30,9 @@ class ModelProvider:
     """A provider that only lists models: the one of `new_job` until `models` is changed."""
 
     def __init__(self) -> None:
-        self.models = [Offer(id=MODEL, name="Veo 3.1", output_modalities=("text", "image", "video"))]
+        self.models = [ModelOffer(id=MODEL, name="Veo 3.1", output_modalities=("text", "image", "video"))]
 
-    async def offers(self) -> Sequence[Offer]:
+    async def offers(self) -> Sequence[ModelOffer]:
         return self.models
 
 
@@ -65,7 +65,7 @@ def delete_rows(tx: Transaction) -> None:
 def new_job(owner: str = "ann", kind: Kind = Kind.VIDEO, **changes: Any) -> Job:
     """A job as `generation` would enqueue it."""
     values = {
-        "id": new_id(),
+        "id": uuid7(),
         "owner_id": owner,
         "kind": kind,
         "generation_type": GenerationType.TEXT_TO_VIDEO,
@@ -126,7 +126,7 @@ def open_jobs(database: Database, catalog: Catalog, library: Library) -> OpenJob
 
     def open_jobs(providers: Any = None, **options: Any) -> Jobs:
         return Jobs(
-            database, Quota(database), catalog, library, providers or {}, **{"timeout": 1800, "pause": 15, **options}
+            database, Ledger(database), catalog, library, providers or {}, **{"timeout": 1800, "pause": 15, **options}
         )
 
     return open_jobs

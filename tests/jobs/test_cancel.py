@@ -14,13 +14,13 @@ import pytest
 import pytest_asyncio
 
 from app.base import clock
-from app.base.database import Database
 from app.base.errors import Conflict
-from app.jobs.schemas import Job, Late, Status
+from app.db.database import Database
+from app.jobs.schemas import Job, LateResultPolicy, Status
 from app.jobs.service import Jobs
 from app.library.schemas import Asset, AssetKind, Origin
-from app.main import Program
-from app.providers.contract import Again, Done, ErrorCode, Kind, Later, Never, Outcome, Ticket
+from app.main import Application
+from app.providers.contract import Completed, ErrorCode, Failed, Kind, Outcome, Pending, Retryable, UpstreamJob
 from tests.jobs.conftest import FakeClock, OpenJobs, StoppableProvider, new_job
 from tests.kit import (
     IMAGE_MODEL,
@@ -38,14 +38,14 @@ from tests.kit import (
 )
 from tests.studio import Studio, running
 
-TICKET = Ticket("up-1", "/api/v1/videos/up-1")
-BUSY = Again(code=ErrorCode.PROVIDER_FAILED, message="The provider is busy.")
-FAILED = Never(code=ErrorCode.PROVIDER_FAILED, message="The provider failed.", cost_nano=3)
-DONE = Done(text="a text", cost_nano=5)
+TICKET = UpstreamJob("up-1", "/api/v1/videos/up-1")
+BUSY = Retryable(code=ErrorCode.PROVIDER_FAILED, message="The provider is busy.")
+FAILED = Failed(code=ErrorCode.PROVIDER_FAILED, message="The provider failed.", cost_nano=3)
+DONE = Completed(text="a text", cost_nano=5)
 
 
-def pending(state: str = "pending") -> Later:
-    return Later(ticket=TICKET, state=state)
+def pending(state: str = "pending") -> Pending:
+    return Pending(upstream_job=TICKET, state=state)
 
 
 async def submitting(jobs: Jobs, job: Job | None = None) -> Job:
@@ -58,7 +58,7 @@ async def submitting(jobs: Jobs, job: Job | None = None) -> Job:
 async def accepted(jobs: Jobs, job: Job | None = None) -> Job:
     """A video that the provider has accepted."""
     claimed = await submitting(jobs, job)
-    await jobs.go_on(claimed, pending())
+    await jobs.record_progress(claimed, pending())
     current = jobs.current(claimed.id)
     assert current is not None
     return current
@@ -105,15 +105,19 @@ async def test_a_job_cancelled_in_the_queue_costs_nothing(jobs: Jobs, database: 
 async def test_a_video_cancelled_during_its_submit_is_polled_until_its_cost_is_known(
     jobs: Jobs, database: Database
 ) -> None:
-    for late in Late:
+    for late in LateResultPolicy:
         job = await submitting(jobs)
         assert (await jobs.cancel("ann", job.id, late)).status is Status.CANCELLED
-        await jobs.go_on(job, pending())
-        (waiting,) = jobs.snapshot().late.values()
-        assert (waiting.id, waiting.ticket) == (job.id, TICKET)
+        await jobs.record_progress(job, pending())
+        (waiting,) = jobs.snapshot().late_result_policy.values()
+        assert (waiting.id, waiting.upstream_job) == (job.id, TICKET)
         await jobs.complete(waiting, DONE, [asset_of(job)])
         found = await jobs.find("ann", job.id)
-        assert (found.status, found.cost_nano, len(found.assets)) == (Status.CANCELLED, 5, int(late is Late.KEEP))
+        assert (found.status, found.cost_nano, len(found.assets)) == (
+            Status.CANCELLED,
+            5,
+            int(late is LateResultPolicy.KEEP),
+        )
         assert await settlements(database, job) == [("settlement", None), ("correction", 5)]
         assert jobs.next_due() is None
 
@@ -122,12 +126,12 @@ async def test_a_video_cancelled_during_its_submit_is_polled_after_a_restart_too
     jobs: Jobs, open_jobs: OpenJobs
 ) -> None:
     job = await submitting(jobs)
-    await jobs.cancel("ann", job.id, Late.KEEP)
-    await jobs.go_on(job, pending())
+    await jobs.cancel("ann", job.id, LateResultPolicy.KEEP)
+    await jobs.record_progress(job, pending())
     restarted = open_jobs()
     await restarted.rescue()
     (waiting,) = restarted.to_poll(10)
-    assert (waiting.id, waiting.ticket) == (job.id, TICKET)
+    assert (waiting.id, waiting.upstream_job) == (job.id, TICKET)
     assert await restarted.complete(waiting, DONE, [asset_of(job)])
     found = await restarted.find("ann", job.id)
     assert (found.status, found.cost_nano, len(found.assets)) == (Status.CANCELLED, 5, 1)
@@ -136,7 +140,7 @@ async def test_a_video_cancelled_during_its_submit_is_polled_after_a_restart_too
 async def test_a_cancelled_job_whose_submit_fails_costs_nothing(jobs: Jobs, database: Database) -> None:
     job = await submitting(jobs)
     await jobs.cancel("ann", job.id)
-    await jobs.again(job, BUSY)
+    await jobs.schedule_retry(job, BUSY)
     found = await jobs.find("ann", job.id)
     assert (found.status, found.cost_nano) == (Status.CANCELLED, 0)
     assert await settlements(database, job) == [("settlement", None), ("correction", 0)]
@@ -147,11 +151,11 @@ async def test_a_cancelled_submit_that_a_crash_interrupted_is_not_awaited_after_
 ) -> None:
     """An image job has no upstream job to poll: its cost stays unknown, which is not zero."""
     job = await submitting(jobs, new_job(kind=Kind.IMAGE))
-    await jobs.cancel("ann", job.id, Late.KEEP)
+    await jobs.cancel("ann", job.id, LateResultPolicy.KEEP)
     restarted = open_jobs()
     await restarted.rescue()
     found = await restarted.find("ann", job.id)
-    assert (found.status, found.cost_nano, found.late) == (Status.CANCELLED, None, None)
+    assert (found.status, found.cost_nano, found.late_result_policy) == (Status.CANCELLED, None, None)
     assert restarted.to_poll(10) == []
 
 
@@ -161,11 +165,11 @@ async def test_a_cancelled_submit_that_a_crash_interrupted_is_not_awaited_after_
 async def test_every_late_answer_records_the_cost_once_and_ends_the_follow_up(jobs: Jobs, database: Database) -> None:
     for outcome, cost, text in ((DONE, 5, "a text"), (FAILED, 3, None), (BUSY, 0, None)):
         job = await accepted(jobs)
-        await jobs.cancel("ann", job.id, Late.KEEP)
+        await jobs.cancel("ann", job.id, LateResultPolicy.KEEP)
         for _ in range(2):  # twice, as when the program restarts after the answer and before it is stored
             await answer(jobs, job, outcome)
             found = await jobs.find("ann", job.id)
-            assert (found.status, found.error, found.late) == (Status.CANCELLED, None, None)
+            assert (found.status, found.error, found.late_result_policy) == (Status.CANCELLED, None, None)
             assert (found.cost_nano, found.text) == (cost, text)
             assert await settlements(database, job) == [("settlement", None), ("correction", cost)]
 
@@ -173,25 +177,29 @@ async def test_every_late_answer_records_the_cost_once_and_ends_the_follow_up(jo
 async def test_a_late_result_without_a_price_leaves_the_cost_unknown(jobs: Jobs, database: Database) -> None:
     job = await accepted(jobs)
     await jobs.cancel("ann", job.id)
-    await jobs.complete(job, Done(text="a text"), [])
+    await jobs.complete(job, Completed(text="a text"), [])
     assert (await jobs.find("ann", job.id)).cost_nano is None
     assert await settlements(database, job) == [("settlement", None)]
 
 
 async def test_the_deadline_ends_the_follow_up_of_a_cancelled_job(jobs: Jobs) -> None:
     job = await accepted(jobs)
-    await jobs.cancel("ann", job.id, Late.KEEP)
-    await jobs.go_on(msgspec.structs.replace(job, started_at=clock.now() - timedelta(seconds=1700)), pending())
+    await jobs.cancel("ann", job.id, LateResultPolicy.KEEP)
+    await jobs.record_progress(
+        msgspec.structs.replace(job, started_at=clock.now() - timedelta(seconds=1700)), pending()
+    )
     assert jobs.next_due() is not None
-    await jobs.go_on(msgspec.structs.replace(job, started_at=clock.now() - timedelta(seconds=1801)), pending())
+    await jobs.record_progress(
+        msgspec.structs.replace(job, started_at=clock.now() - timedelta(seconds=1801)), pending()
+    )
     assert jobs.next_due() is None
     found = await jobs.find("ann", job.id)
-    assert (found.status, found.cost_nano, found.late) == (Status.CANCELLED, None, None)
+    assert (found.status, found.cost_nano, found.late_result_policy) == (Status.CANCELLED, None, None)
 
 
 async def test_a_late_result_of_a_deleted_job_is_not_kept(jobs: Jobs, database: Database) -> None:
     job = await accepted(jobs)
-    await jobs.cancel("ann", job.id, Late.KEEP)
+    await jobs.cancel("ann", job.id, LateResultPolicy.KEEP)
     await jobs.delete("ann", job.id)
     assert not await jobs.complete(job, DONE, [asset_of(job)])
     assert await settlements(database, job) == [("settlement", None), ("correction", 5)]
@@ -202,7 +210,7 @@ async def test_an_answer_for_an_ended_job_does_not_reopen_it(jobs: Jobs, databas
     job = await accepted(jobs)
     assert await database.write(jobs.time_out, [job]) == 1
     assert await database.write(jobs.time_out, [job]) == 0
-    await jobs.go_on(job, pending())
+    await jobs.record_progress(job, pending())
     assert jobs.current(job.id) is None
     assert jobs.to_poll(10) == []
     assert (await jobs.find("ann", job.id)).status is Status.FAILED
@@ -222,7 +230,7 @@ async def test_a_job_whose_provider_was_asked_to_stop_is_cancelled_when_the_prov
     for outcome, cost in ((FAILED, 3), (BUSY, 0)):
         job = await accepted(stoppable, new_job(provider="stoppable"))
         requested = await stoppable.cancel("ann", job.id)
-        assert (requested.status, requested.cancel_requested, requested.due) == (Status.PROCESSING, True, None)
+        assert (requested.status, requested.cancel_requested, requested.run_at) == (Status.PROCESSING, True, None)
         await answer(stoppable, job, outcome)
         found = await stoppable.find("ann", job.id)
         assert (found.status, found.error, found.cost_nano) == (Status.CANCELLED, None, cost)
@@ -234,12 +242,12 @@ async def test_a_job_whose_provider_was_asked_to_stop_is_cancelled_when_the_prov
 async def test_a_result_that_arrives_after_the_request_to_stop_is_kept_or_discarded_as_the_user_chose(
     stoppable: Jobs, database: Database
 ) -> None:
-    for late, status in ((Late.KEEP, Status.COMPLETED), (Late.DISCARD, Status.CANCELLED)):
+    for late, status in ((LateResultPolicy.KEEP, Status.COMPLETED), (LateResultPolicy.DISCARD, Status.CANCELLED)):
         job = await accepted(stoppable, new_job(provider="stoppable"))
         await stoppable.cancel("ann", job.id, late)
         kept = await stoppable.complete(job, DONE, [asset_of(job)])
         found = await stoppable.find("ann", job.id)
-        assert (kept, found.status) == (late is Late.KEEP, status)
+        assert (kept, found.status) == (late is LateResultPolicy.KEEP, status)
         assert (found.cost_nano, len(found.assets)) == (5, int(kept))
         assert await settlements(database, job) == [("settlement", 5)]
 
@@ -249,7 +257,7 @@ async def test_a_poll_that_began_before_the_request_to_stop_does_not_undo_it(
 ) -> None:
     job = await accepted(stoppable, new_job(provider="stoppable"))
     await stoppable.cancel("ann", job.id)
-    await stoppable.go_on(job, pending())
+    await stoppable.record_progress(job, pending())
     current = stoppable.current(job.id)
     assert current is not None
     assert current.cancel_requested
@@ -261,14 +269,14 @@ async def test_a_poll_that_began_before_the_request_to_stop_does_not_undo_it(
 async def answer(jobs: Jobs, job: Job, outcome: Outcome) -> None:
     """What the worker does with an outcome."""
     match outcome:
-        case Done():
+        case Completed():
             await jobs.complete(job, outcome, [])
-        case Never():
+        case Failed():
             await jobs.fail(job, outcome)
-        case Again():
-            await jobs.again(job, outcome)
-        case Later():
-            await jobs.go_on(job, outcome)
+        case Retryable():
+            await jobs.schedule_retry(job, outcome)
+        case Pending():
+            await jobs.record_progress(job, outcome)
 
 
 # Over HTTP, with the worker and the simulator
@@ -287,7 +295,7 @@ async def ann(studio: Studio) -> httpx.AsyncClient:
 
 
 @contextmanager
-def paused(program: Program, monkeypatch: pytest.MonkeyPatch, method: str) -> Iterator[None]:
+def paused(program: Application, monkeypatch: pytest.MonkeyPatch, method: str) -> Iterator[None]:
     """The worker finds nothing to `claim` or `to_poll` while the block runs."""
     original: Callable[..., Any] = getattr(program.jobs, method)
 
@@ -304,7 +312,9 @@ def paused(program: Program, monkeypatch: pytest.MonkeyPatch, method: str) -> It
 
 
 @contextmanager
-def held_submits(program: Program, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
+def held_submits(
+    program: Application, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
     """The provider's answers to submits are held back until the second event is set; the first says that one has arrived."""
     arrived, release = asyncio.Event(), asyncio.Event()
     provider = program.providers["openrouter"]
@@ -343,7 +353,7 @@ async def submitted_video(studio: Studio, client: httpx.AsyncClient, prompt: str
     async def current() -> Job | None:
         return studio.program.jobs.current(job["id"])
 
-    await eventually(current, lambda now: now is not None and now.ticket is not None)
+    await eventually(current, lambda now: now is not None and now.upstream_job is not None)
     return job
 
 
@@ -490,7 +500,7 @@ async def test_a_cost_that_never_arrives_is_not_awaited_beyond_the_deadline(
 
     async def awaited() -> bool:
         fake_clock.advance(1)  # the next poll becomes due
-        return job["id"] in studio.program.jobs.snapshot().late
+        return job["id"] in studio.program.jobs.snapshot().late_result_policy
 
     assert await awaited()
     fake_clock.advance(studio.program.settings.job_timeout_seconds)

@@ -10,12 +10,12 @@ import httpx
 import pytest
 
 from app.base import clock
-from app.base.database import Database
 from app.base.errors import Conflict
 from app.base.once import Once
+from app.db.database import Database
 from app.jobs.schemas import Status
 from app.jobs.service import KEY_LIFE, Jobs
-from app.providers.contract import ErrorCode, Later, Never, Ticket
+from app.providers.contract import ErrorCode, Failed, Pending, UpstreamJob
 from tests.jobs.conftest import OpenJobs, new_job
 from tests.kit import (
     IMAGE_MODEL,
@@ -36,8 +36,8 @@ from tests.pages import PageUser
 from tests.studio import Studio, running
 
 KINDS = ("text", "image", "video")
-DISK_FULL = Never(code=ErrorCode.STORAGE_FULL, message="The disk is full.")
-REFUSED = Never(code=ErrorCode.PROVIDER_REFUSED, message="The provider refused this.")
+DISK_FULL = Failed(code=ErrorCode.STORAGE_FULL, message="The disk is full.")
+REFUSED = Failed(code=ErrorCode.PROVIDER_REFUSED, message="The provider refused this.")
 
 
 def body(kind: str, prompt: str) -> Json:
@@ -109,7 +109,7 @@ async def test_a_repeated_request_gets_the_first_result_also_unfinished_and_afte
     stuck, text = body("video", "[stuck] without an end"), body("text", "a text")
 
     async def submitted(studio: Studio) -> bool:
-        return all(job.ticket is not None for job in studio.program.jobs.snapshot().unfinished.values())
+        return all(job.upstream_job is not None for job in studio.program.jobs.snapshot().unfinished.values())
 
     async with running(tmp_path) as studio:
         ann = await studio.person(direct=True)
@@ -304,24 +304,24 @@ async def test_a_paid_result_is_fetched_by_one_retry_only(jobs: Jobs) -> None:
     """Otherwise its cost would be counted twice."""
     await jobs.enqueue(new_job())
     (job,) = await jobs.claim(1)
-    ticket = Ticket("up-1")
-    await jobs.go_on(job, Later(ticket=ticket, state="completed"))
+    upstream_job = UpstreamJob("up-1")
+    await jobs.record_progress(job, Pending(upstream_job=upstream_job, state="completed"))
     await jobs.fail(job, DISK_FULL)
     first, second = await jobs.retry("ann", job.id, Once("a", "x")), await jobs.retry("ann", job.id, Once("b", "x"))
     assert (first.repeated, second.repeated) == (False, True)
-    assert (first.job.ticket, second.job.id) == (ticket, first.job.id)
+    assert (first.job.upstream_job, second.job.id) == (upstream_job, first.job.id)
     (retried,) = await jobs.claim(5)
     assert (retried.status, retried.attempts) == (Status.PROCESSING, 0), "nothing was submitted"
     await jobs.fail(retried, DISK_FULL)  # the disk is still full: then it may be retried once more
     third = await jobs.retry("ann", job.id, Once("b", "x"))
-    assert (third.repeated, third.job.ticket) == (False, ticket)
+    assert (third.repeated, third.job.upstream_job) == (False, upstream_job)
 
 
 async def test_a_retry_of_a_refused_job_is_paid_for_again(jobs: Jobs) -> None:
     await jobs.enqueue(new_job())
     (job,) = await jobs.claim(1)
-    await jobs.go_on(job, Later(ticket=Ticket("up-1"), state="pending"))
+    await jobs.record_progress(job, Pending(upstream_job=UpstreamJob("up-1"), state="pending"))
     await jobs.fail(job, REFUSED)
     first, second = await jobs.retry("ann", job.id), await jobs.retry("ann", job.id)
-    assert [first.job.ticket, second.job.ticket] == [None, None]
+    assert [first.job.upstream_job, second.job.upstream_job] == [None, None]
     assert first.job.id != second.job.id

@@ -7,19 +7,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.base import clock
-from app.jobs.line import PER_PERSON, PER_PROVIDER, History, Line
+from app.jobs.scheduler import PER_PERSON, PER_PROVIDER, FairQueue, History
 from app.jobs.schemas import Job, Status
 from tests.jobs.conftest import new_job
 
 
-def line_of(*jobs: Job) -> Line:
-    line = Line()
+def line_of(*jobs: Job) -> FairQueue:
+    line = FairQueue()
     for job in jobs:
         line.put(job)
     return line
 
 
-def start(line: Line, jobs: list[Job], ids: list[str]) -> None:
+def start(line: FairQueue, jobs: list[Job], ids: list[str]) -> None:
     for job in jobs:
         if job.id in ids:
             line.put(msgspec.structs.replace(job, status=Status.PROCESSING))
@@ -28,16 +28,16 @@ def start(line: Line, jobs: list[Job], ids: list[str]) -> None:
 def test_a_batch_of_two_hundred_does_not_hold_up_the_first_job_of_another_user() -> None:
     batch = [new_job("ann") for _ in range(200)]
     line = line_of(*batch)
-    start(line, batch, line.choose(8))
+    start(line, batch, line.next_batch(8))
     job = new_job("bob")
     line.put(job)
     assert line.place(job) == 1
-    assert line.choose(2)[0] == job.id
+    assert line.next_batch(2)[0] == job.id
 
 
 def test_two_users_take_turns() -> None:
     anns, bobs = [new_job("ann") for _ in range(6)], [new_job("bob") for _ in range(3)]
-    chosen = line_of(*anns, *bobs).choose(9)
+    chosen = line_of(*anns, *bobs).next_batch(9)
     owners = ["ann" if id in [job.id for job in anns] else "bob" for id in chosen]
     assert sorted(owners[:6]) == ["ann"] * 3 + ["bob"] * 3
     assert owners[6:] == ["ann"] * 3
@@ -46,40 +46,40 @@ def test_two_users_take_turns() -> None:
 
 def test_a_higher_priority_goes_first_among_the_users_own_jobs_and_delays_no_one_else() -> None:
     low, high, other = new_job("ann"), new_job("ann", priority=5), new_job("bob")
-    chosen = line_of(low, high, other).choose(3)
+    chosen = line_of(low, high, other).next_batch(3)
     assert chosen.index(high.id) < chosen.index(low.id)
     assert other.id in chosen[:2]
 
 
 def test_a_job_that_waits_for_its_retry_is_not_chosen_before_it_is_due() -> None:
-    waiting = new_job("ann", due=clock.now() + timedelta(hours=1))
+    waiting = new_job("ann", run_at=clock.now() + timedelta(hours=1))
     line = line_of(waiting)
     assert not line.waiting()
-    assert line.choose(5) == []
-    due = new_job("ann", due=clock.now() - timedelta(seconds=1))
+    assert line.next_batch(5) == []
+    due = new_job("ann", run_at=clock.now() - timedelta(seconds=1))
     line.put(due)
-    assert line.choose(5) == [due.id]
+    assert line.next_batch(5) == [due.id]
 
 
 def test_no_user_and_no_provider_has_more_running_jobs_than_the_limits_allow() -> None:
     jobs = [new_job("ann") for _ in range(PER_PERSON + 5)]
     line = line_of(*jobs)
-    chosen = line.choose(1000)
+    chosen = line.next_batch(1000)
     assert len(chosen) == PER_PERSON
     start(line, jobs, chosen)
     assert line.running("ann") == PER_PERSON
-    assert line.choose(1000) == []
+    assert line.next_batch(1000) == []
     crowd = [new_job(f"user {n}") for n in range(PER_PROVIDER + 10)]
     elsewhere = new_job("zoe", provider="fal")
-    assert len(line_of(*crowd, elsewhere).choose(1000)) == PER_PROVIDER + 1
+    assert len(line_of(*crowd, elsewhere).next_batch(1000)) == PER_PROVIDER + 1
 
 
 def test_choosing_alone_changes_nothing() -> None:
     jobs = [new_job("ann") for _ in range(3)]
     line = line_of(*jobs)
-    assert sorted(line.choose(3)) == sorted(line.choose(3))
+    assert sorted(line.next_batch(3)) == sorted(line.next_batch(3))
     line.drop(jobs[0].id)
-    assert sorted(line.choose(3)) == sorted(job.id for job in jobs[1:])
+    assert sorted(line.next_batch(3)) == sorted(job.id for job in jobs[1:])
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -88,14 +88,14 @@ def test_choosing_alone_changes_nothing() -> None:
     st.lists(st.sampled_from(["ann", "bob", "eve"]), min_size=60, max_size=60),
 )
 def test_exactly_the_waiting_jobs_are_chosen_whatever_happened_before(steps: list[str], owners: list[str]) -> None:
-    line, queued, running = Line(), dict[str, Job](), dict[str, Job]()
+    line, queued, running = FairQueue(), dict[str, Job](), dict[str, Job]()
     for step, owner in zip(steps, owners, strict=False):
         if step == "put":
             job = new_job(owner)
             queued[job.id] = job
             line.put(job)
         elif step == "start":
-            for id in line.choose(2):
+            for id in line.next_batch(2):
                 running[id] = msgspec.structs.replace(queued.pop(id), status=Status.PROCESSING)
                 line.put(running[id])
         elif step == "requeue" and running:
@@ -106,7 +106,7 @@ def test_exactly_the_waiting_jobs_are_chosen_whatever_happened_before(steps: lis
             id, _ = (running or queued).popitem()
             line.drop(id)
         assert line.waiting() == bool(queued)
-    chosen = line.choose(1000)
+    chosen = line.next_batch(1000)
     assert sorted(chosen) == sorted(queued)
     assert all(1 <= line.place(job) <= len(queued) for job in queued.values())
 

@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from app.base.database import Database
 from app.base.errors import Invalid
 from app.catalog.service import Catalog
+from app.db.database import Database
 from app.jobs.service import Jobs
-from app.providers.contract import ErrorCode, Later, Never, Offer, Ticket
+from app.providers.contract import ErrorCode, Failed, ModelOffer, Pending, UpstreamJob
 from tests.jobs.conftest import MODEL, ModelProvider, new_job
 from tests.kit import IMAGE_MODEL, error_of, submit_log, validation_error
 from tests.studio import Studio
@@ -18,18 +18,18 @@ async def test_a_model_that_is_no_longer_offered_cannot_be_used_by_a_retry(
     jobs: Jobs, database: Database, catalog: Catalog, model_provider: ModelProvider
 ) -> None:
     async def disable() -> None:
-        await database.write(catalog.switch, MODEL, False)
+        await database.write(catalog.set_enabled, MODEL, False)
 
     async def retire() -> None:
-        await database.write(catalog.switch, MODEL, True)
-        model_provider.models = [Offer(id="another/model", name="Another", output_modalities=("video",))]
+        await database.write(catalog.set_enabled, MODEL, True)
+        model_provider.models = [ModelOffer(id="another/model", name="Another", output_modalities=("video",))]
         await catalog.refresh()
 
     changes: list[Callable[[], Awaitable[None]]] = [disable, retire]
     for change in changes:
         await jobs.enqueue(new_job())
         (job,) = await jobs.claim(1)
-        await jobs.fail(job, Never(code=ErrorCode.PROVIDER_FAILED, message="The provider failed."))
+        await jobs.fail(job, Failed(code=ErrorCode.PROVIDER_FAILED, message="The provider failed."))
         await change()
         with pytest.raises(Invalid) as rejection:
             await jobs.retry("ann", job.id)
@@ -42,10 +42,10 @@ async def test_a_paid_result_is_fetched_even_when_its_model_has_been_disabled(
 ) -> None:
     await jobs.enqueue(new_job())
     (job,) = await jobs.claim(1)
-    await jobs.go_on(job, Later(ticket=Ticket("up-1"), state="completed"))
-    await jobs.fail(job, Never(code=ErrorCode.STORAGE_FULL, message="The disk is full."))
-    await database.write(catalog.switch, MODEL, False)
-    assert (await jobs.retry("ann", job.id)).job.ticket == Ticket("up-1")
+    await jobs.record_progress(job, Pending(upstream_job=UpstreamJob("up-1"), state="completed"))
+    await jobs.fail(job, Failed(code=ErrorCode.STORAGE_FULL, message="The disk is full."))
+    await database.write(catalog.set_enabled, MODEL, False)
+    assert (await jobs.retry("ann", job.id)).job.upstream_job == UpstreamJob("up-1")
 
 
 async def test_no_route_retries_with_a_disabled_model_not_even_for_an_admin(studio: Studio) -> None:

@@ -8,13 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.base import clock
-from app.jobs.rounds import Rounds
+from app.jobs.poll_schedule import PollSchedule
 from app.jobs.schemas import Job
 from tests.jobs.conftest import new_job
 
 
 def due_in(job: Job, seconds: float) -> Job:
-    return msgspec.structs.replace(job, due=clock.now() + timedelta(seconds=seconds))
+    return msgspec.structs.replace(job, run_at=clock.now() + timedelta(seconds=seconds))
 
 
 def ids(jobs: Iterable[Job]) -> list[str]:
@@ -22,7 +22,7 @@ def ids(jobs: Iterable[Job]) -> list[str]:
 
 
 def test_the_job_that_is_due_longest_is_polled_first_and_one_that_is_not_due_waits() -> None:
-    rounds, jobs = Rounds(), [new_job() for _ in range(3)]
+    rounds, jobs = PollSchedule(), [new_job() for _ in range(3)]
     for job, seconds in zip(jobs, (-1, -2, 3600), strict=True):
         rounds.put(due_in(job, seconds))
     assert ids(rounds.take(9)) == [jobs[1].id, jobs[0].id]
@@ -31,7 +31,7 @@ def test_the_job_that_is_due_longest_is_polled_first_and_one_that_is_not_due_wai
 
 
 def test_no_more_jobs_are_taken_than_the_limit() -> None:
-    rounds, jobs = Rounds(), [due_in(new_job(), -1) for _ in range(5)]
+    rounds, jobs = PollSchedule(), [due_in(new_job(), -1) for _ in range(5)]
     for job in jobs:
         rounds.put(job)
     assert len(rounds.take(2)) == 2
@@ -41,64 +41,64 @@ def test_no_more_jobs_are_taken_than_the_limit() -> None:
 
 
 def test_a_job_without_a_time_is_due_now() -> None:
-    rounds, job = Rounds(), new_job()
+    rounds, job = PollSchedule(), new_job()
     rounds.put(job)
     assert ids(rounds.take(1)) == [job.id]
 
 
 def test_a_job_that_is_being_polled_is_not_taken_again() -> None:
-    rounds, job = Rounds(), new_job()
+    rounds, job = PollSchedule(), new_job()
     rounds.put(due_in(job, -1))
     assert len(rounds.take(1)) == 1
     rounds.put(due_in(job, -1))
     assert rounds.take(1) == []
     assert rounds.next_due() is None, "or the worker would spin"
-    rounds.back(job.id)
+    rounds.release(job.id)
     assert len(rounds.take(1)) == 1
 
 
 def test_a_later_time_replaces_an_earlier_one() -> None:
-    rounds, job = Rounds(), new_job()
+    rounds, job = PollSchedule(), new_job()
     rounds.put(due_in(job, -1))
     rounds.put(due_in(job, 3600))
     assert rounds.take(1) == []
 
 
 def test_an_ended_job_is_not_polled() -> None:
-    rounds, job = Rounds(), new_job()
+    rounds, job = PollSchedule(), new_job()
     rounds.put(due_in(job, -1))
     rounds.drop(job.id)
     assert rounds.take(1) == []
     rounds.put(due_in(job, -1))
     (taken,) = rounds.take(1)
     rounds.drop(taken.id)
-    rounds.back(taken.id)
+    rounds.release(taken.id)
     assert rounds.take(1) == []
 
 
 def test_a_hint_brings_a_job_forward_once() -> None:
-    rounds, job = Rounds(), new_job()
+    rounds, job = PollSchedule(), new_job()
     rounds.put(due_in(job, 3600))
-    rounds.hint(job.id)
+    rounds.poll_now(job.id)
     assert ids(rounds.take(1)) == [job.id]
     rounds.put(due_in(job, 3600))
-    rounds.back(job.id)
+    rounds.release(job.id)
     assert rounds.take(1) == []
 
 
 def test_a_hint_during_a_poll_counts_afterwards() -> None:
-    rounds, job = Rounds(), new_job()
+    rounds, job = PollSchedule(), new_job()
     rounds.put(due_in(job, -1))
     rounds.take(1)
-    rounds.hint(job.id)
+    rounds.poll_now(job.id)
     rounds.put(due_in(job, 3600))
-    rounds.back(job.id)
+    rounds.release(job.id)
     assert ids(rounds.take(1)) == [job.id]
 
 
 def test_a_hint_that_arrives_before_the_job_counts_once_the_job_is_known() -> None:
-    rounds, job = Rounds(), new_job()
-    rounds.hint(job.id)
+    rounds, job = PollSchedule(), new_job()
+    rounds.poll_now(job.id)
     rounds.put(due_in(job, 3600))
     assert ids(rounds.take(1)) == [job.id]
 
@@ -109,7 +109,7 @@ def test_no_job_is_polled_twice_at_a_time_and_no_due_job_is_forgotten_whatever_h
     steps: list[tuple[str, int]],
 ) -> None:
     """Compared with a model that is too simple to be wrong."""
-    rounds, jobs = Rounds(), [new_job() for _ in range(4)]
+    rounds, jobs = PollSchedule(), [new_job() for _ in range(4)]
     known: dict[str, bool] = {}  # whether it is due
     hinted: set[str] = set()
     polled: set[str] = set()  # being polled
@@ -123,10 +123,10 @@ def test_no_job_is_polled_twice_at_a_time_and_no_due_job_is_forgotten_whatever_h
             known.pop(job.id, None)
             hinted.discard(job.id)
         elif step == "hint":
-            rounds.hint(job.id)
+            rounds.poll_now(job.id)
             hinted.add(job.id)
         elif step == "back" and job.id in polled:
-            rounds.back(job.id)
+            rounds.release(job.id)
             polled.discard(job.id)
         elif step == "take":
             taken = set(ids(rounds.take(9)))

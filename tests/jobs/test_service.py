@@ -8,24 +8,24 @@ import msgspec
 import pytest
 
 from app.base import clock
-from app.base.database import Database
 from app.base.errors import Conflict, Missing
+from app.db.database import Database
 from app.jobs import repository, service
-from app.jobs.rounds import Rounds
+from app.jobs.poll_schedule import PollSchedule
 from app.jobs.schemas import Job, Status
 from app.jobs.service import Jobs
-from app.providers.contract import Again, Done, ErrorCode, Kind, Later, Never, Ticket
+from app.providers.contract import Completed, ErrorCode, Failed, Kind, Pending, Retryable, UpstreamJob
 from tests.jobs.conftest import FakeClock, OpenJobs, new_job
 from tests.kit import Cases
 
-TICKET = Ticket("up-1", "/api/v1/videos/up-1")
-REFUSED = Never(code=ErrorCode.PROVIDER_REFUSED, message="The provider refused this prompt.")
-BUSY = Again(code=ErrorCode.PROVIDER_UNREACHABLE, message="The provider is busy.")
+TICKET = UpstreamJob("up-1", "/api/v1/videos/up-1")
+REFUSED = Failed(code=ErrorCode.PROVIDER_REFUSED, message="The provider refused this prompt.")
+BUSY = Retryable(code=ErrorCode.PROVIDER_UNREACHABLE, message="The provider is busy.")
 
 
-def polled(state: str = "pending", progress: int | None = None) -> Later:
+def polled(state: str = "pending", progress: int | None = None) -> Pending:
     """The provider's answer that it is still working."""
-    return Later(ticket=TICKET, state=state, progress=progress)
+    return Pending(upstream_job=TICKET, state=state, progress=progress)
 
 
 async def claimed_job(jobs: Jobs, job: Job | None = None) -> Job:
@@ -40,7 +40,7 @@ async def test_an_accepted_job_is_on_disk_and_survives_a_restart(jobs: Jobs, ope
     restarted = open_jobs()
     await restarted.rescue()
     found = await restarted.find("ann", job.id)
-    assert msgspec.structs.replace(found, outlook=job.outlook) == job
+    assert msgspec.structs.replace(found, estimate=job.estimate) == job
     assert restarted.waiting()
 
 
@@ -56,23 +56,23 @@ async def test_claiming_counts_as_an_attempt_and_polling_does_not(jobs: Jobs) ->
     job = await claimed_job(jobs)
     assert (job.status, job.attempts) == (Status.PROCESSING, 1)
     for state in ("pending", "in_progress", "in_progress"):
-        await jobs.go_on(jobs.current(job.id) or job, polled(state))
+        await jobs.record_progress(jobs.current(job.id) or job, polled(state))
     found = await jobs.find("ann", job.id)
-    assert (found.attempts, found.upstream_state, found.ticket) == (1, "in_progress", TICKET)
+    assert (found.attempts, found.upstream_state, found.upstream_job) == (1, "in_progress", TICKET)
 
 
 async def test_the_providers_job_id_is_stored_before_anything_else_is_done_with_it(
     jobs: Jobs, open_jobs: OpenJobs
 ) -> None:
     job = await claimed_job(jobs)
-    await jobs.go_on(job, polled())
+    await jobs.record_progress(job, polled())
     restarted = open_jobs()
     await restarted.rescue()
-    assert [polled.ticket for polled in restarted.to_poll(9)] == []  # not due yet
+    assert [polled.upstream_job for polled in restarted.to_poll(9)] == []  # not due yet
     found = restarted.current(job.id)
     assert found is not None
-    assert found.ticket == TICKET
-    assert found.due is not None
+    assert found.upstream_job == TICKET
+    assert found.run_at is not None
 
 
 async def test_a_submit_whose_outcome_is_unknown_after_a_crash_fails_and_is_not_repeated(
@@ -96,16 +96,16 @@ async def test_a_retryable_failure_is_retried_later_and_fails_after_the_last_att
     job = await claimed_job(jobs)
     waits = []
     for attempt in range(1, service.ATTEMPTS[Kind.VIDEO]):
-        await jobs.again(job, BUSY)
+        await jobs.schedule_retry(job, BUSY)
         waiting = await jobs.find("ann", job.id)
         assert (waiting.status, waiting.attempts) == (Status.QUEUED, attempt)
-        assert waiting.due is not None
-        waits.append((waiting.due - clock.now()).total_seconds())
+        assert waiting.run_at is not None
+        waits.append((waiting.run_at - clock.now()).total_seconds())
         assert not jobs.waiting(), "it is not due yet"
         assert await jobs.claim(1) == []
         fake_clock.advance(waits[-1])
         (job,) = await jobs.claim(1)
-    await jobs.again(job, BUSY)
+    await jobs.schedule_retry(job, BUSY)
     failed = await jobs.find("ann", job.id)
     assert failed.status is Status.FAILED
     assert failed.error is not None
@@ -114,26 +114,26 @@ async def test_a_retryable_failure_is_retried_later_and_fails_after_the_last_att
 
 
 async def test_a_job_that_waits_for_its_retry_is_not_polled(open_jobs: OpenJobs) -> None:
-    rounds = Rounds()
+    rounds = PollSchedule()
     jobs = open_jobs(rounds=rounds)
     job = await claimed_job(jobs)
-    await jobs.go_on(job, polled())
+    await jobs.record_progress(job, polled())
     assert rounds.next_due() is not None
-    await jobs.again(jobs.current(job.id) or job, BUSY)
+    await jobs.schedule_retry(jobs.current(job.id) or job, BUSY)
     assert rounds.next_due() is None
 
 
 async def test_a_retry_waits_as_long_as_the_provider_asks(jobs: Jobs, fake_clock: FakeClock) -> None:
     job = await claimed_job(jobs)
-    await jobs.again(job, msgspec.structs.replace(BUSY, wait=90))
-    due = (await jobs.find("ann", job.id)).due
+    await jobs.schedule_retry(job, msgspec.structs.replace(BUSY, wait=90))
+    due = (await jobs.find("ann", job.id)).run_at
     assert due is not None
     assert due - fake_clock.now() == timedelta(seconds=90)
 
 
 async def test_a_completed_job_keeps_its_text_and_cost(jobs: Jobs) -> None:
     job = await claimed_job(jobs, new_job(kind=Kind.TEXT))
-    await jobs.complete(job, Done(text="Once upon a time", cost_nano=6_100_000), [])
+    await jobs.complete(job, Completed(text="Once upon a time", cost_nano=6_100_000), [])
     done = await jobs.find("ann", job.id)
     assert (done.status, done.text, done.cost_nano, done.progress) == (
         Status.COMPLETED,
@@ -147,16 +147,16 @@ async def test_a_completed_job_keeps_its_text_and_cost(jobs: Jobs) -> None:
 
 async def test_an_unknown_cost_stays_unknown(jobs: Jobs) -> None:
     job = await claimed_job(jobs, new_job(kind=Kind.TEXT))
-    await jobs.complete(job, Done(text="x"), [])
+    await jobs.complete(job, Completed(text="x"), [])
     assert (await jobs.find("ann", job.id)).cost_nano is None
 
 
 async def test_a_late_answer_never_overturns_a_cancellation(jobs: Jobs) -> None:
     answers: dict[str, Callable[[Job], Awaitable[object]]] = {
-        "completed": lambda job: jobs.complete(job, Done(text="late", cost_nano=5), []),
+        "completed": lambda job: jobs.complete(job, Completed(text="late", cost_nano=5), []),
         "failed": lambda job: jobs.fail(job, REFUSED),
-        "retryable": lambda job: jobs.again(job, BUSY),
-        "pending": lambda job: jobs.go_on(job, polled()),
+        "retryable": lambda job: jobs.schedule_retry(job, BUSY),
+        "pending": lambda job: jobs.record_progress(job, polled()),
     }
     with Cases() as cases:
         for name, answer in answers.items():
@@ -173,13 +173,13 @@ async def test_a_late_answer_never_overturns_a_cancellation(jobs: Jobs) -> None:
 async def test_the_cost_of_a_cancelled_job_is_recorded_when_it_becomes_known(jobs: Jobs) -> None:
     job = await claimed_job(jobs)
     await jobs.cancel("ann", job.id)
-    await jobs.complete(job, Done(text="late", cost_nano=5), [])
+    await jobs.complete(job, Completed(text="late", cost_nano=5), [])
     assert (await jobs.find("ann", job.id)).cost_nano == 5
 
 
 async def test_an_ended_job_cannot_be_cancelled(jobs: Jobs) -> None:
     endings: dict[str, Callable[[Job], Awaitable[object]]] = {
-        "completed": lambda job: jobs.complete(job, Done(text="x"), []),
+        "completed": lambda job: jobs.complete(job, Completed(text="x"), []),
         "failed": lambda job: jobs.fail(job, REFUSED),
         "cancelled": lambda job: jobs.cancel("ann", job.id),
     }
@@ -195,7 +195,7 @@ async def test_of_a_cancellation_and_an_answer_at_the_same_time_exactly_one_wins
     for _ in range(20):
         job = await claimed_job(jobs, new_job(kind=Kind.TEXT))
         results = await asyncio.gather(
-            jobs.complete(job, Done(text="x"), []), jobs.cancel("ann", job.id), return_exceptions=True
+            jobs.complete(job, Completed(text="x"), []), jobs.cancel("ann", job.id), return_exceptions=True
         )
         found = await jobs.find("ann", job.id)
         if found.status is Status.COMPLETED:
@@ -209,7 +209,7 @@ async def test_of_a_cancellation_and_an_answer_at_the_same_time_exactly_one_wins
 async def test_a_job_past_its_deadline_is_failed(jobs: Jobs) -> None:
     job = await claimed_job(jobs)
     started = clock.now() - timedelta(seconds=1801)
-    await jobs.go_on(msgspec.structs.replace(job, started_at=started), polled())
+    await jobs.record_progress(msgspec.structs.replace(job, started_at=started), polled())
     found = await jobs.find("ann", job.id)
     assert found.error is not None
     assert found.error.code is ErrorCode.TIMED_OUT
@@ -222,20 +222,20 @@ async def test_a_retry_is_a_new_job_linked_to_the_old_one(jobs: Jobs) -> None:
     assert retried.id != job.id
     assert (retried.retry_of, retried.status, retried.attempts) == (job.id, Status.QUEUED, 0)
     assert (retried.prompt, retried.params, retried.system_prompt) == (job.prompt, job.params, job.system_prompt)
-    assert retried.ticket is None
+    assert retried.upstream_job is None
 
 
 async def test_a_retry_after_a_full_disk_asks_for_the_result_that_was_paid_for(jobs: Jobs) -> None:
     job = await claimed_job(jobs)
-    await jobs.go_on(job, polled())
-    await jobs.fail(job, Never(code=ErrorCode.STORAGE_FULL, message="The disk is full."))
+    await jobs.record_progress(job, polled())
+    await jobs.fail(job, Failed(code=ErrorCode.STORAGE_FULL, message="The disk is full."))
     retried = (await jobs.retry("ann", job.id)).job
-    assert retried.ticket == TICKET
+    assert retried.upstream_job == TICKET
 
 
 async def test_only_a_failed_or_cancelled_job_can_be_retried(jobs: Jobs) -> None:
     completed, processing = await claimed_job(jobs), await claimed_job(jobs)
-    await jobs.complete(completed, Done(text="x"), [])
+    await jobs.complete(completed, Completed(text="x"), [])
     queued = (await jobs.enqueue(new_job())).job
     for job, status in ((queued, "queued"), (processing, "processing"), (completed, "completed")):
         assert (await jobs.find("ann", job.id)).status == status
@@ -259,7 +259,7 @@ async def test_waiting_ends_when_the_job_does(jobs: Jobs) -> None:
     job = await claimed_job(jobs, new_job(kind=Kind.TEXT))
     waiting = asyncio.create_task(jobs.wait("ann", job.id, 300))
     await asyncio.sleep(0)
-    await jobs.complete(job, Done(text="x"), [])
+    await jobs.complete(job, Completed(text="x"), [])
     assert (await waiting).status is Status.COMPLETED
 
 
@@ -272,7 +272,7 @@ async def test_a_deleted_job_is_missing_until_it_is_restored(jobs: Jobs) -> None
     job = await claimed_job(jobs)
     with pytest.raises(Conflict, match="still being made"):
         await jobs.delete("ann", job.id)
-    await jobs.complete(job, Done(text="x", cost_nano=7), [])
+    await jobs.complete(job, Completed(text="x", cost_nano=7), [])
     await jobs.delete("ann", job.id)
     with pytest.raises(Missing):
         await jobs.find("ann", job.id)

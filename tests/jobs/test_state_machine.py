@@ -18,18 +18,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from app.base import clock
-from app.base.database import Database, Row
 from app.base.errors import Conflict, Missing
 from app.base.once import Once
 from app.catalog.service import Catalog
-from app.jobs.line import Line
-from app.jobs.rounds import Rounds
-from app.jobs.schemas import Job, Late, Status
+from app.db.database import Database, Row
+from app.jobs.poll_schedule import PollSchedule
+from app.jobs.scheduler import FairQueue
+from app.jobs.schemas import Job, LateResultPolicy, Status
 from app.jobs.service import ATTEMPTS, KEY_LIFE, RESCUES, UNDO, Jobs
+from app.ledger.service import Ledger
 from app.library.service import Library
 from app.providers.client import Client
-from app.providers.contract import Again, Done, ErrorCode, Kind, Later, Never, Outcome, Ticket
-from app.quota.service import Quota
+from app.providers.contract import Completed, ErrorCode, Failed, Kind, Outcome, Pending, Retryable, UpstreamJob
 from app.storage.files import Files
 from app.storage.media import Media
 from tests.jobs.conftest import FakeClock, ModelProvider, StoppableProvider, delete_rows, new_job
@@ -39,9 +39,7 @@ T = TypeVar("T")
 TIMEOUT, PAUSE = 1800.0, 15.0
 MAX_UNFINISHED = 3  # jobs at a time
 USERS = ("ann", "bob")
-JOBS = (
-    "select id, status, attempts, cost_nano, text, ticket_id, late, error_code, cancel_requested, deleted_at from jobs"
-)
+JOBS = "select id, status, attempts, cost_nano, text, upstream_job_id, late, error_code, cancel_requested, deleted_at from jobs"
 LEDGER = "select subject_id, owner_id, entry, held_nano, spent_nano from ledger"
 TRANSITIONS = {
     Status.QUEUED: {Status.QUEUED, Status.PROCESSING, Status.CANCELLED},
@@ -51,9 +49,9 @@ TRANSITIONS = {
     Status.CANCELLED: {Status.CANCELLED},
 }
 RESUMED = (ErrorCode.TIMED_OUT, ErrorCode.STORAGE_FULL)
-BUSY = Again(code=ErrorCode.PROVIDER_FAILED, message="The provider is busy.")
-REFUSED = Never(code=ErrorCode.PROVIDER_REFUSED, message="The provider refused this.")
-FULL = Never(code=ErrorCode.STORAGE_FULL, message="The disk is full.")
+BUSY = Retryable(code=ErrorCode.PROVIDER_FAILED, message="The provider is busy.")
+REFUSED = Failed(code=ErrorCode.PROVIDER_REFUSED, message="The provider refused this.")
+FULL = Failed(code=ErrorCode.STORAGE_FULL, message="The disk is full.")
 COSTS = st.sampled_from([None, 7])
 
 
@@ -63,18 +61,18 @@ class Expected:
     def __init__(self, job: Job) -> None:
         self.id, self.owner, self.kind, self.provider = job.id, job.owner_id, job.kind, job.provider
         self.status = Status.QUEUED
-        self.ticket = job.ticket
+        self.upstream_job = job.upstream_job
         self.submits = 0
         self.retry_of = job.retry_of
-        self.due: datetime | None = None
+        self.run_at: datetime | None = None
         self.started: datetime | None = None
         self.state: str | None = None
         self.cost: int | None = None
         self.text: str | None = None
         self.code: ErrorCode | None = None
-        self.late: Late | None = None
+        self.late_result_policy: LateResultPolicy | None = None
         self.cancel_requested = False
-        self.rescues = 0
+        self.recovery_count = 0
         self.deleted: datetime | None = None
         self.erased = False
         self.corrections = 0
@@ -83,24 +81,26 @@ class Expected:
         """From processing; a job whose cancellation was requested ends as cancelled."""
         if self.status is not Status.PROCESSING:
             self.end_late(cost, text)
-        elif self.cancel_requested and not (status is Status.COMPLETED and self.late is Late.KEEP):
-            self.status, self.cost, self.late = Status.CANCELLED, cost, None
+        elif self.cancel_requested and not (
+            status is Status.COMPLETED and self.late_result_policy is LateResultPolicy.KEEP
+        ):
+            self.status, self.cost, self.late_result_policy = Status.CANCELLED, cost, None
         else:
             self.status, self.cost, self.code, self.text = status, cost, code, text
-            self.late = None if status is Status.COMPLETED else self.late
+            self.late_result_policy = None if status is Status.COMPLETED else self.late_result_policy
 
     def end_late(self, cost: int | None, text: str | None = None) -> None:
-        if self.status is Status.CANCELLED and self.late is not None:
+        if self.status is Status.CANCELLED and self.late_result_policy is not None:
             if cost is not None:
                 self.cost, self.corrections = cost, 1
-            if self.late is Late.KEEP and self.deleted is None:
+            if self.late_result_policy is LateResultPolicy.KEEP and self.deleted is None:
                 self.text = text
-            self.late = None
+            self.late_result_policy = None
 
     @property
     def awaited(self) -> bool:
         """Whether the cost is still polled for after a cancellation."""
-        return self.status is Status.CANCELLED and self.late is not None and self.ticket is not None
+        return self.status is Status.CANCELLED and self.late_result_policy is not None and self.upstream_job is not None
 
 
 class JobsMachine(RuleBasedStateMachine):
@@ -135,10 +135,10 @@ class JobsMachine(RuleBasedStateMachine):
 
     def _open(self) -> Jobs:
         """The service as after a start."""
-        self.line, self.rounds = Line(), Rounds()
+        self.line, self.rounds = FairQueue(), PollSchedule()
         jobs = Jobs(
             self.database,
-            Quota(self.database),
+            Ledger(self.database),
             self.catalog,
             self.library,
             self.providers,
@@ -157,7 +157,7 @@ class JobsMachine(RuleBasedStateMachine):
     @property
     def queued(self) -> dict[str, datetime | None]:
         """With the time for which their retry is scheduled."""
-        return {job.id: job.due for job in self.expected.values() if job.status is Status.QUEUED}
+        return {job.id: job.run_at for job in self.expected.values() if job.status is Status.QUEUED}
 
     @property
     def ended(self) -> list[str]:
@@ -203,21 +203,21 @@ class JobsMachine(RuleBasedStateMachine):
             assert (answer.job.id, answer.repeated) == (known[1], True)
 
     @precondition(lambda self: self.unfinished)
-    @rule(place=st.integers(0, 99), late=st.sampled_from(Late))
-    def cancel(self, place: int, late: Late) -> None:
+    @rule(place=st.integers(0, 99), late=st.sampled_from(LateResultPolicy))
+    def cancel(self, place: int, late: LateResultPolicy) -> None:
         active = [id for id in (*self.submits, *self.polls) if not self.expected[id].status.final]
         self._cancel(self._pick(place, of=active or self.unfinished), late)
 
-    def _cancel(self, job: Expected, late: Late) -> None:
+    def _cancel(self, job: Expected, late: LateResultPolicy) -> None:
         answer = self._result_or_error(self.jobs.cancel(job.owner, job.id, late))
         if job.deleted is not None:
             assert answer is Missing
         elif job.status.final:
             assert answer is Conflict
         elif job.status is Status.PROCESSING and job.provider == "stoppable":
-            job.cancel_requested, job.late = True, late
+            job.cancel_requested, job.late_result_policy = True, late
         else:
-            job.late = late if job.status is Status.PROCESSING else None
+            job.late_result_policy = late if job.status is Status.PROCESSING else None
             job.cost = 0 if job.status is Status.QUEUED else None
             job.status, job.cancel_requested = Status.CANCELLED, True
 
@@ -257,7 +257,7 @@ class JobsMachine(RuleBasedStateMachine):
         work: Coroutine[Any, Any, object] = getattr(self.jobs, verb)("eve", job.id)
         assert self._result_or_error(work) is Missing
         if job.status.final:
-            self._cancel(job, Late.KEEP)
+            self._cancel(job, LateResultPolicy.KEEP)
         else:
             self._retry(job, alone=False)
             self._delete(job)
@@ -272,11 +272,14 @@ class JobsMachine(RuleBasedStateMachine):
             assert answer is Conflict
             return
         assert not isinstance(answer, type)
-        ticket = old.ticket if old.code in RESUMED else None
+        upstream_job = old.upstream_job if old.code in RESUMED else None
         holders = [
             job.id
             for job in self.expected.values()
-            if ticket and job.ticket == ticket and job.owner == old.owner and job.provider == old.provider
+            if upstream_job
+            and job.upstream_job == upstream_job
+            and job.owner == old.owner
+            and job.provider == old.provider
             if job.deleted is None and job.status not in (Status.FAILED, Status.CANCELLED)
         ]
         unfinished = [job.id for job in self.expected.values() if job.retry_of == old.id and not job.status.final]
@@ -285,7 +288,7 @@ class JobsMachine(RuleBasedStateMachine):
             assert answer.repeated
             assert answer.job.id in earlier
         else:
-            assert (answer.repeated, answer.job.retry_of, answer.job.ticket) == (False, old.id, ticket)
+            assert (answer.repeated, answer.job.retry_of, answer.job.upstream_job) == (False, old.id, upstream_job)
             self.expected[answer.job.id] = Expected(answer.job)
 
     def _delete(self, job: Expected) -> None:
@@ -319,13 +322,13 @@ class JobsMachine(RuleBasedStateMachine):
         self.submits.clear()
         self.polls.clear()
         for job in self.expected.values():
-            if job.status is Status.PROCESSING and job.ticket is None:
+            if job.status is Status.PROCESSING and job.upstream_job is None:
                 job.end(Status.FAILED, None, ErrorCode.OUTCOME_UNKNOWN)
-            elif job.status is Status.PROCESSING and job.rescues >= RESCUES:
+            elif job.status is Status.PROCESSING and job.recovery_count >= RESCUES:
                 job.end(Status.FAILED, None, ErrorCode.RESULT_INVALID)
             elif job.status is Status.PROCESSING:
-                job.rescues += job.state == "downloaded"
-            elif job.status is Status.CANCELLED and job.ticket is None:
+                job.recovery_count += job.state == "downloaded"
+            elif job.status is Status.CANCELLED and job.upstream_job is None:
                 job.end_late(None)
         self.jobs = self._open()
 
@@ -346,9 +349,9 @@ class JobsMachine(RuleBasedStateMachine):
         for job in claimed:
             assert job.id in due
             expected = self.expected[job.id]
-            expected.status, expected.due = Status.PROCESSING, None
+            expected.status, expected.run_at = Status.PROCESSING, None
             expected.started = expected.started or clock.now()
-            if expected.ticket is None:
+            if expected.upstream_job is None:
                 expected.submits += 1
                 self.submits[job.id] = job
 
@@ -358,19 +361,19 @@ class JobsMachine(RuleBasedStateMachine):
         self._advance_to(self.rounds.next_due() or clock.now())
         for job in self.jobs.to_poll(limit):
             assert job.id not in self.polls
-            assert job.ticket is not None
+            assert job.upstream_job is not None
             self.polls[job.id] = job
 
     @precondition(lambda self: self.submits)
     @rule(place=st.integers(0, 99))
     def submit_is_accepted(self, place: int) -> None:
         self.tickets += 1
-        self._submit_answered(place, Later(ticket=Ticket(f"ticket {self.tickets}"), state="pending"))
+        self._submit_answered(place, Pending(upstream_job=UpstreamJob(f"ticket {self.tickets}"), state="pending"))
 
     @precondition(lambda self: self.submits)
     @rule(place=st.integers(0, 99), cost=COSTS)
     def submit_completes(self, place: int, cost: int | None) -> None:
-        self._submit_answered(place, Done(text="made", cost_nano=cost))
+        self._submit_answered(place, Completed(text="made", cost_nano=cost))
 
     @precondition(lambda self: self.submits)
     @rule(place=st.integers(0, 99))
@@ -389,14 +392,14 @@ class JobsMachine(RuleBasedStateMachine):
     @rule(place=st.integers(0, 99), state=st.sampled_from(["pending", "in_progress"]))
     def poll_is_pending(self, place: int, state: str) -> None:
         job = self.polls[self._pick(place, of=list(self.polls)).id]
-        assert job.ticket is not None
-        self._poll_answered(job, Later(ticket=job.ticket, state=state))
+        assert job.upstream_job is not None
+        self._poll_answered(job, Pending(upstream_job=job.upstream_job, state=state))
 
     @precondition(lambda self: self.polls)
     @rule(place=st.integers(0, 99), cost=COSTS)
     def poll_completes(self, place: int, cost: int | None) -> None:
         job = self.polls[self._pick(place, of=list(self.polls)).id]
-        self._poll_answered(job, Done(text="made", cost_nano=cost))
+        self._poll_answered(job, Completed(text="made", cost_nano=cost))
 
     @precondition(lambda self: self.polls)
     @rule(place=st.integers(0, 99), outcome=st.sampled_from([REFUSED, REFUSED, FULL, BUSY]))
@@ -420,20 +423,20 @@ class JobsMachine(RuleBasedStateMachine):
         expected = self.expected[job.id]
         overdue = job.started_at is not None and clock.now() > job.started_at + timedelta(seconds=TIMEOUT)
         match outcome:
-            case Done():
+            case Completed():
                 self.finish(self.jobs.complete(job, outcome, []))
                 expected.end(Status.COMPLETED, outcome.cost_nano, text=outcome.text)
-            case Later() if overdue:
-                self.finish(self.jobs.go_on(job, outcome))
+            case Pending() if overdue:
+                self.finish(self.jobs.record_progress(job, outcome))
                 expected.end(Status.FAILED, None, ErrorCode.TIMED_OUT)
-            case Later():
-                self.finish(self.jobs.go_on(job, outcome))
+            case Pending():
+                self.finish(self.jobs.record_progress(job, outcome))
                 if expected.status is Status.PROCESSING:
-                    expected.ticket, expected.state = outcome.ticket, outcome.state
-                elif expected.status is Status.CANCELLED and expected.late is not None:
-                    expected.ticket = expected.ticket or outcome.ticket
-            case Again():
-                self.finish(self.jobs.again(job, outcome))
+                    expected.upstream_job, expected.state = outcome.upstream_job, outcome.state
+                elif expected.status is Status.CANCELLED and expected.late_result_policy is not None:
+                    expected.upstream_job = expected.upstream_job or outcome.upstream_job
+            case Retryable():
+                self.finish(self.jobs.schedule_retry(job, outcome))
                 if (
                     expected.status is not Status.PROCESSING
                     or expected.cancel_requested
@@ -443,10 +446,10 @@ class JobsMachine(RuleBasedStateMachine):
                 else:
                     expected.status, expected.state = Status.QUEUED, None
                     row = self.finish(self.jobs.find(job.owner_id, job.id))
-                    assert row.due is not None
-                    assert row.due > clock.now()
-                    expected.due = row.due
-            case Never():
+                    assert row.run_at is not None
+                    assert row.run_at > clock.now()
+                    expected.run_at = row.run_at
+            case Failed():
                 self.finish(self.jobs.fail(job, outcome))
                 expected.end(Status.FAILED, outcome.cost_nano, outcome.code)
 
@@ -460,13 +463,20 @@ class JobsMachine(RuleBasedStateMachine):
         for id, expected in self.expected.items():
             row = rows[id]
             assert Status(row["status"]) in TRANSITIONS[self.statuses.get(id, Status.QUEUED)]
-            assert (row["status"], row["attempts"], row["cost_nano"], row["text"], row["ticket_id"], row["late"]) == (
+            assert (
+                row["status"],
+                row["attempts"],
+                row["cost_nano"],
+                row["text"],
+                row["upstream_job_id"],
+                row["late_result_policy"],
+            ) == (
                 expected.status,
                 expected.submits,
                 expected.cost,
                 expected.text,
-                expected.ticket.id if expected.ticket else None,
-                expected.late,
+                expected.upstream_job.id if expected.upstream_job else None,
+                expected.late_result_policy,
             )
             assert row["error_code"] == (expected.code.value if expected.code else None)
             assert row["cancel_requested"] == expected.cancel_requested
@@ -498,24 +508,31 @@ class JobsMachine(RuleBasedStateMachine):
         assert memory.unfinished.keys() == unfinished.keys()
         for id, job in unfinished.items():
             held = memory.unfinished[id]
-            assert (held.status, held.attempts, held.ticket, held.upstream_state, held.cancel_requested, held.late) == (
+            assert (
+                held.status,
+                held.attempts,
+                held.upstream_job,
+                held.upstream_state,
+                held.cancel_requested,
+                held.late_result_policy,
+            ) == (
                 job.status,
                 job.submits,
-                job.ticket,
+                job.upstream_job,
                 job.state,
                 job.cancel_requested,
-                job.late,
+                job.late_result_policy,
             )
         awaited = {id for id, job in self.expected.items() if job.awaited}
-        assert memory.late.keys() == awaited
-        polled = {id for id, job in unfinished.items() if job.status is Status.PROCESSING and job.ticket}
+        assert memory.late_result_policy.keys() == awaited
+        polled = {id for id, job in unfinished.items() if job.status is Status.PROCESSING and job.upstream_job}
         assert self.rounds.ids() == polled | awaited
 
     @invariant()
     def exactly_the_waiting_jobs_get_a_turn(self) -> None:
         waiting = {id for id, due in self.queued.items() if due is None or due <= clock.now()}
         assert self.jobs.waiting() == bool(waiting)
-        assert set(self.line.choose(1000)) == waiting
+        assert set(self.line.next_batch(1000)) == waiting
         for owner in USERS:
             own = [job for job in self.expected.values() if job.owner == owner]
             assert self.line.running(owner) == sum(job.status is Status.PROCESSING for job in own)

@@ -3,19 +3,19 @@
 from datetime import datetime
 
 from app.jobs import timeline
-from app.jobs.schemas import CancelStage, Event, EventType, Job, Late
+from app.jobs.schemas import CancelStage, Event, EventType, Job, LateResultPolicy
 from app.jobs.service import Jobs
-from app.providers.contract import Again, Done, ErrorCode, Later, Never, Ticket
+from app.providers.contract import Completed, ErrorCode, Failed, Pending, Retryable, UpstreamJob
 from tests.jobs.conftest import FakeClock, OpenJobs, StoppableProvider, new_job
 
-BUSY = Again(code=ErrorCode.PROVIDER_UNREACHABLE, message="The provider is busy.", wait=180)
-DISK_FULL = Never(code=ErrorCode.STORAGE_FULL, message="The disk is full.")
-DONE = Done(text="a text", cost_nano=5)
+BUSY = Retryable(code=ErrorCode.PROVIDER_UNREACHABLE, message="The provider is busy.", wait=180)
+DISK_FULL = Failed(code=ErrorCode.STORAGE_FULL, message="The disk is full.")
+DONE = Completed(text="a text", cost_nano=5)
 
 
-def polled(job: Job, state: str) -> Later:
+def polled(job: Job, state: str) -> Pending:
     """The provider's answer that the job has this state there."""
-    return Later(ticket=Ticket(f"upstream {job.id}"), state=state)
+    return Pending(upstream_job=UpstreamJob(f"upstream {job.id}"), state=state)
 
 
 def line(event: EventType, **detail: object) -> timeline.Line:
@@ -30,7 +30,7 @@ async def submitted(jobs: Jobs, job: Job | None = None) -> Job:
     """A job that the provider has accepted."""
     await jobs.enqueue(job or new_job())
     (claimed,) = await jobs.claim(1)
-    await jobs.go_on(claimed, polled(claimed, "pending"))
+    await jobs.record_progress(claimed, polled(claimed, "pending"))
     return jobs.snapshot().unfinished[claimed.id]
 
 
@@ -53,7 +53,7 @@ def test_the_line_of_an_event_is_filled_in_from_its_detail() -> None:
 
 async def test_the_timeline_has_the_events_of_a_job_in_order_and_for_its_owner_only(jobs: Jobs) -> None:
     job = await submitted(jobs)
-    await jobs.go_on(job, polled(job, "in_progress"))
+    await jobs.record_progress(job, polled(job, "in_progress"))
     await jobs.fetched(job)
     await jobs.complete(job, DONE, [])
     assert [(event.event, event.detail) for event in await jobs.events("ann", job.id)] == [
@@ -70,10 +70,10 @@ async def test_the_timeline_has_the_events_of_a_job_in_order_and_for_its_owner_o
 async def test_the_timeline_of_a_retried_job_says_when_and_why(jobs: Jobs, fake_clock: FakeClock) -> None:
     await jobs.enqueue(new_job())
     (job,) = await jobs.claim(1)
-    await jobs.again(job, BUSY)
+    await jobs.schedule_retry(job, BUSY)
     fake_clock.advance(180)
     (job,) = await jobs.claim(1)
-    await jobs.go_on(job, polled(job, "pending"))
+    await jobs.record_progress(job, polled(job, "pending"))
     await jobs.fail(job, DISK_FULL)
     events = await jobs.events("ann", job.id)
     assert [event.event for event in events] == [
@@ -100,7 +100,7 @@ async def test_every_event_that_the_service_writes_has_the_detail_that_its_sente
     jobs: Jobs, open_jobs: OpenJobs
 ) -> None:
     finished = await submitted(jobs)
-    await jobs.go_on(finished, polled(finished, "in_progress"))
+    await jobs.record_progress(finished, polled(finished, "in_progress"))
     await jobs.fetched(finished)
     await jobs.complete(finished, DONE, [])
 
@@ -109,7 +109,7 @@ async def test_every_event_that_the_service_writes_has_the_detail_that_its_sente
     assert (await jobs.events("ann", not_submitted.id))[-1].detail == {"stage": "not_submitted"}
 
     kept = await submitted(jobs)
-    await jobs.cancel("ann", kept.id, Late.KEEP)
+    await jobs.cancel("ann", kept.id, LateResultPolicy.KEEP)
     assert (await jobs.events("ann", kept.id))[-1].detail == {"stage": "submitted"}
     await jobs.complete(kept, DONE, [])
     assert (await codes(jobs, kept))[-1] == "late_result_recorded"
@@ -120,7 +120,7 @@ async def test_every_event_that_the_service_writes_has_the_detail_that_its_sente
     assert (await codes(jobs, given_up))[-1] == "follow_up_ended"
 
     unavailable = await submitted(jobs)
-    await jobs.again(unavailable, BUSY)
+    await jobs.schedule_retry(unavailable, BUSY)
     failed = await submitted(jobs)
     await jobs.fail(failed, DISK_FULL)
     retry = (await jobs.retry("ann", failed.id)).job

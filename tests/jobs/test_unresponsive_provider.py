@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.jobs import service as jobs_service
-from app.providers.openrouter import Patience, provider
+from app.providers.openrouter import Timeouts, provider
 from tests.kit import (
     IMAGE_MODEL,
     SHORT_VIDEO,
@@ -23,7 +23,7 @@ from tests.studio import Studio, running
 
 FAULTS = ("stuck", "trickle", "cut", "html")  # never answers, a byte a second, cut off in the middle, a web page
 TIMEOUT = 3.0  # seconds
-SHORT_TIMEOUTS = Patience(
+SHORT_TIMEOUTS = Timeouts(
     text_idle=TIMEOUT,
     text=TIMEOUT,
     stream=TIMEOUT,
@@ -52,7 +52,7 @@ async def ended(studio: Studio, client: httpx.AsyncClient, kind: str, fault: str
 async def test_whatever_the_provider_does_each_job_ends_with_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(provider, "Patience", lambda: SHORT_TIMEOUTS)
+    monkeypatch.setattr(provider, "Timeouts", lambda: SHORT_TIMEOUTS)
     monkeypatch.setattr(jobs_service, "FIRST_WAIT", 0.05)
     async with running(tmp_path, ATELIER_JOB_TIMEOUT_SECONDS="4") as studio:
         ann, bob = await studio.person(), await studio.person("bob@studio.example")

@@ -15,15 +15,15 @@ import pytest
 import pytest_asyncio
 import uvicorn
 
-from app.base import log
+from app.base import logging
 from app.base.config import load
 from app.base.errors import Denied, Missing
 from app.jobs.schemas import Job
 from app.jobs.service import Jobs
-from app.providers.calls import Calls
-from app.providers.contract import Later, Ticket
+from app.providers.contract import Pending, UpstreamJob
 from app.providers.openrouter import Webhooks
 from app.providers.simulator.app import build as build_simulator
+from app.providers.webhooks import WebhookVerifier
 from app.web.server import Server, listening, serving
 from tests.jobs.conftest import OpenJobs, new_job
 from tests.kit import SHORT_VIDEO, VIDEO_MODEL, Cases, Json, ended_job, error_of, eventually, requested_video
@@ -54,26 +54,26 @@ def headers(signature: str | None = None, key: str | None = "up-1-completed") ->
 class Video:
     """A video that is processed by the provider, and whose next poll is an hour away."""
 
-    def __init__(self, jobs: Jobs, webhooks: Calls, job: Job) -> None:
+    def __init__(self, jobs: Jobs, webhooks: WebhookVerifier, job: Job) -> None:
         self.jobs = jobs
         self.webhooks = webhooks
         self.job = job
         self.token = token_of(webhooks, job)
 
     def call(self, token: str | None = None, given: dict[str, str] | None = None, body: bytes = BODY) -> None:
-        self.jobs.called("openrouter", self.token if token is None else token, given or headers(), body)
+        self.jobs.on_webhook("openrouter", self.token if token is None else token, given or headers(), body)
 
-    def due(self) -> list[str]:
+    def run_at(self) -> list[str]:
         return [job.id for job in self.jobs.to_poll(9)]
 
 
-def token_of(webhooks: Calls, job: Job, provider: str = "openrouter") -> str:
+def token_of(webhooks: WebhookVerifier, job: Job, provider: str = "openrouter") -> str:
     """The last part of the address that this provider calls for the job."""
     return webhooks.address(provider, job.id).rpartition("/")[2]
 
 
-def webhooks_of(secret: str | None) -> Calls:
-    return Calls(ORIGIN, "a secret of the program", {"openrouter": Webhooks(secret).key})
+def webhooks_of(secret: str | None) -> WebhookVerifier:
+    return WebhookVerifier(ORIGIN, "a secret of the program", {"openrouter": Webhooks(secret).key})
 
 
 async def processing_video(open_jobs: OpenJobs, secret: str | None) -> Video:
@@ -81,7 +81,7 @@ async def processing_video(open_jobs: OpenJobs, secret: str | None) -> Video:
     jobs = open_jobs(timeout=7200, pause=POLL_SECONDS, calls=webhooks)
     await jobs.enqueue(new_job())
     (claimed,) = await jobs.claim(1)
-    await jobs.go_on(claimed, Later(ticket=Ticket("up-1"), state="pending"))
+    await jobs.record_progress(claimed, Pending(upstream_job=UpstreamJob("up-1"), state="pending"))
     job = jobs.current(claimed.id)
     assert job is not None
     assert jobs.to_poll(9) == []
@@ -91,7 +91,7 @@ async def processing_video(open_jobs: OpenJobs, secret: str | None) -> Video:
 async def polled(video: Video, state: str = "pending") -> None:
     """The poll that is due takes place."""
     (job,) = video.jobs.to_poll(9)
-    await video.jobs.go_on(job, Later(ticket=Ticket("up-1"), state=state))
+    await video.jobs.record_progress(job, Pending(upstream_job=UpstreamJob("up-1"), state=state))
     video.jobs.polled(job)
 
 
@@ -102,7 +102,7 @@ async def video(open_jobs: OpenJobs) -> Video:
 
 async def test_a_genuine_webhook_makes_the_next_poll_due_now(video: Video) -> None:
     video.call()
-    assert video.due() == [video.job.id]
+    assert video.run_at() == [video.job.id]
 
 
 # Functions, because a signature is valid for five minutes only.
@@ -128,7 +128,7 @@ async def test_a_forged_webhook_is_refused_and_changes_nothing(video: Video) -> 
                 with pytest.raises(Denied) as refusal:
                     video.call(given={**headers(), "x-openrouter-signature": signature()})
                 assert not refusal.value.signed_in
-                assert video.due() == []
+                assert video.run_at() == []
                 assert video.jobs.current(video.job.id) == video.job
 
 
@@ -147,7 +147,7 @@ async def test_a_webhook_at_an_address_that_was_not_given_out_changes_nothing(vi
         for name, token in tokens.items():
             with cases.case(name):
                 video.call(token=token, given=headers(key=name))
-                assert video.due() == []
+                assert video.run_at() == []
 
 
 async def test_a_repeated_webhook_changes_nothing(video: Video) -> None:
@@ -155,9 +155,9 @@ async def test_a_repeated_webhook_changes_nothing(video: Video) -> None:
     await polled(video)
     for _ in range(3):
         video.call(given=headers(signed()))  # with a new signature it is still the same webhook
-    assert video.due() == []
+    assert video.run_at() == []
     video.call(given=headers(key="up-1-failed"))
-    assert video.due() == [video.job.id]
+    assert video.run_at() == [video.job.id]
 
 
 async def test_a_webhook_without_an_idempotency_key_is_recognised_by_its_body(video: Video) -> None:
@@ -165,12 +165,12 @@ async def test_a_webhook_without_an_idempotency_key_is_recognised_by_its_body(vi
         video.call(given=headers(key=None))
     await polled(video)
     video.call(given=headers(key=None))
-    assert video.due() == []
+    assert video.run_at() == []
 
 
 async def test_a_webhook_for_an_ended_job_changes_nothing(video: Video) -> None:
     await video.jobs.cancel("ann", video.job.id)
-    await video.jobs.go_on(video.job, Later(ticket=Ticket("up-1"), state="pending"))
+    await video.jobs.record_progress(video.job, Pending(upstream_job=UpstreamJob("up-1"), state="pending"))
     before = await video.jobs.find("ann", video.job.id)
     video.call()
     assert await video.jobs.find("ann", video.job.id) == before
@@ -179,7 +179,7 @@ async def test_a_webhook_for_an_ended_job_changes_nothing(video: Video) -> None:
 async def test_the_content_of_a_webhook_is_not_trusted(video: Video) -> None:
     lie = json.dumps({"type": "video.generation.failed", "data": {"id": "up-1", "status": "failed"}}).encode()
     video.call(given=headers(signed(lie)), body=lie)
-    assert video.due() == [video.job.id]
+    assert video.run_at() == [video.job.id]
     assert video.jobs.current(video.job.id) == video.job
 
 
@@ -188,10 +188,10 @@ async def test_a_webhook_during_a_poll_has_the_job_polled_once_more(video: Video
     video.call()
     (job,) = video.jobs.to_poll(9)
     video.call(given=headers(key="up-1-expired"))
-    assert video.due() == [], "the job is being polled"
-    await video.jobs.go_on(job, Later(ticket=Ticket("up-1"), state="in_progress"))
+    assert video.run_at() == [], "the job is being polled"
+    await video.jobs.record_progress(job, Pending(upstream_job=UpstreamJob("up-1"), state="in_progress"))
     video.jobs.polled(job)
-    assert video.due() == [video.job.id]
+    assert video.run_at() == [video.job.id]
 
 
 async def test_a_webhook_that_arrives_before_the_answer_to_the_submit_is_not_lost(open_jobs: OpenJobs) -> None:
@@ -199,23 +199,23 @@ async def test_a_webhook_that_arrives_before_the_answer_to_the_submit_is_not_los
     jobs = open_jobs(timeout=7200, pause=POLL_SECONDS, calls=webhooks)
     await jobs.enqueue(new_job())
     (job,) = await jobs.claim(1)
-    jobs.called("openrouter", token_of(webhooks, job), {}, b"{}")
+    jobs.on_webhook("openrouter", token_of(webhooks, job), {}, b"{}")
     assert jobs.to_poll(9) == []
-    await jobs.go_on(job, Later(ticket=Ticket("up-1"), state="pending"))
+    await jobs.record_progress(job, Pending(upstream_job=UpstreamJob("up-1"), state="pending"))
     assert [job.id for job in jobs.to_poll(9)] == [job.id]
 
 
 async def test_without_a_secret_the_address_alone_proves_the_origin(open_jobs: OpenJobs) -> None:
     video = await processing_video(open_jobs, None)
     video.call(token=f"{video.job.id}-{'0' * 64}", given={})
-    assert video.due() == []
+    assert video.run_at() == []
     video.call(given={"x-openrouter-signature": "t=1,v1=nonsense"})
-    assert video.due() == [video.job.id]
+    assert video.run_at() == [video.job.id]
 
 
 async def test_a_provider_without_webhooks_has_no_address(video: Video) -> None:
     with pytest.raises(Missing):
-        video.jobs.called("fal", video.token, headers(), BODY)
+        video.jobs.on_webhook("fal", video.token, headers(), BODY)
 
 
 def test_only_a_public_https_address_is_given_to_providers() -> None:
@@ -321,9 +321,9 @@ async def provider_with_webhooks(folder: Path) -> AsyncIterator[tuple[Studio, ht
 @pytest.fixture
 def log_entries(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], list[str]]]:
     """The lines that have been logged as JSON since the last call."""
-    log.start(human=False)
+    logging.start(human=False)
     yield lambda: capsys.readouterr().err.splitlines()
-    log.start(human=True)
+    logging.start(human=True)
 
 
 async def test_a_video_arrives_long_before_its_next_poll(tmp_path: Path, log_entries: Callable[[], list[str]]) -> None:

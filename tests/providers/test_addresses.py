@@ -1,7 +1,7 @@
 """Which addresses are public, which lie within, and how far a provider's answer may point."""
 
 from app.providers import addresses
-from app.providers.addresses import Reach, Zone, zone
+from app.providers.addresses import EgressPolicy, Zone, zone
 from tests.kit import Cases
 from tests.providers.addresses import ELSEWHERE_WITHIN, HOSTS, LOOPBACK, PUBLIC, UNSPECIFIED
 
@@ -36,14 +36,14 @@ def test_the_zones_of_other_addresses_are_distinguished() -> None:
 
 
 async def test_an_answer_may_point_no_further_than_its_providers_own_kind_of_address() -> None:
-    table: list[tuple[list[str], Reach]] = [
-        (["127.0.0.1", "::1"], Reach.LOOPBACK),
-        (["10.0.0.5"], Reach.PRIVATE),
-        (["fd12::5"], Reach.PRIVATE),
-        (["10.0.0.5", "8.8.8.8"], Reach.PUBLIC),
-        (["127.0.0.1", "10.0.0.5"], Reach.PUBLIC),
-        (["169.254.169.254"], Reach.PUBLIC),
-        (["8.8.8.8"], Reach.PUBLIC),
+    table: list[tuple[list[str], EgressPolicy]] = [
+        (["127.0.0.1", "::1"], EgressPolicy.LOOPBACK),
+        (["10.0.0.5"], EgressPolicy.PRIVATE),
+        (["fd12::5"], EgressPolicy.PRIVATE),
+        (["10.0.0.5", "8.8.8.8"], EgressPolicy.PUBLIC),
+        (["127.0.0.1", "10.0.0.5"], EgressPolicy.PUBLIC),
+        (["169.254.169.254"], EgressPolicy.PUBLIC),
+        (["8.8.8.8"], EgressPolicy.PUBLIC),
     ]
     with Cases() as cases:
         for found, reach in table:
@@ -52,4 +52,4 @@ async def test_an_answer_may_point_no_further_than_its_providers_own_kind_of_add
                 return found
 
             with cases.case(found):
-                assert await addresses.kin("provider.test", 80, resolver) is reach
+                assert await addresses.provider_reach("provider.test", 80, resolver) is reach

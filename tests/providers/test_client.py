@@ -22,7 +22,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from app.providers import addresses
-from app.providers.client import Ambiguous, Broken, Client, ClientError, Home, NotSent, Refused, TimedOut, TooBig
+from app.providers.client import (
+    Ambiguous,
+    Broken,
+    Client,
+    ClientError,
+    NotSent,
+    ProviderEndpoint,
+    Refused,
+    TimedOut,
+    TooBig,
+)
 from tests.kit import Cases
 from tests.providers.addresses import ELSEWHERE_WITHIN, LOOPBACK, UNSPECIFIED
 from tests.providers.fake_upstream import Reply, Silence, Upstream, js, plain, running, sse, until
@@ -40,16 +50,16 @@ async def client(upstream: Upstream) -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-def home(upstream: Upstream) -> Home:
-    return Home(upstream.base_url, {"Authorization": f"Bearer {KEY}"})
+def home(upstream: Upstream) -> ProviderEndpoint:
+    return ProviderEndpoint(upstream.base_url, {"Authorization": f"Bearer {KEY}"})
 
 
 @asynccontextmanager
-async def connected() -> AsyncIterator[tuple[Client, Upstream, Home]]:
+async def connected() -> AsyncIterator[tuple[Client, Upstream, ProviderEndpoint]]:
     """The same three for a test in manual time."""
     async with running() as upstream:
         client = Client([upstream.base_url])
-        yield client, upstream, Home(upstream.base_url, {"Authorization": f"Bearer {KEY}"})
+        yield client, upstream, ProviderEndpoint(upstream.base_url, {"Authorization": f"Bearer {KEY}"})
         await client.aclose()
 
 
@@ -133,7 +143,7 @@ class TestEgress:
                     await client.fetch_public(f"http://8.8.8.8:{port}/x", tmp_path / "x", max_bytes=100)
 
     async def test_a_configured_provider_may_run_on_this_machine(
-        self, client: Client, upstream: Upstream, home: Home
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint
     ) -> None:
         upstream.on("GET", "/api/v1/models", js({"data": []}))
         answer = await client.request_json("GET", f"{upstream.base_url}/models", home=home)
@@ -144,7 +154,7 @@ class TestEgress:
     ) -> None:
         """Also not over a connection that is still open from an earlier request to the provider."""
         upstream.on("GET", "/api/v1/models", Reply(pieces=(b"{}",), ending="keep"))
-        home = Home(upstream.base_url)
+        home = ProviderEndpoint(upstream.base_url)
         await client.request_json("GET", f"{upstream.base_url}/models", home=home)
         with pytest.raises(Refused):
             await client.fetch_public(f"{upstream.base_url}/models", tmp_path / "x", max_bytes=100)
@@ -152,11 +162,11 @@ class TestEgress:
 
     async def test_a_provider_that_is_not_configured_is_refused(self, client: Client, stranger: Upstream) -> None:
         with pytest.raises(Refused):
-            await client.request_json("GET", f"{stranger.base_url}/models", home=Home(stranger.base_url))
+            await client.request_json("GET", f"{stranger.base_url}/models", home=ProviderEndpoint(stranger.base_url))
         assert stranger.connections == 0
 
     async def test_a_provider_on_this_machine_may_point_to_this_machine_without_the_key(
-        self, client: Client, upstream: Upstream, stranger: Upstream, home: Home, tmp_path: Path
+        self, client: Client, upstream: Upstream, stranger: Upstream, home: ProviderEndpoint, tmp_path: Path
     ) -> None:
         stranger.on("GET", "/video.mp4", plain(b"data"))
         download = await client.download(
@@ -166,7 +176,7 @@ class TestEgress:
         assert stranger.only("GET", "/video.mp4").key is None
 
     async def test_a_provider_on_this_machine_may_not_point_to_its_neighbours(
-        self, client: Client, home: Home, tmp_path: Path
+        self, client: Client, home: ProviderEndpoint, tmp_path: Path
     ) -> None:
         with Cases() as cases:
             for target in ("10.0.0.1", "169.254.169.254", "[fd00:ec2::254]", "192.168.0.1"):
@@ -180,7 +190,10 @@ class TestEgress:
         client = Client(["http://public.test/api/v1"], resolver=resolver)
         with pytest.raises(Refused):
             await client.download(
-                f"{upstream.origin}/x", tmp_path / "x", max_bytes=100, home=Home("http://public.test/api/v1")
+                f"{upstream.origin}/x",
+                tmp_path / "x",
+                max_bytes=100,
+                home=ProviderEndpoint("http://public.test/api/v1"),
             )
         assert upstream.connections == 0
         await client.aclose()
@@ -192,7 +205,7 @@ class TestEgress:
         upstream.on("GET", "/x", js({"ok": True}))
         base = f"http://provider.test:{upstream.port}"
         client = Client([base], resolver=resolver)
-        answer = await client.request_json("GET", f"{base}/x", home=Home(base))
+        answer = await client.request_json("GET", f"{base}/x", home=ProviderEndpoint(base))
         assert answer.body == {"ok": True}
         assert upstream.only("GET", "/x").headers["host"] == f"provider.test:{upstream.port}"
         await client.aclose()
@@ -200,7 +213,7 @@ class TestEgress:
 
 class TestRedirects:
     async def test_the_key_stays_behind_when_a_download_is_redirected_elsewhere(
-        self, client: Client, upstream: Upstream, stranger: Upstream, home: Home, tmp_path: Path
+        self, client: Client, upstream: Upstream, stranger: Upstream, home: ProviderEndpoint, tmp_path: Path
     ) -> None:
         upstream.on("GET", "/api/v1/content", plain(b"", status=302, Location=f"{stranger.origin}/video"))
         stranger.on("GET", "/video", plain(b"data", "video/mp4"))
@@ -212,7 +225,7 @@ class TestRedirects:
         assert stranger.only("GET", "/video").key is None
 
     async def test_the_key_is_not_sent_again_when_another_origin_redirects_back(
-        self, client: Client, upstream: Upstream, stranger: Upstream, home: Home, tmp_path: Path
+        self, client: Client, upstream: Upstream, stranger: Upstream, home: ProviderEndpoint, tmp_path: Path
     ) -> None:
         upstream.on("GET", "/start", plain(b"", status=307, Location=f"{stranger.origin}/back"))
         stranger.on("GET", "/back", plain(b"", status=307, Location=f"{upstream.origin}/end"))
@@ -220,7 +233,9 @@ class TestRedirects:
         await client.download(f"{upstream.origin}/start", tmp_path / "x", max_bytes=100, home=home, with_key=True)
         assert upstream.only("GET", "/end").key is None
 
-    async def test_a_relative_redirect_keeps_the_key(self, client: Client, upstream: Upstream, home: Home) -> None:
+    async def test_a_relative_redirect_keeps_the_key(
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+    ) -> None:
         upstream.on("GET", "/api/v1/old", plain(b"", status=301, Location="new"))
         upstream.on("GET", "/api/v1/new", js({"ok": True}))
         answer = await client.request_json("GET", f"{upstream.base_url}/old", home=home)
@@ -228,7 +243,7 @@ class TestRedirects:
         assert upstream.only("GET", "/api/v1/new").key == f"Bearer {KEY}"
 
     async def test_the_target_of_every_redirect_is_checked(
-        self, client: Client, upstream: Upstream, home: Home, tmp_path: Path
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint, tmp_path: Path
     ) -> None:
         within = ("169.254.169.254", "10.0.0.1", "[fe80::1]", "0xa9fea9fe")
         invalid = ("file:///etc/passwd", "ftp://127.0.0.1/", "http://user:pass@127.0.0.1/", "//[")
@@ -239,14 +254,14 @@ class TestRedirects:
                     await client.download(f"{upstream.origin}/x", tmp_path / "x", max_bytes=100, home=home)
 
     async def test_a_circle_of_redirects_ends(
-        self, client: Client, upstream: Upstream, home: Home, tmp_path: Path
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint, tmp_path: Path
     ) -> None:
         upstream.on("GET", "/x", plain(b"", status=302, Location="/x"))
         with pytest.raises(Broken):
             await client.download(f"{upstream.origin}/x", tmp_path / "x", max_bytes=100, home=home)
         assert len(upstream.requests) == 6
 
-    async def test_a_post_is_never_redirected(self, client: Client, upstream: Upstream, home: Home) -> None:
+    async def test_a_post_is_never_redirected(self, client: Client, upstream: Upstream, home: ProviderEndpoint) -> None:
         with Cases() as cases:
             for status in (301, 302, 303, 307, 308):
                 upstream.reset()
@@ -259,7 +274,7 @@ class TestRedirects:
 
 async def post(client: Client, upstream: Upstream, **more: Any) -> Any:
     return await client.request_json(
-        "POST", f"{upstream.base_url}/videos", home=Home(upstream.base_url), content=b'{"a":1}', **more
+        "POST", f"{upstream.base_url}/videos", home=ProviderEndpoint(upstream.base_url), content=b'{"a":1}', **more
     )
 
 
@@ -270,7 +285,7 @@ class TestSentOrNot:
         base = f"http://127.0.0.1:{closed_port()}"
         client = Client([base])
         with pytest.raises(NotSent):
-            await client.request_json("POST", f"{base}/x", home=Home(base), content=b"{}")
+            await client.request_json("POST", f"{base}/x", home=ProviderEndpoint(base), content=b"{}")
         await client.aclose()
 
     async def test_a_name_that_does_not_resolve_sent_nothing(self) -> None:
@@ -279,7 +294,9 @@ class TestSentOrNot:
 
         client = Client(["http://nowhere.test"], resolver=resolver)
         with pytest.raises(NotSent):
-            await client.request_json("POST", "http://nowhere.test/x", home=Home("http://nowhere.test"), content=b"{}")
+            await client.request_json(
+                "POST", "http://nowhere.test/x", home=ProviderEndpoint("http://nowhere.test"), content=b"{}"
+            )
         await client.aclose()
 
     @in_manual_time
@@ -292,7 +309,7 @@ class TestSentOrNot:
         client = Client(["http://slow.test"], resolver=resolver)
         with pytest.raises(NotSent):
             await client.request_json(
-                "POST", "http://slow.test/x", home=Home("http://slow.test"), content=b"{}", total=50
+                "POST", "http://slow.test/x", home=ProviderEndpoint("http://slow.test"), content=b"{}", total=50
             )
         await client.aclose()
 
@@ -306,7 +323,7 @@ class TestSentOrNot:
         base = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         client = Client([base])
         with pytest.raises(NotSent):
-            await client.request_json("POST", f"{base}/x", home=Home(base), content=b"{}")
+            await client.request_json("POST", f"{base}/x", home=ProviderEndpoint(base), content=b"{}")
         await client.aclose()
         server.close()
         await server.wait_closed()
@@ -323,7 +340,7 @@ class TestSentOrNot:
         base = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         client = Client([base])
         with pytest.raises(NotSent):
-            await client.request_json("POST", f"{base}/x", home=Home(base), content=b"{}", total=50)
+            await client.request_json("POST", f"{base}/x", home=ProviderEndpoint(base), content=b"{}", total=50)
         await client.aclose()
         server.close()
         await server.wait_closed()
@@ -366,7 +383,7 @@ class TestSentOrNot:
         base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         client = Client([base])
         with pytest.raises(Ambiguous):
-            await client.request_json("POST", f"{base}/x", home=Home(base), content=b"{}")
+            await client.request_json("POST", f"{base}/x", home=ProviderEndpoint(base), content=b"{}")
         await client.aclose()
         server.close()
         await server.wait_closed()
@@ -384,7 +401,7 @@ class TestSentOrNot:
         """The server may be closing it at that very moment, and then it is unknown whether the request arrived."""
         upstream.on("GET", "/api/v1/models", Reply(pieces=(b"{}",), ending="keep"))
         upstream.on("POST", "/api/v1/videos", Reply(pieces=(b"{}",), ending="keep"))
-        home = Home(upstream.base_url)
+        home = ProviderEndpoint(upstream.base_url)
         for _ in range(2):
             await client.request_json("GET", f"{upstream.base_url}/models", home=home)
         assert upstream.connections == 1
@@ -403,7 +420,9 @@ class TestSentOrNot:
 
 
 class TestAnswers:
-    async def test_a_request_arrives_as_it_was_given(self, client: Client, upstream: Upstream, home: Home) -> None:
+    async def test_a_request_arrives_as_it_was_given(
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+    ) -> None:
         upstream.on("POST", "/api/v1/videos", js({"id": "v"}, 202, X_Generation_Id="gen-1"))
         answer = await client.request_json(
             "POST", f"{upstream.base_url}/videos?a=b%20c", home=home, content=b'{"model":"m"}'
@@ -422,14 +441,16 @@ class TestAnswers:
             "content-length": "13",
         }
 
-    async def test_a_large_body_arrives_complete(self, client: Client, upstream: Upstream, home: Home) -> None:
+    async def test_a_large_body_arrives_complete(
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+    ) -> None:
         upstream.on("POST", "/x", js({}))
         content = os.urandom(3_000_001).hex().encode()
         await client.request_json("POST", f"{upstream.origin}/x", home=home, content=content)
         assert upstream.only("POST", "/x").body == content
 
     async def test_an_answer_that_is_not_json_is_kept_as_text(
-        self, client: Client, upstream: Upstream, home: Home
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint
     ) -> None:
         with Cases() as cases:
             for body in (b"<html>Bad gateway</html>", b"", b'{"a":', b"\xff\xfe", b"[" * 100_000):
@@ -439,27 +460,31 @@ class TestAnswers:
                     assert (answer.status, answer.body) == (502, None)
                     assert answer.text == body[:2000].decode("utf-8", "replace")
 
-    async def test_an_answer_above_the_limit_is_not_read(self, client: Client, upstream: Upstream, home: Home) -> None:
+    async def test_an_answer_above_the_limit_is_not_read(
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+    ) -> None:
         with Cases() as cases:
             for chunked in (False, True):
                 upstream.on("GET", "/x", Reply(pieces=(b"x" * 1000,) * 20, chunked=chunked))
                 with cases.case("chunked" if chunked else "with its length"), pytest.raises(TooBig):
                     await client.request_json("GET", f"{upstream.origin}/x", home=home, max_bytes=10_000)
 
-    async def test_a_compressed_answer_is_refused(self, client: Client, upstream: Upstream, home: Home) -> None:
+    async def test_a_compressed_answer_is_refused(
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+    ) -> None:
         """It could expand to far more than the limit."""
         upstream.on("GET", "/x", plain(b"\x1f\x8b", "application/json", Content_Encoding="gzip"))
         with pytest.raises(Broken):
             await client.request_json("GET", f"{upstream.origin}/x", home=home)
 
-    async def test_cookies_are_not_kept(self, client: Client, upstream: Upstream, home: Home) -> None:
+    async def test_cookies_are_not_kept(self, client: Client, upstream: Upstream, home: ProviderEndpoint) -> None:
         upstream.on("GET", "/x", js({}, Set_Cookie="tracker=1; Path=/"))
         for _ in range(2):
             await client.request_json("GET", f"{upstream.origin}/x", home=home)
         assert "cookie" not in upstream.requests[1].headers
 
     async def test_proxies_of_the_environment_are_not_used(
-        self, upstream: Upstream, stranger: Upstream, home: Home, monkeypatch: pytest.MonkeyPatch
+        self, upstream: Upstream, stranger: Upstream, home: ProviderEndpoint, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("HTTP_PROXY", stranger.origin)
         monkeypatch.setenv("ALL_PROXY", stranger.origin)
@@ -472,7 +497,7 @@ class TestAnswers:
 
 class TestSecrets:
     async def test_neither_errors_nor_reprs_show_the_key_or_a_signed_link(
-        self, client: Client, upstream: Upstream, home: Home, caplog: pytest.LogCaptureFixture
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.DEBUG)
         upstream.on("POST", "/api/v1/x", Silence("reset"))
@@ -491,13 +516,13 @@ class TestSecrets:
             for key in ("sk-or-line\nbreak", "sk-or-\r\nX: y", "sk-or-…", "sk-or-\x00"):
                 with cases.case(repr(key)):
                     with pytest.raises(ValueError, match="Authorization") as caught:
-                        Home("https://openrouter.ai/api/v1", {"Authorization": f"Bearer {key}"})
+                        ProviderEndpoint("https://openrouter.ai/api/v1", {"Authorization": f"Bearer {key}"})
                     assert "sk-or" not in str(caught.value)
 
 
 class TestDownloads:
     async def test_a_file_arrives_complete_and_with_its_type(
-        self, client: Client, upstream: Upstream, home: Home, tmp_path: Path
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint, tmp_path: Path
     ) -> None:
         content = os.urandom(5_000_000)
         pieces = tuple(content[start : start + 700_001] for start in range(0, len(content), 700_001))
@@ -507,7 +532,7 @@ class TestDownloads:
         assert (tmp_path / "video").read_bytes() == content
 
     async def test_the_key_is_sent_only_on_request(
-        self, client: Client, upstream: Upstream, home: Home, tmp_path: Path
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint, tmp_path: Path
     ) -> None:
         upstream.on("GET", "/video", plain(b"data"))
         for with_key in (False, True):
@@ -517,7 +542,7 @@ class TestDownloads:
         assert [request.key for request in upstream.requests] == [None, f"Bearer {KEY}"]
 
     async def test_a_file_that_breaks_off_is_not_taken_for_complete(
-        self, client: Client, upstream: Upstream, home: Home, tmp_path: Path
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint, tmp_path: Path
     ) -> None:
         upstream.on("GET", "/video", Reply(pieces=(b"half",), length=8))
         with pytest.raises(Broken):
@@ -525,7 +550,7 @@ class TestDownloads:
         assert not (tmp_path / "video").exists()
 
     async def test_a_file_above_the_limit_is_given_up(
-        self, client: Client, upstream: Upstream, home: Home, tmp_path: Path
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint, tmp_path: Path
     ) -> None:
         with Cases() as cases:
             for chunked in (False, True):
@@ -549,7 +574,7 @@ class TestDownloads:
             assert not (tmp_path / "video").exists()
 
     async def test_another_status_writes_nothing_and_returns_the_beginning_of_the_answer(
-        self, client: Client, upstream: Upstream, home: Home, tmp_path: Path
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint, tmp_path: Path
     ) -> None:
         with Cases() as cases:
             for status in (204, 206, 401, 404, 409, 410, 502):
@@ -563,7 +588,7 @@ class TestDownloads:
                     assert not (tmp_path / "video").exists()
 
     async def test_a_full_disk_is_reported_as_such(
-        self, client: Client, upstream: Upstream, home: Home, tmp_path: Path
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint, tmp_path: Path
     ) -> None:
         (tmp_path / "video").symlink_to("/dev/full")
         upstream.on("GET", "/video", plain(b"x" * 3_000_000))
@@ -573,7 +598,7 @@ class TestDownloads:
         assert not (tmp_path / "video").is_symlink()
 
     async def test_a_cancelled_download_leaves_nothing(
-        self, client: Client, upstream: Upstream, home: Home, tmp_path: Path
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint, tmp_path: Path
     ) -> None:
         upstream.on("GET", "/video", Reply(pieces=(b"x" * 2_000_000,), length=3_000_000, ending="hang"))
         task = asyncio.create_task(
@@ -586,7 +611,9 @@ class TestDownloads:
         assert not (tmp_path / "video").exists()
 
 
-async def read_stream(client: Client, upstream: Upstream, home: Home, **more: Any) -> tuple[list[str], bool]:
+async def read_stream(
+    client: Client, upstream: Upstream, home: ProviderEndpoint, **more: Any
+) -> tuple[list[str], bool]:
     """The data of all events, and whether the end mark came."""
     async with client.stream_events(f"{upstream.base_url}/chat", home=home, content=b"{}", **more) as events:
         assert events.is_stream
@@ -597,30 +624,34 @@ async def read_stream(client: Client, upstream: Upstream, home: Home, **more: An
 
 class TestStreams:
     async def test_events_come_without_comments_and_with_their_end_mark(
-        self, client: Client, upstream: Upstream, home: Home
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint
     ) -> None:
         upstream.on("POST", "/api/v1/chat", sse(": OPENROUTER PROCESSING", {"a": 1}, ": still", {"b": 2}))
         assert await read_stream(client, upstream, home) == (['{"a":1}', '{"b":2}'], True)
 
     async def test_a_stream_without_its_end_mark_is_recognised(
-        self, client: Client, upstream: Upstream, home: Home
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint
     ) -> None:
         upstream.on("POST", "/api/v1/chat", sse({"a": 1}, done=False))
         assert await read_stream(client, upstream, home) == (['{"a":1}'], False)
 
     async def test_the_end_mark_ends_the_stream_though_the_connection_stays_open(
-        self, client: Client, upstream: Upstream, home: Home
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint
     ) -> None:
         upstream.on("POST", "/api/v1/chat", sse({"a": 1}, ending="hang"))
         assert await read_stream(client, upstream, home) == (['{"a":1}'], True)
         await upstream.client_hung_up()
 
-    async def test_an_event_of_many_megabytes_arrives(self, client: Client, upstream: Upstream, home: Home) -> None:
+    async def test_an_event_of_many_megabytes_arrives(
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+    ) -> None:
         upstream.on("POST", "/api/v1/chat", sse({"image": "x" * 9_000_000}))
         payloads, done = await read_stream(client, upstream, home, total=300)
         assert (len(payloads[0]), done) == (9_000_012, True)
 
-    async def test_an_event_above_the_limit_is_given_up(self, client: Client, upstream: Upstream, home: Home) -> None:
+    async def test_an_event_above_the_limit_is_given_up(
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+    ) -> None:
         upstream.on("POST", "/api/v1/chat", sse({"image": "x" * 100_000}))
         with pytest.raises(TooBig):
             await read_stream(client, upstream, home, max_bytes=50_000)
@@ -644,12 +675,14 @@ class TestStreams:
             with pytest.raises(TimedOut):
                 await read_stream(client, upstream, home, idle=LONG, total=60)
 
-    async def test_a_stream_that_is_reset_is_broken(self, client: Client, upstream: Upstream, home: Home) -> None:
+    async def test_a_stream_that_is_reset_is_broken(
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+    ) -> None:
         upstream.on("POST", "/api/v1/chat", sse({"a": 1}, done=False, ending="reset"))
         with pytest.raises(Broken):
             await read_stream(client, upstream, home)
 
-    async def test_leaving_the_block_hangs_up(self, client: Client, upstream: Upstream, home: Home) -> None:
+    async def test_leaving_the_block_hangs_up(self, client: Client, upstream: Upstream, home: ProviderEndpoint) -> None:
         upstream.on("POST", "/api/v1/chat", sse({"a": 1}, done=False, ending="hang"))
         async with (
             client.stream_events(f"{upstream.base_url}/chat", home=home, content=b"{}") as events,
@@ -659,7 +692,7 @@ class TestStreams:
         await upstream.client_hung_up()
 
     async def test_an_error_in_place_of_a_stream_is_read_as_an_answer(
-        self, client: Client, upstream: Upstream, home: Home
+        self, client: Client, upstream: Upstream, home: ProviderEndpoint
     ) -> None:
         upstream.on("POST", "/api/v1/chat", js({"error": {"code": 401}}, 401))
         async with client.stream_events(f"{upstream.base_url}/chat", home=home, content=b"{}") as events:
@@ -724,11 +757,11 @@ class TestCertificates:
             upstream.on("GET", "/x", Reply(pieces=(b'{"ok":true}',), ending="keep"))
             good, evil = (f"https://{host}.test:{upstream.port}" for host in ("good", "evil"))
             client = Client([good, evil], resolver=this_machine, tls=authority.client())
-            answer = await client.request_json("GET", f"{good}/x", home=Home(good))
+            answer = await client.request_json("GET", f"{good}/x", home=ProviderEndpoint(good))
             assert answer.body == {"ok": True}
             assert names == ["good.test"]
             with pytest.raises(NotSent):  # the same address, and a connection to it is open
-                await client.request_json("GET", f"{evil}/x", home=Home(evil))
+                await client.request_json("GET", f"{evil}/x", home=ProviderEndpoint(evil))
             assert len(upstream.requests) == 1
             await client.aclose()
 
@@ -742,7 +775,7 @@ class TestCertificates:
             client = Client([base], resolver=this_machine, tls=authority.client())
 
             async def received() -> list[str]:
-                async with client.stream_events(f"{base}/chat", home=Home(base), content=b"{}") as events:
+                async with client.stream_events(f"{base}/chat", home=ProviderEndpoint(base), content=b"{}") as events:
                     return [payload async for payloads in events.payloads() for payload in payloads]
 
             for payloads in await asyncio.gather(*(received() for _ in range(40))):
@@ -754,7 +787,7 @@ class TestCertificates:
             base = f"https://good.test:{upstream.port}"
             client = Client([base], resolver=this_machine)
             with pytest.raises(NotSent):
-                await client.request_json("GET", f"{base}/x", home=Home(base))
+                await client.request_json("GET", f"{base}/x", home=ProviderEndpoint(base))
             assert upstream.requests == []
             await client.aclose()
 
@@ -765,6 +798,6 @@ class TestCertificates:
             upstream.on("GET", "/x", plain(b"", status=302, Location=f"{stranger.origin}/x"))
             client = Client([base], resolver=this_machine, tls=authority.client())
             with pytest.raises(Refused):
-                await client.request_json("GET", f"{base}/x", home=Home(base))
+                await client.request_json("GET", f"{base}/x", home=ProviderEndpoint(base))
             assert stranger.connections == 0
             await client.aclose()

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.providers.client import Ambiguous, Client, Home
-from app.providers.connections import LONGEST_HEAD, MUCH, connect, head
+from app.providers.client import Ambiguous, Client, ProviderEndpoint
+from app.providers.connections import MAX_HEAD, MUCH, connect, head
 from tests.kit import Cases
 from tests.providers.fake_upstream import until
 
@@ -52,10 +52,10 @@ class Server:
 @asynccontextmanager
 async def answering(
     *answers: bytes, size: int = 1 << 20, hang_up: bool = False
-) -> AsyncIterator[tuple[Client, Home, Server]]:
+) -> AsyncIterator[tuple[Client, ProviderEndpoint, Server]]:
     script = Server(answers, size=size, hang_up=hang_up)
     server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
-    home = Home(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+    home = ProviderEndpoint(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
     client = Client([home.base_url])
     try:
         yield client, home, script
@@ -65,7 +65,7 @@ async def answering(
         await server.wait_closed()
 
 
-async def get(client: Client, home: Home) -> object:
+async def get(client: Client, home: ProviderEndpoint) -> object:
     answer = await client.request_json("GET", f"{home.base_url}/x", home=home, idle=SECONDS, total=SECONDS)
     assert answer.status == 200
     return answer.body
@@ -138,7 +138,7 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_not_used_again()
 
 async def test_an_invalid_answer_is_not_read() -> None:
     answers = {
-        "a head without end": OK + b"X-Long: " + b"x" * LONGEST_HEAD + b"\r\n\r\n",
+        "a head without end": OK + b"X-Long: " + b"x" * MAX_HEAD + b"\r\n\r\n",
         "two lengths": OK + b"Content-Length: 7\r\nContent-Length: 8\r\n\r\n" + BODY,
         "two framings": OK + b"Content-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n" + BODY,
         "a chunk without a number": OK + b"Transfer-Encoding: chunked\r\n\r\nseven\r\n" + BODY,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.providers.events import EventParser, EventTooLong
+from app.providers.sse import EventParser, EventTooLong
 from tests.kit import Cases
 
 

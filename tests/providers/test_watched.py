@@ -11,26 +11,26 @@ import pytest
 from app.base.errors import Upstream
 from app.base.metrics import Metrics
 from app.providers.contract import (
-    Again,
     Chunk,
-    Done,
+    Completed,
     ErrorCode,
+    Failed,
     Failure,
     Kind,
-    Later,
-    Never,
-    Offer,
+    ModelOffer,
     Outcome,
+    Pending,
     Provider,
     Request,
-    Ticket,
+    Retryable,
+    UpstreamJob,
 )
-from app.providers.watched import watched
+from app.providers.instrumented import instrumented
 from tests.kit import Cases
 
-TICKET = Ticket("up-1")
+TICKET = UpstreamJob("up-1")
 REQUEST = Request(job_id="1", kind=Kind.IMAGE, model="m", prompt="p")
-NEVER = Never(code=ErrorCode.PROVIDER_REFUSED, message="no")
+NEVER = Failed(code=ErrorCode.PROVIDER_REFUSED, message="no")
 
 
 class Scripted:
@@ -40,20 +40,20 @@ class Scripted:
     can_cancel = True
 
     def __init__(self) -> None:
-        self.outcome: Outcome | Exception = Done()
+        self.outcome: Outcome | Exception = Completed()
         self.closed = False
 
-    async def offers(self) -> Sequence[Offer]:
+    async def offers(self) -> Sequence[ModelOffer]:
         if isinstance(self.outcome, Exception):
             raise self.outcome
-        return [Offer(id="m", name="M")]
+        return [ModelOffer(id="m", name="M")]
 
     async def submit(self, request: Request, folder: Path) -> Outcome:
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
 
-    async def poll(self, ticket: Ticket, folder: Path) -> Outcome:
+    async def poll(self, upstream_job: UpstreamJob, folder: Path) -> Outcome:
         return await self.submit(REQUEST, folder)
 
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
@@ -66,7 +66,7 @@ class Scripted:
         finally:
             self.closed = True
 
-    async def cancel(self, ticket: Ticket) -> bool:
+    async def cancel(self, upstream_job: UpstreamJob) -> bool:
         return True
 
     async def cost_nano(self, generation_id: str) -> int | None:
@@ -85,13 +85,13 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def provider(scripted: Scripted, metrics: Metrics) -> Provider:
-    return watched({"scripted": scripted}, metrics)["scripted"]
+    return instrumented({"scripted": scripted}, metrics)["scripted"]
 
 
 async def _counted(metrics: Metrics) -> list[str]:
     """The counted requests, as `operation outcome code`."""
     lines = (await metrics.text()).decode().splitlines()
-    found = [line for line in lines if line.startswith("atelier_provider_calls_total{")]
+    found = [line for line in lines if line.startswith("atelier_provider_requests_total{")]
     return [
         " ".join(part.split('"')[1] for name in ("operation", "outcome", "code") for part in line.split(",") if name in part)
         for line in found
@@ -100,10 +100,10 @@ async def _counted(metrics: Metrics) -> list[str]:
 
 async def test_an_outcome_is_returned_and_counted() -> None:
     outcomes: list[tuple[Outcome, str]] = [
-        (Done(text="hello"), "poll done "),
-        (Later(ticket=TICKET, state="in_progress"), "poll later "),
-        (Later(ticket=TICKET, state="unanswered"), "poll unanswered "),
-        (Again(code=ErrorCode.PROVIDER_UNREACHABLE, message="busy"), "poll again PROVIDER_UNREACHABLE"),
+        (Completed(text="hello"), "poll done "),
+        (Pending(upstream_job=TICKET, state="in_progress"), "poll later "),
+        (Pending(upstream_job=TICKET, state="unanswered"), "poll unanswered "),
+        (Retryable(code=ErrorCode.PROVIDER_UNREACHABLE, message="busy"), "poll again PROVIDER_UNREACHABLE"),
         (NEVER, "poll never PROVIDER_REFUSED"),
     ]
     with Cases() as cases:
@@ -111,7 +111,7 @@ async def test_an_outcome_is_returned_and_counted() -> None:
             with cases.case(counted):
                 scripted, metrics = Scripted(), Metrics()
                 scripted.outcome = outcome
-                assert await watched({"scripted": scripted}, metrics)["scripted"].poll(TICKET, Path()) is outcome
+                assert await instrumented({"scripted": scripted}, metrics)["scripted"].poll(TICKET, Path()) is outcome
                 assert await _counted(metrics) == [counted]
                 assert b'provider_seconds_count{operation="poll",provider="scripted"} 1.0' in await metrics.text()
 

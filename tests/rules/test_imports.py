@@ -9,7 +9,7 @@ from tests.rules.source import Module, modules, targets
 # From top to bottom; features on one line do not import each other.
 LAYERS = (
     ("main", "background", "__main__"),
-    ("admin", "gateway", "home", "upkeep"),  # upkeep checks whether all features agree
+    ("admin", "gateway", "home", "maintenance"),  # upkeep checks whether all features agree
     ("exports",),
     ("storyboard",),
     ("characters", "generation", "chat"),

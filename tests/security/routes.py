@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from app.main import litestar_app
-from app.web.errors import for_programs
+from app.web.errors import is_api_path
 from tests.kit import UNKNOWN_ID
 from tests.studio import Studio
 
@@ -26,7 +26,7 @@ class Route(NamedTuple):
 
     @property
     def in_api(self) -> bool:
-        return for_programs(self.path)
+        return is_api_path(self.path)
 
     @property
     def changes(self) -> bool:

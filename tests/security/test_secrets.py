@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from app.base import config
-from app.base.log import masked
+from app.base.logging import masked
 from tests.kit import (
     IMAGE_MODEL,
     IMAGE_TO_VIDEO_MODEL,

@@ -14,8 +14,8 @@ import sys
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
-from app.base.folder import Folder
-from app.base.room import Full
+from app.base.data_dir import DataDir
+from app.base.disk_full import DiskFull
 from app.storage.files import Files
 from app.storage.media import Media
 from tests.storage import samples
@@ -34,7 +34,7 @@ def write_sources(folder: Path) -> None:
 
 
 async def run(root: Path, sources: list[Path]) -> dict[str, object]:
-    data_dir = Folder(root)
+    data_dir = DataDir(root)
     data_dir.make()
     files, media = Files(data_dir.media, data_dir.temporary), Media()
     try:
@@ -68,7 +68,7 @@ async def _chunks(data: bytes) -> AsyncIterator[bytes]:
 async def _outcome(work: Awaitable[object]) -> str:
     try:
         await work
-    except Full:
+    except DiskFull:
         return "full"
     except Exception as exc:
         return repr(exc)

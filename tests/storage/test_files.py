@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.base import errors
-from app.base.folder import Folder
+from app.base.data_dir import DataDir
 from app.storage.files import Files, readable
 from app.storage.threads import Threads
 from tests.kit import Cases
@@ -22,14 +22,14 @@ KEY = f"{SHA256[:2]}/{SHA256[2:4]}/{SHA256}.png"
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Folder:
-    data_dir = Folder(tmp_path / "data")
+def data_dir(tmp_path: Path) -> DataDir:
+    data_dir = DataDir(tmp_path / "data")
     data_dir.make()
     return data_dir
 
 
 @pytest.fixture
-def files(data_dir: Folder) -> Iterator[Files]:
+def files(data_dir: DataDir) -> Iterator[Files]:
     files = Files(data_dir.media, data_dir.temporary)
     yield files
     files.close()
@@ -58,7 +58,7 @@ def everything(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-async def test_a_file_is_named_after_its_content(files: Files, data_dir: Folder) -> None:
+async def test_a_file_is_named_after_its_content(files: Files, data_dir: DataDir) -> None:
     async with files.folder() as folder:
         (folder / "evil").write_bytes(CONTENT)
         stored = await files.store(folder / "evil", ".png")
@@ -67,7 +67,7 @@ async def test_a_file_is_named_after_its_content(files: Files, data_dir: Folder)
     assert (data_dir.media / KEY).read_bytes() == CONTENT
 
 
-async def test_a_stored_file_can_be_read_by_its_owner_only(files: Files, data_dir: Folder) -> None:
+async def test_a_stored_file_can_be_read_by_its_owner_only(files: Files, data_dir: DataDir) -> None:
     async with files.folder() as folder:
         (folder / "open").write_bytes(CONTENT)
         (folder / "open").chmod(0o666)
@@ -76,7 +76,7 @@ async def test_a_stored_file_can_be_read_by_its_owner_only(files: Files, data_di
     assert files.path(key).parent.stat().st_mode & 0o777 == 0o700
 
 
-async def test_the_same_content_is_stored_once(files: Files, data_dir: Folder) -> None:
+async def test_the_same_content_is_stored_once(files: Files, data_dir: DataDir) -> None:
     assert await store(files) == await store(files)
     assert await keys(files) == [KEY]
 
@@ -89,7 +89,7 @@ async def test_the_same_content_stored_many_times_at_once_is_intact(files: Files
 
 
 async def test_a_file_is_renamed_only_after_its_content_is_on_disk(
-    files: Files, data_dir: Folder, monkeypatch: pytest.MonkeyPatch
+    files: Files, data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
     real_sync, real_replace = os.fsync, Path.replace
@@ -184,7 +184,7 @@ async def test_a_corrupted_file_is_detected_and_repaired_by_storing_it_again(fil
     assert not await files.verify(KEY)
 
 
-async def test_every_key_is_listed_and_nothing_else(files: Files, data_dir: Folder) -> None:
+async def test_every_key_is_listed_and_nothing_else(files: Files, data_dir: DataDir) -> None:
     expected = sorted([await store(files, bytes([number])) for number in range(20)])
     (data_dir.media / "notes.txt").write_text("notes")
     (data_dir.media / "ab").mkdir(exist_ok=True)
@@ -202,7 +202,7 @@ async def test_keys_may_be_removed_while_they_are_listed(files: Files) -> None:
     assert await keys(files) == []
 
 
-async def test_the_store_reports_how_much_it_holds_and_how_much_space_is_free(files: Files, data_dir: Folder) -> None:
+async def test_the_store_reports_how_much_it_holds_and_how_much_space_is_free(files: Files, data_dir: DataDir) -> None:
     await store(files, bytes(1000))
     await store(files, bytes(2000))
     usage = await files.usage()
@@ -211,7 +211,7 @@ async def test_the_store_reports_how_much_it_holds_and_how_much_space_is_free(fi
     assert usage.free == pytest.approx(disk.f_bavail * disk.f_frsize, rel=0.05)
 
 
-async def test_a_temporary_folder_is_private_and_removed_afterwards(files: Files, data_dir: Folder) -> None:
+async def test_a_temporary_folder_is_private_and_removed_afterwards(files: Files, data_dir: DataDir) -> None:
     async with files.folder() as one, files.folder() as other:
         assert one != other
         assert one.parent == data_dir.temporary
@@ -221,7 +221,7 @@ async def test_a_temporary_folder_is_private_and_removed_afterwards(files: Files
     assert everything(data_dir.temporary) == []
 
 
-async def test_a_temporary_folder_is_removed_after_a_failure(files: Files, data_dir: Folder) -> None:
+async def test_a_temporary_folder_is_removed_after_a_failure(files: Files, data_dir: DataDir) -> None:
     async def fail() -> None:
         async with files.folder() as folder:
             (folder / "file").write_bytes(CONTENT)
@@ -233,7 +233,7 @@ async def test_a_temporary_folder_is_removed_after_a_failure(files: Files, data_
 
 
 async def test_a_temporary_folder_is_removed_when_its_user_is_cancelled_several_times(
-    files: Files, data_dir: Folder
+    files: Files, data_dir: DataDir
 ) -> None:
     begun = asyncio.Event()
 
@@ -254,7 +254,7 @@ async def test_a_temporary_folder_is_removed_when_its_user_is_cancelled_several_
     assert everything(data_dir.temporary) == []
 
 
-async def test_a_temporary_folder_is_not_removed_while_a_thread_writes_into_it(data_dir: Folder) -> None:
+async def test_a_temporary_folder_is_not_removed_while_a_thread_writes_into_it(data_dir: DataDir) -> None:
     threads = Threads(2, "files")
     files = Files(data_dir.media, data_dir.temporary, threads=threads)
     begun, proceed = threading.Event(), threading.Event()
@@ -289,7 +289,7 @@ async def test_a_temporary_folder_is_not_removed_while_a_thread_writes_into_it(d
 
 
 async def test_temporary_files_of_an_earlier_process_are_removed_at_start(
-    files: Files, data_dir: Folder, tmp_path: Path
+    files: Files, data_dir: DataDir, tmp_path: Path
 ) -> None:
     await store(files)
     (tmp_path / "elsewhere").mkdir()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.base.room import Full
+from app.base.disk_full import DiskFull
 from app.storage import media
 from app.storage.files import Files
 from tests.storage import full_disk, samples
@@ -86,7 +86,7 @@ async def test_a_file_that_cannot_be_renamed_stays_where_it_was(disk_with_few_in
                 (folder / f"filler{number}").touch()
             except OSError:
                 break
-        with pytest.raises(Full, match="disk is full"):
+        with pytest.raises(DiskFull, match="disk is full"):
             await files.store(folder / "a", ".png")
         assert (folder / "a").read_bytes() == samples.png()
     assert [key async for key in files.keys()] == []  # noqa: SIM118
@@ -100,7 +100,7 @@ async def test_a_temporary_folder_on_a_full_disk_is_refused(disk_with_few_inodes
             (disk_with_few_inodes / f"filler{number}").touch()
         except OSError:
             break
-    with pytest.raises(Full):
+    with pytest.raises(DiskFull):
         async with files.folder():
             pytest.fail("there was space for a folder")
     files.close()
@@ -115,6 +115,6 @@ def test_a_jpeg_whose_last_bytes_do_not_fit_is_not_taken_for_complete(small_disk
     room = (len(whole) - 1) // 4096 * 4096
     assert 0 < room < facts.bytes < free
     (small_disk / "more ballast").write_bytes(bytes(free - room))
-    with pytest.raises(Full):
+    with pytest.raises(DiskFull):
         media.clean(tmp_path / "a.jpg", small_disk)
     assert sorted(path.name for path in small_disk.iterdir()) == ["ballast", "more ballast"]

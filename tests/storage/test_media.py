@@ -16,7 +16,7 @@ from PIL import Image, ImageChops, ImageStat
 from PIL.Image import Transpose
 
 from app.base import errors
-from app.storage import media, pictures
+from app.storage import images, media
 from app.storage.media import Facts, Media
 from tests.kit import Cases
 from tests.storage import damage, samples
@@ -400,7 +400,7 @@ class ObservedLock:
 
 def test_only_one_large_image_is_decoded_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = ObservedLock()
-    monkeypatch.setattr(pictures, "ONE_LARGE_AT_A_TIME", lock)
+    monkeypatch.setattr(images, "ONE_LARGE_AT_A_TIME", lock)
     large = save(tmp_path, encoded(Image.new("1", (4001, 4000)), "PNG"), "large")
     small = save(tmp_path, samples.png())
     results: list[Facts] = []

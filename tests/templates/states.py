@@ -16,7 +16,7 @@ from markupsafe import Markup
 from app.accounts.schemas import ApiKey, NewApiKey, Role, Session, SessionKind, User
 from app.admin.schemas import DatabaseHealth, Disk, Leaving, OwnedJob, Stats
 from app.audit.schemas import Action, Entry
-from app.background import Beat
+from app.background import TaskHealth
 from app.base.clock import now
 from app.base.errors import Invalid
 from app.catalog.pages import Offered
@@ -27,9 +27,9 @@ from app.chat.schemas import Role as Speaker
 from app.chat.schemas import Status as AnswerStatus
 from app.home.examples import written
 from app.jobs.schemas import CancelStage, Event, EventType, GenerationType, Job, JobError, Status
+from app.ledger.schemas import Month
 from app.library.schemas import Asset, AssetKind, Origin
 from app.providers.contract import ErrorCode, Kind, Usage
-from app.quota.schemas import Month
 from app.web.render import environment as real_environment
 
 NANO = 1_000_000_000
@@ -101,11 +101,11 @@ def page(**values: Any) -> dict[str, Any]:
 SIZES = [(1536, 1024), (1024, 1024), (1920, 1080), (1024, 1536), (2048, 858), (1080, 1920), (1280, 960)]
 
 
-def picture(number: int, **values: Any) -> Asset:
+def image(number: int, **values: Any) -> Asset:
     width, height = SIZES[number % len(SIZES)]
     return Asset(
         **{
-            "id": f"picture-{number}",
+            "id": f"image-{number}",
             "owner_id": "u-1",
             "kind": AssetKind.IMAGE,
             "origin": Origin.MADE,
@@ -122,10 +122,10 @@ def picture(number: int, **values: Any) -> Asset:
     )
 
 
-def clip(number: int, **values: Any) -> Asset:
+def video(number: int, **values: Any) -> Asset:
     return Asset(
         **{
-            "id": f"clip-{number}",
+            "id": f"video-{number}",
             "owner_id": "u-1",
             "kind": AssetKind.VIDEO,
             "origin": Origin.MADE,
@@ -199,23 +199,25 @@ WRITING = job("writing", "Five shots for the harbour scene", Kind.TEXT, 0.1, sta
 CANCELLING = job(
     "cancelling", "A carousel in the snow", Kind.VIDEO, 3, status=Status.PROCESSING, progress=70, cancel_requested=True
 )
-RETRYING = job("retrying", "A tram crossing a flooded square", minutes=2, attempts=1, due=NOW + timedelta(seconds=20))
-CLIP = job(
+RETRYING = job(
+    "retrying", "A tram crossing a flooded square", minutes=2, attempts=1, run_at=NOW + timedelta(seconds=20)
+)
+VIDEO = job(
     "clip",
     "Desert highway at golden hour, dust hanging in the air, wide lens",
     Kind.VIDEO,
     status=Status.COMPLETED,
     cost_nano=3_200_000_000,
-    assets=(clip(1),),
+    assets=(video(1),),
     params={"aspect_ratio": "16:9", "resolution": "1080p", "duration": 8, "generate_audio": True},
 )
-PICTURE = job(
+IMAGE = job(
     "picture",
     "Foggy harbour, fishing boats, cold morning light",
     minutes=18,
     status=Status.COMPLETED,
     cost_nano=40_000_000,
-    assets=(picture(2),),
+    assets=(image(2),),
     params={"aspect_ratio": "16:9", "seed": 4711},
 )
 FOUR = job(
@@ -224,10 +226,10 @@ FOUR = job(
     minutes=44,
     status=Status.COMPLETED,
     cost_nano=132_000_000,
-    assets=tuple(picture(n) for n in (3, 4, 5, 6)),
+    assets=tuple(image(n) for n in (3, 4, 5, 6)),
     params={"n": 4},
 )
-SIX = job("six", "A chess set of fruit", minutes=90, status=Status.COMPLETED, assets=tuple(map(picture, range(7, 13))))
+SIX = job("six", "A chess set of fruit", minutes=90, status=Status.COMPLETED, assets=tuple(map(image, range(7, 13))))
 TEXTS = job(
     "text",
     "Give me five shots for the harbour scene, each one sentence",
@@ -274,14 +276,16 @@ ANIMATED = job(
     70,
     status=Status.COMPLETED,
     generation_type=GenerationType.IMAGE_TO_VIDEO,
-    input_asset_id="picture-2",
+    input_asset_id="image-2",
     retry_of="refused",
     cost_nano=700_000_000,
-    assets=(clip(3),),
+    assets=(video(3),),
 )
-ENDLESS = job("endless", LONG, Kind.TEXT, 80, status=Status.COMPLETED, text=LONG)
-SOLID = job("solid", UNBROKEN, minutes=81, status=Status.FAILED, error=JobError(ErrorCode.TIMED_OUT, UNBROKEN))
-SLY = job("sly", HOSTILE, Kind.TEXT, 85, status=Status.COMPLETED, text=HOSTILE, model_name=HOSTILE)
+ENDLESS_JOB = job("endless", LONG, Kind.TEXT, 80, status=Status.COMPLETED, text=LONG)
+UNBROKEN_JOB = job(
+    "unbroken", UNBROKEN, minutes=81, status=Status.FAILED, error=JobError(ErrorCode.TIMED_OUT, UNBROKEN)
+)
+HOSTILE_JOB = job("hostile", HOSTILE, Kind.TEXT, 85, status=Status.COMPLETED, text=HOSTILE, model_name=HOSTILE)
 
 CARDS = {
     "queued": QUEUED,
@@ -290,10 +294,10 @@ CARDS = {
     "writing": WRITING,
     "cancelling": CANCELLING,
     "retrying": RETRYING,
-    "clip": CLIP,
-    "picture": PICTURE,
-    "four pictures": FOUR,
-    "six pictures": SIX,
+    "video": VIDEO,
+    "image": IMAGE,
+    "four images": FOUR,
+    "six images": SIX,
     "text": TEXTS,
     "refused": REFUSED,
     "unknown": UNKNOWN,
@@ -302,12 +306,12 @@ CARDS = {
     "cancelled and paid": CANCELLED_PAID,
     "gone": GONE,
     "animated": ANIMATED,
-    "endless": ENDLESS,
-    "solid": SOLID,
-    "sly": SLY,
+    "endless": ENDLESS_JOB,
+    "unbroken": UNBROKEN_JOB,
+    "hostile": HOSTILE_JOB,
 }
 JOBS = list(CARDS.values())
-FEED = [PROCESSING, QUEUED, CLIP, PICTURE, REFUSED, FOUR, TEXTS, ANIMATED, CANCELLED, UNKNOWN]
+FEED = [PROCESSING, QUEUED, VIDEO, IMAGE, REFUSED, FOUR, TEXTS, ANIMATED, CANCELLED, UNKNOWN]
 
 
 def model(name: str, title: str, outputs: tuple[str, ...], **values: Any) -> Model:
@@ -420,7 +424,7 @@ def create(kind: str, mode: str = "words", **values: Any) -> dict[str, Any]:
             "errors": {},
             "message": None,
             "jobs": FEED,
-            "pictures": [picture(n) for n in range(14)],
+            "pictures": [image(n) for n in range(14)],
             "examples": EXAMPLES[kind],
             "directives": DIRECTIVES,
             "key": "3f1c",
@@ -437,8 +441,10 @@ FORMS = {
     "image": create("image", values={**EMPTY, "prompt": "A harbour"}),
     "video": create("video", values=BOAT),
     "another model": create("image", values=BOAT, instead=f"{UNBROKEN[:100]} is not on offer here, so {HOSTILE}."),
-    "from a picture": create("video", "picture", values={**BOAT, "image_asset_id": "picture-2"}),
-    "from a picture not listed": create("video", "picture", values={**BOAT, "image_asset_id": "other"}, pictures=[]),
+    "image to video": create("video", "picture", values={**BOAT, "image_asset_id": "image-2"}),
+    "from an image that is not listed": create(
+        "video", "picture", values={**BOAT, "image_asset_id": "other"}, pictures=[]
+    ),
     "from an address": create("image", "picture", values={**BOAT, "image_url": "https://example.org/a.jpg"}),
     "from nothing yet": create("video", "picture", pictures=[]),
     "no settings": create("image", fields=[], price=None),
@@ -489,11 +495,11 @@ EVENTS = [
     )
     for number, event in enumerate(EventType)
 ]
-ASSETS = [it for n in range(18) for it in ((clip(n), picture(n)) if n % 4 == 1 else (picture(n),))]
-UPLOADED = picture(
+ASSETS = [it for n in range(18) for it in ((video(n), image(n)) if n % 4 == 1 else (image(n),))]
+UPLOADED = image(
     30, origin=Origin.UPLOADED, job_id=None, name="harbour_at_dawn_" + UNBROKEN + ".jpg", thumbnail_key=None
 )
-BARE_CLIP = clip(31, duration=None, thumbnail_key=None, job_id=None)
+BARE_VIDEO = video(31, duration=None, thumbnail_key=None, job_id=None)
 MISSING = {
     "status": 404,
     "title": "There is nothing here",
@@ -564,7 +570,7 @@ DOCS = {
     "curl": "curl -H 'Authorization: Bearer atl_…' \\\n  http://127.0.0.1:8000/api/v1/jobs",
 }
 
-PEOPLE = [
+USERS = [
     ADMIN,
     PERSON,
     User(
@@ -586,7 +592,7 @@ PEOPLE = [
         last_login_at=NOW,
     ),
 ]
-OWNED = [OwnedJob(it, PEOPLE[number % 4].email if number % 5 else None) for number, it in enumerate(JOBS)]
+JOBS_WITH_OWNER = [OwnedJob(it, USERS[number % 4].email if number % 5 else None) for number, it in enumerate(JOBS)]
 STATS = Stats(
     users={"admin": 2, "user": 22},
     tokens={"active": 19, "expired": 9, "revoked": 3},
@@ -600,16 +606,19 @@ NO_STATS = Stats(
     cost_nano=None,
 )
 VERSIONS = {"atelier": "0.1.0", "litestar": "2.25.0", "duckdb": "2.0.0", "httpx": "0.28.1"}
-BEATS = [Beat(name, NOW - timedelta(seconds=4), None, True) for name in ("worker", "catalogue", "sweeper")]
-BAD_BEATS = [Beat("worker", NOW - timedelta(days=1), "ConnectError", False), Beat("catalogue", NOW, None, False)]
+BEATS = [TaskHealth(name, NOW - timedelta(seconds=4), None, True) for name in ("worker", "catalogue", "sweeper")]
+BAD_BEATS = [
+    TaskHealth("worker", NOW - timedelta(days=1), "ConnectError", False),
+    TaskHealth("catalogue", NOW, None, False),
+]
 ENTRIES = [
     Entry(
         id=f"e-{number}",
         happened_at=NOW - timedelta(hours=number),
         actor_id="u-1",
-        actor_email=PEOPLE[number % 4].email,
+        actor_email=USERS[number % 4].email,
         action=action,
-        subject=(PEOPLE[number % 4].email, None, HOSTILE)[number % 3],
+        subject=(USERS[number % 4].email, None, HOSTILE)[number % 3],
         detail={
             "role": "admin",
             "new_job_id": HOSTILE,
@@ -631,7 +640,7 @@ def section(part: str, **values: Any) -> dict[str, Any]:
 
 
 def listed(**values: Any) -> dict[str, Any]:
-    """The jobs of everybody."""
+    """The jobs of all users."""
     nothing = {"jobs": [], "total": 0, "next": None, "kind": "", "status": "", "user": "", "q": "", "overdue": 0}
     return section("jobs", **{**nothing, **values})
 
@@ -657,26 +666,26 @@ ADMIN_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         ),
     },
     "admin/people.html": {
-        "some": section("people", people=PEOPLE, total=412, next="c=&", q=""),
-        "found": section("people", people=PEOPLE[1:2], total=1, next=None, q=HOSTILE),
-        "nobody": section("people", people=[], total=0, next=None, q="zz"),
+        "some": section("people", people=USERS, total=412, next="c=&", q=""),
+        "found": section("people", people=USERS[1:2], total=1, next=None, q=HOSTILE),
+        "none": section("people", people=[], total=0, next=None, q="zz"),
     },
     "admin/delete_person.html": {
-        "much": section("people/u-2/delete", leaving=Leaving(PEOPLE[3], 1204, 2, 87)),
+        "much": section("people/u-2/delete", leaving=Leaving(USERS[3], 1204, 2, 87)),
         "little": section("people/u-2/delete", leaving=Leaving(PERSON, 1, 1, 1)),
-        "nothing": section("people/u-2/delete", leaving=Leaving(PEOPLE[2], 0, 0, 0)),
+        "nothing": section("people/u-2/delete", leaving=Leaving(USERS[2], 0, 0, 0)),
     },
     "admin/jobs.html": {
-        "all": listed(jobs=OWNED, total=12_524, next="c=&", overdue=2),
+        "all": listed(jobs=JOBS_WITH_OWNER, total=12_524, next="c=&", overdue=2),
         "failed": listed(
-            jobs=OWNED[11:13], total=2, status="failed", kind="video", user=HOSTILE, q='"a" & b', overdue=1
+            jobs=JOBS_WITH_OWNER[11:13], total=2, status="failed", kind="video", user=HOSTILE, q='"a" & b', overdue=1
         ),
         "none match": listed(user="zz"),
         "none": listed(),
     },
     "admin/job.html": {
-        **{it.job.id: section(f"jobs/{it.job.id}", found=it, events=[]) for it in OWNED},
-        "with events": section("jobs/clip", found=OwnedJob(CLIP, PERSON.email), events=EVENTS),
+        **{it.job.id: section(f"jobs/{it.job.id}", found=it, events=[]) for it in JOBS_WITH_OWNER},
+        "with events": section("jobs/clip", found=OwnedJob(VIDEO, PERSON.email), events=EVENTS),
     },
     "admin/purge.html": {
         "many": section("jobs/purge", days=90, statuses=[Status.FAILED, Status.CANCELLED], count=1204),
@@ -742,9 +751,9 @@ MODEL_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "models/model.html": {
         "text": page(path="/models/a", offered=OFFERS[0], prices=A_MILLION, fields=FIELDS["text"]),
-        "clip": page(path="/models/b", offered=OFFERS[4], prices=OFFERS[4].prices, fields=FIELDS["video"]),
+        "video": page(path="/models/b", offered=OFFERS[4], prices=OFFERS[4].prices, fields=FIELDS["video"]),
         "free": page(path="/models/c", offered=OFFERS[1], prices=[], fields=[]),
-        "sly": page(path="/models/d", offered=OFFERS[5], prices=[], fields=WRONG),
+        "hostile": page(path="/models/d", offered=OFFERS[5], prices=[], fields=WRONG),
     },
 }
 
@@ -757,7 +766,7 @@ SIGN_INS = [
             kind=SessionKind.TOKEN if number == 2 else SessionKind.PAGE,
             agent=agent,
             created_at=NOW - timedelta(days=number),
-            seen_at=NOW - timedelta(hours=number),
+            last_used_at=NOW - timedelta(hours=number),
             expires_at=NOW + timedelta(days=30),
         ),
         name,
@@ -843,16 +852,22 @@ PROFILE_STATES = {
 }
 
 
-def said(name: str, text: str, **values: Any) -> Shown:
-    """What the person says."""
+def shown(name: str, text: str, **values: Any) -> Shown:
+    """A message of the user."""
     siblings = {key: values.pop(key) for key in ("number", "count", "before", "after") if key in values}
-    message = {"conversation_id": "talk-1", "owner_id": "u-1", "role": Speaker.USER, "created_at": NOW, "ended_at": NOW}
+    message = {
+        "conversation_id": "conversation-1",
+        "owner_id": "u-1",
+        "role": Speaker.USER,
+        "created_at": NOW,
+        "ended_at": NOW,
+    }
     return Shown(message=Message(**{**message, "id": name, "text": text, **values}), **siblings)
 
 
 def answer(name: str, text: str, **values: Any) -> Shown:
-    """What the model answers."""
-    return said(
+    """An answer of the model."""
+    return shown(
         name,
         text,
         **{
@@ -868,10 +883,10 @@ def answer(name: str, text: str, **values: Any) -> Shown:
 
 
 def thread(*shown: Shown, **values: Any) -> Thread:
-    return Thread(conversation=TALKS[0], shown=list(shown), **values)
+    return Thread(conversation=CONVERSATIONS[0], shown=list(shown), **values)
 
 
-def talk(name: str, title: str) -> Conversation:
+def conversation(name: str, title: str) -> Conversation:
     return Conversation(
         id=name,
         owner_id="u-1",
@@ -884,46 +899,46 @@ def talk(name: str, title: str) -> Conversation:
     )
 
 
-TALKS = [
-    talk("talk-1", "Shot list for the harbour film"),
-    talk("talk-2", "Names for a paper boat"),
-    talk("talk-3", HOSTILE),
-    talk("talk-4", UNBROKEN[:80]),
+CONVERSATIONS = [
+    conversation("conversation-1", "Shot list for the harbour film"),
+    conversation("conversation-2", "Names for a paper boat"),
+    conversation("conversation-3", HOSTILE),
+    conversation("conversation-4", UNBROKEN[:80]),
 ]
-UNTOLD: dict[str, Any] = {"usage": None, "cost_nano": None}
-WRITTEN = Markup(
+UNKNOWN_COST: dict[str, Any] = {"usage": None, "cost_nano": None}
+HTML = Markup(
     "<p>Five shots, from far to near:</p><ol><li>Wide: fog lifts.</li></ol><h3>Lenses</h3>"
     '<pre><code tabindex="0" data-language="json">{"seconds": [6, 4]}</code></pre>'
     '<table tabindex="0"><tbody><tr><td>a</td></tr></tbody></table>'
 )
 TURNS = {
-    "question": said("question", "Give me five shots for the harbour scene."),
-    "question, edited": said("edited", "Another\n\n  one", number=2, count=3, before="question", after="third"),
-    "hostile question": said("sly", HOSTILE),
+    "question": shown("question", "Give me five shots for the harbour scene."),
+    "question, edited": shown("edited", "Another\n\n  one", number=2, count=3, before="question", after="third"),
+    "hostile question": shown("hostile", HOSTILE),
     "answer": answer("answer", TEXT),
     "answer, second": answer("second", TEXT, number=2, count=2, before="answer"),
-    "of unknown price": answer("unpriced", TEXT, **UNTOLD),
-    "waiting": answer("waiting", "", status=AnswerStatus.STREAMING, ended_at=None, **UNTOLD),
-    "streaming": answer("streaming", "Five shots,", status=AnswerStatus.STREAMING, ended_at=None, **UNTOLD),
-    "stopped": answer("stopped", "Five shots,", status=AnswerStatus.STOPPED, **UNTOLD),
-    "stopped before a word": answer("silent", "", status=AnswerStatus.STOPPED, **UNTOLD),
+    "of unknown cost": answer("unpriced", TEXT, **UNKNOWN_COST),
+    "waiting": answer("waiting", "", status=AnswerStatus.STREAMING, ended_at=None, **UNKNOWN_COST),
+    "streaming": answer("streaming", "Five shots,", status=AnswerStatus.STREAMING, ended_at=None, **UNKNOWN_COST),
+    "stopped": answer("stopped", "Five shots,", status=AnswerStatus.STOPPED, **UNKNOWN_COST),
+    "stopped before the first word": answer("silent", "", status=AnswerStatus.STOPPED, **UNKNOWN_COST),
     "failed": answer(
         "failed",
         HOSTILE,
         status=AnswerStatus.FAILED,
         error=Trouble(ErrorCode.OUTCOME_UNKNOWN, "Atelier was stopped while this was being written."),
-        **UNTOLD,
+        **UNKNOWN_COST,
     ),
 }
-WRITTEN_BY_ID = {it.message.id: WRITTEN if it.message.text else Markup() for it in TURNS.values()}
+HTML_BY_ID = {it.message.id: HTML if it.message.text else Markup() for it in TURNS.values()}
 THREADS = {
     "finished": thread(TURNS["question"], TURNS["answer"], TURNS["question, edited"], TURNS["answer, second"]),
     "streaming": thread(TURNS["question"], TURNS["answer"], TURNS["hostile question"], TURNS["streaming"]),
     "failed": thread(TURNS["question"], TURNS["failed"], earlier="edited"),
-    "stopped": thread(TURNS["hostile question"], TURNS["stopped before a word"]),
+    "stopped": thread(TURNS["hostile question"], TURNS["stopped before the first word"]),
 }
-COMPOSED: dict[str, Any] = {
-    "conversation_id": "talk-1",
+COMPOSER: dict[str, Any] = {
+    "conversation_id": "conversation-1",
     "key": "key-1",
     "models": MODELS["text"],
     "values": {"text": "", "model": "openai/gpt-5", "system_prompt": ""},
@@ -932,29 +947,29 @@ COMPOSED: dict[str, Any] = {
     "csrf_token": "token'\"<&",
 }
 COMPOSERS: dict[str, dict[str, Any]] = {
-    "new": {**COMPOSED, "conversation_id": None},
-    "open": COMPOSED,
-    "typed": {**COMPOSED, "values": {"text": HOSTILE, "model": "openai/gpt-5", "system_prompt": HOSTILE}},
+    "new": {**COMPOSER, "conversation_id": None},
+    "open": COMPOSER,
+    "typed": {**COMPOSER, "values": {"text": HOSTILE, "model": "openai/gpt-5", "system_prompt": HOSTILE}},
     "wrong": {
-        **COMPOSED,
+        **COMPOSER,
         "errors": {"text": "Write something first.", "model": "Choose a model.", "system_prompt": "Too long."},
     },
-    "refused": {**COMPOSED, "message": "An answer is still being written here.", "values": {**COMPOSED["values"]}},
-    "model gone": {**COMPOSED, "values": {**COMPOSED["values"], "model": "gone/model"}},
+    "refused": {**COMPOSER, "message": "An answer is still being written here.", "values": {**COMPOSER["values"]}},
+    "model gone": {**COMPOSER, "values": {**COMPOSER["values"], "model": "gone/model"}},
 }
 
 
-def talking(**values: Any) -> dict[str, Any]:
+def chat_page(**values: Any) -> dict[str, Any]:
     return page(
         **{
-            **COMPOSED,
-            "path": "/chat/talk-1",
+            **COMPOSER,
+            "path": "/chat/conversation-1",
             "thread": THREADS["finished"],
-            "written": WRITTEN_BY_ID,
-            "talks": TALKS,
+            "written": HTML_BY_ID,
+            "talks": CONVERSATIONS,
             "next": None,
             "q": "",
-            "current": "talk-1",
+            "current": "conversation-1",
             **THREADED,
             "examples": (),
             "deleted": "",
@@ -963,7 +978,7 @@ def talking(**values: Any) -> dict[str, Any]:
     )
 
 
-BEGINNING: dict[str, Any] = {
+NEW_CHAT: dict[str, Any] = {
     **COMPOSERS["new"],
     "thread": None,
     "current": "",
@@ -971,69 +986,69 @@ BEGINNING: dict[str, Any] = {
     "path": "/chat/new",
 }
 THREADED: dict[str, Any] = {"until": None, "refused": None}
-TURNED_DOWN = {
+REFUSED_INPUT = {
     "edit": Refused("question", HOSTILE, Invalid("Write something first.")),
     "title": Refused("title", UNBROKEN, Invalid("This has 480 characters; at most 80 are taken.")),
 }
 CHAT_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     "chat/_message.html": {
-        name: {**THREADED, "it": it, "html": WRITTEN_BY_ID[it.message.id], "csrf_token": "token"}
+        name: {**THREADED, "it": it, "html": HTML_BY_ID[it.message.id], "csrf_token": "token"}
         for name, it in TURNS.items()
     },
     "chat/_thread.html": {
         **{
-            name: {**THREADED, "thread": it, "written": WRITTEN_BY_ID, "csrf_token": "token"}
+            name: {**THREADED, "thread": it, "written": HTML_BY_ID, "csrf_token": "token"}
             for name, it in THREADS.items()
         },
         "earlier": {
             **THREADED,
             "thread": THREADS["finished"],
-            "written": WRITTEN_BY_ID,
+            "written": HTML_BY_ID,
             "until": "x",
             "csrf_token": "token",
         },
         "edit refused": {
             "thread": THREADS["finished"],
-            "written": WRITTEN_BY_ID,
+            "written": HTML_BY_ID,
             "until": None,
-            "refused": TURNED_DOWN["edit"],
+            "refused": REFUSED_INPUT["edit"],
             "csrf_token": "token",
         },
     },
     "chat/_edit.html": {
         "as it was": {**THREADED, "it": TURNS["question, edited"], "csrf_token": "token"},
-        "refused": {"it": TURNS["question"], "until": "x&", "refused": TURNED_DOWN["edit"], "csrf_token": "token"},
+        "refused": {"it": TURNS["question"], "until": "x&", "refused": REFUSED_INPUT["edit"], "csrf_token": "token"},
     },
     "chat/_composer.html": COMPOSERS,
     "chat/_talk.html": {
-        "current": {"talk": TALKS[0], "current": "talk-1", "csrf_token": "token"},
-        "other": {"talk": TALKS[2], "current": "talk-1", "csrf_token": "token"},
+        "current": {"talk": CONVERSATIONS[0], "current": "conversation-1", "csrf_token": "token"},
+        "other": {"talk": CONVERSATIONS[2], "current": "conversation-1", "csrf_token": "token"},
     },
-    "chat/_deleted.html": {"deleted": {"talk": TALKS[0], "csrf_token": "token"}},
+    "chat/_deleted.html": {"deleted": {"talk": CONVERSATIONS[0], "csrf_token": "token"}},
     "chat/_talks.html": {
         "first": {
-            "talks": TALKS,
+            "talks": CONVERSATIONS,
             "next": "2026-11-20T09:30:00 x&",
             "q": HOSTILE,
-            "current": "talk-2",
+            "current": "conversation-2",
             "csrf_token": "t",
         },
-        "last": {"talks": TALKS[:1], "next": None, "q": "", "current": "", "csrf_token": "t"},
+        "last": {"talks": CONVERSATIONS[:1], "next": None, "q": "", "current": "", "csrf_token": "t"},
         "none": {"talks": [], "next": None, "q": "", "current": "", "csrf_token": "t"},
         "none found": {"talks": [], "next": None, "q": HOSTILE, "current": "", "csrf_token": "t"},
     },
     "chat/chat.html": {
-        **{name: talking(thread=it) for name, it in THREADS.items()},
-        "earlier": talking(until="x"),
-        "wrong": talking(**COMPOSERS["wrong"]),
-        "edit refused": talking(refused=TURNED_DOWN["edit"]),
-        "title refused": talking(thread=THREADS["streaming"], refused=TURNED_DOWN["title"]),
-        "many": talking(next="c=&", q=HOSTILE),
-        "new": talking(**BEGINNING),
-        "first": talking(**{**BEGINNING, "talks": []}),
-        "deleted": talking(**{**BEGINNING, "deleted": "talk-1"}),
-        "no model": talking(**{**BEGINNING, "models": [], "talks": []}),
-        "no model, person": talking(**{**BEGINNING, "models": []}, person=PERSON),
+        **{name: chat_page(thread=it) for name, it in THREADS.items()},
+        "earlier": chat_page(until="x"),
+        "wrong": chat_page(**COMPOSERS["wrong"]),
+        "edit refused": chat_page(refused=REFUSED_INPUT["edit"]),
+        "title refused": chat_page(thread=THREADS["streaming"], refused=REFUSED_INPUT["title"]),
+        "many": chat_page(next="c=&", q=HOSTILE),
+        "new": chat_page(**NEW_CHAT),
+        "first": chat_page(**{**NEW_CHAT, "talks": []}),
+        "deleted": chat_page(**{**NEW_CHAT, "deleted": "conversation-1"}),
+        "no model": chat_page(**{**NEW_CHAT, "models": [], "talks": []}),
+        "no model, person": chat_page(**{**NEW_CHAT, "models": []}, person=PERSON),
     },
 }
 
@@ -1070,7 +1085,7 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "all cards": create("text", jobs=JOBS),
         "no model": create("video", models=[], model=None, fields=[], price=None, jobs=[]),
         "no model, person": create("image", person=PERSON, models=[], model=None, fields=[], price=None, jobs=[]),
-        "endless": create("text", values={**EMPTY, "prompt": LONG}, jobs=[ENDLESS, SOLID, SLY]),
+        "endless": create("text", values={**EMPTY, "prompt": LONG}, jobs=[ENDLESS_JOB, UNBROKEN_JOB, HOSTILE_JOB]),
     },
     "accounts/login.html": {
         "first": sign(),
@@ -1098,29 +1113,29 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     "errors/_error.html": {"missing": MISSING, "broken": BROKEN},
     "jobs/_job.html": {
         **{name: {"job": it, "events": [], "csrf_token": "token"} for name, it in CARDS.items()},
-        "with events": {"job": CLIP, "events": EVENTS, "csrf_token": "token"},
+        "with events": {"job": VIDEO, "events": EVENTS, "csrf_token": "token"},
     },
     "jobs/job.html": {
         **{name: page(job=it, events=[], path=f"/jobs/{it.id}") for name, it in CARDS.items()},
-        "with events": page(job=CLIP, events=EVENTS, path="/jobs/clip"),
+        "with events": page(job=VIDEO, events=EVENTS, path="/jobs/clip"),
     },
     "jobs/jobs.html": {
         "all": page(jobs=JOBS, next="cursor=&", status="", kind="", path="/jobs"),
-        "failed": page(jobs=[REFUSED, UNKNOWN, SOLID], next=None, status="failed", kind="video", path="/jobs"),
+        "failed": page(jobs=[REFUSED, UNKNOWN, UNBROKEN_JOB], next=None, status="failed", kind="video", path="/jobs"),
         "none match": page(jobs=[], next=None, status="cancelled", kind="text", path="/jobs"),
         "none": page(jobs=[], next=None, status="", kind="", path="/jobs", simulated=False, notice="Deleted."),
     },
     "library/_asset.html": {
         name: {"asset": it, "csrf_token": "token"}
-        for name, it in {"picture": picture(1), "clip": clip(1), "uploaded": UPLOADED, "bare clip": BARE_CLIP}.items()
+        for name, it in {"image": image(1), "video": video(1), "uploaded": UPLOADED, "bare video": BARE_VIDEO}.items()
     },
     "library/_deleted.html": {
-        "picture": {"asset": picture(1), "csrf_token": "token"},
-        "clip": {"asset": BARE_CLIP, "csrf_token": "token"},
+        "image": {"asset": image(1), "csrf_token": "token"},
+        "video": {"asset": BARE_VIDEO, "csrf_token": "token"},
     },
     "library/_assets.html": {
         "first": {"assets": ASSETS, "next": "c=&", "kind": "", "q": HOSTILE, "csrf_token": "token"},
-        "last": {"assets": [UPLOADED, BARE_CLIP], "next": None, "kind": "image", "q": "", "csrf_token": "token"},
+        "last": {"assets": [UPLOADED, BARE_VIDEO], "next": None, "kind": "image", "q": "", "csrf_token": "token"},
         "none": {"assets": [], "next": None, "kind": "", "q": "", "csrf_token": "token"},
     },
     "library/library.html": {
@@ -1129,9 +1144,9 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
             jobs=[PROCESSING, QUEUED], assets=ASSETS[:9], total=9, next=None, kind="", q="", path="/library"
         ),
         "only jobs": page(jobs=[PROCESSING], assets=[], total=0, next=None, kind="", q="", path="/library"),
-        "clips": page(
+        "videos": page(
             jobs=[],
-            assets=[clip(n) for n in range(7)] + [BARE_CLIP],
+            assets=[video(n) for n in range(7)] + [BARE_VIDEO],
             total=8,
             next=None,
             kind="video",
@@ -1144,13 +1159,13 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "empty": page(jobs=[], assets=[], total=0, next=None, kind="", q="", path="/library", person=PERSON),
     },
     "library/asset.html": {
-        "picture": page(asset=picture(2), job=PICTURE, path="/library/picture-2"),
-        "portrait": page(asset=picture(5), job=FOUR, path="/library/picture-5"),
-        "clip": page(asset=clip(1), job=CLIP, path="/library/clip-1"),
-        "without words": page(asset=clip(3), job=ANIMATED, path="/library/clip-3"),
-        "uploaded": page(asset=UPLOADED, job=None, path="/library/picture-30"),
-        "bare clip": page(asset=BARE_CLIP, job=None, path="/library/clip-31"),
-        "endless": page(asset=picture(1), job=ENDLESS, path="/library/picture-1"),
+        "image": page(asset=image(2), job=IMAGE, path="/library/image-2"),
+        "portrait": page(asset=image(5), job=FOUR, path="/library/image-5"),
+        "video": page(asset=video(1), job=VIDEO, path="/library/video-1"),
+        "without a prompt": page(asset=video(3), job=ANIMATED, path="/library/video-3"),
+        "uploaded": page(asset=UPLOADED, job=None, path="/library/image-30"),
+        "bare video": page(asset=BARE_VIDEO, job=None, path="/library/video-31"),
+        "endless": page(asset=image(1), job=ENDLESS_JOB, path="/library/image-1"),
     },
     "home/dashboard.html": {
         "busy": page(
@@ -1178,7 +1193,7 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "without anything": page(
             examples=written("http://127.0.0.1:8000", None, None, None), path="/help/api", simulated=False
         ),
-        "sly": page(
+        "hostile": page(
             examples=written("http://a.very.long.name.of.a.studio.example:18000", HOSTILE[:100], "atl_x", HOSTILE),
             path="/help/api",
             person=PERSON,

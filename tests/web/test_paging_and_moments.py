@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.base.errors import Invalid
-from app.base.paging import Part
-from app.web.moments import Moment, kept, shown
-from app.web.paging import Page, after, cursor
+from app.base.paging import Page
+from app.web.paging import PageOut, after, cursor
+from app.web.timestamps import Timestamp, to_iso, to_utc
 
 
 @given(st.text(min_size=1).filter(lambda text: text.isprintable()))
@@ -37,27 +37,27 @@ def test_an_invalid_cursor_is_refused_by_name() -> None:
 
 
 def test_a_page_has_its_items_the_total_and_the_next_cursor() -> None:
-    page = Page[str].of(Part([1, 2], 5, "2"), str)
+    page = PageOut[str].of(Page([1, 2], 5, "2"), str)
     assert msgspec.to_builtins(page) == {"items": ["1", "2"], "total": 5, "next": cursor("2")}
-    assert Page[str].of(Part([1], 1, None), str).next is None
+    assert PageOut[str].of(Page([1], 1, None), str).next is None
 
 
 @given(st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30)))
 def test_a_timestamp_is_utc_with_a_z_in_whole_milliseconds(moment: datetime) -> None:
-    text = shown(moment)
+    text = to_iso(moment)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", text)
-    assert timedelta(0) <= moment - kept(msgspec.convert(text, Moment), "at") < timedelta(milliseconds=1)
+    assert timedelta(0) <= moment - to_utc(msgspec.convert(text, Timestamp), "at") < timedelta(milliseconds=1)
 
 
 def test_a_time_of_any_zone_is_converted_to_utc() -> None:
     moment = datetime(2026, 11, 20, 12, 0, tzinfo=timezone(timedelta(hours=2)))
-    assert kept(moment, "at") == datetime(2026, 11, 20, 10, 0)
-    assert kept(None, "at") is None
-    assert shown(None) is None
+    assert to_utc(moment, "at") == datetime(2026, 11, 20, 10, 0)
+    assert to_utc(None, "at") is None
+    assert to_iso(None) is None
 
 
 def test_a_time_outside_the_calendar_is_refused() -> None:
     with pytest.raises(Invalid) as refused:
-        kept(datetime.min.replace(tzinfo=timezone(timedelta(hours=1))), "expires_at")
+        to_utc(datetime.min.replace(tzinfo=timezone(timedelta(hours=1))), "expires_at")
     assert list(refused.value.fields) == ["expires_at"]
-    assert kept(datetime.max.replace(tzinfo=UTC), "at") == datetime.max
+    assert to_utc(datetime.max.replace(tzinfo=UTC), "at") == datetime.max

@@ -4,8 +4,8 @@ What is known of the wire is written down at the place that relies on it; what i
 that makes no sense ends a job, and never this program.
 """
 
-from app.providers.openrouter.api import Patience
+from app.providers.openrouter.api import Timeouts
 from app.providers.openrouter.provider import OpenRouter
 from app.providers.openrouter.webhooks import Webhooks
 
-__all__ = ["OpenRouter", "Patience", "Webhooks"]
+__all__ = ["OpenRouter", "Timeouts", "Webhooks"]

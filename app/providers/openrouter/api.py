@@ -7,13 +7,13 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from app.base.log import masked
-from app.providers.client import MB, Answer, Client, Download, Events, Home, Refused
+from app.base.logging import masked
+from app.providers.client import MB, Answer, Client, Download, Events, ProviderEndpoint, Refused
 
 _DETAIL = 2000  # characters of a provider's own words that are kept
 
 
-class Patience(msgspec.Struct, frozen=True, kw_only=True):
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds. `idle` is the wait for the next byte, which for an answer that is not streamed is the wait for all of it."""
 
     text_idle: float = 120
@@ -30,7 +30,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
 class Api:
     """Requests to one base URL. Every method raises `client.ClientError` and nothing else."""
 
-    def __init__(self, client: Client, home: Home, patience: Patience, key: str | None) -> None:
+    def __init__(self, client: Client, home: ProviderEndpoint, patience: Timeouts, key: str | None) -> None:
         self._client = client
         self._key = key
         self.home = home

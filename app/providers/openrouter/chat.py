@@ -10,25 +10,25 @@ import msgspec
 
 from app.providers.client import MB, Ambiguous, Answer, ClientError, Events
 from app.providers.contract import (
-    Again,
     Chunk,
-    Done,
+    Completed,
     ErrorCode,
+    Failed,
     Failure,
     Kind,
-    Never,
     Outcome,
     Picture,
     Request,
+    Retryable,
     Usage,
 )
 from app.providers.openrouter import failures
 from app.providers.openrouter.api import Api
-from app.providers.openrouter.wire import cost_nano, mapping, rows, text, texts, usage
+from app.providers.openrouter.coerce import cost_nano, mapping, rows, text, texts, usage
 
 PATH = "/chat/completions"
 _LARGEST = 8 * MB  # of an answer in text, whole
-_LONGEST_TEXT = 4_000_000  # characters of a streamed one; no model writes so much
+_MAX_TEXT = 4_000_000  # characters of a streamed one; no model writes so much
 _INLINE = 256 * 1024  # characters of one event that are parsed on the event loop; more goes to a thread
 _IN_WORDS = "The model answered in words and made no picture. Read its answer, or choose another model."
 _SILENT = "The model answered without any text. Raise the limit of tokens or ask differently."
@@ -59,8 +59,8 @@ class Chat:
             answer = await self._api.post(
                 PATH, content, total=patience.text, idle=patience.text_idle, max_bytes=_LARGEST, reuse=True
             )
-        except ClientError as problem:
-            return failures.unanswered(problem)
+        except ClientError as exc:
+            return failures.unanswered(exc)
         detail = self._api.detail(f"{answer.status} {failures.message_of(answer)}")
         return finished(answer, detail, raw=request.raw)
 
@@ -76,13 +76,13 @@ class Chat:
                 else:
                     for chunk in self._whole(await events.answer(), raw=request.raw):
                         yield chunk
-        except ClientError as problem:
-            raise Failure(failures.unanswered(problem)) from None
+        except ClientError as exc:
+            raise Failure(failures.unanswered(exc)) from None
 
     def _whole(self, answer: Answer, *, raw: bool) -> list[Chunk]:
         """An answer that was not streamed although it was asked for: an error, or a server that cannot stream."""
         outcome = finished(answer, self._api.detail(f"{answer.status} {failures.message_of(answer)}"), raw=raw)
-        if isinstance(outcome, (Again, Never)):
+        if isinstance(outcome, (Retryable, Failed)):
             raise Failure(outcome)
         reply = outcome.reply or {}
         return [
@@ -109,13 +109,13 @@ class Chat:
                         yield chunk
                     if failure:
                         raise failure
-        except Ambiguous as problem:
+        except Ambiguous as exc:
             # After the finish reason only the figures are missing: the text is whole.
             if reading.finish is None:
-                raise Failure(failures.broken_off(problem, reading.cost_nano)) from None
+                raise Failure(failures.broken_off(exc, reading.cost_nano)) from None
         if reading.finish is None and not events.done:
             raise Failure(
-                Never(code=ErrorCode.PROVIDER_FAILED, message=failures.BROKE_OFF, cost_nano=reading.cost_nano)
+                Failed(code=ErrorCode.PROVIDER_FAILED, message=failures.BROKE_OFF, cost_nano=reading.cost_nano)
             )
         if reading.finish == "content_filter" or reading.refusal:
             raise Failure(_refused(reading.cost_nano, reading.refusal, ""))
@@ -135,21 +135,21 @@ class Chat:
         for payload in payloads:
             try:
                 event = _event(payload) if len(payload) <= _INLINE else await asyncio.to_thread(_event, payload)
-            except Failure as problem:
-                failure = problem
+            except Failure as exc:
+                failure = exc
                 break
             delta = reading.take(event)
             if reading.error:
                 failure = Failure(self._broken(reading))
                 break
-            if reading.length > _LONGEST_TEXT:
-                too_big = Never(code=ErrorCode.RESULT_TOO_LARGE, message=failures.TOO_BIG, cost_nano=reading.cost_nano)
+            if reading.length > _MAX_TEXT:
+                too_big = Failed(code=ErrorCode.RESULT_TOO_LARGE, message=failures.TOO_BIG, cost_nano=reading.cost_nano)
                 failure = Failure(too_big)
                 break
             said.add(delta, reading.delta if raw and reading.delta else None, reading.generation_id)
         return said.chunks(reading.generation_id), failure
 
-    def _broken(self, reading: "_Reading") -> Never:
+    def _broken(self, reading: "_Reading") -> Failed:
         detail = self._api.detail(text(reading.error.get("message")))
         return _errored(reading.error, reading.cost_nano, None, detail, began=reading.length > 0)
 
@@ -277,7 +277,7 @@ def image_part(picture: Picture) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": f"data:{picture.mime};base64,{encoded}"}}
 
 
-def finished(answer: Answer, detail: str, *, raw: bool = False) -> Done | Again | Never:
+def finished(answer: Answer, detail: str, *, raw: bool = False) -> Completed | Retryable | Failed:
     """What a request for text came to."""
     if answer.status != 200:
         return failures.failed(answer, Kind.TEXT, detail)
@@ -289,8 +289,8 @@ def finished(answer: Answer, detail: str, *, raw: bool = False) -> Done | Again 
     if not reply.text and not (raw and mapping(choice.get("message")).get("tool_calls")):
         code = ErrorCode.PROVIDER_FAILED if reply.finish else ErrorCode.RESULT_INVALID
         message = _SILENT if reply.finish else failures.UNREADABLE
-        return Never(code=code, message=message, cost_nano=cost, detail=detail)
-    return Done(
+        return Failed(code=code, message=message, cost_nano=cost, detail=detail)
+    return Completed(
         text=reply.text,
         usage=usage(answer.body),
         cost_nano=cost,
@@ -305,7 +305,7 @@ def _as_delta(message: dict[str, Any]) -> dict[str, Any]:
     return {**message, "tool_calls": calls} if calls else message
 
 
-def unusable(reply: Reply, cost: int | None, detail: str) -> Never | None:
+def unusable(reply: Reply, cost: int | None, detail: str) -> Failed | None:
     """An error or a refusal inside an answer that is a success on its face; None when there is neither."""
     if reply.error or reply.finish == "error":
         return _errored(reply.error, cost, reply.text or None, detail, began=bool(reply.text))
@@ -314,25 +314,25 @@ def unusable(reply: Reply, cost: int | None, detail: str) -> Never | None:
     return None
 
 
-def no_picture(reply: Reply, cost: int | None, detail: str) -> Never:
+def no_picture(reply: Reply, cost: int | None, detail: str) -> Failed:
     message = _IN_WORDS if reply.text else failures.UNREADABLE
-    return Never(
+    return Failed(
         code=ErrorCode.PROVIDER_FAILED, message=message, cost_nano=cost, text=reply.text or None, detail=detail
     )
 
 
-def _errored(error: dict[str, Any], cost: int | None, said: str | None, detail: str, *, began: bool) -> Never:
+def _errored(error: dict[str, Any], cost: int | None, said: str | None, detail: str, *, began: bool) -> Failed:
     """The provider was at work when it failed, so nothing is repeated without being asked."""
     if failures.is_refusal(error, 403 if error.get("code") in (403, "403") else 200):
-        return Never(
+        return Failed(
             code=ErrorCode.PROVIDER_REFUSED, message=failures.REFUSED, cost_nano=cost, text=said, detail=detail
         )
     message = _BEGAN if began else failures.FAILED
-    return Never(code=ErrorCode.PROVIDER_FAILED, message=message, cost_nano=cost, text=said, detail=detail)
+    return Failed(code=ErrorCode.PROVIDER_FAILED, message=message, cost_nano=cost, text=said, detail=detail)
 
 
-def _refused(cost: int | None, said: str, detail: str) -> Never:
-    return Never(
+def _refused(cost: int | None, said: str, detail: str) -> Failed:
+    return Failed(
         code=ErrorCode.PROVIDER_REFUSED, message=failures.REFUSED, cost_nano=cost, text=said or None, detail=detail
     )
 
@@ -382,5 +382,5 @@ def _event(payload: str) -> Any:
         return msgspec.json.decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise Failure(
-            Never(code=ErrorCode.PROVIDER_FAILED, message=failures.BROKE_OFF, detail="an event that is not JSON")
+            Failed(code=ErrorCode.PROVIDER_FAILED, message=failures.BROKE_OFF, detail="an event that is not JSON")
         ) from None

@@ -10,10 +10,10 @@ import time
 from typing import Any
 
 from app.providers.client import Ambiguous, Answer, ClientError, NotSent, TimedOut, TooBig
-from app.providers.contract import Again, ErrorCode, Kind, Never
-from app.providers.openrouter.wire import amount, mapping, text
+from app.providers.contract import ErrorCode, Failed, Kind, Retryable
+from app.providers.openrouter.coerce import amount, mapping, text
 
-_LONGEST_WAIT = 3600.0  # seconds
+_MAX_WAIT = 3600.0  # seconds
 _BUDGET_WAIT = 30.0  # seconds, when an in-flight budget is full and the answer does not say for how long
 
 _BUSY = (429, 503, 529)
@@ -60,25 +60,27 @@ def message_of(answer: Answer) -> str:
     return text(error_of(answer.body).get("message")) or answer.text
 
 
-def failed(answer: Answer, kind: Kind, detail: str) -> Again | Never:
+def failed(answer: Answer, kind: Kind, detail: str) -> Retryable | Failed:
     """What a submit came to that was answered with an error status."""
     error = error_of(answer.body)
     metadata = mapping(error.get("metadata"))
     if answer.status in (400, 403, 422) and is_refusal(error, answer.status):
-        return Never(code=ErrorCode.PROVIDER_REFUSED, message=REFUSED, detail=detail)
+        return Failed(code=ErrorCode.PROVIDER_REFUSED, message=REFUSED, detail=detail)
     if answer.status == 402:
         if metadata.get("limit_source") == "openrouter_in_flight_budget":
             wait = retry_after(answer.headers) or _BUDGET_WAIT
-            return Again(code=ErrorCode.PROVIDER_FAILED, message=BUSY, wait=wait, detail=detail)
-        return Never(code=ErrorCode.PROVIDER_FAILED, message=NO_CREDIT, detail=detail)
+            return Retryable(code=ErrorCode.PROVIDER_FAILED, message=BUSY, wait=wait, detail=detail)
+        return Failed(code=ErrorCode.PROVIDER_FAILED, message=NO_CREDIT, detail=detail)
     if answer.status in _BUSY:
-        return Again(code=ErrorCode.PROVIDER_FAILED, message=BUSY, wait=retry_after(answer.headers), detail=detail)
+        return Retryable(code=ErrorCode.PROVIDER_FAILED, message=BUSY, wait=retry_after(answer.headers), detail=detail)
     if _was_not_carried_out(answer.status, kind):
-        return Again(code=ErrorCode.PROVIDER_FAILED, message=FAILED, wait=retry_after(answer.headers), detail=detail)
+        return Retryable(
+            code=ErrorCode.PROVIDER_FAILED, message=FAILED, wait=retry_after(answer.headers), detail=detail
+        )
     if answer.status >= 500 or answer.status in (408, 499):
-        return Never(code=ErrorCode.OUTCOME_UNKNOWN, message=UNKNOWN, detail=detail)
+        return Failed(code=ErrorCode.OUTCOME_UNKNOWN, message=UNKNOWN, detail=detail)
     message = _MOVED if 300 <= answer.status < 400 else _MEANINGS.get(answer.status, FAILED)
-    return Never(code=ErrorCode.PROVIDER_FAILED, message=message, detail=detail)
+    return Failed(code=ErrorCode.PROVIDER_FAILED, message=message, detail=detail)
 
 
 def _was_not_carried_out(status: int, kind: Kind) -> bool:
@@ -86,20 +88,20 @@ def _was_not_carried_out(status: int, kind: Kind) -> bool:
     return (status == 502 and kind is not Kind.VIDEO) or (status == 500 and kind is Kind.TEXT)
 
 
-def unanswered(problem: ClientError) -> Again | Never:
+def unanswered(problem: ClientError) -> Retryable | Failed:
     """What a submit came to that got no answer, or only part of one."""
     detail = str(problem)
     if isinstance(problem, NotSent):
-        return Again(code=ErrorCode.PROVIDER_UNREACHABLE, message=UNREACHABLE, detail=detail)
+        return Retryable(code=ErrorCode.PROVIDER_UNREACHABLE, message=UNREACHABLE, detail=detail)
     if isinstance(problem, TooBig):
-        return Never(code=ErrorCode.RESULT_TOO_LARGE, message=TOO_BIG, detail=detail)
-    return Never(code=ErrorCode.OUTCOME_UNKNOWN, message=UNKNOWN, detail=detail)
+        return Failed(code=ErrorCode.RESULT_TOO_LARGE, message=TOO_BIG, detail=detail)
+    return Failed(code=ErrorCode.OUTCOME_UNKNOWN, message=UNKNOWN, detail=detail)
 
 
-def broken_off(problem: Ambiguous, cost: int | None) -> Never:
+def broken_off(problem: Ambiguous, cost: int | None) -> Failed:
     """What a streamed answer came to that stopped in the middle."""
     late = isinstance(problem, TimedOut)
-    return Never(
+    return Failed(
         code=ErrorCode.TIMED_OUT if late else ErrorCode.PROVIDER_FAILED,
         message=TIMED_OUT if late else BROKE_OFF,
         cost_nano=cost,
@@ -145,4 +147,4 @@ def _until_reset(headers: dict[str, str]) -> float | None:
 
 
 def _bounded(seconds: float) -> float:
-    return min(max(seconds, 0.0), _LONGEST_WAIT)
+    return min(max(seconds, 0.0), _MAX_WAIT)

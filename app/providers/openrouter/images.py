@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from app.providers.client import MB, Answer, ClientError
-from app.providers.contract import Done, Kind, Never, Outcome, Request
+from app.providers.contract import Completed, Failed, Kind, Outcome, Request
 from app.providers.contract import ErrorCode as Code
 from app.providers.openrouter import chat, failures
 from app.providers.openrouter.api import Api
+from app.providers.openrouter.coerce import cost_nano, mapping, rows, text, usage
 from app.providers.openrouter.media import Pictures, Unsaved
-from app.providers.openrouter.wire import cost_nano, mapping, rows, text, usage
 
 # Ours and theirs: what the contract calls `image_size` is `resolution` on this route.
 _IMAGES = {
@@ -41,17 +41,17 @@ _EMPTY = "The provider sent no picture. Change the prompt, or choose another mod
 _NO_REFERENCES = "This model takes no reference pictures here. Remove the picture or choose another model."
 
 
-class Way(NamedTuple):
+class ImageRoute(NamedTuple):
     """A route, and on the chat route the outputs that are asked for."""
 
     route: str  # images | chat-image | generations
     modalities: tuple[str, ...] = ()
 
 
-IMAGES = Way("images")
-GENERATIONS = Way("generations")
-CHAT_IMAGE = Way("chat-image", ("image",))
-CHAT_BOTH = Way("chat-image", ("image", "text"))
+IMAGES = ImageRoute("images")
+GENERATIONS = ImageRoute("generations")
+CHAT_IMAGE = ImageRoute("chat-image", ("image",))
+CHAT_BOTH = ImageRoute("chat-image", ("image", "text"))
 
 
 class Images:
@@ -63,18 +63,18 @@ class Images:
         # OpenRouter answers 404 on the old route, so there it is not even tried.
         self._ways = (IMAGES, CHAT_IMAGE, CHAT_BOTH) if is_openrouter else (CHAT_IMAGE, CHAT_BOTH, IMAGES, GENERATIONS)
         self._last_resort = IMAGES if is_openrouter else GENERATIONS
-        self._learned: dict[str, Way] = {}
+        self._learned: dict[str, ImageRoute] = {}
 
     async def submit(self, request: Request, folder: Path) -> Outcome:
         way = self._learned.get(request.model) or self._first(request)
         left = [other for other in self._ways if other != way]
         while True:
             if way == GENERATIONS and request.pictures:
-                return Never(code=Code.PROVIDER_FAILED, message=_NO_REFERENCES)
+                return Failed(code=Code.PROVIDER_FAILED, message=_NO_REFERENCES)
             try:
                 answer = await self._send(request, way)
-            except ClientError as problem:
-                return failures.unanswered(problem)
+            except ClientError as exc:
+                return failures.unanswered(exc)
             following = _next(answer, way, left)
             if following is None:
                 break
@@ -84,22 +84,22 @@ class Images:
             self._learned[request.model] = way
         return await self._outcome(answer, way, folder)
 
-    def _first(self, request: Request) -> Way:
+    def _first(self, request: Request) -> ImageRoute:
         if request.route == "images":
             return IMAGES
         if request.route == "chat-image" or "image" in request.output_modalities:
-            return Way("chat-image", chat.modalities_of(request))
+            return ImageRoute("chat-image", chat.modalities_of(request))
         slug = request.model.lower()
         return CHAT_IMAGE if any(part in slug for part in _CHAT_SLUGS) else self._last_resort
 
-    async def _send(self, request: Request, way: Way) -> Answer:
+    async def _send(self, request: Request, way: ImageRoute) -> Answer:
         path, content = await asyncio.to_thread(_body, request, way)
         pictures = request.params.get("n")
         count = pictures if isinstance(pictures, int) else 1
         room = (max(count, 4) * self._max_bytes * 4) // 3 + MB  # base64 is a third larger than the pictures
         return await self._api.post(path, content, total=self._api.patience.image, max_bytes=room)
 
-    async def _outcome(self, answer: Answer, way: Way, folder: Path) -> Outcome:
+    async def _outcome(self, answer: Answer, way: ImageRoute, folder: Path) -> Outcome:
         detail = self._api.detail(f"{way.route}: {answer.status} {failures.message_of(answer)}")
         if answer.status not in _DONE:
             return failures.failed(answer, Kind.IMAGE, detail)
@@ -112,9 +112,9 @@ class Images:
             return _nothing(answer, reply, cost, detail)
         try:
             media = await Pictures(self._api, folder, self._max_bytes).keep(sources)
-        except Unsaved as problem:
-            return problem.outcome(cost, reply.text or None)
-        return Done(
+        except Unsaved as exc:
+            return exc.outcome(cost, reply.text or None)
+        return Completed(
             media=media,
             text=reply.text or None,
             usage=usage(answer.body),
@@ -123,7 +123,7 @@ class Images:
         )
 
 
-def _next(answer: Answer, way: Way, left: list[Way]) -> Way | None:
+def _next(answer: Answer, way: ImageRoute, left: list[ImageRoute]) -> ImageRoute | None:
     """The way to try after this answer; None when the answer is to be taken as it is."""
     message = failures.message_of(answer)
     modalities = answer.status == 404 and bool(_WRONG_MODALITIES.search(message))
@@ -134,7 +134,7 @@ def _next(answer: Answer, way: Way, left: list[Way]) -> Way | None:
     return min(left, key=lambda other: (other.route == way.route) != same_route_first, default=None)
 
 
-def _body(request: Request, way: Way) -> tuple[str, bytes]:
+def _body(request: Request, way: ImageRoute) -> tuple[str, bytes]:
     """Path and JSON; reads the pictures, so it belongs in a thread."""
     if way.route == "chat-image":
         return chat.PATH, chat.picture_body(request, way.modalities)
@@ -159,11 +159,11 @@ def _sources(body: Any, reply: chat.Reply) -> list[tuple[str, str | None]]:
     return found
 
 
-def _nothing(answer: Answer, reply: chat.Reply, cost: int | None, detail: str) -> Never:
+def _nothing(answer: Answer, reply: chat.Reply, cost: int | None, detail: str) -> Failed:
     if reply.text:
         return chat.no_picture(reply, cost, detail)
     understood = isinstance(mapping(answer.body).get("data"), list) or bool(reply.finish)
-    return Never(
+    return Failed(
         code=Code.PROVIDER_FAILED if understood else Code.RESULT_INVALID,
         message=_EMPTY if understood else failures.UNREADABLE,
         cost_nano=cost,

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-from app.base.room import NO_SPACE
+from app.base.disk_full import NO_SPACE
 from app.providers.client import ClientError, Refused, TooBig
-from app.providers.contract import ErrorCode, Media, Never
+from app.providers.contract import ErrorCode, Failed, Media
 from app.providers.openrouter import failures
 from app.providers.openrouter.api import Api
 
@@ -27,8 +27,8 @@ class Unsaved(Exception):
         self.message = message
         self.detail = detail
 
-    def outcome(self, cost: int | None, text: str | None = None) -> Never:
-        return Never(code=self.code, message=self.message, cost_nano=cost, text=text, detail=self.detail)
+    def outcome(self, cost: int | None, text: str | None = None) -> Failed:
+        return Failed(code=self.code, message=self.message, cost_nano=cost, text=text, detail=self.detail)
 
 
 def full(problem: OSError) -> Unsaved:
@@ -58,9 +58,9 @@ class Pictures:
         for place, (source, said) in enumerate(sources):
             try:
                 kept.append(await self._one(source, said, self._folder / f"picture-{place}"))
-            except Unsaved as problem:
-                problems.append(problem)
-                if problem.code is ErrorCode.STORAGE_FULL:
+            except Unsaved as exc:
+                problems.append(exc)
+                if exc.code is ErrorCode.STORAGE_FULL:
                     break
         if problems and (not kept or problems[-1].code is ErrorCode.STORAGE_FULL):
             raise problems[-1]
@@ -74,8 +74,8 @@ class Pictures:
                 mime = await self._fetch(source, to)
             said = said or mime or None
             await asyncio.to_thread(_check_passive, to, said or "")
-        except OSError as problem:
-            raise full(problem) from None
+        except OSError as exc:
+            raise full(exc) from None
         return Media(path=to, said_mime=said)
 
     async def _fetch(self, link: str, to: Path) -> str:
@@ -84,12 +84,12 @@ class Pictures:
         for attempt in range(1, _TRIES + 1):
             try:
                 got = await self._api.download(own or link, to, max_bytes=self._max_bytes, with_key=own is not None)
-            except TooBig as problem:
-                raise Unsaved(ErrorCode.RESULT_TOO_LARGE, failures.TOO_BIG, str(problem)) from None
-            except Refused as problem:
-                raise invalid(str(problem)) from None
-            except ClientError as problem:
-                said = str(problem)
+            except TooBig as exc:
+                raise Unsaved(ErrorCode.RESULT_TOO_LARGE, failures.TOO_BIG, str(exc)) from None
+            except Refused as exc:
+                raise invalid(str(exc)) from None
+            except ClientError as exc:
+                said = str(exc)
             else:
                 if got.status == 200 and got.bytes:
                     return got.mime

@@ -3,14 +3,14 @@
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
-from app.providers.client import Client, ClientError, Home
-from app.providers.contract import Chunk, Kind, Offer, Outcome, Request, Ticket, nano_dollars
-from app.providers.openrouter import catalogue
-from app.providers.openrouter.api import Api, Patience
+from app.providers.client import Client, ClientError, ProviderEndpoint
+from app.providers.contract import Chunk, Kind, ModelOffer, Outcome, Request, UpstreamJob, nano_dollars
+from app.providers.openrouter import catalog
+from app.providers.openrouter.api import Api, Timeouts
 from app.providers.openrouter.chat import Chat
+from app.providers.openrouter.coerce import amount, mapping
 from app.providers.openrouter.images import Images
 from app.providers.openrouter.videos import Videos
-from app.providers.openrouter.wire import amount, mapping
 
 
 class OpenRouter:
@@ -31,7 +31,7 @@ class OpenRouter:
         referer: str | None = None,
         title: str | None = None,
         is_openrouter: bool | None = None,
-        patience: Patience | None = None,
+        patience: Timeouts | None = None,
         callback: Callable[[str], str] | None = None,
     ) -> None:
         """`callback` gives the address, by our job's id, where the provider may say that a clip has ended; it must be https.
@@ -41,17 +41,17 @@ class OpenRouter:
             "X-OpenRouter-Title": title,
             "Authorization": f"Bearer {key}" if key else None,
         }
-        home = Home(base_url, {name: value for name, value in named.items() if value})
+        home = ProviderEndpoint(base_url, {name: value for name, value in named.items() if value})
         if is_openrouter is None:
             host = home.origin[1]
             is_openrouter = host == "openrouter.ai" or host.endswith(".openrouter.ai")
-        self._api = Api(client, home, patience or Patience(), key)
+        self._api = Api(client, home, patience or Timeouts(), key)
         self._chat = Chat(self._api)
         self._images = Images(self._api, max_image_bytes, is_openrouter=is_openrouter)
         self._videos = Videos(self._api, max_video_bytes, callback)
 
-    async def offers(self) -> Sequence[Offer]:
-        return await catalogue.offers(self._api)
+    async def offers(self) -> Sequence[ModelOffer]:
+        return await catalog.offers(self._api)
 
     async def submit(self, request: Request, folder: Path) -> Outcome:
         if request.kind is Kind.TEXT:
@@ -60,13 +60,13 @@ class OpenRouter:
             return await self._images.submit(request, folder)
         return await self._videos.submit(request)
 
-    async def poll(self, ticket: Ticket, folder: Path) -> Outcome:
-        return await self._videos.poll(ticket, folder)
+    async def poll(self, upstream_job: UpstreamJob, folder: Path) -> Outcome:
+        return await self._videos.poll(upstream_job, folder)
 
     def stream(self, request: Request) -> AsyncGenerator[Chunk, None]:
         return self._chat.stream(request)
 
-    async def cancel(self, ticket: Ticket) -> bool:
+    async def cancel(self, upstream_job: UpstreamJob) -> bool:
         """There is no such call upstream: a clip that was handed in is made, and billed."""
         return False
 

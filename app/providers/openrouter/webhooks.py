@@ -15,7 +15,7 @@ from app.base.errors import Denied
 
 FRESH: Final = 300  # seconds for which a signature is good
 AHEAD: Final = 5  # seconds by which another machine's clock may be ahead of ours
-LONGEST_KEY: Final = 200
+MAX_KEY: Final = 200
 
 _SIGNED = re.compile(r"t=(\d{1,12}),v1=([0-9a-f]{64})", re.ASCII)
 
@@ -31,7 +31,7 @@ class Webhooks:
         `headers` have lower-case names."""
         if self._secret is not None:
             _check(self._secret, headers.get("x-openrouter-signature", ""), body)
-        told = headers.get("x-openrouter-idempotency-key", "")[:LONGEST_KEY]
+        told = headers.get("x-openrouter-idempotency-key", "")[:MAX_KEY]
         return told or hashlib.sha256(body).hexdigest()
 
 

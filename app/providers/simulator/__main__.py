@@ -53,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--speed must not be negative")
     try:
         listening = socket.create_server((asked.host, asked.port))
-    except OSError as error:
-        parser.error(f"cannot listen on {asked.host}:{asked.port}: {error.strerror}")
+    except OSError as exc:
+        parser.error(f"cannot listen on {asked.host}:{asked.port}: {exc.strerror}")
     # uvicorn raises the signal again when it has stopped; after a clean stop that must not count as a death.
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: None)

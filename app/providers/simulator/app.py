@@ -8,13 +8,13 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.types import ASGIApp
 
-from app.base import shapes
-from app.providers.simulator import openrouter, wire
+from app.base import struct_warmup
+from app.providers.simulator import openrouter, responses
 from app.providers.simulator.openrouter.errors import HANDLERS
 from app.providers.simulator.openrouter.webhooks import Caller
 from app.providers.simulator.stage import Clock, Stage
 
-LARGEST_BODY = 100 * 1024 * 1024
+MAX_BODY = 100 * 1024 * 1024
 
 
 @get("/health")
@@ -26,19 +26,19 @@ async def health() -> dict[str, str]:
 @get("/submits")
 async def submits(stage: NamedDependency[Stage]) -> ASGIApp:
     """Every paid request that was ever taken on, oldest first: what promises about money are judged by."""
-    return wire.Streamed(wire.listed(stage, stage.memory.submits()), wire.JSON)
+    return responses.Streamed(responses.listed(stage, stage.memory.submits()), responses.JSON)
 
 
 @get("/redirects")
 async def redirects(stage: NamedDependency[Stage]) -> ASGIApp:
     """Every arrival at the addresses that play another origin, and whether it brought a key."""
-    return wire.Streamed(wire.listed(stage, stage.memory.visits()), wire.JSON)
+    return responses.Streamed(responses.listed(stage, stage.memory.visits()), responses.JSON)
 
 
 @get("/webhooks")
 async def webhooks(stage: NamedDependency[Stage]) -> ASGIApp:
     """Every try to say that a clip has ended, and what was answered (0 is nothing)."""
-    return wire.Streamed(wire.listed(stage, stage.memory.calls()), wire.JSON)
+    return responses.Streamed(responses.listed(stage, stage.memory.calls()), responses.JSON)
 
 
 def build(
@@ -56,7 +56,7 @@ def build(
     the origin `webhook_to`, whatever address was left, signed with `webhook_secret`; without it there are none. `clock`
     stands in for the system's.
     """
-    shapes.prepare()
+    struct_warmup.warm_up()
     stage = Stage(folder, speed, key, clock)
     caller = Caller(stage, webhook_to, webhook_secret) if webhook_to else None
 
@@ -70,11 +70,11 @@ def build(
         ],
         dependencies={"stage": Provide(provide, sync_to_thread=False)},
         exception_handlers=HANDLERS,
-        middleware=[wire.Interruptible(stage)],
+        middleware=[responses.Interruptible(stage)],
         lifespan=[stage.open],
         on_shutdown=[caller.aclose] if caller else [],
         state=State({"stage": stage, "caller": caller}),
-        request_max_body_size=LARGEST_BODY,
+        request_max_body_size=MAX_BODY,
         openapi_config=None,
         logging_config=None,
     )

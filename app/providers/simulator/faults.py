@@ -8,7 +8,7 @@ import re
 
 import msgspec
 
-from app.providers.simulator.memory import Kind
+from app.providers.simulator.state import Kind
 
 EVERY: tuple[Kind, ...] = ("text", "image", "video")
 MEDIA: tuple[Kind, ...] = ("image", "video")

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from app.providers.simulator.memory import Memory
+from app.providers.simulator.state import Memory
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -1,6 +1,6 @@
 """Calls of the functions that a request puts at a model's disposal.
 
-It understands as little as `words` does: it calls what it must, and what the prompt names (`get_weather` is named by
+It understands as little as `replies` does: it calls what it must, and what the prompt names (`get_weather` is named by
 "get weather" too), with arguments made from the function's JSON Schema and the telling words of the prompt. When results
 have come back it says them.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from app.providers.simulator import words
+from app.providers.simulator import replies
 
 Schema = dict[str, Any]
 
@@ -70,20 +70,20 @@ def called(body: dict[str, Any], prompt: str) -> list[Call]:
     return [_call(tool, prompt, place) for place, tool in enumerate(wanted)]
 
 
-def results(messages: Sequence[words.Message]) -> list[str]:
+def results(messages: Sequence[replies.Message]) -> list[str]:
     """What functions gave back since the model or the person last spoke."""
     found: list[str] = []
     for message in reversed(messages):
         if message["role"] != "tool":
             break
-        found.insert(0, words.text_of(message))
+        found.insert(0, replies.text_of(message))
     return found
 
 
-def reported(messages: Sequence[words.Message]) -> str:
+def reported(messages: Sequence[replies.Message]) -> str:
     """What the model says about the results that have come back; empty when there are none."""
     found = results(messages)
-    return f"I looked it up: {'; '.join(one.strip() for one in found)[: words.READ]}" if found else ""
+    return f"I looked it up: {'; '.join(one.strip() for one in found)[: replies.READ]}" if found else ""
 
 
 def _tool(tool: Any) -> Tool:
@@ -162,5 +162,5 @@ def _text(prompt: str, name: str) -> str:
     """A name in the prompt, else its last telling word."""
     if found := CAPITAL.findall(prompt):
         return str(found[-1])
-    telling = [word for word in re.findall(r"[^\W\d_][\w'’-]+", prompt) if word.lower() not in words.DULL]
+    telling = [word for word in re.findall(r"[^\W\d_][\w'’-]+", prompt) if word.lower() not in replies.DULL]
     return telling[-1] if telling else name

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 VERSION: Final = "3.52.0"
 BOUND: Final = 300  # seconds for one program; only a broken product needs them
-LARGEST_ANSWER: Final = 64 * 1024 * 1024  # bytes
+MAX_ANSWER: Final = 64 * 1024 * 1024  # bytes
 
 SERVER: Final = Path(__file__).with_name("server.py")
 
@@ -68,6 +68,6 @@ class Interpreter:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 env={"PATH": os.environ["PATH"]},
-                limit=LARGEST_ANSWER,
+                limit=MAX_ANSWER,
             )
         return self._process

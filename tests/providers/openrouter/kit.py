@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from app.providers.client import Client
-from app.providers.contract import Again, Done, Kind, Later, Never, Outcome, Request
-from app.providers.openrouter import OpenRouter, Patience
+from app.providers.contract import Completed, Failed, Kind, Outcome, Pending, Request, Retryable
+from app.providers.openrouter import OpenRouter, Timeouts
 from tests.providers.fake_upstream import Upstream
 
 KEY = "sk-or-v1-very-secret-0123456789abcdef"
 SECONDS = 300.0  # only a broken product takes this long
-PATIENT = Patience(
+PATIENT = Timeouts(
     text_idle=SECONDS,
     text=SECONDS,
     stream=SECONDS,
@@ -78,7 +78,7 @@ def video_request(**more: Any) -> Request:
     return Request(**{**settings, **more})
 
 
-T = TypeVar("T", Done, Later, Again, Never)
+T = TypeVar("T", Completed, Pending, Retryable, Failed)
 
 
 def expect(kind: type[T], outcome: Outcome) -> T:

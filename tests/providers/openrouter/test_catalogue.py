@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from app.base.errors import Upstream as UpstreamError
-from app.providers.contract import Offer
-from app.providers.openrouter import Patience, catalogue
+from app.providers.contract import ModelOffer
+from app.providers.openrouter import Timeouts, catalog
 from tests.kit import Cases
 from tests.providers.fake_upstream import Reply, Silence, Upstream, error, js, plain, running
 from tests.providers.manual_time import in_manual_time, skip
@@ -38,7 +38,7 @@ def listed(*rows: Any, **more: Any) -> Reply:
 
 async def offered(
     upstream: Upstream, models: Sequence[Any] = (), images: Sequence[Any] = (), videos: Sequence[Any] = ()
-) -> dict[str, Offer]:
+) -> dict[str, ModelOffer]:
     upstream.on("GET", MODELS, listed(*models))
     upstream.on("GET", IMAGE_MODELS, listed(*images))
     upstream.on("GET", VIDEO_MODELS, listed(*videos))
@@ -99,7 +99,7 @@ class TestCatalogues:
             ],
         )
         assert found == {
-            "a/writer": Offer(
+            "a/writer": ModelOffer(
                 id="a/writer",
                 name="The a/writer",
                 description="Writes.",
@@ -208,7 +208,7 @@ class TestCatalogues:
                             upstream.on("GET", one, listed(row()))
                         upstream.on("GET", path, reply)
                         with cases.case(path, name):
-                            async with provider(upstream, patience=Patience()) as openrouter:
+                            async with provider(upstream, patience=Timeouts()) as openrouter:
                                 with pytest.raises(UpstreamError, match="kept"):
                                     await openrouter.offers()
 
@@ -342,7 +342,7 @@ def test_no_row_raises_an_exception() -> None:
             rows = [random_object(rng, NAMES) for _ in range(3)]
             row, image, video = rows[0], rng.choice((None, rows[1])), rng.choice((None, rows[2]))
             with cases.case("seed", seed):
-                offer = catalogue.offer("a/model", row, image, video)
+                offer = catalog.offer("a/model", row, image, video)
                 if offer is not None:
                     jsonschema_rs.meta.validate(offer.parameters)
                     msgspec.json.encode(offer)

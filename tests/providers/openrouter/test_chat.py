@@ -12,8 +12,19 @@ import msgspec
 import pytest
 
 from app.providers.client import Answer, Client
-from app.providers.contract import Again, Chunk, Done, ErrorCode, Failure, Message, Never, Picture, Request, Usage
-from app.providers.openrouter import OpenRouter, Patience
+from app.providers.contract import (
+    Chunk,
+    Completed,
+    ErrorCode,
+    Failed,
+    Failure,
+    Message,
+    Picture,
+    Request,
+    Retryable,
+    Usage,
+)
+from app.providers.openrouter import OpenRouter, Timeouts
 from app.providers.openrouter.chat import finished
 from tests.kit import Cases
 from tests.providers.fake_upstream import (
@@ -43,7 +54,7 @@ from tests.providers.openrouter.kit import (
 )
 
 CHAT = "/api/v1/chat/completions"
-TOO_LONG_FOR_A_STREAM = Patience().text_idle + 1  # seconds between two pieces
+TOO_LONG_FOR_A_STREAM = Timeouts().text_idle + 1  # seconds between two pieces
 USAGE = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8, "cost": 0.00012}
 
 
@@ -102,8 +113,8 @@ class TestComplete:
     async def test_the_answer_comes_back_with_usage_and_cost(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", CHAT, js(answer(), X_Generation_Id="gen-77"))
         async with provider(upstream) as openrouter:
-            done = expect(Done, await openrouter.submit(text_request(), tmp_path))
-        assert done == Done(
+            done = expect(Completed, await openrouter.submit(text_request(), tmp_path))
+        assert done == Completed(
             text="Hello there", usage=Usage(3, 5, 8), cost_nano=120_000, generation_id="gen-77", media=()
         )
 
@@ -115,7 +126,7 @@ class TestComplete:
         ]
         upstream.on("POST", CHAT, js(answer(parts)))
         async with provider(upstream) as openrouter:
-            assert expect(Done, await openrouter.submit(text_request(), tmp_path)).text == "Hello you"
+            assert expect(Completed, await openrouter.submit(text_request(), tmp_path)).text == "Hello you"
 
     async def test_an_invalid_or_missing_cost_is_unknown(self, upstream: Upstream, tmp_path: Path) -> None:
         table: list[Any] = [None, "cheap", {}, -1, True, float(10**9)]
@@ -126,7 +137,7 @@ class TestComplete:
                 with cases.case(cost):
                     upstream.on("POST", CHAT, js({**answer(), "usage": {"cost": cost}}))
                     async with provider(upstream) as openrouter:
-                        assert expect(Done, await openrouter.submit(text_request(), folder)).cost_nano is None
+                        assert expect(Completed, await openrouter.submit(text_request(), folder)).cost_nano is None
 
     async def test_a_cost_is_counted_to_the_nano_dollar(self, upstream: Upstream, tmp_path: Path) -> None:
         table: list[tuple[Any, int]] = [(0, 0), (1e-7, 100), ("0.0000015", 1500), (12.5, 12_500_000_000)]
@@ -137,7 +148,7 @@ class TestComplete:
                 with cases.case(cost, nano):
                     upstream.on("POST", CHAT, js({**answer(), "usage": {"cost": cost}}))
                     async with provider(upstream) as openrouter:
-                        assert expect(Done, await openrouter.submit(text_request(), folder)).cost_nano == nano
+                        assert expect(Completed, await openrouter.submit(text_request(), folder)).cost_nano == nano
 
     async def test_a_success_without_a_usable_answer_ends_the_job_and_keeps_its_cost_and_text(
         self, upstream: Upstream, tmp_path: Path
@@ -158,7 +169,7 @@ class TestComplete:
                 with cases.case(reply, code, text):
                     upstream.on("POST", CHAT, js(reply))
                     async with provider(upstream) as openrouter:
-                        never = expect(Never, await openrouter.submit(text_request(), folder))
+                        never = expect(Failed, await openrouter.submit(text_request(), folder))
                     assert (never.code, never.text, never.cost_nano) == (code, text, 120_000)
                     upstream.only("POST", CHAT)
 
@@ -171,13 +182,13 @@ class TestComplete:
                 with cases.case(body):
                     upstream.on("POST", CHAT, js(body))
                     async with provider(upstream) as openrouter:
-                        never = expect(Never, await openrouter.submit(text_request(), folder))
+                        never = expect(Failed, await openrouter.submit(text_request(), folder))
                     assert never.code is ErrorCode.RESULT_INVALID
 
     async def test_a_web_page_in_place_of_an_answer_ends_the_job(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", CHAT, plain(b"<html>Welcome</html>", "text/html"))
         async with provider(upstream) as openrouter:
-            never = expect(Never, await openrouter.submit(text_request(), tmp_path))
+            never = expect(Failed, await openrouter.submit(text_request(), tmp_path))
         assert never.code is ErrorCode.RESULT_INVALID
         assert "Welcome" in never.detail
         assert "Welcome" not in never.message
@@ -215,7 +226,9 @@ def test_no_answer_raises_an_exception() -> None:
             rng = random.Random(seed)
             body, status = random_json(rng, NAMES), rng.choice((200, 200, 200, 400, 402, 403, 429, 502))
             with cases.case("seed", seed):
-                assert isinstance(finished(Answer(status=status, headers={}, body=body), ""), (Done, Again, Never))
+                assert isinstance(
+                    finished(Answer(status=status, headers={}, body=body), ""), (Completed, Retryable, Failed)
+                )
 
 
 class TestErrors:
@@ -230,7 +243,7 @@ class TestErrors:
                 with cases.case(status):
                     upstream.on("POST", CHAT, error(status))
                     async with provider(upstream) as openrouter:
-                        expect(Again, await openrouter.submit(text_request(), folder))
+                        expect(Retryable, await openrouter.submit(text_request(), folder))
                     upstream.only("POST", CHAT)
 
     async def test_a_failure_that_may_have_cost_something_is_not_retried(
@@ -245,7 +258,7 @@ class TestErrors:
                     upstream.on("POST", CHAT, error(status))
                     async with provider(upstream) as openrouter:
                         assert (
-                            expect(Never, await openrouter.submit(text_request(), folder)).code
+                            expect(Failed, await openrouter.submit(text_request(), folder)).code
                             is ErrorCode.OUTCOME_UNKNOWN
                         )
 
@@ -260,7 +273,7 @@ class TestErrors:
                 with cases.case(status):
                     upstream.on("POST", CHAT, error(status, "raw text of the provider", Location="/elsewhere"))
                     async with provider(upstream) as openrouter:
-                        never = expect(Never, await openrouter.submit(text_request(), folder))
+                        never = expect(Failed, await openrouter.submit(text_request(), folder))
                     assert never.code is ErrorCode.PROVIDER_FAILED
                     assert "raw text" in never.detail
                     assert "raw text" not in never.message
@@ -271,8 +284,8 @@ class TestErrors:
     ) -> None:
         upstream.on("POST", CHAT, error(401), error(402, metadata={"limit_source": "openrouter_credits"}))
         async with provider(upstream) as openrouter:
-            wrong_key = expect(Never, await openrouter.submit(text_request(), tmp_path))
-            no_credit = expect(Never, await openrouter.submit(text_request(), tmp_path))
+            wrong_key = expect(Failed, await openrouter.submit(text_request(), tmp_path))
+            no_credit = expect(Failed, await openrouter.submit(text_request(), tmp_path))
         assert "key" in wrong_key.message
         assert "credit" in no_credit.message
 
@@ -280,8 +293,8 @@ class TestErrors:
         budget = {"limit_source": "openrouter_in_flight_budget"}
         upstream.on("POST", CHAT, error(402, metadata=budget, Retry_After="7"), error(402, metadata=budget))
         async with provider(upstream) as openrouter:
-            assert expect(Again, await openrouter.submit(text_request(), tmp_path)).wait == 7
-            assert expect(Again, await openrouter.submit(text_request(), tmp_path)).wait == 30
+            assert expect(Retryable, await openrouter.submit(text_request(), tmp_path)).wait == 7
+            assert expect(Retryable, await openrouter.submit(text_request(), tmp_path)).wait == 30
 
     async def test_refused_content_is_distinguished_from_other_failures(
         self, upstream: Upstream, tmp_path: Path
@@ -304,7 +317,7 @@ class TestErrors:
                     )
                     async with provider(upstream) as openrouter:
                         assert (
-                            expect(Never, await openrouter.submit(text_request(), folder)).code
+                            expect(Failed, await openrouter.submit(text_request(), folder)).code
                             is ErrorCode.PROVIDER_REFUSED
                         )
 
@@ -329,7 +342,7 @@ class TestErrors:
                     fields = {name.replace("_", "-"): times.get(value, value) for name, value in headers.items()}
                     upstream.on("POST", CHAT, Reply(status=429, headers=fields))
                     async with provider(upstream) as openrouter:
-                        wait = expect(Again, await openrouter.submit(text_request(), folder)).wait
+                        wait = expect(Retryable, await openrouter.submit(text_request(), folder)).wait
                     assert wait is not None
                     assert low <= wait <= high
 
@@ -342,7 +355,7 @@ class TestErrors:
                 with cases.case(repr(wait)):
                     upstream.on("POST", CHAT, error(503, Retry_After=wait))
                     async with provider(upstream) as openrouter:
-                        assert expect(Again, await openrouter.submit(text_request(), folder)).wait is None
+                        assert expect(Retryable, await openrouter.submit(text_request(), folder)).wait is None
 
     async def test_an_error_in_any_form_is_classified_by_its_status(self, upstream: Upstream, tmp_path: Path) -> None:
         table: list[bytes] = [b"<html>502</html>", b"", b"[]", b'{"error": "bare text"}', b'{"error": []}']
@@ -353,13 +366,13 @@ class TestErrors:
                 with cases.case(body):
                     upstream.on("POST", CHAT, plain(body, "text/html", 502))
                     async with provider(upstream) as openrouter:
-                        expect(Again, await openrouter.submit(text_request(), folder))
+                        expect(Retryable, await openrouter.submit(text_request(), folder))
 
     async def test_an_unreachable_provider_was_sent_nothing(self, tmp_path: Path) -> None:
         base = "http://127.0.0.1:9/api/v1"
         client = Client([base])
         openrouter = OpenRouter(client, base, KEY, max_image_bytes=1, max_video_bytes=1, patience=PATIENT)
-        again = expect(Again, await openrouter.submit(text_request(), tmp_path))
+        again = expect(Retryable, await openrouter.submit(text_request(), tmp_path))
         assert again.code is ErrorCode.PROVIDER_UNREACHABLE
         await client.aclose()
 
@@ -372,8 +385,8 @@ class TestErrors:
                     upstream.reset()
                     upstream.on("POST", CHAT, reply)
                     with cases.case(name):
-                        async with provider(upstream, patience=Patience()) as openrouter:
-                            never = expect(Never, await openrouter.submit(text_request(), tmp_path))
+                        async with provider(upstream, patience=Timeouts()) as openrouter:
+                            never = expect(Failed, await openrouter.submit(text_request(), tmp_path))
                         assert never.code is ErrorCode.OUTCOME_UNKNOWN
                         upstream.only("POST", CHAT)
 
@@ -381,21 +394,23 @@ class TestErrors:
         key = "a-key-without-any-known-beginning"
         upstream.on("POST", CHAT, error(401, f"Incorrect API key provided: '{key}'."))
         async with provider(upstream, key) as openrouter:
-            never = expect(Never, await openrouter.submit(text_request(), tmp_path))
+            never = expect(Failed, await openrouter.submit(text_request(), tmp_path))
             assert key not in repr(never) + repr(openrouter)
         assert "Incorrect API key" in never.detail
 
     async def test_a_long_error_is_shortened(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", CHAT, error(400, "x" * 50_000))
         async with provider(upstream) as openrouter:
-            assert len(expect(Never, await openrouter.submit(text_request(), tmp_path)).detail) <= 2000
+            assert len(expect(Failed, await openrouter.submit(text_request(), tmp_path)).detail) <= 2000
 
 
 async def streamed(openrouter: OpenRouter, request: Request | None = None) -> list[Chunk]:
     return [chunk async for chunk in openrouter.stream(request or text_request())]
 
 
-async def broken(openrouter: OpenRouter, after_delta: Callable[[], object] = lambda: None) -> tuple[str, Again | Never]:
+async def broken(
+    openrouter: OpenRouter, after_delta: Callable[[], object] = lambda: None
+) -> tuple[str, Retryable | Failed]:
     """The text that came before the failure, and the failure."""
     text = ""
     try:
@@ -516,7 +531,7 @@ class TestStreamed:
                     async with provider(upstream) as openrouter:
                         text, outcome = await broken(openrouter)
                     assert text == ""
-                    assert expect(Never, outcome).code is ErrorCode.PROVIDER_FAILED
+                    assert expect(Failed, outcome).code is ErrorCode.PROVIDER_FAILED
                     assert "raw" not in outcome.message
 
     async def test_an_error_in_the_middle_is_a_failure_after_the_text(self, upstream: Upstream) -> None:
@@ -525,7 +540,7 @@ class TestStreamed:
         async with provider(upstream) as openrouter:
             text, outcome = await broken(openrouter)
         assert text == "Half"
-        never = expect(Never, outcome)
+        never = expect(Failed, outcome)
         assert (never.code, never.cost_nano, never.detail) == (ErrorCode.PROVIDER_FAILED, 120_000, "boom")
         assert "What arrived is kept" in never.message
 
@@ -545,7 +560,7 @@ class TestStreamed:
     async def test_a_stream_that_falls_silent_times_out(self) -> None:
         async with running() as upstream:
             upstream.on("POST", CHAT, sse(chunk("Half"), done=False, ending="hang"))
-            async with provider(upstream, patience=Patience()) as openrouter:
+            async with provider(upstream, patience=Timeouts()) as openrouter:
                 text, outcome = await broken(openrouter, functools.partial(skip, TOO_LONG_FOR_A_STREAM))
         assert (text, outcome.code) == ("Half", ErrorCode.TIMED_OUT)
 
@@ -573,19 +588,19 @@ class TestStreamed:
         upstream.on("POST", CHAT, sse(refusing, chunk(None, "content_filter", usage=USAGE)))
         async with provider(upstream) as openrouter:
             _, outcome = await broken(openrouter)
-        never = expect(Never, outcome)
+        never = expect(Failed, outcome)
         assert (never.code, never.text, never.cost_nano) == (ErrorCode.PROVIDER_REFUSED, "I will not.", 120_000)
 
     @in_manual_time
     async def test_an_error_before_the_stream_is_the_same_as_without_a_stream(self) -> None:
-        table: list[tuple[str, Reply | Silence, type[Again] | type[Never], ErrorCode]] = [
-            ("401", error(401), Never, ErrorCode.PROVIDER_FAILED),
-            ("429", error(429), Again, ErrorCode.PROVIDER_FAILED),
-            ("refused", error(403, metadata={"reasons": ["x"]}), Never, ErrorCode.PROVIDER_REFUSED),
-            ("200", js({"error": {"code": 502, "message": "x"}}), Never, ErrorCode.PROVIDER_FAILED),
-            ("web page", plain(b"<html>", "text/html", 502), Again, ErrorCode.PROVIDER_FAILED),
-            ("reset", Silence("reset"), Never, ErrorCode.OUTCOME_UNKNOWN),
-            ("silent", Silence(), Never, ErrorCode.OUTCOME_UNKNOWN),
+        table: list[tuple[str, Reply | Silence, type[Retryable] | type[Failed], ErrorCode]] = [
+            ("401", error(401), Failed, ErrorCode.PROVIDER_FAILED),
+            ("429", error(429), Retryable, ErrorCode.PROVIDER_FAILED),
+            ("refused", error(403, metadata={"reasons": ["x"]}), Failed, ErrorCode.PROVIDER_REFUSED),
+            ("200", js({"error": {"code": 502, "message": "x"}}), Failed, ErrorCode.PROVIDER_FAILED),
+            ("web page", plain(b"<html>", "text/html", 502), Retryable, ErrorCode.PROVIDER_FAILED),
+            ("reset", Silence("reset"), Failed, ErrorCode.OUTCOME_UNKNOWN),
+            ("silent", Silence(), Failed, ErrorCode.OUTCOME_UNKNOWN),
         ]
         async with running() as upstream:
             upstream.when_silent = functools.partial(skip, TOO_LONG_FOR_A_STREAM)
@@ -594,7 +609,7 @@ class TestStreamed:
                     upstream.reset()
                     upstream.on("POST", CHAT, reply)
                     with cases.case(name):
-                        async with provider(upstream, patience=Patience()) as openrouter:
+                        async with provider(upstream, patience=Timeouts()) as openrouter:
                             text, outcome = await broken(openrouter)
                         assert (text, type(outcome), outcome.code) == ("", kind, code)
                         upstream.only("POST", CHAT)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.providers.contract import Again, Done, ErrorCode, Media, Never, Picture, Usage
-from app.providers.openrouter import Patience
+from app.providers.contract import Completed, ErrorCode, Failed, Media, Picture, Retryable, Usage
+from app.providers.openrouter import Timeouts
 from tests.kit import Cases
 from tests.providers.fake_upstream import (
     LOST_ANSWERS,
@@ -109,8 +109,8 @@ class TestImageRoute:
         reply = images(base64.b64encode(red).decode(), base64.b64encode(blue).decode())
         upstream.on("POST", IMAGES, js(reply, X_Generation_Id="gen-3"))
         async with provider(upstream) as openrouter:
-            done = expect(Done, await openrouter.submit(image_request(params={"n": 2}), tmp_path))
-        assert done == Done(
+            done = expect(Completed, await openrouter.submit(image_request(params={"n": 2}), tmp_path))
+        assert done == Completed(
             media=(Media(tmp_path / "picture-0", "image/png"), Media(tmp_path / "picture-1", "image/png")),
             usage=Usage(2, 1290, 1292),
             cost_nano=40_000_000,
@@ -121,7 +121,7 @@ class TestImageRoute:
     async def test_a_missing_type_and_missing_padding_are_accepted(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", IMAGES, js({"data": [{"b64_json": B64.rstrip("=")}]}))
         async with provider(upstream) as openrouter:
-            done = expect(Done, await openrouter.submit(image_request(), tmp_path))
+            done = expect(Completed, await openrouter.submit(image_request(), tmp_path))
         assert done.media == (Media(tmp_path / "picture-0", None),)
         assert contents(tmp_path) == {"picture-0": PNG}
 
@@ -133,7 +133,7 @@ class TestImageRoute:
         rows = [{"b64_json": DATA_URL}, {"url": f"{stranger.origin}/p.png"}, {"url": f"{upstream.origin}/files/q.png"}]
         upstream.on("POST", IMAGES, js({"data": rows}))
         async with provider(upstream) as openrouter:
-            done = expect(Done, await openrouter.submit(image_request(), tmp_path))
+            done = expect(Completed, await openrouter.submit(image_request(), tmp_path))
         assert [media.said_mime for media in done.media] == ["image/png"] * 3
         assert set(contents(tmp_path).values()) == {PNG}
         assert stranger.only("GET", "/p.png").key is None
@@ -145,7 +145,7 @@ class TestImageRoute:
         stranger.on("GET", "/p.png", error(503), Silence("reset"), plain(PNG, "image/png"))
         upstream.on("POST", IMAGES, js({"data": [{"url": f"{stranger.origin}/p.png"}]}))
         async with provider(upstream) as openrouter:
-            expect(Done, await openrouter.submit(image_request(), tmp_path))
+            expect(Completed, await openrouter.submit(image_request(), tmp_path))
         upstream.only("POST", IMAGES)
 
     async def test_a_link_to_a_private_address_is_not_followed(self, upstream: Upstream, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ class TestImageRoute:
                 with cases.case(link):
                     upstream.on("POST", IMAGES, js({"data": [{"url": link}], "usage": USAGE}))
                     async with provider(upstream) as openrouter:
-                        never = expect(Never, await openrouter.submit(image_request(), folder))
+                        never = expect(Failed, await openrouter.submit(image_request(), folder))
                     assert (never.code, never.cost_nano) == (ErrorCode.RESULT_INVALID, 40_000_000)
 
     async def test_active_content_and_invalid_data_are_not_kept(self, upstream: Upstream, tmp_path: Path) -> None:
@@ -179,40 +179,40 @@ class TestImageRoute:
                 with cases.case(row):
                     upstream.on("POST", IMAGES, js({"data": [row], "usage": USAGE}))
                     async with provider(upstream) as openrouter:
-                        never = expect(Never, await openrouter.submit(image_request(), folder))
+                        never = expect(Failed, await openrouter.submit(image_request(), folder))
                     assert (never.code, never.cost_nano) == (ErrorCode.RESULT_INVALID, 40_000_000)
                     assert contents(folder) == {}
 
     async def test_valid_images_are_kept_beside_an_invalid_one(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", IMAGES, js(images("PHN2Zy8+", B64)))
         async with provider(upstream) as openrouter:
-            done = expect(Done, await openrouter.submit(image_request(), tmp_path))
+            done = expect(Completed, await openrouter.submit(image_request(), tmp_path))
         assert done.media == (Media(tmp_path / "picture-1", "image/png"),)
 
     async def test_an_image_above_the_limit_is_too_large(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", IMAGES, js(images(base64.b64encode(b"x" * 3000).decode())))
         async with provider(upstream, max_image_bytes=2000) as openrouter:
-            never = expect(Never, await openrouter.submit(image_request(), tmp_path))
+            never = expect(Failed, await openrouter.submit(image_request(), tmp_path))
         assert (never.code, never.cost_nano) == (ErrorCode.RESULT_TOO_LARGE, 40_000_000)
 
     async def test_a_linked_image_above_the_limit_is_too_large(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("GET", "/p", plain(b"x" * 3000))
         upstream.on("POST", IMAGES, js({"data": [{"url": f"{upstream.origin}/p"}]}))
         async with provider(upstream, max_image_bytes=2000) as openrouter:
-            never = expect(Never, await openrouter.submit(image_request(), tmp_path))
+            never = expect(Failed, await openrouter.submit(image_request(), tmp_path))
         assert never.code is ErrorCode.RESULT_TOO_LARGE
 
     async def test_an_answer_far_above_the_limit_is_not_read(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", IMAGES, js(images("A" * 3_000_000)))
         async with provider(upstream, max_image_bytes=2000) as openrouter:
-            never = expect(Never, await openrouter.submit(image_request(), tmp_path))
+            never = expect(Failed, await openrouter.submit(image_request(), tmp_path))
         assert never.code is ErrorCode.RESULT_TOO_LARGE
 
     async def test_a_full_disk_ends_the_job_and_keeps_its_cost(self, upstream: Upstream, tmp_path: Path) -> None:
         (tmp_path / "picture-0").symlink_to("/dev/full")
         upstream.on("POST", IMAGES, js(images(B64)))
         async with provider(upstream) as openrouter:
-            never = expect(Never, await openrouter.submit(image_request(), tmp_path))
+            never = expect(Failed, await openrouter.submit(image_request(), tmp_path))
         assert (never.code, never.cost_nano) == (ErrorCode.STORAGE_FULL, 40_000_000)
 
     async def test_a_missing_folder_raises_an_exception(self, upstream: Upstream, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ class TestImageRoute:
                 with cases.case(body, code):
                     upstream.on("POST", IMAGES, js(body))
                     async with provider(upstream) as openrouter:
-                        assert expect(Never, await openrouter.submit(image_request(), folder)).code is code
+                        assert expect(Failed, await openrouter.submit(image_request(), folder)).code is code
 
 
 class TestChatRoute:
@@ -283,7 +283,7 @@ class TestChatRoute:
     async def test_images_and_text_come_back_together(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", CHAT, js(chat_answer(DATA_URL, content="Here it is.")))
         async with provider(upstream) as openrouter:
-            done = expect(Done, await openrouter.submit(image_request(route="chat-image"), tmp_path))
+            done = expect(Completed, await openrouter.submit(image_request(route="chat-image"), tmp_path))
         assert (done.text, done.cost_nano, done.generation_id) == ("Here it is.", 40_000_000, "gen-9")
         assert done.media == (Media(tmp_path / "picture-0", "image/png"),)
 
@@ -298,7 +298,7 @@ class TestChatRoute:
         ]
         upstream.on("POST", CHAT, js(body))
         async with provider(upstream) as openrouter:
-            done = expect(Done, await openrouter.submit(image_request(route="chat-image"), tmp_path))
+            done = expect(Completed, await openrouter.submit(image_request(route="chat-image"), tmp_path))
         assert (len(done.media), done.text) == (2, "Two.")
 
     async def test_an_answer_of_text_only_is_a_failure_that_keeps_the_text(
@@ -306,7 +306,7 @@ class TestChatRoute:
     ) -> None:
         upstream.on("POST", CHAT, js(chat_answer(content="What kind of lighthouse?")))
         async with provider(upstream) as openrouter:
-            never = expect(Never, await openrouter.submit(image_request(route="chat-image"), tmp_path))
+            never = expect(Failed, await openrouter.submit(image_request(route="chat-image"), tmp_path))
         assert (never.code, never.text) == (ErrorCode.PROVIDER_FAILED, "What kind of lighthouse?")
         assert never.cost_nano == 40_000_000
         assert "words" in never.message
@@ -316,7 +316,7 @@ class TestChatRoute:
         body["choices"][0] |= {"finish_reason": "content_filter", "message": {"refusal": "I cannot do that."}}
         upstream.on("POST", CHAT, js(body))
         async with provider(upstream) as openrouter:
-            never = expect(Never, await openrouter.submit(image_request(route="chat-image"), tmp_path))
+            never = expect(Failed, await openrouter.submit(image_request(route="chat-image"), tmp_path))
         assert (never.code, never.text) == (ErrorCode.PROVIDER_REFUSED, "I cannot do that.")
 
 
@@ -348,7 +348,7 @@ class TestRouteChoice:
                     upstream.on("POST", IMAGES, js(images(B64)))
                     upstream.on("POST", CHAT, js(chat_answer(DATA_URL)))
                     async with provider(upstream) as openrouter:
-                        expect(Done, await openrouter.submit(image_request(**settings), folder))
+                        expect(Completed, await openrouter.submit(image_request(**settings), folder))
                     request = upstream.only("POST", path)
                     assert len(upstream.requests) == 1
                     assert request.json.get("modalities") == expected
@@ -359,7 +359,7 @@ class TestRouteChoice:
         upstream.on("POST", GENERATIONS, js({"data": [{"b64_json": B64}]}))
         params = {"n": 2, "size": "1024x1024", "quality": "high", "aspect_ratio": "1:1", "image_size": "1K", "seed": 1}
         async with provider(upstream, is_openrouter=None) as openrouter:
-            expect(Done, await openrouter.submit(image_request(route=None, params=params), tmp_path))
+            expect(Completed, await openrouter.submit(image_request(route=None, params=params), tmp_path))
         assert upstream.only("POST", GENERATIONS).json == {
             "model": "a/painter",
             "prompt": "A lighthouse",
@@ -372,7 +372,7 @@ class TestRouteChoice:
     async def test_references_are_refused_on_the_old_route(self, upstream: Upstream, tmp_path: Path) -> None:
         async with provider(upstream, is_openrouter=False) as openrouter:
             request = image_request(route=None, pictures=references(tmp_path))
-            never = expect(Never, await openrouter.submit(request, tmp_path))
+            never = expect(Failed, await openrouter.submit(request, tmp_path))
         assert never.code is ErrorCode.PROVIDER_FAILED
         assert upstream.requests == []
 
@@ -384,7 +384,7 @@ class TestRouteChoice:
         request = image_request(route="chat-image", output_modalities=("image",))
         async with provider(upstream) as openrouter:
             for _ in range(2):
-                expect(Done, await openrouter.submit(request, tmp_path))
+                expect(Completed, await openrouter.submit(request, tmp_path))
         assert [modalities(one) for one in upstream.requests] == [["image"], ["image", "text"], ["image", "text"]]
 
     async def test_the_other_route_is_tried_and_remembered(self, upstream: Upstream, tmp_path: Path) -> None:
@@ -398,14 +398,14 @@ class TestRouteChoice:
                     upstream.on("POST", IMAGES, js(images(B64)))
                     async with provider(upstream) as openrouter:
                         for _ in range(2):
-                            expect(Done, await openrouter.submit(image_request(route="chat-image"), folder))
+                            expect(Completed, await openrouter.submit(image_request(route="chat-image"), folder))
                     assert [one.path for one in upstream.requests] == [CHAT, IMAGES, IMAGES]
 
     async def test_an_unknown_model_is_tried_on_every_route_once(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", IMAGES, WRONG_ROUTE)
         upstream.on("POST", CHAT, WRONG_MODALITIES)
         async with provider(upstream) as openrouter:
-            never = expect(Never, await openrouter.submit(image_request(route=None), tmp_path))
+            never = expect(Failed, await openrouter.submit(image_request(route=None), tmp_path))
         assert never.code is ErrorCode.PROVIDER_FAILED
         assert [(one.path, one.json.get("modalities")) for one in upstream.requests] == [
             (IMAGES, None),
@@ -422,7 +422,7 @@ class TestRouteChoice:
                 with cases.case(status):
                     upstream.on("POST", IMAGES, error(status, "No such model"))
                     async with provider(upstream) as openrouter:
-                        expect(Never, await openrouter.submit(image_request(), folder))
+                        expect(Failed, await openrouter.submit(image_request(), folder))
                     assert len(upstream.requests) == 1
 
     async def test_the_remembered_route_of_an_image_model_does_not_affect_its_text(
@@ -433,7 +433,7 @@ class TestRouteChoice:
         upstream.on("POST", CHAT, js(text))
         async with provider(upstream) as openrouter:
             await openrouter.submit(image_request(), tmp_path)
-            assert expect(Done, await openrouter.submit(text_request(model="a/painter"), tmp_path)).text == "Hi"
+            assert expect(Completed, await openrouter.submit(text_request(model="a/painter"), tmp_path)).text == "Hi"
 
 
 ROUTES = (("images", IMAGES), ("chat-image", CHAT))
@@ -448,7 +448,7 @@ class TestErrors:
                     upstream.on("POST", path, error(status, Retry_After="3"))
                     with cases.case(route, status):
                         async with provider(upstream) as openrouter:
-                            again = expect(Again, await openrouter.submit(image_request(route=route), tmp_path))
+                            again = expect(Retryable, await openrouter.submit(image_request(route=route), tmp_path))
                         assert again.wait == 3
                         assert len(upstream.requests) == 1
 
@@ -460,7 +460,7 @@ class TestErrors:
                     upstream.on("POST", path, error(status))
                     with cases.case(route, status):
                         async with provider(upstream) as openrouter:
-                            never = expect(Never, await openrouter.submit(image_request(route=route), tmp_path))
+                            never = expect(Failed, await openrouter.submit(image_request(route=route), tmp_path))
                         assert never.code is ErrorCode.OUTCOME_UNKNOWN
                         assert len(upstream.requests) == 1
 
@@ -474,8 +474,8 @@ class TestErrors:
                         upstream.reset()
                         upstream.on("POST", path, reply)
                         with cases.case(route, name):
-                            async with provider(upstream, patience=Patience()) as openrouter:
-                                never = expect(Never, await openrouter.submit(image_request(route=route), tmp_path))
+                            async with provider(upstream, patience=Timeouts()) as openrouter:
+                                never = expect(Failed, await openrouter.submit(image_request(route=route), tmp_path))
                             assert never.code is ErrorCode.OUTCOME_UNKNOWN
                             assert len(upstream.requests) == 1
 
@@ -486,5 +486,5 @@ class TestErrors:
                 upstream.on("POST", path, error(403, "x", {"reasons": ["sexual"], "flagged_input": "…"}))
                 with cases.case(route):
                     async with provider(upstream) as openrouter:
-                        never = expect(Never, await openrouter.submit(image_request(route=route), tmp_path))
+                        never = expect(Failed, await openrouter.submit(image_request(route=route), tmp_path))
                     assert never.code is ErrorCode.PROVIDER_REFUSED

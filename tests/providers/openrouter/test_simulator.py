@@ -11,8 +11,8 @@ import jsonschema_rs
 import pytest
 
 from app.providers.client import Client
-from app.providers.contract import Done, ErrorCode, Failure, Later, Never, Outcome, Picture, Request
-from app.providers.openrouter import OpenRouter, Patience
+from app.providers.contract import Completed, ErrorCode, Failed, Failure, Outcome, Pending, Picture, Request
+from app.providers.openrouter import OpenRouter, Timeouts
 from tests.kit import Cases
 from tests.providers.openrouter.kit import PNG, expect, image_request, new_folder, text_request, video_request
 from tests.providers.simulator.kit import SimulatorClient, serving
@@ -41,7 +41,7 @@ async def openrouter(simulator: SimulatorClient) -> AsyncIterator[OpenRouter]:
         max_image_bytes=10_000_000,
         max_video_bytes=50_000_000,
         is_openrouter=True,
-        patience=Patience(between_downloads=0.01),
+        patience=Timeouts(between_downloads=0.01),
     )
     await client.aclose()
 
@@ -50,9 +50,9 @@ async def outcome_of_video(openrouter: OpenRouter, request: Request, folder: Pat
     """The final outcome, polled until it is there."""
     outcome = await openrouter.submit(request, folder)
     for _ in range(20):
-        if not isinstance(outcome, Later):
+        if not isinstance(outcome, Pending):
             break
-        outcome = await openrouter.poll(outcome.ticket, folder)
+        outcome = await openrouter.poll(outcome.upstream_job, folder)
     return outcome
 
 
@@ -71,7 +71,9 @@ async def test_every_model_has_a_route_and_a_schema_that_its_own_defaults_fit(op
 
 
 async def test_text_is_generated_and_priced(openrouter: OpenRouter, tmp_path: Path) -> None:
-    done = expect(Done, await openrouter.submit(text_request(model=TEXT_MODEL, params={"temperature": 0.5}), tmp_path))
+    done = expect(
+        Completed, await openrouter.submit(text_request(model=TEXT_MODEL, params={"temperature": 0.5}), tmp_path)
+    )
     assert done.text
     assert done.usage is not None
     assert done.cost_nano is not None
@@ -108,14 +110,14 @@ async def test_an_image_is_generated_on_the_route_of_its_model(openrouter: OpenR
                 pictures=(Picture(folder / "reference", "image/png", "reference"),),
             )
             with cases.case(model):
-                done = expect(Done, await openrouter.submit(request, folder))
+                done = expect(Completed, await openrouter.submit(request, folder))
                 assert done.media[0].path.read_bytes().startswith(b"\x89PNG")
                 assert done.cost_nano
 
 
 async def test_the_route_of_an_unlisted_model_is_found(openrouter: OpenRouter, tmp_path: Path) -> None:
     request = image_request(model=CHAT_IMAGE_MODEL, prompt="[stamp] A lighthouse", route=None)
-    expect(Done, await openrouter.submit(request, tmp_path))
+    expect(Completed, await openrouter.submit(request, tmp_path))
 
 
 async def test_a_video_is_generated_and_downloaded_however_its_links_look(
@@ -125,7 +127,7 @@ async def test_a_video_is_generated_and_downloaded_however_its_links_look(
         for command in ("absolute", "foreign-poll", "urls", "no-urls", "video_url", "redirect", "odd-state"):
             request = video_request(model=VIDEO_MODEL, params=SHORT, prompt=f"[{command}] [stamp] Waves")
             with cases.case(command):
-                done = expect(Done, await outcome_of_video(openrouter, request, new_folder(tmp_path)))
+                done = expect(Completed, await outcome_of_video(openrouter, request, new_folder(tmp_path)))
                 assert done.media[0].path.read_bytes()[4:8] == b"ftyp"
                 assert done.cost_nano
     visits = simulator.anonymous.get(f"{simulator.origin}/simulator/redirects").json()
@@ -144,7 +146,7 @@ async def test_a_request_with_an_unknown_outcome_was_sent_once(
     with Cases() as cases:
         for kind, request in requests.items():
             with cases.case(kind):
-                never = expect(Never, await openrouter.submit(request, tmp_path))
+                never = expect(Failed, await openrouter.submit(request, tmp_path))
                 assert never.code is ErrorCode.OUTCOME_UNKNOWN
                 assert len(simulator.submits(request.prompt)) == 1
 
@@ -162,4 +164,4 @@ async def test_a_failed_video_has_the_code_of_its_cause(openrouter: OpenRouter, 
         for command, code in codes.items():
             request = video_request(model=VIDEO_MODEL, params=SHORT, prompt=f"[{command}] Waves")
             with cases.case(command):
-                assert expect(Never, await outcome_of_video(openrouter, request, tmp_path)).code is code
+                assert expect(Failed, await outcome_of_video(openrouter, request, tmp_path)).code is code

@@ -7,8 +7,18 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from app.providers.client import Client
-from app.providers.contract import Again, Done, ErrorCode, Later, Media, Never, Outcome, Picture, Ticket
-from app.providers.openrouter import OpenRouter, Patience
+from app.providers.contract import (
+    Completed,
+    ErrorCode,
+    Failed,
+    Media,
+    Outcome,
+    Pending,
+    Picture,
+    Retryable,
+    UpstreamJob,
+)
+from app.providers.openrouter import OpenRouter, Timeouts
 from tests.kit import Cases
 from tests.providers.fake_upstream import (
     LOST_ANSWERS,
@@ -40,16 +50,16 @@ VIDEOS = "/api/v1/videos"
 ID = "gen-vid-1763-abc"
 POLL = f"{VIDEOS}/{ID}"
 CONTENT = f"{POLL}/content"
-TICKET = Ticket(ID)
+TICKET = UpstreamJob(ID)
 
 
 def state(status: str, **more: Any) -> Reply:
     return js({"id": ID, "polling_url": f"/api/v1/videos/{ID}", "status": status, **more})
 
 
-async def polled(upstream: Upstream, folder: Path, ticket: Ticket = TICKET, **settings: Any) -> Outcome:
+async def polled(upstream: Upstream, folder: Path, upstream_job: UpstreamJob = TICKET, **settings: Any) -> Outcome:
     async with provider(upstream, **settings) as openrouter:
-        return await openrouter.poll(ticket, folder)
+        return await openrouter.poll(upstream_job, folder)
 
 
 class TestSubmit:
@@ -99,8 +109,8 @@ class TestSubmit:
                     body = {"id": ID, "polling_url": f"/api/v1/videos/{ID}", "status": "pending"}
                     upstream.on("POST", VIDEOS, js(body, status))
                     async with provider(upstream) as openrouter:
-                        later = expect(Later, await openrouter.submit(video_request(), folder))
-                    assert later == Later(ticket=Ticket(ID, f"{upstream.origin}{POLL}"), state="pending")
+                        later = expect(Pending, await openrouter.submit(video_request(), folder))
+                    assert later == Pending(upstream_job=UpstreamJob(ID, f"{upstream.origin}{POLL}"), state="pending")
 
     async def test_a_polling_url_of_another_origin_is_not_kept(self, upstream: Upstream, tmp_path: Path) -> None:
         table: list[Any] = [
@@ -120,8 +130,8 @@ class TestSubmit:
                 with cases.case(url):
                     upstream.on("POST", VIDEOS, js({"id": ID, "polling_url": url}, 202))
                     async with provider(upstream) as openrouter:
-                        later = expect(Later, await openrouter.submit(video_request(), folder))
-                    assert later.ticket == Ticket(ID, None)
+                        later = expect(Pending, await openrouter.submit(video_request(), folder))
+                    assert later.upstream_job == UpstreamJob(ID, None)
 
     async def test_a_success_without_an_id_leaves_the_outcome_unknown(self, upstream: Upstream, tmp_path: Path) -> None:
         table: list[Any] = [None, "", "  ", ".", "..", [], {}, True, "x" * 501]
@@ -133,7 +143,7 @@ class TestSubmit:
                     upstream.on("POST", VIDEOS, js({"id": identifier, "status": "pending"}, 202))
                     async with provider(upstream) as openrouter:
                         assert (
-                            expect(Never, await openrouter.submit(video_request(), folder)).code
+                            expect(Failed, await openrouter.submit(video_request(), folder)).code
                             is ErrorCode.OUTCOME_UNKNOWN
                         )
 
@@ -142,12 +152,12 @@ class TestSubmit:
     ) -> None:
         upstream.on("POST", VIDEOS, plain(b"<html>", "text/html"))
         async with provider(upstream) as openrouter:
-            assert expect(Never, await openrouter.submit(video_request(), tmp_path)).code is ErrorCode.OUTCOME_UNKNOWN
+            assert expect(Failed, await openrouter.submit(video_request(), tmp_path)).code is ErrorCode.OUTCOME_UNKNOWN
 
     async def test_an_error_with_the_status_200_is_a_failure(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", VIDEOS, js({"error": {"code": 400, "message": "duration: too long"}}))
         async with provider(upstream) as openrouter:
-            never = expect(Never, await openrouter.submit(video_request(), tmp_path))
+            never = expect(Failed, await openrouter.submit(video_request(), tmp_path))
         assert never.code is ErrorCode.PROVIDER_FAILED
         assert "duration" in never.detail
 
@@ -160,7 +170,7 @@ class TestSubmit:
                 with cases.case(status):
                     upstream.on("POST", VIDEOS, error(status, Retry_After="4"))
                     async with provider(upstream) as openrouter:
-                        assert expect(Again, await openrouter.submit(video_request(), folder)).wait == 4
+                        assert expect(Retryable, await openrouter.submit(video_request(), folder)).wait == 4
 
     async def test_a_request_that_may_have_been_accepted_is_never_repeated(
         self, upstream: Upstream, tmp_path: Path
@@ -174,7 +184,7 @@ class TestSubmit:
                     upstream.on("POST", VIDEOS, error(status))
                     async with provider(upstream) as openrouter:
                         assert (
-                            expect(Never, await openrouter.submit(video_request(), folder)).code
+                            expect(Failed, await openrouter.submit(video_request(), folder)).code
                             is ErrorCode.OUTCOME_UNKNOWN
                         )
                     upstream.only("POST", VIDEOS)
@@ -188,8 +198,8 @@ class TestSubmit:
                     upstream.reset()
                     upstream.on("POST", VIDEOS, reply)
                     with cases.case(name):
-                        async with provider(upstream, patience=Patience()) as openrouter:
-                            never = expect(Never, await openrouter.submit(video_request(), tmp_path))
+                        async with provider(upstream, patience=Timeouts()) as openrouter:
+                            never = expect(Failed, await openrouter.submit(video_request(), tmp_path))
                         assert never.code is ErrorCode.OUTCOME_UNKNOWN
                         upstream.only("POST", VIDEOS)
 
@@ -197,21 +207,23 @@ class TestSubmit:
         base = "http://127.0.0.1:9/api/v1"
         client = Client([base])
         openrouter = OpenRouter(client, base, KEY, max_image_bytes=1, max_video_bytes=1, patience=PATIENT)
-        assert expect(Again, await openrouter.submit(video_request(), tmp_path)).code is ErrorCode.PROVIDER_UNREACHABLE
+        assert (
+            expect(Retryable, await openrouter.submit(video_request(), tmp_path)).code is ErrorCode.PROVIDER_UNREACHABLE
+        )
         await client.aclose()
 
 
 class TestPoll:
     async def test_the_stored_url_is_polled_with_the_key(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("GET", "/jobs/7", state("pending"))
-        await polled(upstream, tmp_path, Ticket(ID, f"{upstream.origin}/jobs/7"))
+        await polled(upstream, tmp_path, UpstreamJob(ID, f"{upstream.origin}/jobs/7"))
         assert upstream.only("GET", "/jobs/7").key == f"Bearer {KEY}"
 
     async def test_a_url_of_another_origin_is_never_polled(
         self, upstream: Upstream, stranger: Upstream, tmp_path: Path
     ) -> None:
         upstream.on("GET", POLL, state("pending"))
-        expect(Later, await polled(upstream, tmp_path, Ticket(ID, f"{stranger.origin}{POLL}")))
+        expect(Pending, await polled(upstream, tmp_path, UpstreamJob(ID, f"{stranger.origin}{POLL}")))
         assert stranger.connections == 0
         assert upstream.only("GET", POLL).key == f"Bearer {KEY}"
 
@@ -226,7 +238,7 @@ class TestPoll:
                 upstream.reset()
                 folder = new_folder(tmp_path)
                 with cases.case(identifier, path):
-                    await polled(upstream, folder, Ticket(identifier))
+                    await polled(upstream, folder, UpstreamJob(identifier))
                     assert [(request.path, request.query) for request in upstream.requests] == [(path, {})]
 
     async def test_behind_a_proxy_that_adds_a_path_the_job_is_found_by_its_id(
@@ -236,7 +248,7 @@ class TestPoll:
         base = f"{upstream.origin}/proxy/api/v1"
         client = Client([base])
         openrouter = OpenRouter(client, base, KEY, max_image_bytes=1, max_video_bytes=1, patience=PATIENT)
-        later = expect(Later, await openrouter.poll(Ticket("x", f"{upstream.origin}/api/v1/videos/x"), tmp_path))
+        later = expect(Pending, await openrouter.poll(UpstreamJob("x", f"{upstream.origin}/api/v1/videos/x"), tmp_path))
         assert later.state == "in_progress"
         await client.aclose()
 
@@ -248,7 +260,7 @@ class TestPoll:
                 folder = new_folder(tmp_path)
                 with cases.case(status):
                     upstream.on("GET", POLL, state(status))
-                    assert await polled(upstream, folder) == Later(ticket=TICKET, state=status or "unknown")
+                    assert await polled(upstream, folder) == Pending(upstream_job=TICKET, state=status or "unknown")
 
     async def test_valid_progress_is_returned(self, upstream: Upstream, tmp_path: Path) -> None:
         table: list[tuple[Any, int | None]] = [(40, 40), (40.0, 40), (101, None), (-1, None), ("4", None)]
@@ -258,7 +270,7 @@ class TestPoll:
                 folder = new_folder(tmp_path)
                 with cases.case(value, progress):
                     upstream.on("GET", POLL, state("in_progress", progress=value))
-                    assert expect(Later, await polled(upstream, folder)).progress == progress
+                    assert expect(Pending, await polled(upstream, folder)).progress == progress
 
     async def test_a_failed_poll_does_not_fail_the_job(self, upstream: Upstream, tmp_path: Path) -> None:
         table: list[int] = [400, 401, 403, 408, 429, 500, 502, 503, 504, 524, 529]
@@ -268,8 +280,8 @@ class TestPoll:
                 folder = new_folder(tmp_path)
                 with cases.case(status):
                     upstream.on("GET", POLL, error(status, Retry_After="40"))
-                    later = expect(Later, await polled(upstream, folder))
-                    assert (later.ticket, later.wait) == (TICKET, 40)
+                    later = expect(Pending, await polled(upstream, folder))
+                    assert (later.upstream_job, later.wait) == (TICKET, 40)
 
     @in_manual_time
     async def test_a_poll_without_an_answer_does_not_fail_the_job(self, tmp_path: Path) -> None:
@@ -280,7 +292,10 @@ class TestPoll:
                     upstream.reset()
                     upstream.on("GET", POLL, reply)
                     with cases.case(name):
-                        assert expect(Later, await polled(upstream, tmp_path, patience=Patience())).ticket == TICKET
+                        assert (
+                            expect(Pending, await polled(upstream, tmp_path, patience=Timeouts())).upstream_job
+                            == TICKET
+                        )
 
     async def test_an_invalid_answer_to_a_poll_does_not_fail_the_job(self, upstream: Upstream, tmp_path: Path) -> None:
         table: list[bytes] = [b"", b"<html>", b"[]", b"7", b"null", b'"completed"', b"{}", b'{"status":7}']
@@ -290,7 +305,7 @@ class TestPoll:
                 folder = new_folder(tmp_path)
                 with cases.case(body):
                     upstream.on("GET", POLL, plain(body, "application/json"))
-                    expect(Later, await polled(upstream, folder))
+                    expect(Pending, await polled(upstream, folder))
 
     async def test_a_missing_job_is_given_up_after_five_polls_in_a_row(
         self, upstream: Upstream, tmp_path: Path
@@ -298,11 +313,11 @@ class TestPoll:
         upstream.on("GET", POLL, *[error(404)] * 4, state("pending"), error(404))
         async with provider(upstream) as openrouter:
             for _ in range(4):
-                assert expect(Later, await openrouter.poll(TICKET, tmp_path)).state == "missing"
-            assert expect(Later, await openrouter.poll(TICKET, tmp_path)).state == "pending"
+                assert expect(Pending, await openrouter.poll(TICKET, tmp_path)).state == "missing"
+            assert expect(Pending, await openrouter.poll(TICKET, tmp_path)).state == "pending"
             for _ in range(4):
-                assert expect(Later, await openrouter.poll(TICKET, tmp_path)).state == "missing"
-            assert expect(Never, await openrouter.poll(TICKET, tmp_path)).code is ErrorCode.PROVIDER_EXPIRED
+                assert expect(Pending, await openrouter.poll(TICKET, tmp_path)).state == "missing"
+            assert expect(Failed, await openrouter.poll(TICKET, tmp_path)).code is ErrorCode.PROVIDER_EXPIRED
 
     async def test_unanswered_polls_are_logged_once_and_once_when_they_are_answered_again(
         self, upstream: Upstream, tmp_path: Path
@@ -311,7 +326,7 @@ class TestPoll:
         async with provider(upstream) as openrouter:
             with capture_logs() as lines:
                 for _ in range(8):
-                    expect(Later, await openrouter.poll(TICKET, tmp_path))
+                    expect(Pending, await openrouter.poll(TICKET, tmp_path))
         assert [line["event"] for line in lines] == [
             "polls are not answered",
             "polls are answered again",
@@ -323,17 +338,17 @@ class TestPoll:
         async with provider(upstream) as openrouter:
             with capture_logs() as lines:
                 for _ in range(3):
-                    expect(Later, await openrouter.poll(TICKET, tmp_path))
+                    expect(Pending, await openrouter.poll(TICKET, tmp_path))
         assert [line["state"] for line in lines] == ["dreaming"]
 
     async def test_missing_polls_of_one_job_do_not_count_for_another(self, upstream: Upstream, tmp_path: Path) -> None:
         async with provider(upstream) as openrouter:
             for number in range(8):
-                expect(Later, await openrouter.poll(Ticket(f"job-{number}"), tmp_path))
+                expect(Pending, await openrouter.poll(UpstreamJob(f"job-{number}"), tmp_path))
 
     async def test_a_job_that_is_gone_is_given_up(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("GET", POLL, error(410))
-        assert expect(Never, await polled(upstream, tmp_path)).code is ErrorCode.PROVIDER_EXPIRED
+        assert expect(Failed, await polled(upstream, tmp_path)).code is ErrorCode.PROVIDER_EXPIRED
 
     async def test_a_final_state_ends_the_job_with_its_cost(self, upstream: Upstream, tmp_path: Path) -> None:
         table: list[tuple[str, Any, ErrorCode]] = [
@@ -351,13 +366,13 @@ class TestPoll:
                 folder = new_folder(tmp_path)
                 with cases.case(status, cause):
                     upstream.on("GET", POLL, state(status, error=cause, usage={"cost": 0.25}))
-                    never = expect(Never, await polled(upstream, folder))
+                    never = expect(Failed, await polled(upstream, folder))
                     assert (never.code, never.cost_nano) == (code, 250_000_000)
                     assert "/srv/gpu" not in never.message
 
 
-def done(cost: int | None = None, mime: str | None = "video/mp4", folder: Path = Path()) -> Done:
-    return Done(media=(Media(folder / "clip-0", mime),), cost_nano=cost)
+def done(cost: int | None = None, mime: str | None = "video/mp4", folder: Path = Path()) -> Completed:
+    return Completed(media=(Media(folder / "clip-0", mime),), cost_nano=cost)
 
 
 class TestDownload:
@@ -367,8 +382,8 @@ class TestDownload:
         stranger.on("GET", "/signed", plain(MP4, "video/mp4"))
         urls = {"urls": [f"{stranger.origin}/signed?sig=x"], "unsigned_urls": [f"{upstream.origin}{CONTENT}"]}
         upstream.on("GET", POLL, state("completed", usage={"cost": 1.5}, expires_at=1, generation_id="gen-5", **urls))
-        outcome = expect(Done, await polled(upstream, tmp_path))
-        assert outcome == Done(
+        outcome = expect(Completed, await polled(upstream, tmp_path))
+        assert outcome == Completed(
             media=(Media(tmp_path / "clip-0", "video/mp4"),), cost_nano=1_500_000_000, generation_id="gen-5"
         )
         assert contents(tmp_path) == {"clip-0": MP4}
@@ -472,7 +487,7 @@ class TestDownload:
         stranger.on("GET", "/0", plain(MP4 + b"0", "video/mp4"))
         upstream.on("GET", CONTENT, plain(MP4 + b"1", "video/mp4"))
         upstream.on("GET", POLL, state("completed", urls=[f"{stranger.origin}/0"], unsigned_urls=["/nothing", CONTENT]))
-        assert len(expect(Done, await polled(upstream, tmp_path)).media) == 2
+        assert len(expect(Completed, await polled(upstream, tmp_path)).media) == 2
         assert contents(tmp_path) == {"clip-0": MP4 + b"0", "clip-1": MP4 + b"1"}
 
     async def test_a_video_that_is_not_ready_is_downloaded_later(self, upstream: Upstream, tmp_path: Path) -> None:
@@ -485,7 +500,7 @@ class TestDownload:
                     upstream.on("GET", POLL, state("completed"))
                     upstream.on("GET", CONTENT, error(status), plain(MP4, "video/mp4"))
                     async with provider(upstream) as openrouter:
-                        assert await openrouter.poll(TICKET, folder) == Later(ticket=TICKET, state="completed")
+                        assert await openrouter.poll(TICKET, folder) == Pending(upstream_job=TICKET, state="completed")
                         assert await openrouter.poll(TICKET, folder) == done(folder=folder)
 
     async def test_an_interrupted_download_is_repeated_later(self, upstream: Upstream, tmp_path: Path) -> None:
@@ -498,9 +513,9 @@ class TestDownload:
                     upstream.on("GET", POLL, state("completed"))
                     upstream.on("GET", CONTENT, reply, plain(MP4, "video/mp4"))
                     async with provider(upstream) as openrouter:
-                        expect(Later, await openrouter.poll(TICKET, folder))
+                        expect(Pending, await openrouter.poll(TICKET, folder))
                         assert contents(folder) == {}
-                        expect(Done, await openrouter.poll(TICKET, folder))
+                        expect(Completed, await openrouter.poll(TICKET, folder))
                     assert contents(folder) == {"clip-0": MP4}
 
     async def test_a_video_that_cannot_be_downloaded_ends_the_job_with_its_cost(
@@ -522,13 +537,13 @@ class TestDownload:
                 with cases.case(code, reply):
                     upstream.on("GET", POLL, state("completed", usage={"cost": 0.5}))
                     upstream.on("GET", CONTENT, reply)
-                    never = expect(Never, await polled(upstream, folder))
+                    never = expect(Failed, await polled(upstream, folder))
                     assert (never.code, never.cost_nano) == (code, 500_000_000)
 
     async def test_a_video_above_the_limit_is_too_large(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("GET", POLL, state("completed", usage={"cost": 0.5}))
         upstream.on("GET", CONTENT, plain(b"x" * 3000, "video/mp4"))
-        never = expect(Never, await polled(upstream, tmp_path, max_video_bytes=2000))
+        never = expect(Failed, await polled(upstream, tmp_path, max_video_bytes=2000))
         assert (never.code, never.cost_nano) == (ErrorCode.RESULT_TOO_LARGE, 500_000_000)
         assert contents(tmp_path) == {}
 
@@ -536,7 +551,7 @@ class TestDownload:
         (tmp_path / "clip-0").symlink_to("/dev/full")
         upstream.on("GET", POLL, state("completed", usage={"cost": 0.5}))
         upstream.on("GET", CONTENT, plain(MP4, "video/mp4"))
-        never = expect(Never, await polled(upstream, tmp_path))
+        never = expect(Failed, await polled(upstream, tmp_path))
         assert (never.code, never.cost_nano) == (ErrorCode.STORAGE_FULL, 500_000_000)
 
     async def test_a_field_of_the_wrong_type_does_not_lose_the_video(self, upstream: Upstream, tmp_path: Path) -> None:
@@ -550,7 +565,7 @@ class TestDownload:
                     with cases.case(field, value):
                         upstream.on("GET", POLL, state("completed", **{field: value}))
                         upstream.on("GET", CONTENT, plain(MP4, "video/mp4"))
-                        expect(Done, await polled(upstream, folder))
+                        expect(Completed, await polled(upstream, folder))
 
 
 async def test_a_job_cannot_be_cancelled_upstream(upstream: Upstream) -> None:

@@ -17,8 +17,8 @@ import msgspec
 import pytest
 
 from app.providers.simulator.faults import DIRECTIVES, asked, without
-from app.providers.simulator.memory import Kind, Memory
-from app.providers.simulator.wire import Streamed
+from app.providers.simulator.responses import Streamed
+from app.providers.simulator.state import Kind, Memory
 from tests.kit import Cases
 from tests.providers.simulator.kit import (
     CHAT_IMAGE_MODEL,

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from app.providers.simulator.__main__ import main
-from app.providers.simulator.memory import Memory
+from app.providers.simulator.state import Memory
 from tests.providers.simulator.kit import SECONDS, SimulatorClient, conversation
 
 READY = re.compile(r"^Simulator listening on (http://127\.0\.0\.1:\d+) \(OpenRouter at /api/v1\)$")

@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from app.providers.simulator.memory import Job, Memory, Submit
+from app.providers.simulator.state import Job, Memory, Submit
 from tests.providers.simulator.kit import IMAGE_MODEL, SimulatorClient, data_url, serving, two_halves
 
 

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from app.providers.simulator import words
-from app.providers.simulator.words import answer
+from app.providers.simulator import replies
+from app.providers.simulator.replies import answer
 from tests.kit import Cases
 
 
@@ -84,9 +84,9 @@ def test_no_prompt_has_an_empty_answer() -> None:
         for prompt in table:
             with cases.case(prompt):
                 assert reply_to(prompt)
-                assert words.describe(prompt)
+                assert replies.describe(prompt)
 
 
 def test_the_pieces_of_a_text_join_to_the_text() -> None:
     text = reply_to("Write a Python function about islands\nand explain it")
-    assert "".join(words.split(text)) == text
+    assert "".join(replies.split(text)) == text

@@ -6,12 +6,12 @@ from litestar import get
 from litestar.di import NamedDependency
 from litestar.types import ASGIApp
 
-from app.providers.simulator import wire
+from app.providers.simulator import responses
 from app.providers.simulator.faults import asked
-from app.providers.simulator.memory import Job
 from app.providers.simulator.openrouter.errors import bad, missing
 from app.providers.simulator.openrouter.gate import Plain, with_key
 from app.providers.simulator.stage import Stage
+from app.providers.simulator.state import Job
 
 CREDITS = 1000.0
 
@@ -39,13 +39,13 @@ async def key(stage: NamedDependency[Stage]) -> ASGIApp:
         "budgets": [],
         "rate_limit": {"requests": -1, "interval": "10s", "note": "This field is deprecated and safe to ignore."},
     }
-    return wire.json_answer({"data": content})
+    return responses.json_answer({"data": content})
 
 
 @get("/credits", guards=[with_key])
 async def credits_left(stage: NamedDependency[Stage]) -> ASGIApp:
     """What was bought and what is used."""
-    return wire.json_answer({"data": {"total_credits": CREDITS, "total_usage": stage.memory.spent()}})
+    return responses.json_answer({"data": {"total_credits": CREDITS, "total_usage": stage.memory.spent()}})
 
 
 @get("/generation", guards=[with_key])
@@ -57,7 +57,7 @@ async def generation(request: Plain, stage: NamedDependency[Stage]) -> ASGIApp:
     job = await _finished(stage, id)
     if job is None:
         raise missing(f"Generation {id} not found")
-    return wire.json_answer({"data": _told(job)})
+    return responses.json_answer({"data": _told(job)})
 
 
 HANDLERS = [key, credits_left, generation]

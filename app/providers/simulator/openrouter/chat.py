@@ -8,10 +8,9 @@ from litestar import post
 from litestar.di import NamedDependency
 from litestar.types import ASGIApp
 
-from app.providers.simulator import sizes, tools, wire, words
+from app.providers.simulator import replies, responses, sizes, tools
 from app.providers.simulator.faults import without
-from app.providers.simulator.memory import Job, Kind
-from app.providers.simulator.openrouter.catalogue import Model
+from app.providers.simulator.openrouter.catalog import Model
 from app.providers.simulator.openrouter.errors import Refusal, bad
 from app.providers.simulator.openrouter.gate import (
     Ask,
@@ -26,6 +25,7 @@ from app.providers.simulator.openrouter.gate import (
     with_key,
 )
 from app.providers.simulator.stage import Stage
+from app.providers.simulator.state import Job, Kind
 
 SECONDS = {"text": 0.8, "image": 1.5}
 SECONDS_A_WORD = 0.03
@@ -60,7 +60,7 @@ class Reply(msgspec.Struct, kw_only=True):
                 "type": "function",
                 "function": {"name": call.name, "arguments": ""},
             }
-            rest = [{"index": index, "function": {"arguments": piece}} for piece in words.split(call.arguments)]
+            rest = [{"index": index, "function": {"arguments": piece}} for piece in replies.split(call.arguments)]
             found += [{"role": "assistant", "content": None, "tool_calls": [piece]} for piece in (begun, *rest)]
         return found
 
@@ -73,7 +73,7 @@ async def chat(request: Plain, stage: NamedDependency[Stage]) -> ASGIApp:
     messages = _messages(body)
     kind = _kind(model, body)
     _check(model, body, messages)
-    prompt = words.said_last(messages)
+    prompt = replies.said_last(messages)
     ask = await admit(
         stage, endpoint="/chat/completions", kind=kind, model=model, prompt=prompt, body=body, digest=digest
     )
@@ -82,7 +82,7 @@ async def chat(request: Plain, stage: NamedDependency[Stage]) -> ASGIApp:
     if "ambiguous" in ask.faults:
         reply = await _reply(stage, ask)
         await settle(stage, _job(stage, ask, reply, len(reply.deltas)))
-        return wire.HungUp()
+        return responses.HungUp()
     if body.get("stream") is True and not ask.faults & {"error-200", "fail"}:
         return _streamed(stage, ask)
     return await _plain(stage, ask)
@@ -141,7 +141,7 @@ def _check(model: Model, body: Body, messages: list[Body]) -> None:
         raise bad("max_tokens: expected a whole number of at least 1")
     _size(body)
     _check_tools(model, body)
-    used = words.tokens_in(messages)
+    used = replies.tokens_in(messages)
     if model.context_length and used > model.context_length:
         raise bad(
             f"This endpoint's maximum context length is {model.context_length} tokens. You requested about {used}.",
@@ -152,8 +152,8 @@ def _check(model: Model, body: Body, messages: list[Body]) -> None:
 def _check_tools(model: Model, body: Body) -> None:
     try:
         wanted = tools.offered(body)
-    except ValueError as error:
-        raise bad(str(error)) from error
+    except ValueError as exc:
+        raise bad(str(exc)) from exc
     if wanted and "tools" not in model.parameters:
         raise Refusal(404, "No endpoints found that support tool use.", "not_found")
 
@@ -177,8 +177,8 @@ def _size(body: Body) -> tuple[int, int]:
         raise bad(f"image_config.image_size: expected one of {', '.join(sizes.TIERS)}")
     try:
         return sizes.picture_size(ratio, tier)
-    except (ValueError, ZeroDivisionError) as error:
-        raise bad(f"image_config.aspect_ratio: {ratio} is not a shape") from error
+    except (ValueError, ZeroDivisionError) as exc:
+        raise bad(f"image_config.aspect_ratio: {ratio} is not a shape") from exc
 
 
 # What is answered
@@ -186,20 +186,20 @@ def _size(body: Body) -> tuple[int, int]:
 
 async def _reply(stage: Stage, ask: Ask) -> Reply:
     references = _references(ask.body)
-    prompt_tokens = words.tokens_in(ask.body["messages"])
+    prompt_tokens = replies.tokens_in(ask.body["messages"])
     if calls := tools.called(ask.body, without(ask.prompt)):
         return Reply(words=[], pictures=[], finish="tool_calls", prompt_tokens=prompt_tokens, calls=calls)
-    said = tools.reported(ask.body["messages"]) or words.answer(
+    said = tools.reported(ask.body["messages"]) or replies.answer(
         ask.body["messages"], pictures=len(references), json=_wants_json(ask.body), drawing=ask.kind == "image"
     )
     pictures: list[str] = []
     if ask.kind == "image":
         if "words-only" in ask.faults:
-            said = "I would rather describe it: " + words.describe(without(ask.prompt))
+            said = "I would rather describe it: " + replies.describe(without(ask.prompt))
         else:
             pictures = [await stage.draw(_picture, stage, ask, references)]
             said = said if "text" in ask.model.outputs else ""
-    tokens = words.split(said)
+    tokens = replies.split(said)
     limit = ask.body.get("max_completion_tokens", ask.body.get("max_tokens")) or len(tokens)
     return Reply(
         words=tokens[:limit],
@@ -276,7 +276,7 @@ def _job(stage: Stage, ask: Ask, reply: Reply, said: int, *, cancelled: bool = F
 async def _plain(stage: Stage, ask: Ask) -> ASGIApp:
     await stage.take(SECONDS[ask.kind], ask.faults)
     if "stuck" in ask.faults:
-        return wire.Silent()
+        return responses.Silent()
     if "fail" in ask.faults:
         raise Refusal(
             502,
@@ -287,9 +287,9 @@ async def _plain(stage: Stage, ask: Ask) -> ASGIApp:
             raw="the simulated provider gave up",
         )
     if ask.faults & {"error-200", "error-first"}:
-        return wire.json_answer({"id": ask.id, "error": GARBLED})
+        return responses.json_answer({"id": ask.id, "error": GARBLED})
     if "huge" in ask.faults:
-        return wire.Streamed(wire.endless(*_around(ask)), wire.JSON, _named(ask))
+        return responses.Streamed(responses.endless(*_around(ask)), responses.JSON, _named(ask))
     reply = await _reply(stage, ask)
     if "error-in-stream" in ask.faults:
         reply = Reply(
@@ -300,11 +300,11 @@ async def _plain(stage: Stage, ask: Ask) -> ASGIApp:
         )
     job = _job(stage, ask, reply, len(reply.deltas))
     await settle(stage, job)
-    whole = wire.json_answer(_completion(ask, reply, billed(job.usage, ask.faults)), headers=_named(ask))
+    whole = responses.json_answer(_completion(ask, reply, billed(job.usage, ask.faults)), headers=_named(ask))
     if "cut" in ask.faults:
-        return wire.Cut(whole)
+        return responses.Cut(whole)
     if "trickle" in ask.faults:
-        return wire.Streamed(wire.trickle(stage, wire.once(whole.body)), wire.JSON, _named(ask))
+        return responses.Streamed(responses.trickle(stage, responses.once(whole.body)), responses.JSON, _named(ask))
     return whole
 
 
@@ -362,21 +362,23 @@ def _named(ask: Ask) -> dict[str, str]:
 def _streamed(stage: Stage, ask: Ask) -> ASGIApp:
     if "huge" in ask.faults:
         chunk = _chunk(ask, {"role": "assistant", "content": "and on and on "})
-        return wire.Streamed(wire.endless(wire.PROCESSING, wire.event(chunk)), wire.EVENTS, _named(ask))
+        return responses.Streamed(
+            responses.endless(responses.PROCESSING, responses.event(chunk)), responses.EVENTS, _named(ask)
+        )
     pieces = _events(stage, ask)
     if "trickle" in ask.faults:
-        pieces = wire.trickle(stage, pieces)
-    return wire.Streamed(pieces, wire.EVENTS, {"cache-control": "no-cache", **_named(ask)})
+        pieces = responses.trickle(stage, pieces)
+    return responses.Streamed(pieces, responses.EVENTS, {"cache-control": "no-cache", **_named(ask)})
 
 
 async def _events(stage: Stage, ask: Ask) -> AsyncIterator[bytes]:
-    yield wire.PROCESSING
+    yield responses.PROCESSING
     if "error-first" in ask.faults:
-        yield wire.event(_error_chunk(ask))
+        yield responses.event(_error_chunk(ask))
         return
     while "stuck" in ask.faults:
         await stage.breathe()
-        yield wire.PROCESSING
+        yield responses.PROCESSING
     await stage.take(SECONDS[ask.kind] / 2, ask.faults)
     reply = await _reply(stage, ask)
     breaks = bool(ask.faults & {"cut", "error-in-stream"})
@@ -384,28 +386,28 @@ async def _events(stage: Stage, ask: Ask) -> AsyncIterator[bytes]:
     until = len(deltas) // 2 if breaks else len(deltas)
     said, whole = 0, False
     try:
-        yield wire.event(_chunk(ask, {"role": "assistant", "content": ""}))
+        yield responses.event(_chunk(ask, {"role": "assistant", "content": ""}))
         for delta in deltas[:until]:
             await stage.take(SECONDS_A_WORD, ask.faults)
             said += 1
-            yield wire.event(_chunk(ask, delta))
+            yield responses.event(_chunk(ask, delta))
             if said % 50 == 0:
-                yield wire.PROCESSING
+                yield responses.PROCESSING
         if "error-in-stream" in ask.faults:
-            yield wire.event(_error_chunk(ask))
+            yield responses.event(_error_chunk(ask))
         if breaks:
             return
         if reply.pictures:
-            yield wire.event(_chunk(ask, {"role": "assistant", "images": [_image(url) for url in reply.pictures]}))
-        yield wire.event(_chunk(ask, {"role": "assistant", "content": ""}, reply.finish))
+            yield responses.event(_chunk(ask, {"role": "assistant", "images": [_image(url) for url in reply.pictures]}))
+        yield responses.event(_chunk(ask, {"role": "assistant", "content": ""}, reply.finish))
         job = _job(stage, ask, reply, said)
         await settle(stage, job)
         whole = True
         # The service says the finish reason a second time beside the usage.
-        yield wire.event(
+        yield responses.event(
             {**_chunk(ask, {"role": "assistant", "content": ""}, reply.finish), "usage": billed(job.usage, ask.faults)}
         )
-        yield wire.event("[DONE]")
+        yield responses.event("[DONE]")
     finally:
         if not whole:
             reply.pictures = []

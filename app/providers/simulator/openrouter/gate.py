@@ -13,12 +13,12 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp
 
-from app.providers.simulator import wire
+from app.providers.simulator import responses
 from app.providers.simulator.faults import asked
-from app.providers.simulator.memory import Job, Kind, Memory, Submit, new_id
-from app.providers.simulator.openrouter.catalogue import MODELS, Model, Route
+from app.providers.simulator.openrouter.catalog import MODELS, Model, Route
 from app.providers.simulator.openrouter.errors import Refusal, bad, missing
 from app.providers.simulator.stage import Stage
+from app.providers.simulator.state import Job, Kind, Memory, Submit, new_id
 
 Body = dict[str, Any]
 Plain = Request[Any, Any, Any]
@@ -82,9 +82,9 @@ async def admit(
     """
     faults = asked(prompt, kind)
     if "unreachable" in faults:
-        return wire.HungUp()
+        return responses.HungUp()
     if "html" in faults:
-        return wire.Whole(EDGE_PAGE, "text/html; charset=utf-8", 502)
+        return responses.Whole(EDGE_PAGE, "text/html; charset=utf-8", 502)
     await _turn_away(stage, faults, model, f"{endpoint} {prompt}", prompt)
     now = stage.clock.now()
     ask = Ask(
@@ -156,8 +156,8 @@ def _not_now(name: str) -> Refusal:
 def _unpack(memory: Memory, raw: bytes) -> tuple[Body, str]:
     try:
         body = _put_aside(memory, msgspec.json.decode(raw))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise bad("Invalid JSON payload") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise bad("Invalid JSON payload") from exc
     if not isinstance(body, dict):
         raise bad("Expected object, received something else")
     return body, hashlib.sha256(raw).hexdigest()
@@ -179,8 +179,8 @@ def _keep(memory: Memory, url: str) -> str:
     head, _, payload = url.partition(";base64,")
     try:
         data = base64.b64decode(payload, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise bad("A data URL does not hold valid base64", "invalid_image") from error
+    except (binascii.Error, ValueError) as exc:
+        raise bad("A data URL does not hold valid base64", "invalid_image") from exc
     return f"{head};{REFERENCE}{memory.keep_input(data)}"
 
 

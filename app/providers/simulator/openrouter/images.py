@@ -9,10 +9,9 @@ from litestar import post
 from litestar.di import NamedDependency
 from litestar.types import ASGIApp
 
-from app.providers.simulator import sizes, wire, words
+from app.providers.simulator import replies, responses, sizes
 from app.providers.simulator.faults import asked, without
-from app.providers.simulator.memory import Job
-from app.providers.simulator.openrouter.catalogue import Descriptor, ImageAbility, Model
+from app.providers.simulator.openrouter.catalog import Descriptor, ImageAbility, Model
 from app.providers.simulator.openrouter.chat import GARBLED, NOT_A_PICTURE, PICTURE_TOKENS
 from app.providers.simulator.openrouter.errors import Refusal, bad, missing
 from app.providers.simulator.openrouter.gate import (
@@ -28,6 +27,7 @@ from app.providers.simulator.openrouter.gate import (
     with_key,
 )
 from app.providers.simulator.stage import Stage
+from app.providers.simulator.state import Job
 
 SECONDS = 1.5
 QUALITY_OF_FILE = 90
@@ -141,8 +141,8 @@ def _size(body: Body) -> tuple[int, int]:
         if ratio not in (None, "auto") and not sizes.same_shape(exact, ratio):
             raise bad(f"size {size} contradicts aspect_ratio {ratio}")
         return exact
-    except (ValueError, ZeroDivisionError) as error:
-        raise bad(f"aspect_ratio: {ratio} is not a shape") from error
+    except (ValueError, ZeroDivisionError) as exc:
+        raise bad(f"aspect_ratio: {ratio} is not a shape") from exc
 
 
 def _count(ask: Ask) -> int:
@@ -155,13 +155,15 @@ def _count(ask: Ask) -> int:
 async def _answer(stage: Stage, ask: Ask, ability: ImageAbility) -> ASGIApp:
     if "ambiguous" in ask.faults:
         await settle(stage, _job(stage, ask, ability, _count(ask)))
-        return wire.HungUp()
+        return responses.HungUp()
     if ask.body.get("stream") is True and ability.streams and not ask.faults & {"fail", "error-200", "huge"}:
         pieces = _events(stage, ask, ability)
-        return wire.Streamed(wire.trickle(stage, pieces) if "trickle" in ask.faults else pieces, wire.EVENTS)
+        return responses.Streamed(
+            responses.trickle(stage, pieces) if "trickle" in ask.faults else pieces, responses.EVENTS
+        )
     await stage.take(SECONDS, ask.faults)
     if "stuck" in ask.faults:
-        return wire.Silent()
+        return responses.Silent()
     if "fail" in ask.faults:
         # A picture that fails is not charged.
         raise Refusal(
@@ -172,14 +174,14 @@ async def _answer(stage: Stage, ask: Ask, ability: ImageAbility) -> ASGIApp:
             provider_code="internal",
         )
     if ask.faults & {"error-200", "error-first", "error-in-stream"}:
-        return wire.json_answer({"error": GARBLED})
+        return responses.json_answer({"error": GARBLED})
     if "huge" in ask.faults:
         head = f'{{"created":{int(ask.created)},"data":[{{"b64_json":"'.encode()
-        return wire.Streamed(wire.endless(head, b"A" * 64, b'"}]}'), wire.JSON)
+        return responses.Streamed(responses.endless(head, b"A" * 64, b'"}]}'), responses.JSON)
     drawn = [await stage.draw(_draw, stage, ask, place) for place in range(_count(ask))]
     job = _job(stage, ask, ability, len(drawn))
     await settle(stage, job)
-    whole = wire.json_answer(
+    whole = responses.json_answer(
         {
             "created": int(ask.created),
             "data": [_entry(ability, picture) for picture in drawn],
@@ -187,40 +189,40 @@ async def _answer(stage: Stage, ask: Ask, ability: ImageAbility) -> ASGIApp:
         }
     )
     if "cut" in ask.faults:
-        return wire.Cut(whole)
+        return responses.Cut(whole)
     if "trickle" in ask.faults:
-        return wire.Streamed(wire.trickle(stage, wire.once(whole.body)), wire.JSON)
+        return responses.Streamed(responses.trickle(stage, responses.once(whole.body)), responses.JSON)
     return whole
 
 
 async def _events(stage: Stage, ask: Ask, ability: ImageAbility) -> AsyncIterator[bytes]:
-    yield wire.PROCESSING
+    yield responses.PROCESSING
     if "error-first" in ask.faults:
-        yield wire.event(_error())
+        yield responses.event(_error())
         return
     while "stuck" in ask.faults:
         await stage.breathe()
-        yield wire.PROCESSING
+        yield responses.PROCESSING
     await stage.take(SECONDS / 2, ask.faults)
     preview = await stage.draw(_draw, stage, ask, 0, small=True)
-    yield wire.event({"type": "image_generation.partial_image", "b64_json": preview.b64, "partial_image_index": 0})
+    yield responses.event({"type": "image_generation.partial_image", "b64_json": preview.b64, "partial_image_index": 0})
     await stage.take(SECONDS / 2, ask.faults)
     if "error-in-stream" in ask.faults:
-        yield wire.event(_error())
+        yield responses.event(_error())
         return
     if "cut" in ask.faults:
         return
     count = _count(ask)
     if not count:
-        yield wire.event(
-            {"type": "image_generation.text_chunk", "phase": "content", "text": words.describe(without(ask.prompt))}
+        yield responses.event(
+            {"type": "image_generation.text_chunk", "phase": "content", "text": replies.describe(without(ask.prompt))}
         )
     # A client that hangs up from here on is charged all the same.
     job = _job(stage, ask, ability, count)
     await settle(stage, job)
     for place in range(count):
         drawn = await stage.draw(_draw, stage, ask, place)
-        yield wire.event(
+        yield responses.event(
             {
                 "type": "image_generation.completed",
                 "b64_json": drawn.b64,
@@ -229,7 +231,7 @@ async def _events(stage: Stage, ask: Ask, ability: ImageAbility) -> AsyncIterato
                 "usage": billed(job.usage, ask.faults),
             }
         )
-    yield wire.event("[DONE]")
+    yield responses.event("[DONE]")
 
 
 def _error() -> Body:
@@ -281,7 +283,7 @@ def _job(stage: Stage, ask: Ask, ability: ImageAbility, count: int) -> Job:
     width, height = _size(ask.body)
     cost = ability.per_picture * count * QUALITY.get(str(ask.body.get("quality") or "auto"), 1.0)
     cost = round(cost * max(1.0, width * height / 1024**2 / 2), 6)
-    prompt_tokens, drawn = words.tokens_of(ask.prompt), PICTURE_TOKENS * count
+    prompt_tokens, drawn = replies.tokens_of(ask.prompt), PICTURE_TOKENS * count
     usage = {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": drawn,

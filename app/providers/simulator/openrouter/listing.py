@@ -6,11 +6,11 @@ from litestar import Request, get
 from litestar.params import FromPath
 from litestar.types import ASGIApp
 
-from app.providers.simulator import wire
-from app.providers.simulator.openrouter.catalogue import MODELS, Model
+from app.providers.simulator import responses
+from app.providers.simulator.openrouter.catalog import MODELS, Model
 from app.providers.simulator.openrouter.errors import bad, missing
 
-LARGEST_PAGE = 1000
+MAX_PAGE = 1000
 
 
 @get("/models")
@@ -24,7 +24,7 @@ async def models(request: Request[Any, Any, Any]) -> ASGIApp:
     if limit and offset + limit < len(rows):
         kept = "".join(f"&{name}={value}" for name, value in query.items() if name not in ("offset", "limit"))
         following = f"/api/v1/models?offset={offset + limit}&limit={limit}{kept}"
-    return wire.json_answer(
+    return responses.json_answer(
         {"data": [_row(model) for model in page], "total_count": len(rows), "links": {"next": following}}
     )
 
@@ -32,7 +32,7 @@ async def models(request: Request[Any, Any, Any]) -> ASGIApp:
 @get("/images/models")
 async def image_models() -> ASGIApp:
     """Models of the dedicated image endpoint, with a descriptor for each parameter they take."""
-    return wire.json_answer({"data": [_image_row(model) for model in MODELS.values() if model.image]})
+    return responses.json_answer({"data": [_image_row(model) for model in MODELS.values() if model.image]})
 
 
 @get("/images/models/{author:str}/{slug:str}/endpoints")
@@ -51,13 +51,13 @@ async def image_endpoints(author: FromPath[str], slug: FromPath[str]) -> ASGIApp
         "supports_streaming": model.image.streams,
         "pricing": prices,
     }
-    return wire.json_answer({"id": model.id, "endpoints": [endpoint]})
+    return responses.json_answer({"id": model.id, "endpoints": [endpoint]})
 
 
 @get("/videos/models")
 async def video_models() -> ASGIApp:
     """Models of the video endpoint, with the values each of them takes."""
-    return wire.json_answer({"data": [_video_row(model) for model in MODELS.values() if model.video]})
+    return responses.json_answer({"data": [_video_row(model) for model in MODELS.values() if model.video]})
 
 
 HANDLERS = [models, image_models, image_endpoints, video_models]
@@ -84,9 +84,9 @@ def _page(query: Any) -> tuple[int, int | None]:
     try:
         offset = int(query.get("offset", 0))
         limit = int(query["limit"]) if "limit" in query else (500 if "offset" in query else None)
-    except ValueError as error:
-        raise bad("offset and limit must be whole numbers") from error
-    if offset < 0 or (limit is not None and not 1 <= limit <= LARGEST_PAGE):
+    except ValueError as exc:
+        raise bad("offset and limit must be whole numbers") from exc
+    if offset < 0 or (limit is not None and not 1 <= limit <= MAX_PAGE):
         raise bad("offset must be 0 or more, limit 1 to 1000")
     return offset, limit
 

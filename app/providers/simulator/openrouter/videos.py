@@ -13,11 +13,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.types import ASGIApp
 
-from app.providers.simulator import sizes, wire
+from app.providers.simulator import responses, sizes
 from app.providers.simulator.faults import asked, without
-from app.providers.simulator.memory import Job
 from app.providers.simulator.openrouter.account import generation_id
-from app.providers.simulator.openrouter.catalogue import Model, VideoAbility
+from app.providers.simulator.openrouter.catalog import Model, VideoAbility
 from app.providers.simulator.openrouter.errors import Refusal, bad, missing
 from app.providers.simulator.openrouter.gate import (
     Ask,
@@ -33,6 +32,7 @@ from app.providers.simulator.openrouter.gate import (
 )
 from app.providers.simulator.openrouter.webhooks import Caller
 from app.providers.simulator.stage import Stage
+from app.providers.simulator.state import Job
 
 WAITING = 2.0
 RUNNING = 6.0
@@ -81,9 +81,9 @@ async def submit(request: Plain, stage: NamedDependency[Stage]) -> ASGIApp:
     if caller is not None and body.get("callback_url"):
         stage.follow_up(caller.tell(job, body["callback_url"]))
     if "ambiguous" in ask.faults:
-        return wire.HungUp()
+        return responses.HungUp()
     content = {"id": job.id, "polling_url": _polling_url(request, job, ask.faults), "status": "pending"}
-    return wire.json_answer(content, 202)
+    return responses.json_answer(content, 202)
 
 
 def _ability(model: Model) -> VideoAbility:
@@ -174,8 +174,8 @@ def _shot(body: Body, video: VideoAbility) -> Shot:
         if size and exact is None:
             raise bad(f"size: {size} is not a size")
         exact = exact or sizes.clip_size(body.get("aspect_ratio"), body.get("resolution") or _usual(video))
-    except (ValueError, ZeroDivisionError) as error:
-        raise bad(f"aspect_ratio: {body.get('aspect_ratio')} is not a shape") from error
+    except (ValueError, ZeroDivisionError) as exc:
+        raise bad(f"aspect_ratio: {body.get('aspect_ratio')} is not a shape") from exc
     if exact[0] * exact[1] > LARGEST:
         raise bad("size: no clip is that large")
     audio = body.get("generate_audio")
@@ -232,7 +232,7 @@ def _price(video: VideoAbility, shot: Shot, body: Body) -> float:
 async def poll(request: Plain, job_id: FromPath[str], stage: NamedDependency[Stage]) -> ASGIApp:
     """Where a clip stands."""
     job = await _find(stage, job_id)
-    return wire.json_answer(await _state(request, stage, job))
+    return responses.json_answer(await _state(request, stage, job))
 
 
 async def _find(stage: Stage, job_id: str) -> Job:
@@ -318,7 +318,7 @@ async def content(request: Plain, job_id: FromPath[str], stage: NamedDependency[
         raise Refusal(409, "The video is not ready yet")
     if "redirect" in faults:
         target = f"{_elsewhere(request)}/simulator/openrouter/redirected/{job.id}"
-        return wire.Whole(b"", "text/plain", 302, {"location": target})
+        return responses.Whole(b"", "text/plain", 302, {"location": target})
     return await _bytes(stage, job, faults)
 
 
@@ -334,15 +334,15 @@ def _check_fetchable(stage: Stage, job: Job, faults: frozenset[str]) -> None:
 
 async def _bytes(stage: Stage, job: Job, faults: frozenset[str]) -> ASGIApp:
     if "badmedia" in faults:
-        return wire.Whole(NOT_A_CLIP, MP4)
+        return responses.Whole(NOT_A_CLIP, MP4)
     if "huge" in faults:
-        return wire.Streamed(wire.endless(MP4_HEAD, bytes(1024)), MP4)
+        return responses.Streamed(responses.endless(MP4_HEAD, bytes(1024)), MP4)
     path = await stage.draw_once(job.id, _film, stage, job)
     if "cut" in faults:
-        return wire.Cut(wire.Whole(await stage.disk(path.read_bytes), MP4))
+        return responses.Cut(responses.Whole(await stage.disk(path.read_bytes), MP4))
     if "trickle" in faults:
-        return wire.Streamed(wire.trickle(stage, wire.once(await stage.disk(path.read_bytes))), MP4)
-    return await wire.file_answer(stage, path, MP4)
+        return responses.Streamed(responses.trickle(stage, responses.once(await stage.disk(path.read_bytes))), MP4)
+    return await responses.file_answer(stage, path, MP4)
 
 
 def _film(stage: Stage, job: Job) -> Path:
@@ -418,7 +418,7 @@ async def redirected(request: Plain, job_id: FromPath[str], stage: NamedDependen
 async def foreign(request: Plain, job_id: FromPath[str], stage: NamedDependency[Stage]) -> ASGIApp:
     """Where whoever trusts a foreign polling address arrives."""
     await _note(request, stage, job_id)
-    return wire.json_answer(await _state(request, stage, await _find(stage, job_id)))
+    return responses.json_answer(await _state(request, stage, await _find(stage, job_id)))
 
 
 async def _note(request: Plain, stage: Stage, job_id: str) -> None:

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from app.providers.client import Client, ClientError, Home
-from app.providers.simulator.memory import Job
+from app.providers.client import Client, ClientError, ProviderEndpoint
 from app.providers.simulator.openrouter.account import generation_id
 from app.providers.simulator.stage import Stage
+from app.providers.simulator.state import Job
 
 PAUSES = (0.5, 2.0, 10.0, 60.0)
 """Seconds before each further try. The real service's are not documented."""
@@ -53,7 +53,7 @@ class Caller:
             mac = hmac.new(self._secret, f"{moment},".encode() + body, hashlib.sha256).hexdigest()
             headers["X-OpenRouter-Signature"] = f"t={moment},v1={mac}"
         try:
-            home = Home(self._origin, headers)
+            home = ProviderEndpoint(self._origin, headers)
             answer = await self._client.request_json("POST", self._origin + path, home=home, content=body, total=10)
             return answer.status
         except ClientError:

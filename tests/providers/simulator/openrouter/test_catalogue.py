@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from app.providers.simulator.openrouter.catalogue import MODELS
+from app.providers.simulator.openrouter.catalog import MODELS
 from tests.kit import Cases
 from tests.providers.simulator.kit import SimulatorClient
 

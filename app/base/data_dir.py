@@ -1,0 +1,69 @@
+"""The data folder: one place for all that is written, held by one process at a time.
+
+The lock is `flock` on a file of its own, because closing any descriptor on DuckDB's file would drop DuckDB's lock.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class DataDirError(Exception):
+    """One line saying why the data folder cannot be used."""
+
+
+class DataDir:
+    """Paths inside the data folder, and the lock on it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.database = self.root / "atelier.duckdb"
+        self.refused = self.root / "atelier.duckdb.refused"  # see `journal`
+        self.media = self.root / "media"
+        self.temporary = self.root / "tmp"
+        self.simulator = self.root / "simulator"
+        self.secret = self.root / "secret.key"
+        self.socket = self.root / "control.sock"
+        self.manifest = self.root / "manifest.json"  # of a backup; here only between a restore and the next start
+        self._lock: int | None = None
+
+    def make(self) -> None:
+        try:
+            for path in (self.root, self.media, self.temporary):
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as exc:
+            raise DataDirError(
+                f"the data folder {self.root} cannot be made ({exc.strerror}): set ATELIER_DATA_DIR to a folder that can be written"
+            ) from None
+
+    def lock(self) -> None:
+        """Take the lock, or raise FolderError when another process has it."""
+        try:
+            lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as exc:
+            raise DataDirError(f"the data folder {self.root} cannot be written ({exc.strerror})") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(lock)
+            raise DataDirError(
+                f"another Atelier (process {holder}) is using the data folder {self.root}: stop it, or set ATELIER_DATA_DIR to another folder"
+            ) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        self._lock = lock
+
+    @property
+    def restored(self) -> bool:
+        """Whether the database is a backup's, and has not been served since."""
+        return self.manifest.exists()
+
+    def forget_restore(self) -> None:
+        """What a start does about a restored database is done."""
+        self.manifest.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None

@@ -1,0 +1,1 @@
+"""Transactions over an embedded or a remote database."""

@@ -1,0 +1,75 @@
+"""Migrations: plain SQL files applied once each, in the order of their numbers, their checksums remembered."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import msgspec
+
+from app.base.clock import now
+from app.db.database import Database, DatabaseError, Transaction
+
+
+class Migration(msgspec.Struct, frozen=True):
+    number: int
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def found(folder: Path) -> list[Migration]:
+    """The migrations in `folder`, in order; numbers must be 1, 2, 3, … without a gap."""
+    migrations = []
+    for path in sorted(folder.glob("*.sql")):
+        matched = re.fullmatch(r"(\d{4})_\w+\.sql", path.name)
+        if not matched:
+            raise DatabaseError(f"the migration {path.name} must be named like 0001_accounts.sql")
+        migrations.append(Migration(int(matched[1]), path.name, path.read_text("utf-8")))
+    if [migration.number for migration in migrations] != list(range(1, len(migrations) + 1)):
+        raise DatabaseError("the numbers of the migrations must be 0001, 0002, … without a gap")
+    return migrations
+
+
+async def migrate(database: Database, folder: Path) -> list[str]:
+    """Apply what is new and return its names; DatabaseError when the file and the program do not fit together."""
+    migrations = found(folder)
+    await database.write(_prepare)
+    done = await database.read(_applied)
+    _check(migrations, done)
+    new = migrations[len(done) :]
+    for migration in new:
+        await database.write(_apply, migration)
+    return [migration.name for migration in new]
+
+
+def _prepare(tx: Transaction) -> None:
+    tx.execute(
+        "create table if not exists migrations"
+        " (number integer primary key, name text not null, checksum text not null, applied_at timestamp not null)"
+    )
+
+
+def _applied(tx: Transaction) -> list[tuple[str, str]]:
+    return [(row["name"], row["checksum"]) for row in tx.rows("select name, checksum from migrations order by number")]
+
+
+def _check(migrations: list[Migration], done: list[tuple[str, str]]) -> None:
+    if len(done) > len(migrations):
+        raise DatabaseError(
+            f"the database is newer than this program (it has {done[-1][0]}): start the newer program, or restore a backup"
+        )
+    for migration, (name, checksum) in zip(migrations, done, strict=False):
+        if migration.checksum != checksum:
+            raise DatabaseError(
+                f"the migration {migration.name} was edited after it was applied as {name}: put the old text back and add a new migration"
+            )
+
+
+def _apply(tx: Transaction, migration: Migration) -> None:
+    tx.execute(migration.sql)
+    tx.execute(
+        "insert into migrations values ($1, $2, $3, $4)", migration.number, migration.name, migration.checksum, now()
+    )

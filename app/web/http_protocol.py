@@ -1,0 +1,111 @@
+"""HTTP on the wire. uvicorn's fast parser (httptools) reads what clients send all day; what it does not know, an invented
+method for one, is read by uvicorn's other one (h11), so that it is answered by the program and in the program's words.
+
+Two things uvicorn leaves open with the fast parser are closed here: a head may be no longer than `MAX_HEAD`, and
+fields that come after a body do not count as fields of the request.
+"""
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from app.base.secret import uuid7
+from app.web.errors import Envelope, Problem
+from app.web.headers import DEFAULTS, HEADERS
+
+MAX_HEAD: Final = 64 * 1024  # bytes of the first line and the fields together
+FAST: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
+MAX_METHOD: Final = max(map(len, FAST))
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection. `http` of uvicorn's Config."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._between = True  # the next byte begins a request
+        self._in_head = False
+        self._head = 0  # bytes of the head that is coming in
+        self._ended = False  # nothing that comes counts any more
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended:
+            return
+        if self._between and not self._answering and not _is_fast(data):
+            self._hand_over(data)
+            return
+        super().data_received(data)
+        if self._in_head and not self._ended:
+            self._head += len(data)
+            if self._head > MAX_HEAD:
+                self._refuse("The head of this request is too long.")
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def on_message_begin(self) -> None:
+        self._between, self._in_head, self._head = False, True, 0
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._between = True
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """`msg` is uvicorn's own wording, and for its log."""
+        self._refuse("This is no request that HTTP knows.")
+
+    def _refuse(self, message: str) -> None:
+        """Answer without the program, which cannot be asked, and end the connection: nobody knows where the next request
+        would begin. Answers to what came before are sent first, and then there is no more to say."""
+        self._ended = True
+        if self._answering:
+            last = self.pipeline[0][0] if self.pipeline else self.cycle
+            last.keep_alive = False
+            return
+        body = msgspec.json.encode(Envelope(Problem("VALIDATION_ERROR", message)))
+        headers = {
+            **HEADERS,
+            **DEFAULTS,
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            "connection": "close",
+            "x-request-id": uuid7(),
+        }
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self.transport.write(STATUS_LINE[400] + lines.encode() + b"\r\n" + body)
+        self.transport.close()
+
+    def _hand_over(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        self.connections.discard(self)
+        other = H11Protocol(self.config, self.server_state, self.app_state, self.loop)
+        other.connection_made(self.transport)
+        self.transport.set_protocol(other)
+        other.data_received(data)
+
+
+def _is_fast(data: bytes) -> bool:
+    """Whether these first bytes of a request begin with a method that is read here; they may be cut anywhere."""
+    word = data[: MAX_METHOD + 1].lstrip(b"\r\n").partition(b" ")
+    return word[0] in FAST if word[1] else any(method.startswith(word[0]) for method in FAST)

@@ -1,0 +1,38 @@
+"""Server-sent events for programs, in the contract's shape: `data:` lines of JSON, an error as one of them, `[DONE]` last."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import msgspec
+from litestar.response import Stream
+
+from app.base.errors import AtelierError
+from app.web.errors import Envelope, to_response
+
+# Put into a route's `opt`: a compressor would hold small pieces back until it has enough of them.
+UNCOMPRESSED: Final = {"exclude_from_compression": True}
+DONE: Final = b"data: [DONE]\n\n"
+
+
+def data(value: Any) -> bytes:
+    """One event."""
+    return b"data: " + msgspec.json.encode(value) + b"\n\n"
+
+
+def stream(events: AsyncIterator[Any]) -> Stream:
+    """Each value as an event, then `[DONE]`; one of our errors becomes the envelope as the last event."""
+    return Stream(
+        _encoded(events),
+        status_code=200,
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _encoded(events: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    try:
+        async for event in events:
+            yield data(event)
+    except AtelierError as exc:
+        yield data(Envelope(to_response(exc).problem))
+    yield DONE
