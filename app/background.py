@@ -1,7 +1,7 @@
-"""The lifespan task group: one list of loops with their periods, each kept alive, each last beat remembered.
+"""Periodic background tasks and their health.
 
-A crash inside a task group would leave the server answering with every loop dead, so each loop has a keeper that logs the
-break once, waits, starts anew, and logs once when it has healed.
+A crash inside a plain task group would leave the server running with every task dead. So each task has its own supervisor:
+it logs the first failure, retries with increasing pauses, and logs once when the task works again.
 """
 
 import asyncio
@@ -15,104 +15,111 @@ import msgspec
 from app.base import clock, logging
 from app.base.metrics import Metrics
 
-FIRST_PAUSE: Final = 0.5  # seconds after a break, doubling up to
-MAX_PAUSE: Final = 30.0
+RETRY_PAUSE: Final = 0.5  # seconds after the first failure; doubles up to
+MAX_RETRY_PAUSE: Final = 30.0
 
 logger = logging.get("background")
 
 
 class PeriodicTask(msgspec.Struct, frozen=True):
-    """`turn` is called again and again with `period` seconds between, at first after `first` seconds; a turn that takes
-    longer than `patience` seconds counts as dead."""
+    """Calls `run` with `period` seconds between two calls, the first time after `initial_delay` seconds. A call that takes
+    longer than `timeout` seconds marks the task as not alive; it is not cancelled."""
 
     name: str
-    turn: Callable[[], Awaitable[None]]
+    run: Callable[[], Awaitable[None]]
     period: float
-    patience: float
-    first: float = 0.0
+    timeout: float
+    initial_delay: float = 0.0
 
 
 class TaskHealth(msgspec.Struct, frozen=True):
-    """How a loop does: when it last finished a turn, and what broke it since, if anything."""
+    """The state of one task. `error` is the class name of the exception that it has failed with since `last_success`."""
 
     name: str
-    last: datetime
-    broken: str | None
+    last_success: datetime
+    error: str | None
     alive: bool
 
 
 class BackgroundTasks:
-    """The loops and their pulse."""
+    """Runs the periodic tasks and reports their health."""
 
     def __init__(
         self,
-        loops: Sequence[PeriodicTask],
+        tasks: Sequence[PeriodicTask],
         metrics: Metrics | None = None,
         *,
         timer: Callable[[], float] = clock.steady,
     ) -> None:
-        """`timer` shows the seconds by which a loop is overdue."""
-        self._loops = loops
+        """`timer` returns monotonic seconds and decides whether a task is overdue."""
+        self._tasks = tasks
         self._timer = timer
-        self._last: dict[str, datetime] = {}
-        self._seen: dict[str, float] = {}  # the same by the steady clock: nobody is dead because somebody set the time
-        self._broken: dict[str, str] = {}
+        self._last_success: dict[str, datetime] = {}
+        self._last_seconds: dict[
+            str, float
+        ] = {}  # the same by `timer`, so that setting the clock makes no task overdue
+        self._errors: dict[str, str] = {}
         metrics = metrics or Metrics()
         metrics.gauge_callbacks(
-            "background_task_last_success_timestamp_seconds", "When a loop last finished a turn.", "loop", self._beaten
+            "background_task_last_success_timestamp_seconds",
+            "When the task last completed successfully, as Unix time.",
+            "task",
+            self._last_success_values,
         )
-        metrics.gauge_callbacks("background_task_up", "1 while a loop is not overdue.", "loop", self._living)
+        metrics.gauge_callbacks(
+            "background_task_up", "1 while the task is not overdue, else 0.", "task", self._up_values
+        )
 
-    def beats(self) -> list[TaskHealth]:
-        now, steady = clock.now(), self._timer()
-        found = []
-        for loop in self._loops:
-            last = self._last.get(loop.name, now)
-            late = steady - self._seen.get(loop.name, steady) > loop.period + loop.patience
-            found.append(TaskHealth(loop.name, last, self._broken.get(loop.name), not late))
-        return found
+    def health(self) -> list[TaskHealth]:
+        now, seconds = clock.now(), self._timer()
+        states = []
+        for task in self._tasks:
+            overdue = seconds - self._last_seconds.get(task.name, seconds) > task.period + task.timeout
+            last_success = self._last_success.get(task.name, now)
+            states.append(TaskHealth(task.name, last_success, self._errors.get(task.name), not overdue))
+        return states
 
     @property
     def alive(self) -> bool:
-        return all(beat.alive for beat in self.beats())
+        return all(state.alive for state in self.health())
 
-    def _beaten(self) -> dict[str, float]:
-        return {beat.name: clock.unix(beat.last) for beat in self.beats()}
+    def _last_success_values(self) -> dict[str, float]:
+        return {state.name: clock.unix(state.last_success) for state in self.health()}
 
-    def _living(self) -> dict[str, float]:
-        return {beat.name: float(beat.alive) for beat in self.beats()}
+    def _up_values(self) -> dict[str, float]:
+        return {state.name: float(state.alive) for state in self.health()}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the loops while the body runs."""
-        for loop in self._loops:
-            self._beat(loop)
+        """Run the tasks while the body runs."""
+        for task in self._tasks:
+            self._succeeded(task)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._keep(loop), name=loop.name) for loop in self._loops]
+            supervisors = [group.create_task(self._supervise(task), name=task.name) for task in self._tasks]
             try:
                 yield
             finally:
-                for task in tasks:
-                    task.cancel()
+                for supervisor in supervisors:
+                    supervisor.cancel()
 
-    def _beat(self, loop: PeriodicTask) -> None:
-        self._last[loop.name], self._seen[loop.name] = clock.now(), self._timer()
+    def _succeeded(self, task: PeriodicTask) -> None:
+        self._last_success[task.name], self._last_seconds[task.name] = clock.now(), self._timer()
 
-    async def _keep(self, loop: PeriodicTask) -> None:
-        pause = FIRST_PAUSE
-        await asyncio.sleep(loop.first)
+    async def _supervise(self, task: PeriodicTask) -> None:
+        pause = RETRY_PAUSE
+        await asyncio.sleep(task.initial_delay)
         while True:
             try:
-                await loop.turn()
+                await task.run()
             except Exception as exc:
-                if loop.name not in self._broken:
-                    logger.error("loop broke", loop=loop.name, exc_info=exc)
-                self._broken[loop.name] = type(exc).__name__
+                if task.name not in self._errors:
+                    logger.error("background task failed", task=task.name, exc_info=exc)
+                self._errors[task.name] = type(exc).__name__
                 await asyncio.sleep(pause)
-                pause = min(MAX_PAUSE, pause * 2)
+                pause = min(MAX_RETRY_PAUSE, pause * 2)
                 continue
-            if self._broken.pop(loop.name, None):
-                logger.info("loop healed", loop=loop.name)
-            pause = FIRST_PAUSE
-            self._beat(loop)
-            await asyncio.sleep(loop.period)
+            if self._errors.pop(task.name, None):
+                logger.info("background task recovered", task=task.name)
+            pause = RETRY_PAUSE
+            self._succeeded(task)
+            await asyncio.sleep(task.period)

@@ -1,4 +1,4 @@
-"""Builds the program: settings, database, services, doors. The only place that knows all of them."""
+"""Builds the application from settings, database, services and routes. The only module that knows all of them."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from litestar.types import ASGIApp
 
 from app.accounts import api as accounts_api
 from app.accounts import pages as accounts_pages
-from app.accounts.guards import Identify, identify, identify_lost
+from app.accounts.guards import Identify, identify, identify_on_error
 from app.accounts.service import Accounts
 from app.admin import api as admin_api
 from app.admin import pages as admin_pages
@@ -73,28 +73,28 @@ from app.web.errors import HANDLERS, set_allow_header
 from app.web.headers import Headers
 from app.web.limits import BODY, BodySizeLimit, Throttle
 from app.web.markdown import Renderer
-from app.web.openapi import COMPONENTS, DocumentRouter, Shapes
+from app.web.openapi import COMPONENTS, DocumentRouter, StructSchemas
 from app.web.render import precompile
 from app.web.request import StrictJsonRequest
-from app.web.server import Server, listening, serving
+from app.web.server import HttpServer, listening, serving
 from app.web.sign_in_limit import SignInConcurrencyLimit
 from app.web.static import static_files
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 MIGRATIONS: Final = ROOT / "migrations"
-FORM_OVERHEAD: Final = 1024 * 1024  # bytes that a form needs around the file it carries
-FIRST_CATALOGUE: Final = 2.0  # seconds that the first start waits for the first list of models
-STOP_GRACE: Final = 4.0  # seconds that work under way gets to come to rest
+FORM_OVERHEAD: Final = 1024 * 1024  # bytes of a form besides the file in it
+FIRST_REFRESH: Final = 2.0  # seconds that a start waits for the first model refresh
+DRAIN_TIMEOUT: Final = 4.0  # seconds that running work gets to finish at shutdown
 
 VERSION: Final = "0.1.0"
 
 
 class Application(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that lives as long as the process does; `key` signs, `timer` shows the seconds by which requests are
-    throttled."""
+    """Everything that lives as long as the process. `key` is the secret from which signing keys are derived; `timer` returns
+    monotonic seconds, used for rate limits."""
 
     settings: Settings
-    folder: DataDir
+    data_dir: DataDir
     database: Database
     files: Files
     providers: Mapping[str, Provider]
@@ -108,11 +108,11 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     markdown: Renderer
     home: Home
     admin: Admin
-    upkeep: Maintenance
+    maintenance: Maintenance
     worker: Worker
     background: BackgroundTasks
     metrics: Metrics
-    stalls: LoopWatchdog
+    loop_watchdog: LoopWatchdog
     directives: Sequence[tuple[str, Sequence[str], str]]
     key: str
     timer: Callable[[], float]
@@ -122,31 +122,31 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
 async def open_app(
     settings: Settings, *, timer: Callable[[], float] = clock.steady, resolver: Resolver = resolve
 ) -> AsyncIterator[Application]:
-    """The program with its data folder held and its database open and migrated. `timer` and `resolver` (of host names)
-    stand in for the system's. Raises FolderError, DatabaseError."""
-    folder = DataDir(settings.data_dir)
-    folder.make()
-    folder.lock()
+    """The application, with its data folder locked and its database open and migrated. `timer` and `resolver` (of host names)
+    replace the system's in tests. Raises DataDirError, DatabaseError."""
+    data_dir = DataDir(settings.data_dir)
+    data_dir.create()
+    data_dir.lock()
     temporary = tempfile.tempdir
     try:
-        tempfile.tempdir = str(folder.temporary)  # nothing is written outside the data folder, uploads included
-        key = settings.secret_key or secret.load_or_create(folder.secret)
+        tempfile.tempdir = str(data_dir.temporary)  # nothing is written outside the data folder, including uploads
+        key = settings.secret_key or secret.load_or_create(data_dir.secret)
         async with contextlib.AsyncExitStack() as stack:
             metrics = Metrics()
-            database = Database(folder.database, metrics=metrics)
+            database = Database(data_dir.database, metrics=metrics)
             stack.push_async_callback(database.close)
-            warming = asyncio.create_task(asyncio.to_thread(precompile))
+            precompiling = asyncio.create_task(asyncio.to_thread(precompile))
             await migrate(database, MIGRATIONS)
-            await warming
-            yield await build_services(settings, folder, database, metrics, key, timer, resolver, stack)
+            await precompiling
+            yield await build_services(settings, data_dir, database, metrics, key, timer, resolver, stack)
     finally:
         tempfile.tempdir = temporary
-        folder.release()
+        data_dir.release()
 
 
 async def build_services(
     settings: Settings,
-    folder: DataDir,
+    data_dir: DataDir,
     database: Database,
     metrics: Metrics,
     key: str,
@@ -159,22 +159,22 @@ async def build_services(
     if settings.simulated:
         from app.providers.simulator.faults import DIRECTIVES
 
-        directives = [(f"[{name}]", one.kinds, one.sentence) for name, one in DIRECTIVES.items()]
+        directives = [(f"[{name}]", directive.kinds, directive.sentence) for name, directive in DIRECTIVES.items()]
         simulator_key = secrets.token_urlsafe(24)
-        simulator_url = await stack.enter_async_context(_simulator(folder, settings.simulator_speed, simulator_key))
-    files = Files(folder.media, folder.temporary)
+        simulator_url = await stack.enter_async_context(_simulator(data_dir, settings.simulator_speed, simulator_key))
+    files = Files(data_dir.media, data_dir.temporary)
     stack.callback(files.close)
     media = Media()
     stack.callback(media.close)
     await files.clear_temporary()
     client = Client(base_urls(settings, simulator_url), resolver=resolver)
     stack.push_async_callback(client.aclose)
-    calls = WebhookVerifier(settings.public_url, secret.derive_key(key, "callbacks"), webhooks(settings))
-    callback = calls.address if settings.public else None
+    webhook_verifier = WebhookVerifier(settings.public_url, secret.derive_key(key, "callbacks"), webhooks(settings))
+    callback = webhook_verifier.address if settings.public else None
     upstream = instrumented(providers(settings, client, simulator_url, simulator_key, callback), metrics)
-    quota = Ledger(database)
+    ledger = Ledger(database)
     accounts = Accounts(
-        database, settings, secret.derive_key(key, "access tokens"), timer=timer, spending=quota.spent_by_keys
+        database, settings, secret.derive_key(key, "access tokens"), timer=timer, spending=ledger.spent_by_keys
     )
     stack.callback(accounts.close)
     catalog = Catalog(database, upstream)
@@ -188,41 +188,41 @@ async def build_services(
     )
     jobs = Jobs(
         database,
-        quota,
+        ledger,
         catalog,
         library,
         upstream,
         timeout=settings.job_timeout_seconds,
-        pause=settings.worker_seconds,
-        calls=calls,
+        poll_interval=settings.worker_seconds,
+        webhooks=webhook_verifier,
         metrics=metrics,
     )
     worker = Worker(jobs, catalog, library, files, upstream)
     await catalog.load()
-    await jobs.rescue(restored=folder.restored)
-    folder.forget_restore()
-    chat = Chat(database, quota, catalog, jobs, upstream)
+    await jobs.rescue(restored=data_dir.restored)
+    data_dir.forget_restore()
+    chat = Chat(database, ledger, catalog, jobs, upstream)
     await chat.rescue()
     generation = Generation(catalog, library, jobs, directives)
     markdown = Renderer()
     stack.callback(markdown.close)
-    stalls = LoopWatchdog(metrics)
+    loop_watchdog = LoopWatchdog(metrics)
     background = BackgroundTasks(
         [
-            PeriodicTask("worker", worker.tick, period=0.0, patience=60.0),
-            PeriodicTask("catalogue", lambda: refresh(catalog), period=settings.catalog_seconds, patience=300.0),
-            PeriodicTask("sweeper", library.sweep, period=60.0, patience=300.0),
-            PeriodicTask("forgetter", lambda: _forget(accounts, jobs), period=3600.0, patience=300.0),
-            PeriodicTask("chat", chat.flush, period=0.5, patience=60.0),
-            PeriodicTask("chat sweeper", chat.sweep, period=60.0, patience=300.0),
-            PeriodicTask("collector", gc_tuning.collect, period=60.0, patience=300.0, first=60.0),
+            PeriodicTask("worker", worker.tick, period=0.0, timeout=60.0),
+            PeriodicTask("model refresh", lambda: refresh(catalog), period=settings.catalog_seconds, timeout=300.0),
+            PeriodicTask("asset cleanup", library.sweep, period=60.0, timeout=300.0),
+            PeriodicTask("token cleanup", lambda: _delete_expired(accounts, jobs), period=3600.0, timeout=300.0),
+            PeriodicTask("chat flush", chat.flush, period=0.5, timeout=60.0),
+            PeriodicTask("chat cleanup", chat.sweep, period=60.0, timeout=300.0),
+            PeriodicTask("garbage collection", gc_tuning.collect, period=60.0, timeout=300.0, initial_delay=60.0),
         ],
         metrics,
         timer=timer,
     )
     return Application(
         settings=settings,
-        folder=folder,
+        data_dir=data_dir,
         database=database,
         files=files,
         providers=upstream,
@@ -234,63 +234,63 @@ async def build_services(
         chat=chat,
         gateway=Gateway(catalog, chat, generation, jobs, library, settings.public_url),
         markdown=markdown,
-        home=Home(database, accounts, catalog, quota, jobs, library),
+        home=Home(database, accounts, catalog, ledger, jobs, library),
         admin=Admin(
             database,
             Audit(database),
             accounts,
-            quota,
+            ledger,
             catalog,
             library,
             jobs,
             files,
-            forget=[chat.forget_person],
+            forget=[chat.forget_user],
             metrics=metrics,
-            stalls=stalls,
+            stalls=loop_watchdog,
             program_version=VERSION,
         ),
-        upkeep=Maintenance(folder, database, files, MIGRATIONS, program=VERSION, library=library),
+        maintenance=Maintenance(data_dir, database, files, MIGRATIONS, program=VERSION, library=library),
         worker=worker,
         background=background,
         metrics=metrics,
-        stalls=stalls,
+        loop_watchdog=loop_watchdog,
         directives=directives,
         key=key,
         timer=timer,
     )
 
 
-async def _forget(accounts: Accounts, jobs: Jobs) -> None:
-    """Once an hour: dead tokens, and the keys of requests that are a day old."""
+async def _delete_expired(accounts: Accounts, jobs: Jobs) -> None:
+    """Delete tokens that can no longer be used, and idempotency keys that are a day old."""
     await accounts.sweep()
     await jobs.sweep()
 
 
-def build(program: Application) -> ASGIApp:
-    """The ASGI application: the routes, and around them what every response carries."""
-    app = litestar_app(program)
+def build(application: Application) -> ASGIApp:
+    """The ASGI application: the routes, wrapped in the middleware that must see every request."""
+    app = litestar_app(application)
     polls = jobs_pages.CardPollFastPath(
-        app, program.jobs, app.state.csrf, lambda scope: identify(scope, program.accounts)
+        app, application.jobs, app.state.csrf, lambda scope: identify(scope, application.accounts)
     )
-    return Headers(SignInConcurrencyLimit(polls), https=program.settings.https, metrics=program.metrics)
+    return Headers(SignInConcurrencyLimit(polls), https=application.settings.https, metrics=application.metrics)
 
 
-def litestar_app(program: Application) -> Litestar:
-    """Every route with its guards, and the middleware that identifies the caller."""
-    settings = program.settings
-    largest = program.library.largest + FORM_OVERHEAD
-    csrf = Csrf(secret.derive_key(program.key, "forms"))
+def litestar_app(application: Application) -> Litestar:
+    """The Litestar application with every route, dependency and middleware."""
+    settings = application.settings
+    max_body = application.library.max_upload_bytes + FORM_OVERHEAD
+    csrf = Csrf(secret.derive_key(application.key, "forms"))
     services: dict[str, Any] = {
-        "accounts": program.accounts,
-        "catalog": program.catalog,
-        "library": program.library,
-        "jobs": program.jobs,
-        "generation": program.generation,
-        "chat": program.chat,
-        "gateway": program.gateway,
-        "markdown": program.markdown,
-        "home": program.home,
-        "admin": program.admin,
+        "accounts": application.accounts,
+        "catalog": application.catalog,
+        "library": application.library,
+        "jobs": application.jobs,
+        "generation": application.generation,
+        "chat": application.chat,
+        "gateway": application.gateway,
+        "markdown": application.markdown,
+        "home": application.home,
+        "admin": application.admin,
     }
     return Litestar(
         route_handlers=[
@@ -313,16 +313,16 @@ def litestar_app(program: Application) -> Litestar:
             *admin_pages.routes,
             static_files(),
         ],
-        dependencies={name: Provide(_giving(service), sync_to_thread=False) for name, service in services.items()},
+        dependencies={name: Provide(_provider_of(service), sync_to_thread=False) for name, service in services.items()},
         middleware=[
             Identify(),
-            *([Throttle(program.timer)] if settings.rate_limits else []),
-            BodySizeLimit(largest),
+            *([Throttle(application.timer)] if settings.rate_limits else []),
+            BodySizeLimit(max_body),
             CsrfMiddleware(csrf),
         ],
         request_class=StrictJsonRequest,
         exception_handlers=HANDLERS,
-        after_exception=[identify_lost],
+        after_exception=[identify_on_error],
         before_send=[csrf.send_cookie, set_allow_header],
         compression_config=CompressionConfig(
             backend="gzip",
@@ -334,22 +334,22 @@ def litestar_app(program: Application) -> Litestar:
         openapi_config=OpenAPIConfig(
             title="Atelier",
             version=VERSION,
-            description="Text, pictures and clips with many AI models. All paths of this API begin with `/api/v1`.",
+            description="Generate text, images and videos with many AI models. All paths of this API begin with `/api/v1`.",
             license=License(name="MIT", identifier="MIT"),
             openapi_router=DocumentRouter("/api/v1", route_handlers=[], include_in_schema=False),
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
             components=COMPONENTS,
             use_handler_docstrings=True,
         ),
-        plugins=[Shapes()],
+        plugins=[StructSchemas()],
         request_max_body_size=BODY,
-        lifespan=[lambda _: _living(program)],
+        lifespan=[lambda _: _lifespan(application)],
         state=State(
             {
-                "accounts": program.accounts,
-                "background": program.background,
+                "accounts": application.accounts,
+                "background": application.background,
                 "csrf": csrf,
-                "directives": program.directives,
+                "directives": application.directives,
                 "settings": settings,
                 "simulated": settings.simulated,
             }
@@ -359,59 +359,59 @@ def litestar_app(program: Application) -> Litestar:
     )
 
 
-def commands(program: Application) -> dict[str, control.Command]:
-    """What an admin can do on the machine itself, by the name of the command."""
+def commands(application: Application) -> dict[str, control.Command]:
+    """The commands that an administrator can run on the machine itself, by name."""
 
     async def promote(email: str) -> str:
-        user = await program.accounts.promote(email)
-        return f"{user.email} is an admin now"
+        user = await application.accounts.promote(email)
+        return f"{user.email} is now an admin"
 
     async def backup(target: str) -> control.ControlReply:
-        told = await program.upkeep.backup(target)
-        return control.ControlReply(told.ok, told.text)
+        result = await application.maintenance.backup(target)
+        return control.ControlReply(result.ok, result.text)
 
     async def doctor(_: str) -> control.ControlReply:
-        told = await program.upkeep.examine()
-        return control.ControlReply(told.ok, told.text)
+        result = await application.maintenance.examine()
+        return control.ControlReply(result.ok, result.text)
 
     return {"promote": promote, "backup": backup, "doctor": doctor}
 
 
-def _giving(service: Any) -> Any:
+def _provider_of(service: Any) -> Any:
     return lambda: service
 
 
 @asynccontextmanager
-async def _living(program: Application) -> AsyncIterator[None]:
-    """The loops run while the program serves; what is under way at the end gets a moment to come to rest."""
+async def _lifespan(application: Application) -> AsyncIterator[None]:
+    """Run the background tasks while the server runs; drain running work before it stops."""
     async with (
-        program.stalls.watching(),
-        program.background.running(),
-        control.listening(program.folder.socket, commands(program)),
+        application.loop_watchdog.watching(),
+        application.background.running(),
+        control.listening(application.data_dir.socket, commands(application)),
     ):
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_CATALOGUE):
-                await program.catalog.filled.wait()
+            async with asyncio.timeout(FIRST_REFRESH):
+                await application.catalog.filled.wait()
         try:
             yield
         finally:
-            await drain(program)
+            await drain(application)
 
 
-async def drain(program: Application) -> None:
-    """While the server still answers: nothing new is begun, what is under way gets a moment, and whoever waits or listens
-    is told how things stand."""
-    await asyncio.gather(program.chat.close(), program.worker.stop(STOP_GRACE))
-    program.jobs.release_waiters()
+async def drain(application: Application) -> None:
+    """While the server still answers: start no new work, give running work a few seconds to finish, and answer every waiting
+    request with the current state."""
+    await asyncio.gather(application.chat.close(), application.worker.stop(DRAIN_TIMEOUT))
+    application.jobs.release_waiters()
 
 
 @asynccontextmanager
-async def _simulator(folder: DataDir, speed: float, key: str) -> AsyncIterator[str]:
-    """The built-in simulator behind a loopback port of its own, spoken to over HTTP like any provider."""
+async def _simulator(data_dir: DataDir, speed: float, key: str) -> AsyncIterator[str]:
+    """The built-in simulator on its own loopback port; the application calls it over HTTP like any provider."""
     from app.providers.simulator.app import build as build_simulator
 
     listener = listening("127.0.0.1", 0)
-    simulator = build_simulator(folder.simulator, speed, key)
+    simulator = build_simulator(data_dir.simulator, speed, key)
     config = uvicorn.Config(
         simulator,
         log_config=None,
@@ -419,12 +419,12 @@ async def _simulator(folder: DataDir, speed: float, key: str) -> AsyncIterator[s
         lifespan="on",
         timeout_graceful_shutdown=1,
     )
-    server = Server(config)
+    server = HttpServer(config)
     task = asyncio.create_task(server.serve([listener]), name="simulator")
     await serving(server, task)
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/api/v1"
     finally:
-        simulator.state.stage.hang_up()
+        simulator.state.runtime.abort_requests()
         server.should_exit = True
         await task

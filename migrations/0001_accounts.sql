@@ -1,7 +1,9 @@
--- Who may ask, and what proves it. Times are UTC. No foreign keys: DuckDB would refuse to change a person who has a session.
+-- Accounts, sessions, tokens and API keys. Times are UTC. There are no foreign keys: DuckDB refuses to update a row that is
+-- referenced.
 
--- A person. The email is kept trimmed and in lower case, so that its key knows no case. Without a password hash a person
--- signs in another way only. `credentials_version` counts the changes of email and password: a sign-in checked against another one is void.
+-- A user. The email is stored trimmed and in lower case, so that uniqueness ignores case. `password_hash` is null for a user who
+-- cannot sign in with a password. `credentials_version` increases with each change of email or password: a sign-in that was
+-- checked against an older version is rejected.
 create table users (
     id text primary key,
     email text not null unique,
@@ -14,8 +16,8 @@ create table users (
     credentials_version integer not null
 );
 
--- Where a person is signed in: a browser by its cookie (`page`, with the hash of the cookie's token), or a program by a
--- family of refresh tokens (`token`). Ending one deletes its row, so whatever is here and not expired is valid.
+-- Active sessions: a browser's cookie (`page`, with the hash of the cookie's token) or an API client's family of refresh tokens
+-- (`token`). Ending a session deletes its row, so every row that has not expired is valid.
 create table sessions (
     id text primary key,
     user_id text not null,
@@ -27,8 +29,8 @@ create table sessions (
     expires_at timestamp not null
 );
 
--- Refresh tokens by their hash; those descending from one sign-in are a family, and the family is a session. A used or
--- revoked token stays until it is purged, because seeing it again tells that somebody else holds it too.
+-- Refresh tokens by their hash. All tokens that descend from one sign-in are a family; the family is a session. A used or revoked
+-- token stays until it is purged, because its reuse shows that someone else has a copy.
 create table refresh_tokens (
     token_hash text primary key,
     family_id text not null,
@@ -41,7 +43,7 @@ create table refresh_tokens (
     check ((used_at is null) = (successor_hash is null))
 );
 
--- Personal API keys by their hash; `prefix` is the part that a person may see again.
+-- Personal API keys by their hash; `prefix` is the part that is shown to the user later.
 create table api_keys (
     id text primary key,
     user_id text not null,

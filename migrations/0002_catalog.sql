@@ -1,5 +1,5 @@
--- What the providers offered when they were last asked. A model that is gone keeps its row (and whether an admin had
--- switched it off), so that it comes back as it was. JSON is kept as text and read in Python.
+-- The models that the providers offered at the last refresh. A retired model keeps its row and its `enabled` flag in case it
+-- returns. JSON is stored as text and parsed in Python.
 create table models (
     id text primary key,
     upstream_id text not null,

@@ -1,5 +1,5 @@
--- Every picture and clip, made or uploaded. `file_key` and `thumbnail_key` name files by their content, so two rows may
--- share one file; it is removed when the last row is. Deleted rows wait a while for an undo before they are swept.
+-- Every image and video, generated or uploaded. `file_key` and `thumbnail_key` name files by their content, so rows may share a
+-- file, which is removed with the last row. Deleted rows can be restored for a while before they are removed.
 create table assets (
     id text primary key,
     owner_id text not null,

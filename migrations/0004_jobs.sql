@@ -1,5 +1,5 @@
--- One row for everything that makes something. The five states are all there are: waiting for a retry is `queued` with
--- `run_at` ahead. The provider's ticket is written as soon as it is known, before anything else is done with it.
+-- Every generation job. There are only these five states: a job that waits for a retry is `queued` with `run_at` in the future.
+-- `upstream_job_id` is stored as soon as it is known, before anything else is done with it.
 create table jobs (
     id text primary key,
     owner_id text not null,
@@ -37,7 +37,7 @@ create table jobs (
     check ((ended_at is not null) = (status in ('completed', 'failed', 'cancelled')))
 );
 
--- What happened to a job, in order. `event` is a code (EventType in app/jobs/schemas.py), `detail` a JSON object.
+-- The events of a job, in order. `event` is a code (EventType in app/jobs/schemas.py), `detail` a JSON object.
 create table job_events (
     job_id text not null,
     owner_id text not null,

@@ -1,4 +1,4 @@
--- A person's conversations. `leaf_id` is the last message of the branch that is shown.
+-- A user's conversations. `leaf_id` is the last message of the branch that is shown.
 create table conversations (
     id text primary key,
     owner_id text not null,
@@ -11,8 +11,8 @@ create table conversations (
     deleted_at timestamp
 );
 
--- Messages form a tree: an edited question and a second answer are siblings. Without a conversation it is an answer to a
--- program, kept for its cost. `size` is the number of characters in `text`, so that a tree can be read without its texts.
+-- Messages form a tree: an edited question and a second answer are siblings. A message without a conversation is an answer to an
+-- API client, stored for its cost. `size` is the number of characters in `text`, so that a tree can be read without its texts.
 create table messages (
     id text primary key,
     conversation_id text,
@@ -36,5 +36,5 @@ create table messages (
     check ((ended_at is null) = (status = 'streaming'))
 );
 
--- A conversation is read at every turn: 1 ms instead of 15 to 50 among a million messages.
+-- A conversation is read for every message: 1 ms instead of 15 to 50 ms among a million messages.
 create index messages_of_conversation on messages (conversation_id);

@@ -1,6 +1,6 @@
--- What everything cost, in whole nano-dollars; rows are only ever added. A subject (a job, or an answer in a chat) has one
--- hold while it is unfinished and one settlement when it ends; a cost that becomes known later is a correction. The sum of
--- `spent_nano` over a subject is its cost; null means unknown, which is never 0. Deleting a job or a person leaves these rows.
+-- All costs in whole nano-dollars; rows are only inserted. A subject (a job or a chat answer) has one hold while it is unfinished
+-- and one settlement when it ends; a cost that becomes known later is a correction. The sum of `spent_nano` over a subject is
+-- its cost; null means unknown, which is never 0. Deleting a job or a user leaves these rows.
 create table ledger (
     id text primary key,
     owner_id text not null,
@@ -12,7 +12,7 @@ create table ledger (
     happened_at timestamp not null
 );
 
--- What was there before the ledger was kept.
+-- Entries for jobs that are older than the ledger.
 insert into ledger
 select id || '-h', owner_id, 'job', id, 'hold', 0, null, created_at from jobs;
 insert into ledger

@@ -1,7 +1,7 @@
--- What an API key may do: spend so many nano-dollars in a calendar month (UTC), null for any; use these models, a JSON list of
--- their ids, null for all. A key is never changed, so that what it was given holds until it is deleted.
+-- Limits of an API key: nano-dollars per calendar month (UTC), null for no limit; a JSON list of the ids of allowed models, null
+-- for all. They are never changed after the key was created.
 alter table api_keys add column monthly_cap_nano bigint;
 alter table api_keys add column allowed_models text;
 
--- With which key it was asked for; null for a person's own hands, and for what was there before. The key may be gone.
+-- The API key that was used; null for requests without one and for older entries. The key may have been deleted since.
 alter table ledger add column key_id text;

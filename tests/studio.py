@@ -23,8 +23,8 @@ from app.db.migrate import migrate
 from app.main import MIGRATIONS, Application, build, open_app
 from app.providers.addresses import Resolver, resolve
 from app.providers.simulator.app import build as build_simulator
-from app.providers.simulator.stage import Clock as SimulatorClock
-from app.web.server import Server, configured, listening, serving
+from app.providers.simulator.runtime import SimulatorClock
+from app.web.server import HttpServer, configured, listening, serving
 from tests.trust import trust
 
 PASSWORD = "correct horse battery"
@@ -172,13 +172,13 @@ async def served_simulator(folder: Path, clock: SimulatorClock | None = None) ->
     simulator = build_simulator(folder, 0.0 if clock is None else 1.0, None, clock=clock)
     listener = listening("127.0.0.1", 0)
     config = uvicorn.Config(simulator, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=1)
-    server = Server(config)
+    server = HttpServer(config)
     task = asyncio.create_task(server.serve([listener]))
     assert await serving(server, task), "the simulator did not start"
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        simulator.state.stage.hang_up()
+        simulator.state.runtime.abort_requests()
         server.should_exit = True
         await task
 
@@ -194,7 +194,7 @@ async def running(
     async with open_app(wanted, timer=timer, resolver=resolver) as program:
         listener = listening("127.0.0.1", wanted.port)
         app = build(program)
-        server = Server(
+        server = HttpServer(
             configured(app, program.settings),
             program.chat.close,
         )

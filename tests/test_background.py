@@ -36,12 +36,17 @@ async def test_a_task_that_breaks_is_started_again_and_the_others_go_on() -> Non
             await started.wait()
             before = turns["steady"]
             await eventually(lambda: turns["steady"] > before + 1)
-            assert {beat.name: beat.broken for beat in background.beats()} == {"broken": "RuntimeError", "steady": None}
+            assert {state.name: state.error for state in background.health()} == {
+                "broken": "RuntimeError",
+                "steady": None,
+            }
             may_end.set()
             await eventually(lambda: turns["broken"] > 2)
-            assert [beat.broken for beat in background.beats()] == [None, None]
-    events = [(line["log_level"], line["event"], line["loop"]) for line in lines if line["part"] == "background"]
-    assert events == [("error", "loop broke", "broken"), ("info", "loop healed", "broken")], "each once"
+            assert [state.error for state in background.health()] == [None, None]
+    events = [(line["log_level"], line["event"], line["task"]) for line in lines if line["part"] == "background"]
+    assert events == [("error", "background task failed", "broken"), ("info", "background task recovered", "broken")], (
+        "each once"
+    )
 
 
 async def test_a_task_that_hangs_counts_as_dead_once_it_is_overdue() -> None:
@@ -51,12 +56,12 @@ async def test_a_task_that_hangs_counts_as_dead_once_it_is_overdue() -> None:
         hanging.set()
         await asyncio.Event().wait()
 
-    background = BackgroundTasks([PeriodicTask("hanging", hang, period=10, patience=20)], timer=lambda: now)
+    background = BackgroundTasks([PeriodicTask("hanging", hang, period=10, timeout=20)], timer=lambda: now)
     async with background.running(), asyncio.timeout(BOUND):
         await hanging.wait()
         for now, alive in ((0.0, True), (30.0, True), (30.1, False)):
             assert background.alive is alive, now
-        assert [beat.alive for beat in background.beats()] == [False]
+        assert [state.alive for state in background.health()] == [False]
 
 
 async def test_a_task_is_not_called_before_its_initial_delay() -> None:
@@ -67,8 +72,8 @@ async def test_a_task_is_not_called_before_its_initial_delay() -> None:
 
     background = BackgroundTasks(
         [
-            PeriodicTask("delayed", lambda: call("delayed"), period=0, patience=60, first=BOUND),
-            PeriodicTask("prompt", lambda: call("prompt"), period=0.001, patience=60),
+            PeriodicTask("delayed", lambda: call("delayed"), period=0, timeout=60, initial_delay=BOUND),
+            PeriodicTask("prompt", lambda: call("prompt"), period=0.001, timeout=60),
         ]
     )
     async with background.running():

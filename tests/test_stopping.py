@@ -91,7 +91,7 @@ async def stopped(process: RunningProcess) -> None:
 
 def test_a_stop_ends_within_ten_seconds_when_everything_takes_as_long_as_it_may() -> None:
     """The other tests show that each phase keeps its limit; these are the limits."""
-    assert program.STOP_GRACE + server.ANSWER_GRACE < command_line.MAX_STOP < PROMISE
+    assert program.DRAIN_TIMEOUT + server.SHUTDOWN_TIMEOUT < command_line.SHUTDOWN_TIMEOUT < PROMISE
 
 
 async def test_a_video_and_an_image_in_progress(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ import httpx
 import msgspec
 
 from app.jobs.schemas import EventType
-from app.providers.simulator.stage import Clock
+from app.providers.simulator.runtime import SimulatorClock
 from tests.kit import Json, eventually
 from tests.studio import Studio, running, served_simulator
 
 
-class ManualClock(Clock):
+class ManualClock(SimulatorClock):
     """Stands still until it is moved, so what takes time at the provider is in progress until then. A video takes some seconds
     from its request on; a text or an image sleeps, and only from then on counts what the clock is moved by."""
 

@@ -1,1 +1,1 @@
-"""Who is asking: people, their sessions, tokens and roles."""
+"""User accounts: authentication, sessions, tokens, API keys and roles."""

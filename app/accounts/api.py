@@ -1,4 +1,4 @@
-"""Accounts for programs: signing in, oneself, one's keys and sessions, and people for admins."""
+"""The accounts API: authentication, the signed-in user, API keys, sessions, and user administration."""
 
 from typing import Annotated, ClassVar, Final, Self
 
@@ -15,14 +15,14 @@ from app.base.money import usd
 from app.web.limits import REGISTRATION, SIGN_IN, address
 from app.web.openapi import BEARER, error_responses
 from app.web.paging import DEFAULT, Cursor, Limit, PageOut, after
-from app.web.timestamps import Shown, Timestamp, to_iso, to_utc
+from app.web.timestamps import Timestamp, TimestampOut, to_iso, to_utc
 
-BODY: Final = 64 * 1024  # bytes; nothing here is longer
+MAX_BODY: Final = 64 * 1024  # bytes
 
 Email = Annotated[
     str,
     msgspec.Meta(
-        description="Unique without regard to case.",
+        description="Unique, ignoring case.",
         examples=["ada@example.org"],
         extra_json_schema={"extra": {"format": "email", "maxLength": 254}},
     ),
@@ -38,7 +38,7 @@ Password = Annotated[
 Name = Annotated[
     str,
     msgspec.Meta(
-        description="What the person is called here.",
+        description="Display name.",
         examples=["Ada Lovelace"],
         extra_json_schema={"extra": {"maxLength": 100}},
     ),
@@ -46,7 +46,7 @@ Name = Annotated[
 KeyName = Annotated[
     str,
     msgspec.Meta(
-        description="What the key is for.",
+        description="A label for the key, such as the device or program that uses it.",
         examples=["laptop"],
         extra_json_schema={"extra": {"minLength": 1, "maxLength": 100}},
     ),
@@ -54,15 +54,15 @@ KeyName = Annotated[
 Cap = Annotated[
     str,
     msgspec.Meta(
-        description="What the key may spend in a calendar month (UTC), in USD; null for any amount.",
+        description="Spending limit per calendar month (UTC), in USD; null for no limit.",
         examples=["25.00"],
         extra_json_schema={"extra": {"pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?$", "maxLength": 13}},
     ),
 ]
-Models = Annotated[
+AllowedModels = Annotated[
     list[str],
     msgspec.Meta(
-        description="Ids of the models that the key may use; null for all. Others are refused with 403 and not listed.",
+        description="Ids of the models that the key may use; null for all. Other models are not listed, and using one returns 403.",
         examples=[["google/veo-3.1"]],
         extra_json_schema={"extra": {"minItems": 1, "maxItems": 200}},
     ),
@@ -70,23 +70,23 @@ Models = Annotated[
 Spent = Annotated[
     str,
     msgspec.Meta(
-        description="What was spent with the key in this calendar month (UTC), in USD, as far as costs are known.",
+        description="Known spending with this key in the current calendar month (UTC), in USD.",
         examples=["3.2"],
     ),
 ]
-Search = Annotated[str, QueryParameter(description="A part of the email or the name.", max_length=100)]
+Search = Annotated[str, QueryParameter(description="Part of the email or the name.", max_length=100)]
 
 
 class UserOut(msgspec.Struct, kw_only=True):
-    """A person."""
+    """A user account."""
 
     id: str
     email: Email
     name: Name
     role: Role
     is_active: bool
-    created_at: Shown
-    last_login_at: Shown | None
+    created_at: TimestampOut
+    last_login_at: TimestampOut | None
 
     @classmethod
     def of(cls, user: User) -> Self:
@@ -102,20 +102,20 @@ class UserOut(msgspec.Struct, kw_only=True):
 
 
 class Users(PageOut[UserOut]):
-    """People, newest first."""
+    """Users, newest first."""
 
 
 class KeyOut(msgspec.Struct, kw_only=True):
-    """An API key, without the key itself; `prefix` is how it begins, `last_used_at` is kept to the minute."""
+    """An API key without its secret. `prefix` is the start of the secret; `last_used_at` is accurate to one minute."""
 
     id: str
     name: KeyName
     prefix: str
-    created_at: Shown
-    expires_at: Shown | None
-    last_used_at: Shown | None
+    created_at: TimestampOut
+    expires_at: TimestampOut | None
+    last_used_at: TimestampOut | None
     monthly_cap_usd: Cap | None
-    allowed_models: Models | None
+    allowed_models: AllowedModels | None
     spent_usd: Spent
 
     @classmethod
@@ -138,25 +138,25 @@ class Keys(PageOut[KeyOut]):
 
 
 class NewKeyOut(Redacted, frozen=True, kw_only=True):
-    """A key just made. `key` is shown this once only."""
+    """A newly created API key. `key` is returned only in this response."""
 
     id: str
     name: KeyName
-    key: Annotated[str, msgspec.Meta(description="The bearer itself; it is not shown again.")]
+    key: Annotated[str, msgspec.Meta(description="The secret, to be sent as the bearer token. It is not shown again.")]
     prefix: str
-    created_at: Shown
-    expires_at: Shown | None
+    created_at: TimestampOut
+    expires_at: TimestampOut | None
     monthly_cap_usd: Cap | None
-    allowed_models: Models | None
+    allowed_models: AllowedModels | None
     spent_usd: Spent
 
     @classmethod
-    def of(cls, made: NewApiKey) -> Self:
-        key = KeyOut.of(made.key)
+    def of(cls, created: NewApiKey) -> Self:
+        key = KeyOut.of(created.key)
         return cls(
             id=key.id,
             name=key.name,
-            key=made.secret,
+            key=created.secret,
             prefix=key.prefix,
             created_at=key.created_at,
             expires_at=key.expires_at,
@@ -167,14 +167,14 @@ class NewKeyOut(Redacted, frozen=True, kw_only=True):
 
 
 class SessionOut(msgspec.Struct, kw_only=True):
-    """A place where the person is signed in: a browser (`page`) or a program (`token`). `current` is the one that asks."""
+    """A session of a browser (`page`) or of an API client (`token`). `current` marks the session that sent this request."""
 
     id: str
     kind: SessionKind
-    agent: Annotated[str, msgspec.Meta(description="What the browser or program calls itself.")]
-    created_at: Shown
-    last_used_at: Shown
-    expires_at: Shown
+    agent: Annotated[str, msgspec.Meta(description="The `User-Agent` header of the browser or client.")]
+    created_at: TimestampOut
+    last_used_at: TimestampOut
+    expires_at: TimestampOut
     current: bool
 
 
@@ -183,7 +183,7 @@ class Sessions(PageOut[SessionOut]):
 
 
 class TokensOut(Redacted, frozen=True, kw_only=True):
-    """`access_token` is the bearer for `expires_in` seconds; `refresh_token` is good for one new pair within 30 days."""
+    """`access_token` is valid for `expires_in` seconds; `refresh_token` can be exchanged once, within 30 days, for a new pair."""
 
     access_token: str
     refresh_token: str
@@ -210,14 +210,14 @@ class Login(Redacted, frozen=True, kw_only=True, forbid_unknown_fields=True):
     password: str
 
 
-class RefreshToken(Redacted, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    example: ClassVar = {"refresh_token": "the one that came with the access token"}
+class RefreshTokenIn(Redacted, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    example: ClassVar = {"refresh_token": "zc5r0L1Z0t3o6eN8bq7wWcVJm2sYxT4uAfGkHdPiR9M"}
 
     refresh_token: str
 
 
-class Profile(Redacted, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is left out stays. A changed email or password needs `current_password`."""
+class ProfileUpdate(Redacted, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Omitted fields are unchanged. Changing the email or password requires `current_password`."""
 
     example: ClassVar = {"name": "Ada King"}
 
@@ -240,7 +240,7 @@ class ActiveIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class KeyIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A key with limits keeps within them everywhere, and makes no other keys."""
+    """The limits of a key apply to every route. A key with limits cannot create other keys."""
 
     example: ClassVar = {
         "name": "laptop",
@@ -252,48 +252,48 @@ class KeyIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     name: KeyName
     expires_at: Timestamp | None = None
     monthly_cap_usd: Cap | None = None
-    allowed_models: Models | None = None
+    allowed_models: AllowedModels | None = None
 
 
-# Signing in
+# Authentication
 
 
-@post("/register", opt=REGISTRATION, summary="Make an account", responses=error_responses(400, 403, 409, 413))
+@post("/register", opt=REGISTRATION, summary="Create an account", responses=error_responses(400, 403, 409, 413))
 async def register(data: JSONBody[Registration], accounts: NamedDependency[Accounts]) -> UserOut:
-    """The first account of all becomes admin. 403 when registration is closed to this email, 409 when it is taken."""
+    """The first account becomes an admin. 403 if registration is closed to this email, 409 if the email is already in use."""
     return UserOut.of(await accounts.register(data.email, data.password, data.name))
 
 
 @post("/login", status_code=200, opt=SIGN_IN, summary="Sign in", responses=error_responses(400, 401, 403, 413))
 async def login(data: JSONBody[Login], request: AnyRequest, accounts: NamedDependency[Accounts]) -> TokensOut:
-    """A wrong password and an unknown email have one answer, 401; a deactivated account is told 403."""
+    """A wrong password and an unknown email return the same 401; a deactivated account returns 403."""
     return TokensOut.of(await accounts.login(data.email, data.password, agent(request), address(request.scope)))
 
 
-@post("/refresh", status_code=200, summary="Renew the tokens", responses=error_responses(400, 401, 413))
-async def refresh(data: JSONBody[RefreshToken], accounts: NamedDependency[Accounts]) -> TokensOut:
-    """The refresh token is dead from then on, and using it again ends the whole sign-in; but within 10 seconds, while its
-    successor is unused, it is given another pair instead and the successor dies."""
+@post("/refresh", status_code=200, summary="Refresh tokens", responses=error_responses(400, 401, 413))
+async def refresh(data: JSONBody[RefreshTokenIn], accounts: NamedDependency[Accounts]) -> TokensOut:
+    """Exchanges a refresh token for a new pair and invalidates it. Using it again ends the session, except within 10 seconds
+    and while the new refresh token is unused: then another pair is issued and the unused token is revoked."""
     return TokensOut.of(await accounts.refresh(data.refresh_token))
 
 
 @post("/logout", status_code=204, summary="Sign out", responses=error_responses(400, 413))
-async def logout(data: JSONBody[RefreshToken], accounts: NamedDependency[Accounts]) -> None:
-    """Ends the sign-in of this refresh token, its access tokens too."""
+async def logout(data: JSONBody[RefreshTokenIn], accounts: NamedDependency[Accounts]) -> None:
+    """Ends the session that this refresh token belongs to and revokes its access tokens."""
     await accounts.logout(data.refresh_token)
 
 
-# Oneself
+# The signed-in user
 
 
-@get("/me", guards=[signed_in], summary="Yourself", responses=error_responses(401))
+@get("/me", guards=[signed_in], summary="Get your account", responses=error_responses(401))
 async def me(request: SignedIn) -> UserOut:
     return UserOut.of(request.user)
 
 
-@put("/me", guards=[signed_in], summary="Change yourself", responses=error_responses(400, 401, 409, 413))
-async def update_me(data: JSONBody[Profile], request: SignedIn, accounts: NamedDependency[Accounts]) -> UserOut:
-    """A changed email or password needs `current_password` and ends every other sign-in; API keys stay."""
+@put("/me", guards=[signed_in], summary="Update your account", responses=error_responses(400, 401, 409, 413))
+async def update_me(data: JSONBody[ProfileUpdate], request: SignedIn, accounts: NamedDependency[Accounts]) -> UserOut:
+    """Changing the email or password requires `current_password` and ends all other sessions; API keys stay valid."""
     user = await accounts.update(
         request.user.id,
         request.auth,
@@ -305,7 +305,7 @@ async def update_me(data: JSONBody[Profile], request: SignedIn, accounts: NamedD
     return UserOut.of(user)
 
 
-@get("/me/keys", guards=[signed_in], summary="Your API keys", responses=error_responses(400, 401))
+@get("/me/keys", guards=[signed_in], summary="List your API keys", responses=error_responses(400, 401))
 async def keys(
     request: SignedIn, accounts: NamedDependency[Accounts], limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> Keys:
@@ -313,30 +313,33 @@ async def keys(
 
 
 @post(
-    "/me/keys", guards=[signed_in, unlimited], summary="Make an API key", responses=error_responses(400, 401, 403, 413)
+    "/me/keys",
+    guards=[signed_in, unlimited],
+    summary="Create an API key",
+    responses=error_responses(400, 401, 403, 413),
 )
 async def add_key(data: JSONBody[KeyIn], request: SignedIn, accounts: NamedDependency[Accounts]) -> NewKeyOut:
-    """The key is in this answer and never again. It can be given a monthly limit and the models that it is for: beyond
-    the limit it is answered 429 `QUOTA_EXCEEDED` until the month ends, for other models 403. A key with limits makes no
-    keys."""
-    made = await accounts.add_key(
+    """The secret is returned only in this response. A key can have a monthly spending limit, above which requests return
+    429 `QUOTA_EXCEEDED` until the month ends, and a list of allowed models, outside which they return 403. A key with
+    limits cannot create keys."""
+    created = await accounts.add_key(
         request.user.id,
         data.name,
         to_utc(data.expires_at, "expires_at"),
         monthly_cap=data.monthly_cap_usd,
         models=data.allowed_models,
     )
-    return NewKeyOut.of(made)
+    return NewKeyOut.of(created)
 
 
 @delete(
-    "/me/keys/{key_id:str}", guards=[signed_in], summary="Remove an API key", responses=error_responses(400, 401, 404)
+    "/me/keys/{key_id:str}", guards=[signed_in], summary="Delete an API key", responses=error_responses(400, 401, 404)
 )
 async def remove_key(key_id: FromPath[str], request: SignedIn, accounts: NamedDependency[Accounts]) -> None:
     await accounts.remove_key(request.user.id, key_id)
 
 
-@get("/me/sessions", guards=[signed_in], summary="Where you are signed in", responses=error_responses(400, 401))
+@get("/me/sessions", guards=[signed_in], summary="List your active sessions", responses=error_responses(400, 401))
 async def sessions(
     request: SignedIn, accounts: NamedDependency[Accounts], limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> Sessions:
@@ -354,53 +357,56 @@ async def sessions(
     return Sessions.of(await accounts.sessions(request.user.id, after=after(cursor), limit=limit), show)
 
 
-@delete("/me/sessions", guards=[signed_in], summary="Sign out everywhere else", responses=error_responses(401))
+@delete("/me/sessions", guards=[signed_in], summary="End all other sessions", responses=error_responses(401))
 async def end_other_sessions(request: SignedIn, accounts: NamedDependency[Accounts]) -> None:
-    """Ends every page session and every token but those of the sign-in that asks; an API key belongs to none."""
+    """Ends every session except the one that sent this request. With an API key, which has no session, it ends all."""
     await accounts.end_other_sessions(request.user.id, request.auth)
 
 
 @delete(
     "/me/sessions/{session_id:str}",
     guards=[signed_in],
-    summary="Sign out there",
+    summary="End a session",
     responses=error_responses(400, 401, 404),
 )
 async def end_session(session_id: FromPath[str], request: SignedIn, accounts: NamedDependency[Accounts]) -> None:
     await accounts.end_session(request.user.id, session_id)
 
 
-# People, for admins
+# User administration
 
 
-@get("/", guards=[admin], summary="People", responses=error_responses(400, 401, 403))
+@get("/", guards=[admin], summary="List users", responses=error_responses(400, 401, 403))
 async def users(
     accounts: NamedDependency[Accounts], q: Search = "", limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> Users:
-    return Users.of(await accounts.people(q=q, after=after(cursor), limit=limit), UserOut.of)
+    return Users.of(await accounts.users(q=q, after=after(cursor), limit=limit), UserOut.of)
 
 
 @put(
-    "/{user_id:str}/role", guards=[admin], summary="Set a role", responses=error_responses(400, 401, 403, 404, 409, 413)
+    "/{user_id:str}/role",
+    guards=[admin],
+    summary="Set the role of a user",
+    responses=error_responses(400, 401, 403, 404, 409, 413),
 )
 async def set_role(
     user_id: FromPath[str], data: JSONBody[RoleIn], request: SignedIn, accounts: NamedDependency[Accounts]
 ) -> UserOut:
-    """Holds on the person's very next request. 409 for the last admin."""
+    """Takes effect on the user's next request. 409 for the last admin."""
     return UserOut.of(await accounts.set_role(user_id, data.role, Actor(request.user.id, request.user.email)))
 
 
 @put(
     "/{user_id:str}/active",
     guards=[admin],
-    summary="Activate or deactivate",
+    summary="Activate or deactivate a user",
     responses=error_responses(400, 401, 403, 404, 409, 413),
 )
 async def set_active(
     user_id: FromPath[str], data: JSONBody[ActiveIn], request: SignedIn, accounts: NamedDependency[Accounts]
 ) -> UserOut:
-    """Deactivating signs the person out everywhere at once; keys rest until they are active again. 409 for the last
-    admin."""
+    """Deactivating ends all sessions of the user and suspends their API keys until the user is activated again. 409 for
+    the last admin."""
     return UserOut.of(await accounts.set_active(user_id, data.is_active, Actor(request.user.id, request.user.email)))
 
 
@@ -416,8 +422,8 @@ routes: Final = [
     Router(
         "/api/v1/auth",
         route_handlers=[register, login, refresh, logout],
-        tags=["Signing in"],
-        request_max_body_size=BODY,
+        tags=["Authentication"],
+        request_max_body_size=MAX_BODY,
     ),
     Router(
         "/api/v1/users",
@@ -434,8 +440,8 @@ routes: Final = [
             set_role,
             set_active,
         ],
-        tags=["People"],
+        tags=["Users"],
         security=BEARER,
-        request_max_body_size=BODY,
+        request_max_body_size=MAX_BODY,
     ),
 ]

@@ -1,8 +1,8 @@
-"""Who has proved themselves lately, so that a request need not ask the database who is asking.
+"""A cache of verified credentials, so that authenticating a request does not need a database query.
 
-It is coherent because this is the only process and every change to a person, a session or a key passes through
-`Accounts`, which has that person forgotten when the change is committed. What was read before somebody was forgotten and
-arrives after it is not kept: `epoch` tells.
+It stays coherent because there is only one process, and every change to a user, session or API key goes through
+`Accounts`, which removes the user from the cache when the change is committed. `generation` counts removals: a result that
+was read from the database before a removal is not stored after it.
 """
 
 from collections import OrderedDict
@@ -12,67 +12,67 @@ import msgspec
 
 from app.accounts.schemas import Credential, Principal, User
 
-SIZE: Final = 20_000  # credentials; some 1 kB each with their person
+SIZE: Final = 20_000  # credentials; about 1 kB each, including the user
 
 
-class _Person(msgspec.Struct):
+class _CachedUser(msgspec.Struct):
     user: User
     credentials: dict[str, Credential]
 
 
 class CredentialCache:
-    """Bounded; who was seen longest ago is forgotten first. Used in the event loop only."""
+    """An LRU cache by user. Not thread-safe: used on the event loop only."""
 
     def __init__(self, size: int = SIZE) -> None:
         self._size = size
-        self._people: OrderedDict[str, _Person] = OrderedDict()
+        self._users: OrderedDict[str, _CachedUser] = OrderedDict()
         self._owners: dict[str, str] = {}
-        self.epoch = 0
+        self.generation = 0
 
     def __len__(self) -> int:
         return len(self._owners)
 
-    def find(self, mark: str) -> Principal | None:
-        """Whoever proved themselves with the credential of this mark."""
-        owner = self._owners.get(mark)
+    def find(self, key: str) -> Principal | None:
+        owner = self._owners.get(key)
         if owner is None:
             return None
-        self._people.move_to_end(owner)
-        person = self._people[owner]
-        return Principal(person.user, person.credentials[mark])
+        self._users.move_to_end(owner)
+        cached = self._users[owner]
+        return Principal(cached.user, cached.credentials[key])
 
-    def keep(self, mark: str, known: Principal, epoch: int) -> None:
-        """Remember what was read from the database when `epoch` was current."""
-        if epoch != self.epoch:
+    def store(self, key: str, principal: Principal, generation: int) -> None:
+        """Store what was read from the database at `generation`, unless something was removed since."""
+        if generation != self.generation:
             return
-        person = self._people.setdefault(known.user.id, _Person(known.user, {}))
-        person.user = known.user
-        person.credentials[mark] = known.credential
-        self._owners[mark] = known.user.id
-        self._people.move_to_end(known.user.id)
+        user = principal.user
+        cached = self._users.setdefault(user.id, _CachedUser(user, {}))
+        cached.user = user
+        cached.credentials[key] = principal.credential
+        self._owners[key] = user.id
+        self._users.move_to_end(user.id)
         while len(self._owners) > self._size:
-            self._drop(next(iter(self._people)))
+            self._drop(next(iter(self._users)))
 
-    def forget(self, user_id: str) -> None:
-        """Everything about this person has to be read again."""
-        self.epoch += 1
+    def invalidate(self, user_id: str) -> None:
+        """Remove the user and all their credentials."""
+        self.generation += 1
         self._drop(user_id)
 
     def _drop(self, user_id: str) -> None:
-        person = self._people.pop(user_id, None)
-        for mark in person.credentials if person else ():
-            del self._owners[mark]
+        cached = self._users.pop(user_id, None)
+        for key in cached.credentials if cached else ():
+            del self._owners[key]
 
 
 class KnownAddresses:
-    """Which addresses people have signed in from, rightly and lately. Bounded, and forgotten by a restart."""
+    """Recent (email, IP address) pairs of successful sign-ins. An LRU set, kept in memory only."""
 
     def __init__(self, size: int = SIZE) -> None:
         self._size = size
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
 
-    def __contains__(self, home: tuple[str, str]) -> bool:
-        return home in self._known
+    def __contains__(self, pair: tuple[str, str]) -> bool:
+        return pair in self._known
 
     def add(self, email: str, address: str) -> None:
         self._known[email, address] = None

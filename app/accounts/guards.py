@@ -1,8 +1,8 @@
-"""Who asks, at every request, and which routes want to know.
+"""Authentication of every request, and the guards that routes use.
 
-`Identify` runs before every route and only looks: pages are proved by the cookie and never by a bearer, the API by a
-bearer and never by the cookie (so a foreign site cannot make a browser call it), media by either. A proof that does not
-hold stops nobody by itself; the guards do, on the routes that name one, with the reason why it did not hold.
+The `Identify` middleware runs before every route. Pages accept only the session cookie; the API accepts only a bearer
+token, so that another site cannot make a browser call it; media accept both. Invalid credentials do not reject a request
+by themselves: the guards of the route do, with the reason why the credentials were not accepted.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from app.accounts.schemas import Auth, Principal, User
 from app.accounts.service import SESSION_LIFE, Accounts
 from app.base.errors import Denied
-from app.web.errors import EITHER, is_api_path
+from app.web.errors import COOKIE_OR_BEARER, is_api_path
 
 SignedIn = Request[User, Auth, State]  # the request of a handler behind a guard
 AnyRequest = Request[Any, Any, State]
 
 BEARER_ONLY: Final = ("/api/v1/", "/v1/", "/metrics")
 SESSION: Final = "session"  # the cookie
-_REFUSAL: Final = "atelier_refusal"
+_AUTH_ERROR: Final = "atelier_auth_error"
 
 
 class Identify(ASGIMiddleware):
@@ -39,77 +39,80 @@ class Identify(ASGIMiddleware):
         await next_app(scope, receive, send)
 
 
-async def identify_lost(_: Exception, scope: Scope) -> None:
-    """`after_exception` of the program: who came to an address where nothing is, which no middleware sees, so that the page
-    that says so is theirs. It is said in any case, to nobody if need be: this must not fail as well."""
+async def identify_on_error(_: Exception, scope: Scope) -> None:
+    """The application's `after_exception` hook. Middleware does not run for an unknown path, so the user is identified here
+    for the error page. Errors are ignored: the page must be rendered in any case."""
     if scope["type"] == ScopeType.HTTP and "user" not in scope and not is_api_path(scope["path"]):
         with contextlib.suppress(Exception):
             await identify(scope, scope["litestar_app"].state.accounts)
 
 
 async def identify(scope: Scope, accounts: Accounts) -> None:
-    """What both do."""
+    """Authenticate the request and set `user` and `auth` in its scope."""
     connection: ASGIConnection[Any, Any, Any, Any] = ASGIConnection(scope)
-    known: Principal | None = None
+    principal: Principal | None = None
     try:
-        known = await _known(connection, accounts)
-    except Denied as refusal:
-        scope[_REFUSAL] = refusal  # type: ignore[typeddict-unknown-key]
-    scope["user"] = known.user if known else None
-    scope["auth"] = known.auth if known else None
+        principal = await _authenticate(connection, accounts)
+    except Denied as exc:
+        scope[_AUTH_ERROR] = exc  # type: ignore[typeddict-unknown-key]
+    scope["user"] = principal.user if principal else None
+    scope["auth"] = principal.auth if principal else None
 
 
-async def _known(connection: ASGIConnection[Any, Any, Any, Any], accounts: Accounts) -> Principal | None:
+async def _authenticate(connection: ASGIConnection[Any, Any, Any, Any], accounts: Accounts) -> Principal | None:
     path = connection.scope["path"]
-    given = connection.headers.get("authorization")
-    if path.startswith(BEARER_ONLY) or (given is not None and path.startswith(EITHER)):
-        return None if given is None else await accounts.by_bearer(_bearer(given))
+    authorization = connection.headers.get("authorization")
+    if path.startswith(BEARER_ONLY) or (authorization is not None and path.startswith(COOKIE_OR_BEARER)):
+        return None if authorization is None else await accounts.by_bearer(_bearer(authorization))
     token = connection.cookies.get(SESSION)
     return await accounts.by_session(token) if token else None
 
 
-def _bearer(given: str) -> str:
-    scheme, _, token = given.partition(" ")
+def _bearer(authorization: str) -> str:
+    scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise Denied("The Authorization header must be `Bearer` and a token or key.", signed_in=False)
+        raise Denied(
+            "The Authorization header must be `Bearer` followed by an access token or API key.", signed_in=False
+        )
     return token.strip()
 
 
 async def signed_in(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Guard: anybody who is signed in."""
+    """Guard: any signed-in user."""
     if connection.scope.get("user") is None:
-        refusal: Denied | None = connection.scope.get(_REFUSAL)  # type: ignore[assignment]
-        raise refusal or Denied("Sign in first.", signed_in=False)
+        error: Denied | None = connection.scope.get(_AUTH_ERROR)  # type: ignore[assignment]
+        raise error or Denied("Sign in to continue.", signed_in=False)
 
 
 async def admin(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Guard: admins, as they are at this moment."""
+    """Guard: admins only."""
     await signed_in(connection, handler)
     if not connection.scope["user"].is_admin:
-        raise Denied("This is for admins.")
+        raise Denied("Only admins can do this.")
 
 
 async def unlimited(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Guard: not an API key with limits. It would lead around them: to a key that has none, or to another's bill."""
+    """Guard: rejects API keys with limits, where the route would bypass them: by creating a key without limits, or by
+    spending on another user's account."""
     auth: Auth | None = connection.scope.get("auth")
     if auth is not None and auth.limits is not None and auth.limits.limited:
-        raise Denied("An API key with limits may not do this.")
+        raise Denied("An API key with limits cannot do this.")
 
 
 def may_use(auth: Auth, model_id: str) -> None:
-    """Denied when the API key that asks is not for this model."""
-    if auth.limits is not None and not auth.limits.admits(model_id):
-        raise Denied(f"This API key may not use {model_id[:100]}.")
+    """Raise Denied if the API key of the request does not allow this model."""
+    if auth.limits is not None and not auth.limits.allows(model_id):
+        raise Denied(f"This API key cannot use {model_id[:100]}.")
 
 
-def person(request: AnyRequest) -> User | None:
-    """Who asks, on a route that anybody may use."""
+def current_user(request: AnyRequest) -> User | None:
+    """The user of a request on a public route, if signed in."""
     user: User | None = request.scope.get("user")
     return user
 
 
 def session_cookie(token: str | None) -> Cookie:
-    """The cookie of a page session; without a token the one that takes it away."""
+    """The cookie of a page session; without a token, the cookie that deletes it."""
     return Cookie(
         key=SESSION,
         value=token or "",

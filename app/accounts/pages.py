@@ -1,4 +1,4 @@
-"""Accounts for people: signing in, registering, signing out, the theme, and one's own profile."""
+"""Account pages: sign-in, registration, sign-out, theme and profile."""
 
 from collections.abc import Awaitable
 from datetime import date, datetime, time
@@ -9,7 +9,7 @@ from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from app.accounts.guards import AnyRequest, SignedIn, person, session_cookie, signed_in
+from app.accounts.guards import AnyRequest, SignedIn, current_user, session_cookie, signed_in
 from app.accounts.schemas import NewApiKey
 from app.accounts.service import Accounts
 from app.accounts.user_agent import label
@@ -20,12 +20,12 @@ from app.web.errors import to_response
 from app.web.limits import REGISTRATION, SIGN_IN, address
 from app.web.render import page
 
-BODY: Final = 64 * 1024  # bytes; nothing here is longer
+MAX_BODY: Final = 64 * 1024  # bytes
 LOGIN: Final = "accounts/login.html"
 REGISTER: Final = "accounts/register.html"
 PROFILE: Final = "/users/profile"
 YEAR: Final = 365 * 24 * 3600  # seconds
-LISTED: Final = 100  # sign-ins, and keys, on the profile page
+PROFILE_LIMIT: Final = 100  # sessions, and keys, shown on the profile page
 
 
 @get("/login")
@@ -52,7 +52,7 @@ async def register(request: AnyRequest, accounts: NamedDependency[Accounts]) -> 
     form = await forms.read(request)
     try:
         user = await accounts.register(form.get("email", ""), form.get("password", ""), form.get("name", ""))
-        notice = "Your account is ready: you are the admin here." if user.is_admin else "Your account is ready."
+        notice = "Account created. You are the admin." if user.is_admin else "Account created."
         return await _sign_in(request, accounts, form, notice)
     except AtelierError as exc:
         return await _form(REGISTER, request, accounts, form, exc)
@@ -61,20 +61,20 @@ async def register(request: AnyRequest, accounts: NamedDependency[Accounts]) -> 
 @post("/logout")
 async def logout(request: AnyRequest, accounts: NamedDependency[Accounts]) -> Response[str]:
     await _sign_out(request, accounts)
-    return forms.go("/login", "You are signed out.", cookies=[session_cookie(None)])
+    return forms.go("/login", "Signed out.", cookies=[session_cookie(None)])
 
 
 @post("/theme")
 async def theme(request: AnyRequest) -> Response[str]:
-    """`dark`, `light`, or `system`, which is to have no cookie."""
+    """Set the theme cookie to `dark` or `light`; `system` deletes it."""
     form = await forms.read(request)
-    chosen = form.get("theme", "")
-    if chosen not in ("dark", "light", "system"):
-        raise Invalid("There is no such theme.", fields={"theme": "must be dark, light or system"})
+    choice = form.get("theme", "")
+    if choice not in ("dark", "light", "system"):
+        raise Invalid("The theme must be dark, light or system.", fields={"theme": "must be dark, light or system"})
     cookie = Cookie(
         key="theme",
-        value="" if chosen == "system" else chosen,
-        max_age=0 if chosen == "system" else YEAR,
+        value="" if choice == "system" else choice,
+        max_age=0 if choice == "system" else YEAR,
         path="/",
         httponly=True,
         samesite="lax",
@@ -89,126 +89,131 @@ async def profile(request: SignedIn, accounts: NamedDependency[Accounts]) -> Res
 
 @post(f"{PROFILE}/name", guards=[signed_in])
 async def rename(request: SignedIn, accounts: NamedDependency[Accounts]) -> Response[str]:
+    """Change the display name."""
     form = await forms.read(request)
-    deed = accounts.update(request.user.id, request.auth, name=form.get("name", ""))
-    return await _changed(request, accounts, "name", form, deed, "Your name was saved.")
+    change = accounts.update(request.user.id, request.auth, name=form.get("name", ""))
+    return await _changed(request, accounts, "name", form, change, "Display name saved.")
 
 
 @post(f"{PROFILE}/email", guards=[signed_in])
 async def change_email(request: SignedIn, accounts: NamedDependency[Accounts]) -> Response[str]:
     form = await forms.read(request)
     current = form.get("current_password")
-    deed = accounts.update(request.user.id, request.auth, email=form.get("email", ""), current_password=current)
-    return await _changed(request, accounts, "email", form, deed, "Your email was changed, and all else signed out.")
+    change = accounts.update(request.user.id, request.auth, email=form.get("email", ""), current_password=current)
+    return await _changed(
+        request, accounts, "email", form, change, "Email changed. All other sessions were signed out."
+    )
 
 
 @post(f"{PROFILE}/password", guards=[signed_in])
 async def change_password(request: SignedIn, accounts: NamedDependency[Accounts]) -> Response[str]:
     form = await forms.read(request)
     password, current = form.get("password", ""), form.get("current_password")
-    deed = accounts.update(request.user.id, request.auth, password=password, current_password=current)
-    said = "Your password was changed, and all else signed out."
-    return await _changed(request, accounts, "password", form, deed, said)
+    change = accounts.update(request.user.id, request.auth, password=password, current_password=current)
+    notice = "Password changed. All other sessions were signed out."
+    return await _changed(request, accounts, "password", form, change, notice)
 
 
 @post(f"{PROFILE}/sessions/end", guards=[signed_in])
 async def end_other_sessions(request: SignedIn, accounts: NamedDependency[Accounts]) -> Response[str]:
-    deed = accounts.end_other_sessions(request.user.id, request.auth)
-    return await _changed(request, accounts, "sessions", {}, deed, "You are signed out everywhere else.")
+    change = accounts.end_other_sessions(request.user.id, request.auth)
+    return await _changed(request, accounts, "sessions", {}, change, "All other sessions were signed out.")
 
 
 @post(f"{PROFILE}/sessions/{{session_id:str}}/end", guards=[signed_in])
 async def end_session(
     request: SignedIn, session_id: FromPath[str], accounts: NamedDependency[Accounts]
 ) -> Response[str]:
-    deed = accounts.end_session(request.user.id, session_id)
-    return await _changed(request, accounts, "sessions", {}, deed, "You are signed out there.")
+    change = accounts.end_session(request.user.id, session_id)
+    return await _changed(request, accounts, "sessions", {}, change, "Session signed out.")
 
 
 @post(f"{PROFILE}/keys", guards=[signed_in], status_code=200)
 async def add_key(request: SignedIn, accounts: NamedDependency[Accounts]) -> Response[str]:
-    """The key stands on the page that answers, and on no other ever after."""
+    """Create a key. Only the response shows its secret."""
     form = await forms.read(request)
     try:
-        made = await accounts.add_key(
+        created = await accounts.add_key(
             request.user.id,
             form.get("name", ""),
-            _last_moment(form.get("expires_at", "")),
+            _end_of_day(form.get("expires_at", "")),
             monthly_cap=form.get("monthly_cap_usd", "").strip() or None,
             models=form.get("allowed_models", "").replace(",", " ").split() or None,
         )
     except AtelierError as exc:
         return await _profile(request, accounts, "api-keys", form, exc)
-    return await _profile(request, accounts, "api-keys", made=made)
+    return await _profile(request, accounts, "api-keys", created=created)
 
 
 @post(f"{PROFILE}/keys/{{key_id:str}}/delete", guards=[signed_in])
 async def remove_key(request: SignedIn, key_id: FromPath[str], accounts: NamedDependency[Accounts]) -> Response[str]:
-    deed = accounts.remove_key(request.user.id, key_id)
-    return await _changed(request, accounts, "api-keys", {}, deed, "The key was deleted. It opens nothing any more.")
+    change = accounts.remove_key(request.user.id, key_id)
+    return await _changed(request, accounts, "api-keys", {}, change, "API key deleted.")
 
 
 async def _changed(
-    request: SignedIn, accounts: Accounts, part: str, form: dict[str, str], deed: Awaitable[Any], said: str
+    request: SignedIn, accounts: Accounts, section: str, form: dict[str, str], change: Awaitable[Any], notice: str
 ) -> Response[str]:
-    """Do it; the profile says that it was done, or in that part what is wrong."""
+    """Apply the change, then redirect with a notice; on failure, render the profile with the errors in that section."""
     try:
-        await deed
+        await change
     except AtelierError as exc:
-        return await _profile(request, accounts, part, form, exc)
-    return forms.go(f"{PROFILE}#{part}", said)
+        return await _profile(request, accounts, section, form, exc)
+    return forms.go(f"{PROFILE}#{section}", notice)
 
 
 async def _profile(
     request: SignedIn,
     accounts: Accounts,
-    part: str = "",
+    section: str = "",
     form: dict[str, str] | None = None,
-    problem: AtelierError | None = None,
-    made: NewApiKey | None = None,
+    exc: AtelierError | None = None,
+    created: NewApiKey | None = None,
 ) -> Response[str]:
-    """The page; in one of its parts what was typed, but for passwords, with what is wrong, or the key just made."""
-    owner, answer = request.user.id, to_response(problem) if problem else None
-    typed = {name: text for name, text in (form or {}).items() if "password" not in name}
-    sessions = await accounts.sessions(owner, limit=LISTED)
+    """The page. One section may show the submitted values, except passwords, with errors, or the newly created key."""
+    owner, answer = request.user.id, to_response(exc) if exc else None
+    submitted = {name: text for name, text in (form or {}).items() if "password" not in name}
+    sessions = await accounts.sessions(owner, limit=PROFILE_LIMIT)
     return page(
         "accounts/profile.html",
         request,
         status_code=answer.status if answer else 200,
         headers=answer.headers if answer and answer.status == 429 else None,
-        part=part,
-        typed=typed,
+        section=section,
+        submitted=submitted,
         errors=answer.problem.details.get("fields", {}) if answer else {},
         message=answer.problem.message if answer else None,
-        sign_ins=[(session, label(session.agent), session.id == request.auth.id) for session in sessions.items],
-        keys=(await accounts.keys(owner, limit=LISTED)).items,
-        made=made,
+        active_sessions=[(session, label(session.agent), session.id == request.auth.id) for session in sessions.items],
+        keys=(await accounts.keys(owner, limit=PROFILE_LIMIT)).items,
+        created=created,
         origin=accounts.settings.public_url,
         today=clock.now().date().isoformat(),
     )
 
 
-def _last_moment(day: str) -> datetime | None:
-    """The end of that day in UTC; None for no day."""
+def _end_of_day(day: str) -> datetime | None:
+    """The end of an ISO date in UTC; None for an empty text."""
     try:
         return datetime.combine(date.fromisoformat(day.strip()), time(23, 59, 59)) if day.strip() else None
     except ValueError:
-        raise Invalid("The expiry must be a date.", fields={"expires_at": "must be a date"}) from None
+        raise Invalid(
+            "The expiry must be a date such as 2030-12-31.", fields={"expires_at": "must be a date such as 2030-12-31"}
+        ) from None
 
 
 async def _open(template: str, request: AnyRequest, accounts: Accounts) -> Response[str]:
-    """The empty form; whoever is signed in already is sent on."""
-    wanted = dict(request.query_params)
-    if person(request):
-        return forms.go(forms.safe_next(wanted.get("next")))
-    return await _form(template, request, accounts, {"next": wanted.get("next", "")})
+    """The empty form, or a redirect for a signed-in user."""
+    query = dict(request.query_params)
+    if current_user(request):
+        return forms.go(forms.safe_next(query.get("next")))
+    return await _form(template, request, accounts, {"next": query.get("next", "")})
 
 
 async def _form(
-    template: str, request: AnyRequest, accounts: Accounts, form: dict[str, str], problem: AtelierError | None = None
+    template: str, request: AnyRequest, accounts: Accounts, form: dict[str, str], exc: AtelierError | None = None
 ) -> Response[str]:
-    """The form with what was typed, but for the password, and what is wrong with it."""
-    answer = to_response(problem) if problem else None
+    """The form with the submitted values, except the password, and the errors."""
+    answer = to_response(exc) if exc else None
     errors = answer.problem.details.get("fields", {}) if answer else {}
     values = {"email": form.get("email", ""), "name": form.get("name", ""), "next": forms.safe_next(form.get("next"))}
     return page(
@@ -233,8 +238,8 @@ async def _sign_in(
 
 
 async def _sign_out(request: AnyRequest, accounts: Accounts) -> None:
-    """End the session that asks, if one does."""
-    user = person(request)
+    """End the current session, if any."""
+    user = current_user(request)
     if user:
         await accounts.sign_out(user.id, request.auth)
 
@@ -259,6 +264,6 @@ routes: Final = [
             remove_key,
         ],
         include_in_schema=False,
-        request_max_body_size=BODY,
+        request_max_body_size=MAX_BODY,
     )
 ]

@@ -1,8 +1,8 @@
-"""SQL of people, sessions, refresh tokens and API keys.
+"""SQL for users, sessions, refresh tokens and API keys.
 
-Functions take the transaction, then the owner; those ending in `_any` are for admins and for the program itself. Without
-an owner, because they find out who the owner is: `person_signing_in` (by email), `known_by_session`, `known_by_family`,
-`known_by_key`, `refresh_token` (by the hash of a secret that only the owner holds), and `add_person`, which makes one.
+Functions take the transaction, then the id of the owner. Those ending in `_any` are not limited to one owner: they serve
+admins and background tasks. Functions that determine the owner take none: `credentials_by_email`, `known_by_session`,
+`known_by_family`, `known_by_key` and `refresh_token`, the last four by a secret of the owner; and `add_user`.
 """
 
 from collections.abc import Sequence
@@ -13,21 +13,21 @@ import msgspec
 from app.accounts.schemas import ApiKey, AuthMethod, Credential, KeyLimits, Principal, Role, Session, User
 from app.db.database import Row, Transaction
 
-PERSON = "id, email, name, role, is_active, created_at, last_login_at"
+USER = "id, email, name, role, is_active, created_at, last_login_at"
 SESSION = "id, user_id, kind, agent, created_at, last_used_at, expires_at"
 KEY = "id, user_id, name, prefix, created_at, expires_at, last_used_at, monthly_cap_nano, allowed_models"
 LIMITS = ", c.monthly_cap_nano, c.allowed_models"
 
 
-class PersonSigningIn(msgspec.Struct, frozen=True):
-    """A person as the sign-in needs them; `credentials_version` changes with email and password."""
+class UserCredentials(msgspec.Struct, frozen=True):
+    """A user with their password hash; `credentials_version` is incremented when the email or password changes."""
 
     user: User
     password_hash: str | None
     credentials_version: int
 
     def __repr__(self) -> str:
-        return f"PersonSigningIn({self.user.id})"
+        return f"UserCredentials({self.user.id})"
 
 
 class RefreshToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,11 +41,11 @@ class RefreshToken(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: datetime | None = None
 
 
-# People
+# Users
 
 
-def add_person(tx: Transaction, user: User, password_hash: str) -> None:
-    """Duplicate when the email is taken."""
+def add_user(tx: Transaction, user: User, password_hash: str) -> None:
+    """Duplicate if the email is already in use."""
     tx.execute(
         "insert into users (id, email, name, password_hash, role, is_active, created_at, credentials_version)"
         " values ($1, $2, $3, $4, $5, $6, $7, 1)",
@@ -59,23 +59,22 @@ def add_person(tx: Transaction, user: User, password_hash: str) -> None:
     )
 
 
-def person_signing_in(tx: Transaction, email: str) -> PersonSigningIn | None:
-    row = tx.row(f"select {PERSON}, password_hash, credentials_version from users where email = $1", email)
-    return None if row is None else _signing_in(row)
+def credentials_by_email(tx: Transaction, email: str) -> UserCredentials | None:
+    row = tx.row(f"select {USER}, password_hash, credentials_version from users where email = $1", email)
+    return None if row is None else _user_credentials(row)
 
 
-def person_securing(tx: Transaction, owner: str) -> PersonSigningIn | None:
-    """The same, for a person who is signed in and wants to change email or password."""
-    row = tx.row(f"select {PERSON}, password_hash, credentials_version from users where id = $1", owner)
-    return None if row is None else _signing_in(row)
+def credentials(tx: Transaction, owner: str) -> UserCredentials | None:
+    row = tx.row(f"select {USER}, password_hash, credentials_version from users where id = $1", owner)
+    return None if row is None else _user_credentials(row)
 
 
-def rename_person(tx: Transaction, owner: str, name: str) -> None:
+def rename_user(tx: Transaction, owner: str, name: str) -> None:
     tx.execute("update users set name = $2 where id = $1", owner, name)
 
 
-def secure_person(tx: Transaction, owner: str, name: str, email: str, password_hash: str | None) -> None:
-    """Set what a person signs in with, and the name; Duplicate when the email is taken."""
+def set_credentials(tx: Transaction, owner: str, name: str, email: str, password_hash: str | None) -> None:
+    """Set name, email and password hash. Duplicate if the email is already in use."""
     tx.execute(
         "update users set name = $2, email = $3, password_hash = $4, credentials_version = credentials_version + 1 where id = $1",
         owner,
@@ -86,33 +85,33 @@ def secure_person(tx: Transaction, owner: str, name: str, email: str, password_h
 
 
 def note_login(tx: Transaction, owner: str, password_hash: str | None, now: datetime) -> None:
-    """`password_hash` is the same password hashed anew, or as it was."""
+    """Record a sign-in. `password_hash` is of the same password, and differs if it was hashed with new parameters."""
     tx.execute("update users set last_login_at = $2, password_hash = $3 where id = $1", owner, now, password_hash)
 
 
 def exists_any(tx: Transaction) -> bool:
-    """Whether anybody has an account yet."""
+    """Whether there is any account."""
     return tx.row("select 1 as one from users limit 1") is not None
 
 
-def person_any(tx: Transaction, user_id: str) -> User | None:
-    row = tx.row(f"select {PERSON} from users where id = $1", user_id)
+def user_any(tx: Transaction, user_id: str) -> User | None:
+    row = tx.row(f"select {USER} from users where id = $1", user_id)
     return None if row is None else msgspec.convert(row, User)
 
 
-def person_by_email_any(tx: Transaction, email: str) -> User | None:
-    row = tx.row(f"select {PERSON} from users where email = $1", email)
+def user_by_email_any(tx: Transaction, email: str) -> User | None:
+    row = tx.row(f"select {USER} from users where email = $1", email)
     return None if row is None else msgspec.convert(row, User)
 
 
-def people_by_id_any(tx: Transaction, ids: Sequence[str]) -> list[User]:
-    return msgspec.convert(tx.rows(f"select {PERSON} from users where id = any($1)", list(ids)), list[User])
+def users_by_id_any(tx: Transaction, ids: Sequence[str]) -> list[User]:
+    return msgspec.convert(tx.rows(f"select {USER} from users where id = any($1)", list(ids)), list[User])
 
 
-def people_any(tx: Transaction, q: str, after: str | None, limit: int) -> list[User]:
-    """Newest first; `q` is a part of the email or the name, in lower case, or empty."""
+def users_any(tx: Transaction, q: str, after: str | None, limit: int) -> list[User]:
+    """Newest first; `q` is part of the email or the name, in lower case, or empty."""
     rows = tx.rows(
-        f"select {PERSON} from users where (strpos(email, $1) > 0 or strpos(lower(name), $1) > 0)"
+        f"select {USER} from users where (strpos(email, $1) > 0 or strpos(lower(name), $1) > 0)"
         " and (cast($2 as text) is null or id < $2) order by id desc limit $3",
         q,
         after,
@@ -144,15 +143,15 @@ def set_active_any(tx: Transaction, user_id: str, is_active: bool) -> None:
     tx.execute("update users set is_active = $2 where id = $1", user_id, is_active)
 
 
-def remove_person(tx: Transaction, owner: str) -> None:
-    """The person and all that proves them."""
+def delete_user(tx: Transaction, owner: str) -> None:
+    """Delete the user and all their credentials."""
     tx.execute("delete from refresh_tokens where user_id = $1", owner)
     tx.execute("delete from sessions where user_id = $1", owner)
     tx.execute("delete from api_keys where user_id = $1", owner)
     tx.execute("delete from users where id = $1", owner)
 
 
-# Sessions: pages by their cookie, programs by their family of refresh tokens
+# Sessions: page sessions have a cookie token, sessions of API clients a family of refresh tokens
 
 
 def add_session(tx: Transaction, session: Session, token_hash: str | None) -> None:
@@ -178,7 +177,7 @@ def known_by_family(tx: Transaction, family_id: str) -> Principal | None:
 
 
 def sessions(tx: Transaction, owner: str, now: datetime, after: str | None, limit: int) -> list[Session]:
-    """Newest first, without the expired ones."""
+    """Active sessions, newest first."""
     rows = tx.rows(
         f"select {SESSION} from sessions where user_id = $1 and expires_at > $2 and (cast($3 as text) is null or id < $3)"
         " order by id desc limit $4",
@@ -195,7 +194,7 @@ def count_sessions(tx: Transaction, owner: str, now: datetime) -> int:
     return count
 
 
-def prolong_session(tx: Transaction, owner: str, session_id: str, now: datetime, expires_at: datetime) -> None:
+def extend_session(tx: Transaction, owner: str, session_id: str, now: datetime, expires_at: datetime) -> None:
     tx.execute(
         "update sessions set last_used_at = $3, expires_at = $4 where user_id = $1 and id = $2",
         owner,
@@ -210,7 +209,7 @@ def note_session_use(tx: Transaction, owner: str, session_id: str, now: datetime
 
 
 def end_session(tx: Transaction, owner: str, session_id: str, now: datetime) -> bool:
-    """End one, with its tokens; whether there was one."""
+    """End a session and revoke its tokens; returns whether it existed."""
     ended = tx.rows("delete from sessions where user_id = $1 and id = $2 returning id", owner, session_id)
     tx.execute(
         "update refresh_tokens set revoked_at = $3 where user_id = $1 and family_id = $2 and revoked_at is null",
@@ -221,13 +220,13 @@ def end_session(tx: Transaction, owner: str, session_id: str, now: datetime) -> 
     return bool(ended)
 
 
-def end_sessions(tx: Transaction, owner: str, now: datetime, *, but: str) -> None:
-    """End all of a person's but one, with their tokens."""
-    tx.execute("delete from sessions where user_id = $1 and id <> $2", owner, but)
+def end_sessions(tx: Transaction, owner: str, now: datetime, *, keep: str) -> None:
+    """End all sessions of the user except `keep`, and revoke their tokens."""
+    tx.execute("delete from sessions where user_id = $1 and id <> $2", owner, keep)
     tx.execute(
         "update refresh_tokens set revoked_at = $3 where user_id = $1 and family_id <> $2 and revoked_at is null",
         owner,
-        but,
+        keep,
         now,
     )
 
@@ -269,7 +268,7 @@ def revoke_refresh_token(tx: Transaction, owner: str, token_hash: str, now: date
 
 
 def purge_any(tx: Transaction, now: datetime) -> int:
-    """Delete the expired and the revoked; a used one of a living family stays, because its reuse must be noticed."""
+    """Delete expired and revoked tokens. Used tokens of an active session stay, so that their reuse is detected."""
     tx.execute("delete from sessions where expires_at <= $1", now)
     old = "from refresh_tokens where expires_at <= $1 or revoked_at is not null"
     deleted: int = tx.value(f"select count(*) {old}", now)
@@ -278,7 +277,7 @@ def purge_any(tx: Transaction, now: datetime) -> int:
 
 
 def tokens_any(tx: Transaction, now: datetime) -> dict[str, int]:
-    """How many are active, expired and revoked; used ones are no longer tokens, only remembered."""
+    """The numbers of active, expired and revoked tokens. Used tokens are not counted."""
     row = tx.row(
         "select count(case when revoked_at is null and used_at is null and expires_at > $1 then 1 end) as active,"
         " count(case when revoked_at is null and expires_at <= $1 then 1 end) as expired,"
@@ -312,7 +311,7 @@ def known_by_key(tx: Transaction, key_hash: str) -> Principal | None:
 
 
 def keys(tx: Transaction, owner: str, after: str | None, limit: int) -> list[ApiKey]:
-    """Newest first, expired ones too."""
+    """Newest first, including expired keys."""
     rows = tx.rows(
         f"select {KEY} from api_keys where user_id = $1 and (cast($2 as text) is null or id < $2) order by id desc limit $3",
         owner,
@@ -332,42 +331,42 @@ def note_key_use(tx: Transaction, owner: str, key_id: str, now: datetime) -> Non
 
 
 def remove_key(tx: Transaction, owner: str, key_id: str) -> bool:
-    """Whether there was one."""
+    """Whether the key existed."""
     return bool(tx.rows("delete from api_keys where user_id = $1 and id = $2 returning id", owner, key_id))
 
 
-def _signing_in(row: Row) -> PersonSigningIn:
-    return PersonSigningIn(msgspec.convert(row, User), row["password_hash"], row["credentials_version"])
+def _user_credentials(row: Row) -> UserCredentials:
+    return UserCredentials(msgspec.convert(row, User), row["password_hash"], row["credentials_version"])
 
 
 def _models(row: Row) -> list[str] | None:
     """The models that a key may use; None for all."""
-    written = row["allowed_models"]
-    return None if written is None else msgspec.json.decode(written, type=list[str])
+    encoded = row["allowed_models"]
+    return None if encoded is None else msgspec.json.decode(encoded, type=list[str])
 
 
-def _allowance(row: Row) -> KeyLimits:
+def _limits(row: Row) -> KeyLimits:
     models = _models(row)
     return KeyLimits(row["credential_id"], row["monthly_cap_nano"], None if models is None else frozenset(models))
 
 
 def _known(
-    tx: Transaction, how: AuthMethod, table: str, seen: str, condition: str, proof: str, limits: str = ""
+    tx: Transaction, method: AuthMethod, table: str, last_used: str, condition: str, argument: str, limits: str = ""
 ) -> Principal | None:
-    """Credential and person at one moment, in one query."""
-    person = ", ".join(f"u.{column}" for column in PERSON.split(", "))
+    """A credential and its user, in one consistent query."""
+    user_columns = ", ".join(f"u.{column}" for column in USER.split(", "))
     row = tx.row(
-        f"select {person}, c.id as credential_id, c.expires_at, c.{seen} as last_used_at{limits}"
+        f"select {user_columns}, c.id as credential_id, c.expires_at, c.{last_used} as last_used_at{limits}"
         f" from {table} c join users u on u.id = c.user_id where {condition}",
-        proof,
+        argument,
     )
     if row is None:
         return None
     credential = Credential(
         id=row["credential_id"],
-        how=how,
+        method=method,
         expires_at=row["expires_at"],
         last_used_at=row["last_used_at"],
-        limits=_allowance(row) if limits else None,
+        limits=_limits(row) if limits else None,
     )
     return Principal(msgspec.convert(row, User), credential)

@@ -1,4 +1,4 @@
-"""The shapes of accounts."""
+"""Data structures of accounts."""
 
 import enum
 from datetime import datetime
@@ -12,7 +12,7 @@ class Role(enum.StrEnum):
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
-    """A person. The password's hash stays in the repository."""
+    """A user account, without the password hash."""
 
     id: str
     email: str
@@ -34,7 +34,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuthMethod(enum.StrEnum):
-    """What a request proves itself with."""
+    """The kind of credential that a request was authenticated with."""
 
     SESSION = "session"
     TOKEN = "token"  # noqa: S105
@@ -42,8 +42,8 @@ class AuthMethod(enum.StrEnum):
 
 
 class KeyLimits(msgspec.Struct, frozen=True):
-    """What an API key may do: spend `cap_nano` nano-dollars in a calendar month (UTC), None for any amount, and use these
-    `models` by their ids, None for all."""
+    """Limits of an API key: `cap_nano` nano-dollars per calendar month (UTC), and the ids of the allowed `models`. None means
+    no limit."""
 
     key_id: str
     cap_nano: int | None = None
@@ -53,54 +53,53 @@ class KeyLimits(msgspec.Struct, frozen=True):
     def limited(self) -> bool:
         return self.cap_nano is not None or self.models is not None
 
-    def admits(self, model_id: str) -> bool:
+    def allows(self, model_id: str) -> bool:
         return self.models is None or model_id in self.models
 
 
 class Auth(msgspec.Struct, frozen=True):
-    """How this request is signed in; `id` is that of the page session, the refresh family or the API key, and only the
-    last has an `allowance`."""
+    """How a request was authenticated. `id` is the id of the session or API key; only API keys have `limits`."""
 
-    how: AuthMethod
+    method: AuthMethod
     id: str
     limits: KeyLimits | None = None
 
     @property
     def session(self) -> str:
-        """The session that goes on when all others end; an API key belongs to none."""
-        return "" if self.how is AuthMethod.KEY else self.id
+        """The id of the session; empty for an API key."""
+        return "" if self.method is AuthMethod.KEY else self.id
 
 
 class Credential(msgspec.Struct, kw_only=True):
-    """What a cookie, an access token or an API key stands for. `last_used_at` is its last use, kept to the minute."""
+    """A session or API key. `last_used_at` is accurate to one minute."""
 
     id: str
-    how: AuthMethod
+    method: AuthMethod
     expires_at: datetime | None
     last_used_at: datetime | None
     limits: KeyLimits | None = None
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Somebody who has proved who they are."""
+    """An authenticated user, and the credential used."""
 
     user: User
     credential: Credential
 
     @property
     def auth(self) -> Auth:
-        return Auth(self.credential.how, self.credential.id, self.credential.limits)
+        return Auth(self.credential.method, self.credential.id, self.credential.limits)
 
 
 class SessionKind(enum.StrEnum):
-    """A browser with a cookie, or a program with a family of refresh tokens."""
+    """`page`: a browser with a cookie. `token`: an API client with a family of refresh tokens."""
 
     PAGE = "page"
     TOKEN = "token"  # noqa: S105
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One place where a person is signed in; `agent` is what the browser or program calls itself."""
+    """A session of a browser or API client; `agent` is its `User-Agent` header."""
 
     id: str
     user_id: str
@@ -112,8 +111,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A personal API key, without the key; `last_used_at` is kept to the minute. `spent_nano` is what it has spent in this
-    calendar month (UTC), as far as costs are known."""
+    """An API key without its secret. `last_used_at` is accurate to one minute. `spent_nano` is the known spending in the
+    current calendar month (UTC)."""
 
     id: str
     user_id: str
@@ -128,29 +127,29 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Redacted(msgspec.Struct, frozen=True):
-    """A shape that holds a secret: its repr shows nothing, so that no log or traceback can."""
+    """Base for structs that hold a secret: its repr shows no fields, so that secrets do not reach logs or tracebacks."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(…)"
 
 
 class NewApiKey(Redacted, frozen=True):
-    """A key just made: the only time that `secret`, the key itself, is there to be seen."""
+    """A newly created key with its `secret`, which is not stored."""
 
     key: ApiKey
     secret: str
 
 
 class Tokens(Redacted, frozen=True):
-    """What a program signs in with. `expires_in` is the access token's life in seconds."""
+    """The tokens of an API client. `expires_in` is the lifetime of the access token in seconds."""
 
     access_token: str
     refresh_token: str
     expires_in: int
 
 
-class Stats(msgspec.Struct, frozen=True):
-    """`users` by role; refresh `tokens` that are active, expired or revoked."""
+class AccountStats(msgspec.Struct, frozen=True):
+    """Counts of `users` by role, and of refresh `tokens` by state: active, expired, revoked."""
 
     users: dict[str, int]
     tokens: dict[str, int]

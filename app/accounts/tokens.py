@@ -1,6 +1,6 @@
-"""Access tokens: signed for a quarter of an hour, so that checking one costs no database.
+"""Access tokens: JWTs that are valid for 15 minutes.
 
-They say who and by which sign-in, never in which role: that is looked up at every request.
+They name the user and the session. The role is not in them: it is looked up on every request.
 """
 
 from datetime import UTC, datetime
@@ -14,12 +14,12 @@ from joserfc.jwk import OctKey
 from app.base.errors import Denied
 
 LIFE: Final = 900  # seconds
-LONGEST: Final = 2048
+MAX_LENGTH: Final = 2048  # characters
 ALGORITHM: Final = "HS256"
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """Who (`sub`), signed in where (`sid`, the refresh family), from and until when (seconds since 1970)."""
+    """User (`sub`), session (`sid`), and the times of issue and expiry in seconds since 1970."""
 
     sub: str
     sid: str
@@ -29,7 +29,7 @@ class Claims(msgspec.Struct, frozen=True):
 
 
 class AccessTokens:
-    """Signs and reads them with `secret`, which nothing else is signed with."""
+    """Signs and verifies access tokens with `secret`, which is used for nothing else."""
 
     def __init__(self, secret: str) -> None:
         self._key = OctKey.import_key(secret)
@@ -40,9 +40,9 @@ class AccessTokens:
         return jwt.encode({"alg": ALGORITHM}, msgspec.structs.asdict(claims), self._key)
 
     def read(self, token: str, now: datetime) -> Claims:
-        """The claims of a token that we signed and that has not expired; else Denied."""
+        """The claims of a valid token; Denied if the signature is invalid or the token has expired."""
         try:
-            if len(token) > LONGEST:
+            if len(token) > MAX_LENGTH:
                 raise ValueError
             claims = msgspec.convert(jwt.decode(token, self._key, [ALGORITHM]).claims, Claims)
             if claims.typ != "access":
@@ -54,5 +54,5 @@ class AccessTokens:
         return claims
 
 
-def _seconds(moment: datetime) -> int:
-    return int(moment.replace(tzinfo=UTC).timestamp())
+def _seconds(time: datetime) -> int:
+    return int(time.replace(tzinfo=UTC).timestamp())

@@ -1,8 +1,8 @@
-"""What a browser or program is called, out of what it says of itself: nearly all of them claim to be Mozilla."""
+"""A short label for a browser or program, from its `User-Agent` header."""
 
 from typing import Final
 
-# The first that is named counts, because each also names those that stand below it.
+# The first match counts: each browser also names the ones below it.
 BROWSERS: Final = {"Edg": "Edge", "OPR": "Opera", "Firefox": "Firefox", "Chrome": "Chrome", "Safari": "Safari"}
 SYSTEMS: Final = {
     "iPhone": "iPhone",
@@ -13,13 +13,13 @@ SYSTEMS: Final = {
     "CrOS": "ChromeOS",
     "Linux": "Linux",
 }
-NAME_LONGEST: Final = 40
+MAX_NAME: Final = 40
 
 
 def label(agent: str) -> str:
     """`Firefox on Linux`, `curl`, or `Unknown`."""
     if agent.startswith("Mozilla/"):
-        browser = next((name for mark, name in BROWSERS.items() if mark in agent), "Browser")
-        system = next((name for mark, name in SYSTEMS.items() if mark in agent), "")
+        browser = next((name for token, name in BROWSERS.items() if token in agent), "Browser")
+        system = next((name for token, name in SYSTEMS.items() if token in agent), "")
         return f"{browser} on {system}" if system else browser
-    return agent.partition("/")[0].strip()[:NAME_LONGEST] or "Unknown"
+    return agent.partition("/")[0].strip()[:MAX_NAME] or "Unknown"

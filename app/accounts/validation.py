@@ -1,4 +1,4 @@
-"""What a person may type about themselves, checked and put into its one form; Invalid names the field."""
+"""Validation and normalisation of user input about accounts. Errors are Invalid and name the field."""
 
 import re
 import unicodedata
@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Final
 
-from app.accounts.passwords import LONGEST, SHORTEST
+from app.accounts.passwords import MAX_LENGTH, MIN_LENGTH
 from app.base.errors import Invalid
 from app.base.money import nano_dollars
 
-NAME_LONGEST: Final = 100
-EMAIL_LONGEST: Final = 254
-MODELS_MOST: Final = 200
-MODEL_LONGEST: Final = 200
-CAP_DIGITS: Final = 12
-# What HTML's `type=email` takes, but with a dot in the domain and no stray dots.
+MAX_NAME: Final = 100
+MAX_EMAIL: Final = 254
+MAX_MODELS: Final = 200
+MAX_MODEL_ID: Final = 200
+MAX_CAP_DIGITS: Final = 12
+# As HTML's `type=email`, but the domain must contain a dot, and dots may not lead, trail or repeat.
 _WORD: Final = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _AMOUNT: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
@@ -23,62 +23,64 @@ _EMAIL: Final = re.compile(rf"(?=.{{1,64}}@){_WORD}(\.{_WORD})*@({_LABEL}\.)+{_L
 
 
 def wrong(field: str, message: str) -> Invalid:
-    """One wrong field; the message goes on where the field's name stops."""
+    """An error of one field; `message` continues the sentence that starts with the field's name."""
     return Invalid(f"{field.replace('_', ' ').capitalize()} {message}.", fields={field: message})
 
 
 def validate_all(*checks: Callable[[], str]) -> list[str]:
-    """What each check makes of its field; Invalid that names every field that is wrong, not the first one only."""
-    right, wrongs = [], []
+    """Run all checks and return their values. Invalid lists every invalid field, not only the first."""
+    values, errors = [], []
     for check in checks:
         try:
-            right.append(check())
+            values.append(check())
         except Invalid as exc:
-            wrongs.append(exc)
-    if not wrongs:
-        return right
-    told = {field: message for problem in wrongs for field, message in problem.fields.items()}
-    raise Invalid(" ".join(problem.message for problem in wrongs), fields=told)
+            errors.append(exc)
+    if not errors:
+        return values
+    fields = {field: message for error in errors for field, message in error.fields.items()}
+    raise Invalid(" ".join(error.message for error in errors), fields=fields)
 
 
 def email(typed: str) -> str:
-    """Without spaces around it and in lower case: emails that differ only in case are one person's."""
+    """Trimmed and in lower case: emails that differ only in case are the same account."""
     text = typed.strip()
-    if len(text) > EMAIL_LONGEST or not _EMAIL.fullmatch(text):
-        raise wrong("email", "must be an email address, as in ada@example.org")
+    if len(text) > MAX_EMAIL or not _EMAIL.fullmatch(text):
+        raise wrong("email", "must be an email address such as ada@example.org")
     return text.lower()
 
 
 def name(typed: str) -> str:
-    """With single spaces; may be empty."""
+    """With runs of whitespace collapsed; may be empty."""
     text = " ".join(typed.split())
-    if len(text) > NAME_LONGEST:
-        raise wrong("name", f"must have at most {NAME_LONGEST} characters")
+    if len(text) > MAX_NAME:
+        raise wrong("name", f"must be at most {MAX_NAME} characters")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
-        raise wrong("name", "has a character that cannot be shown")
+        raise wrong("name", "must not contain control characters")
     return text
 
 
 def password(typed: str) -> str:
-    if not SHORTEST <= len(typed) <= LONGEST:
-        raise wrong("password", f"must have {SHORTEST} to {LONGEST} characters")
+    if not MIN_LENGTH <= len(typed) <= MAX_LENGTH:
+        raise wrong("password", f"must be {MIN_LENGTH} to {MAX_LENGTH} characters")
     return typed
 
 
 def cap(typed: str) -> int:
-    """A monthly limit in USD, as nano-dollars: more than nothing, and less than a thousand million."""
+    """A monthly limit in USD, as nano-dollars. It must be positive."""
     text = typed.strip()
-    if not _AMOUNT.fullmatch(text) or len(text.replace(".", "")) > CAP_DIGITS or not Decimal(text):
-        raise wrong("monthly_cap_usd", f"must be an amount such as 25 or 7.50, of at most {CAP_DIGITS} digits")
+    if not _AMOUNT.fullmatch(text) or len(text.replace(".", "")) > MAX_CAP_DIGITS or not Decimal(text):
+        raise wrong(
+            "monthly_cap_usd", f"must be a positive amount such as 25 or 7.50, with at most {MAX_CAP_DIGITS} digits"
+        )
     return nano_dollars(text) or 0
 
 
 def models(typed: Sequence[str]) -> tuple[str, ...]:
-    """Ids of models, each once. Whether there are such models is not asked: the catalogue changes by itself, and what is
-    not in it yet, or not today, must neither keep a key from being made nor open another model to it."""
+    """Model ids without duplicates. They are not checked against the catalog: it changes over time, and a model that is
+    missing from it must not prevent creating a key."""
     ids = tuple(dict.fromkeys(id.strip() for id in typed))
-    if not 1 <= len(typed) <= MODELS_MOST:
-        raise wrong("allowed_models", f"must name 1 to {MODELS_MOST} models")
-    if not all(id and len(id) <= MODEL_LONGEST and id.isprintable() for id in ids):
-        raise wrong("allowed_models", "must be ids of models, such as google/veo-3.1")
+    if not 1 <= len(typed) <= MAX_MODELS:
+        raise wrong("allowed_models", f"must list 1 to {MAX_MODELS} models")
+    if not all(id and len(id) <= MAX_MODEL_ID and id.isprintable() for id in ids):
+        raise wrong("allowed_models", "must be model ids such as google/veo-3.1")
     return ids

@@ -1,1 +1,1 @@
-"""The same data, seen by an admin. It has no tables; deleting a person is its verb, because it reaches into every feature."""
+"""Administration: views and changes across all users. It has no tables of its own."""

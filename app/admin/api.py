@@ -1,4 +1,4 @@
-"""Administration, for programs. Deleting a person stands here too, because it reaches into every feature."""
+"""The administration API. It includes deleting a user, because that affects every feature."""
 
 from typing import Annotated, Any, ClassVar, Final, Self
 
@@ -20,19 +20,21 @@ from app.base.metrics import MEDIA_TYPE
 from app.base.money import usd
 from app.base.once import once
 from app.catalog.schemas import Model, ModelOut
-from app.jobs.schemas import JobOut, Status
+from app.jobs.schemas import JobOut, JobStatus
 from app.providers.contract import Kind
 from app.web import paging
 from app.web.limits import PAID
 from app.web.openapi import BEARER, error_responses
-from app.web.timestamps import Shown, to_iso
+from app.web.timestamps import TimestampOut, to_iso
 
-Words = Annotated[str, QueryParameter(description="Words of the prompt, name or email.", max_length=200)]
+SearchTerms = Annotated[
+    str, QueryParameter(description="Search terms, matched against the prompt, name or email.", max_length=200)
+]
 VIDEOS: Final = (Kind.VIDEO,)
 
 
 class StatsOut(msgspec.Struct, kw_only=True):
-    """People by role, refresh tokens by state, jobs by state, and what everything cost as far as it is known."""
+    """Counts of users by role, refresh tokens by state and jobs by state, and the total known cost."""
 
     users: dict[str, int]
     tokens: dict[str, int]
@@ -41,10 +43,11 @@ class StatsOut(msgspec.Struct, kw_only=True):
 
 
 class LoopOut(msgspec.Struct, kw_only=True):
-    """A loop of the background; `broken` names what broke it since its last beat."""
+    """A background task. `last_beat` is the time of its last successful run; `broken` is the class of the latest error since
+    then."""
 
     name: str
-    last_beat: Shown
+    last_beat: TimestampOut
     alive: bool
     broken: str | None
 
@@ -55,10 +58,10 @@ class DiskOut(msgspec.Struct, kw_only=True):
 
 
 class StallOut(msgspec.Struct, kw_only=True):
-    """The event loop stood still for `ms`, of which its thread worked for `cpu_ms`; `where` is what it was doing, innermost
-    first."""
+    """The event loop was blocked for `ms`, of which its thread used the CPU for `cpu_ms`; `where` is its call stack,
+    innermost first."""
 
-    at: Shown
+    at: TimestampOut
     ms: float
     cpu_ms: float
     where: list[str]
@@ -70,7 +73,8 @@ class StallOut(msgspec.Struct, kw_only=True):
 
 
 class HealthOut(msgspec.Struct, kw_only=True):
-    """`longest_stall_ms` is of the last hour; `stalls` are the last hundred of 25 ms or more, newest first."""
+    """`longest_stall_ms` is the longest block of the event loop in the last hour; `stalls` are the last 100 of at least
+    25 ms, newest first."""
 
     loops: list[LoopOut]
     longest_stall_ms: float
@@ -79,20 +83,20 @@ class HealthOut(msgspec.Struct, kw_only=True):
     versions: dict[str, str]
 
 
-class Deleted(msgspec.Struct):
-    """How many were deleted, or would be."""
+class DeletedCount(msgspec.Struct):
+    """The number of deleted items; in a dry run, of those that would be deleted."""
 
     deleted: int
 
 
-class Failed(msgspec.Struct):
-    """How many were marked as failed."""
+class FailedCount(msgspec.Struct):
+    """The number of jobs marked as failed."""
 
     failed: int
 
 
-class Refreshed(msgspec.Struct):
-    """How many models came, went and changed."""
+class RefreshResult(msgspec.Struct):
+    """The numbers of added, removed and changed models."""
 
     added: int
     removed: int
@@ -100,17 +104,17 @@ class Refreshed(msgspec.Struct):
 
 
 class OwnedJobOut(JobOut, frozen=True, kw_only=True):
-    """A job and whose it is; `user_email` is null once the person is gone."""
+    """A job with the email of its owner; `user_email` is null if the user was deleted."""
 
     user_email: str | None
 
 
 class OwnedJobs(paging.PageOut[OwnedJobOut]):
-    """Everybody's jobs, newest first."""
+    """Jobs of all users, newest first."""
 
 
 class AdminModelOut(ModelOut, frozen=True, kw_only=True):
-    """A cached model; `enabled` tells whether people may use it."""
+    """A cached model; `enabled` tells whether users can use it."""
 
     enabled: bool
 
@@ -120,11 +124,11 @@ class AdminModels(paging.PageOut[AdminModelOut]):
 
 
 class EntryOut(msgspec.Struct, kw_only=True):
-    """One action of an admin: `action` is a code such as `user.role_changed`; `subject` the email of a user or the id of a
-    job or model, null when the action concerns many; `detail` says more, depending on the action."""
+    """One action of an admin. `action` is a code such as `user.role_changed`; `subject` is the email of a user or the id of
+    a job or model, null if the action affects many; `detail` depends on the action."""
 
     id: str
-    happened_at: Shown
+    happened_at: TimestampOut
     actor_id: str | None
     actor_email: str
     action: Action
@@ -143,28 +147,28 @@ class EnabledIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PurgeIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Ended jobs that ended longer ago than that. A dry run only counts."""
+    """Selects jobs in a final state that ended more than `older_than_days` ago. A dry run only counts them."""
 
     example: ClassVar = {"older_than_days": 30, "statuses": ["failed", "cancelled"], "dry_run": True}
 
     older_than_days: int
-    statuses: list[Status] = []
+    statuses: list[JobStatus] = []
     dry_run: bool = False
 
 
-@get("/stats", responses=error_responses(401, 403), summary="Everything in figures")
+@get("/stats", responses=error_responses(401, 403), summary="Get statistics")
 async def stats(admin: NamedDependency[Admin]) -> StatsOut:
     found = await admin.stats()
     return StatsOut(users=found.users, tokens=found.tokens, jobs=found.jobs, cost_usd=usd(found.cost_nano))
 
 
-@get("/health", responses=error_responses(401, 403), summary="Loops, disk and versions")
+@get("/health", responses=error_responses(401, 403), summary="Background tasks, disk and versions")
 async def health(request: Request[Any, Any, State], admin: NamedDependency[Admin]) -> HealthOut:
-    beats = request.app.state.background.beats()
     disk = await admin.disk()
     return HealthOut(
         loops=[
-            LoopOut(name=beat.name, last_beat=to_iso(beat.last), alive=beat.alive, broken=beat.broken) for beat in beats
+            LoopOut(name=task.name, last_beat=to_iso(task.last_success), alive=task.alive, broken=task.error)
+            for task in request.app.state.background.health()
         ],
         longest_stall_ms=round(admin.longest_stall() * 1000, 1),
         stalls=[StallOut.of(stall) for stall in admin.stalls()],
@@ -177,34 +181,39 @@ async def health(request: Request[Any, Any, State], admin: NamedDependency[Admin
     "/metrics",
     responses=error_responses(401, 403),
     media_type=MEDIA_TYPE,
-    summary="Everything measured, for Prometheus",
+    summary="Get metrics in the Prometheus format",
 )
 async def metrics(admin: NamedDependency[Admin]) -> Response[bytes]:
-    """With the bearer of an admin, which for a collector is best an API key."""
+    """Requires the bearer token of an admin; for a scraper, use an API key."""
     return Response(await admin.metrics(), media_type=MEDIA_TYPE)
 
 
-@get("/health/db", responses=error_responses(401, 403), summary="Whether the database answers")
+@get("/health/db", responses=error_responses(401, 403), summary="Check the database")
 async def database_health(admin: NamedDependency[Admin]) -> DatabaseHealth:
     return await admin.database_health()
 
 
-@post("/tokens/purge", status_code=200, responses=error_responses(401, 403), summary="Delete dead refresh tokens")
-async def purge_tokens(request: SignedIn, admin: NamedDependency[Admin]) -> Deleted:
-    return Deleted(await admin.purge_tokens(actor(request)))
+@post(
+    "/tokens/purge",
+    status_code=200,
+    responses=error_responses(401, 403),
+    summary="Delete expired and revoked refresh tokens",
+)
+async def purge_tokens(request: SignedIn, admin: NamedDependency[Admin]) -> DeletedCount:
+    return DeletedCount(await admin.purge_tokens(actor(request)))
 
 
-@get("/jobs", responses=error_responses(400, 401, 403), summary="Everybody's jobs")
+@get("/jobs", responses=error_responses(400, 401, 403), summary="List the jobs of all users")
 async def jobs(
     admin: NamedDependency[Admin],
     kind: FromQuery[Kind | None] = None,
     status: FromQuery[str | None] = None,
-    user: Words = "",
-    q: Words = "",
+    user: SearchTerms = "",
+    q: SearchTerms = "",
     limit: paging.Limit = paging.DEFAULT,
     cursor: paging.Cursor = None,
 ) -> OwnedJobs:
-    part = await admin.jobs(
+    found = await admin.jobs(
         kinds=[kind] if kind else (),
         statuses=statuses(status),
         user=user,
@@ -212,32 +221,32 @@ async def jobs(
         before=paging.after(cursor),
         limit=limit,
     )
-    return OwnedJobs.of(part, owned)
+    return OwnedJobs.of(found, to_owned_job)
 
 
-@get("/videos", responses=error_responses(400, 401, 403), summary="Everybody's clip jobs")
+@get("/videos", responses=error_responses(400, 401, 403), summary="List the video jobs of all users")
 async def videos(
     admin: NamedDependency[Admin],
     status: FromQuery[str | None] = None,
-    user: Words = "",
-    q: Words = "",
+    user: SearchTerms = "",
+    q: SearchTerms = "",
     limit: paging.Limit = paging.DEFAULT,
     cursor: paging.Cursor = None,
 ) -> OwnedJobs:
-    part = await admin.jobs(
+    found = await admin.jobs(
         kinds=VIDEOS, statuses=statuses(status), user=user, q=q, before=paging.after(cursor), limit=limit
     )
-    return OwnedJobs.of(part, owned)
+    return OwnedJobs.of(found, to_owned_job)
 
 
 @post(
     ["/videos/{id:str}/cancel", "/jobs/{id:str}/cancel"],
     status_code=200,
     responses=error_responses(400, 401, 403, 404, 409),
-    summary="Cancel anybody's job",
+    summary="Cancel a job of any user",
 )
 async def cancel(request: SignedIn, id: FromPath[str], admin: NamedDependency[Admin]) -> OwnedJobOut:
-    return owned(await admin.cancel(actor(request), id, named(request)))
+    return to_owned_job(await admin.cancel(actor(request), id, kinds_of(request)))
 
 
 @post(
@@ -245,128 +254,134 @@ async def cancel(request: SignedIn, id: FromPath[str], admin: NamedDependency[Ad
     guards=[unlimited],
     opt=PAID,
     responses={
-        200: ResponseSpec(OwnedJobOut, description="What the same `Idempotency-Key` asked for before."),
+        200: ResponseSpec(OwnedJobOut, description="The job of an earlier request with the same `Idempotency-Key`."),
         **error_responses(400, 401, 403, 404, 409),
     },
-    summary="Try anybody's failed or cancelled job again",
+    summary="Retry a failed or cancelled job of any user",
 )
 async def retry(request: SignedIn, id: FromPath[str], admin: NamedDependency[Admin]) -> Response[OwnedJobOut]:
-    """The new job belongs to the same person; an `Idempotency-Key` to the admin who asks."""
+    """The new job belongs to the same user. The `Idempotency-Key` is scoped to the admin."""
     key = once(request.headers.get("Idempotency-Key"), request.url.path, caller=request.user.id)
-    retried = await admin.retry(actor(request), id, named(request), key)
-    return Response(owned(retried.job), status_code=200 if retried.repeated else 201)
+    retried = await admin.retry(actor(request), id, kinds_of(request), key)
+    return Response(to_owned_job(retried.job), status_code=200 if retried.repeated else 201)
 
 
 @delete(
     ["/videos/{id:str}", "/jobs/{id:str}"],
     responses=error_responses(400, 401, 403, 404),
-    summary="Delete anybody's job for good",
+    summary="Permanently delete a job of any user",
 )
 async def remove(request: SignedIn, id: FromPath[str], admin: NamedDependency[Admin]) -> None:
-    """What it made goes too; what it cost stays counted."""
-    await admin.delete(actor(request), id, named(request))
+    """Its results are deleted too; its cost remains in the spending statistics."""
+    await admin.delete(actor(request), id, kinds_of(request))
 
 
 @post(
     ["/videos/purge", "/jobs/purge"],
     status_code=200,
     responses=error_responses(400, 401, 403, 413),
-    summary="Delete old ended jobs for good",
+    summary="Permanently delete old finished jobs",
 )
-async def purge(request: SignedIn, data: JSONBody[PurgeIn], admin: NamedDependency[Admin]) -> Deleted:
+async def purge(request: SignedIn, data: JSONBody[PurgeIn], admin: NamedDependency[Admin]) -> DeletedCount:
     deleted = await admin.purge(
-        actor(request), data.older_than_days, statuses=data.statuses, kinds=named(request), dry_run=data.dry_run
+        actor(request), data.older_than_days, statuses=data.statuses, kinds=kinds_of(request), dry_run=data.dry_run
     )
-    return Deleted(deleted)
+    return DeletedCount(deleted)
 
 
 @post(
     ["/videos/timed-out", "/jobs/timed-out"],
     status_code=200,
     responses=error_responses(401, 403),
-    summary="Fail processing jobs that are past their deadline",
+    summary="Mark overdue jobs as failed",
 )
-async def time_out(request: SignedIn, admin: NamedDependency[Admin]) -> Failed:
-    return Failed(await admin.time_out(actor(request), named(request)))
+async def time_out(request: SignedIn, admin: NamedDependency[Admin]) -> FailedCount:
+    return FailedCount(await admin.time_out(actor(request), kinds_of(request)))
 
 
-@get("/models", responses=error_responses(400, 401, 403), summary="All cached models")
+@get("/models", responses=error_responses(400, 401, 403), summary="List all cached models")
 async def models(
     admin: NamedDependency[Admin],
-    q: Words = "",
+    q: SearchTerms = "",
     limit: paging.Limit = paging.DEFAULT,
     cursor: paging.Cursor = None,
 ) -> AdminModels:
     found = list(admin.models(q))
-    return AdminModels.of(paging.part_of(found, lambda model: model.id, paging.after(cursor), limit), of_model)
+    return AdminModels.of(paging.part_of(found, lambda model: model.id, paging.after(cursor), limit), to_admin_model)
 
 
 @put(
     "/models/{id:path}",
     responses=error_responses(400, 401, 403, 404, 413),
-    summary="Offer a model to people, or no longer",
+    summary="Enable or disable a model",
 )
-async def switch_model(
+async def set_model_enabled(
     request: SignedIn, id: FromPath[str], data: JSONBody[EnabledIn], admin: NamedDependency[Admin]
 ) -> AdminModelOut:
-    """Ids hold slashes: `/admin/models/google/veo-3.1`, or with the slash as `%2F`."""
-    return of_model(await admin.switch_model(actor(request), id.removeprefix("/"), data.enabled))
+    """Model ids contain slashes: use `/admin/models/google/veo-3.1`, or `%2F` for the slash."""
+    return to_admin_model(await admin.set_model_enabled(actor(request), id.removeprefix("/"), data.enabled))
 
 
-@post("/models/refresh", status_code=200, responses=error_responses(401, 403, 502), summary="Ask the providers now")
-async def refresh_models(request: SignedIn, admin: NamedDependency[Admin]) -> Refreshed:
+@post(
+    "/models/refresh",
+    status_code=200,
+    responses=error_responses(401, 403, 502),
+    summary="Refresh the models from the providers",
+)
+async def refresh_models(request: SignedIn, admin: NamedDependency[Admin]) -> RefreshResult:
     changes = await admin.refresh_models(actor(request))
-    return Refreshed(len(changes.added), len(changes.removed), len(changes.changed))
+    return RefreshResult(len(changes.added), len(changes.removed), len(changes.changed))
 
 
-@get("/audit", responses=error_responses(400, 401, 403), summary="Who changed what")
+@get("/audit", responses=error_responses(400, 401, 403), summary="List the audit log")
 async def log(
     admin: NamedDependency[Admin], limit: paging.Limit = paging.DEFAULT, cursor: paging.Cursor = None
 ) -> Entries:
-    return Entries.of(await admin.log(before=paging.after(cursor), limit=limit), entry)
+    return Entries.of(await admin.log(before=paging.after(cursor), limit=limit), to_entry)
 
 
-@delete("/{user_id:str}", responses=error_responses(400, 401, 403, 404, 409), summary="Delete a person")
-async def delete_person(request: SignedIn, user_id: FromPath[str], admin: NamedDependency[Admin]) -> None:
-    """With their sign-ins, keys, conversations and media; their jobs are cancelled. 409 for oneself and the last admin."""
-    await admin.delete_person(actor(request), user_id)
+@delete("/{user_id:str}", responses=error_responses(400, 401, 403, 404, 409), summary="Delete a user")
+async def delete_user(request: SignedIn, user_id: FromPath[str], admin: NamedDependency[Admin]) -> None:
+    """Also deletes their sessions, keys, conversations and media, and cancels their jobs. 409 for your own account and for
+    the last admin."""
+    await admin.delete_user(actor(request), user_id)
 
 
 def actor(request: SignedIn) -> Actor:
     return Actor(request.user.id, request.user.email)
 
 
-def named(request: SignedIn) -> tuple[Kind, ...]:
-    """Under `/videos` only clips are to be found."""
+def kinds_of(request: SignedIn) -> tuple[Kind, ...]:
+    """The job kinds of this route: only videos under `/videos`, else all."""
     return VIDEOS if "/admin/videos" in request.url.path else ()
 
 
-def statuses(text: str | None) -> list[Status]:
-    """`pending` is taken as an older name of `queued`."""
+def statuses(text: str | None) -> list[JobStatus]:
+    """Parse the status filter; `pending` is accepted as an alias of `queued`."""
     try:
-        return [Status.QUEUED if text == "pending" else Status(text)] if text else []
+        return [JobStatus.QUEUED if text == "pending" else JobStatus(text)] if text else []
     except ValueError:
-        message = f"must be one of {', '.join(Status)}"
+        message = f"must be one of {', '.join(JobStatus)}"
         raise Invalid(f"The status {message}.", fields={"status": message}) from None
 
 
-def owned(found: OwnedJob) -> OwnedJobOut:
+def to_owned_job(found: OwnedJob) -> OwnedJobOut:
     return OwnedJobOut(**msgspec.structs.asdict(JobOut.of(found.job)), user_email=found.user_email)
 
 
-def of_model(model: Model) -> AdminModelOut:
+def to_admin_model(model: Model) -> AdminModelOut:
     return AdminModelOut(**msgspec.structs.asdict(ModelOut.of(model)), enabled=model.enabled)
 
 
-def entry(one: Entry) -> EntryOut:
+def to_entry(entry: Entry) -> EntryOut:
     return EntryOut(
-        id=one.id,
-        happened_at=to_iso(one.happened_at),
-        actor_id=one.actor_id,
-        actor_email=one.actor_email,
-        action=one.action,
-        subject=one.subject,
-        detail=one.detail,
+        id=entry.id,
+        happened_at=to_iso(entry.happened_at),
+        actor_id=entry.actor_id,
+        actor_email=entry.actor_email,
+        action=entry.action,
+        subject=entry.subject,
+        detail=entry.detail,
     )
 
 
@@ -386,7 +401,7 @@ routes: Final = [
             purge,
             time_out,
             models,
-            switch_model,
+            set_model_enabled,
             refresh_models,
             log,
         ],
@@ -395,5 +410,5 @@ routes: Final = [
         tags=["Administration"],
     ),
     Router("/", route_handlers=[metrics], guards=[admins], security=BEARER, tags=["Health"]),
-    Router("/api/v1/users", route_handlers=[delete_person], guards=[admins], security=BEARER, tags=["Administration"]),
+    Router("/api/v1/users", route_handlers=[delete_user], guards=[admins], security=BEARER, tags=["Administration"]),
 ]

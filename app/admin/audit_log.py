@@ -1,11 +1,11 @@
-"""The audit log for people: the one place where the codes of actions become sentences."""
+"""Text for audit log entries: the only place where action codes become sentences."""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from app.audit.schemas import Action, Entry
 
-# For each action a sentence and its details, both filled in from the entry's detail.
+# For each action a sentence and its details; both are templates that are filled in from the entry's `detail`.
 SENTENCES: Final[Mapping[Action, tuple[str, str]]] = {
     Action.ROLE_CHANGED: ("Role changed", "to {role}"),
     Action.ACTIVATED: ("User activated", ""),
@@ -14,7 +14,7 @@ SENTENCES: Final[Mapping[Action, tuple[str, str]]] = {
     Action.JOB_CANCELLED: ("Job cancelled", ""),
     Action.JOB_RETRIED: ("Job retried", "as {new_job_id}"),
     Action.JOB_DELETED: ("Job deleted", ""),
-    Action.JOBS_PURGED: ("Old jobs deleted", "{count}: {statuses}, ended more than {older_than_days} days before"),
+    Action.JOBS_PURGED: ("Old jobs deleted", "{count}: {statuses}, ended more than {older_than_days} days earlier"),
     Action.JOBS_TIMED_OUT: ("Overdue jobs marked as timed out", "{count}"),
     Action.MODELS_REFRESHED: ("Models refreshed", "{added} added, {removed} removed, {changed} changed"),
     Action.MODEL_ENABLED: ("Model enabled", ""),
@@ -23,17 +23,17 @@ SENTENCES: Final[Mapping[Action, tuple[str, str]]] = {
 }
 
 
-class Line(NamedTuple):
-    """An entry in text: what was done, and details that may be empty."""
+class AuditLine(NamedTuple):
+    """An entry as text: what was done, and details, which may be empty."""
 
     sentence: str
     details: str
 
 
-def line(entry: Entry) -> Line:
-    """What the page says about this entry. Raises KeyError when its detail does not fit its action."""
+def line(entry: Entry) -> AuditLine:
+    """The text of an entry. KeyError if its detail does not match its action."""
     values = dict(entry.detail)
     if "statuses" in values:
         values["statuses"] = " or ".join(values["statuses"]) or "all states"
     sentence, details = SENTENCES[entry.action]
-    return Line(sentence.format_map(values), details.format_map(values))
+    return AuditLine(sentence.format_map(values), details.format_map(values))

@@ -1,4 +1,4 @@
-"""The shapes of what an admin sees."""
+"""Data structures of the admin section."""
 
 import msgspec
 
@@ -7,21 +7,21 @@ from app.jobs.schemas import Job
 
 
 class OwnedJob(msgspec.Struct, frozen=True):
-    """A job and whose it is; the email is None once the person is gone."""
+    """A job with the email of its owner; None if the user was deleted."""
 
     job: Job
     user_email: str | None
 
 
 class Retried(msgspec.Struct, frozen=True):
-    """The job that a retry made; `repeated` when the same request had made it before."""
+    """The job that a retry created; `repeated` if an earlier request with the same idempotency key created it."""
 
     job: OwnedJob
     repeated: bool
 
 
-class Leaving(msgspec.Struct, frozen=True):
-    """A person about to be deleted, and how much would go along: jobs, unfinished ones among them, files."""
+class DeletionPreview(msgspec.Struct, frozen=True):
+    """A user, and the numbers of jobs, unfinished jobs and assets that would be deleted with them."""
 
     user: User
     jobs: int
@@ -30,8 +30,7 @@ class Leaving(msgspec.Struct, frozen=True):
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything in figures: people by role, refresh tokens by state, jobs by state, what was spent as far as it is
-    known."""
+    """Counts of users by role, refresh tokens by state and jobs by state, and the total known cost."""
 
     users: dict[str, int]
     tokens: dict[str, int]
@@ -40,14 +39,14 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DatabaseHealth(msgspec.Struct, frozen=True):
-    """Whether the database answers, and how long that took in milliseconds."""
+    """Whether the database responds, and its latency in milliseconds."""
 
     ok: bool
     latency_ms: float
 
 
 class Disk(msgspec.Struct, frozen=True):
-    """Bytes: what is stored, and what the disk still has."""
+    """Stored and free bytes."""
 
     stored: int
     free: int

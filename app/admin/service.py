@@ -1,10 +1,10 @@
-"""What an admin may see and do: everybody's jobs, people, models, and how the program is.
+"""Administration: users, jobs of all users, models, and the health of the application.
 
-Each change and its line in the audit log are one transaction, with two exceptions. A refresh of the models is many
-writes, and its line, which comes last, can be lost to a kill. And deleting a job that is still being made cancels it
-first, by itself: a kill in between leaves it cancelled, not deleted, and without a line.
+Each change and its audit log entry are one transaction, with two exceptions. A model refresh is several writes followed by
+the entry, which a crash can lose. Deleting an unfinished job first cancels it in a separate transaction: a crash in between
+leaves it cancelled but not deleted, without an entry.
 
-Deleting a person reaches into every feature, which is why it is a verb of this one and not of accounts.
+Deleting a user is here and not in accounts, because it affects every feature.
 """
 
 import time
@@ -15,7 +15,7 @@ from typing import Final
 
 from app.accounts.schemas import Role, User
 from app.accounts.service import Accounts
-from app.admin.schemas import DatabaseHealth, Disk, Leaving, OwnedJob, Retried, Stats
+from app.admin.schemas import DatabaseHealth, DeletionPreview, Disk, OwnedJob, Retried, Stats
 from app.audit.schemas import Action, Actor, Entry
 from app.audit.service import Audit
 from app.base import clock
@@ -27,7 +27,7 @@ from app.base.paging import Page
 from app.catalog.schemas import Changes, Model
 from app.catalog.service import Catalog
 from app.db.database import Database, Transaction
-from app.jobs.schemas import Event, Job, Status
+from app.jobs.schemas import Job, JobEvent, JobStatus
 from app.jobs.service import Jobs
 from app.ledger.service import Ledger
 from app.library.service import Library
@@ -37,19 +37,19 @@ from app.storage.files import Files
 VERSIONS: Final = ("litestar", "duckdb", "httpx", "av", "pillow")
 MAX_AGE: Final = 36_500  # days
 
-# A feature of whose rows a deleted person must not leave any: called inside the deleting transaction with the person's id.
+# Deletes what a feature stores about a user; called with the user id inside the transaction that deletes the user.
 Forget = Callable[[Transaction, str], None]
 
 
 class Admin:
-    """The same data, seen by an admin."""
+    """The operations of admins."""
 
     def __init__(
         self,
         database: Database,
         audit: Audit,
         accounts: Accounts,
-        quota: Ledger,
+        ledger: Ledger,
         catalog: Catalog,
         library: Library,
         jobs: Jobs,
@@ -63,7 +63,7 @@ class Admin:
         self._database = database
         self._audit = audit
         self._accounts = accounts
-        self._ledger = quota
+        self._ledger = ledger
         self._catalog = catalog
         self._library = library
         self._jobs = jobs
@@ -73,21 +73,21 @@ class Admin:
         self._stalls = stalls
         self._program_version = program_version
 
-    # Looking
+    # Status and metrics
 
     async def stats(self) -> Stats:
-        people = await self._accounts.stats()
+        accounts = await self._accounts.stats()
         jobs, spent = await self._jobs.tally_any(), await self._ledger.spent_any()
-        return Stats(users=people.users, tokens=people.tokens, jobs=jobs, cost_nano=spent)
+        return Stats(users=accounts.users, tokens=accounts.tokens, jobs=jobs, cost_nano=spent)
 
     async def database_health(self) -> DatabaseHealth:
-        """Asks the writer, because that is what everything waits for."""
-        began = time.perf_counter()
+        """Measured on the writer thread, because that is the bottleneck."""
+        started = time.perf_counter()
         try:
-            ok = await self._database.write(_answers)
+            ok = await self._database.write(_select_one)
         except AtelierError:
             ok = False
-        return DatabaseHealth(ok, round((time.perf_counter() - began) * 1000, 2))
+        return DatabaseHealth(ok, round((time.perf_counter() - started) * 1000, 2))
 
     async def disk(self) -> Disk:
         usage = await self._files.usage()
@@ -97,15 +97,15 @@ class Admin:
         return {"atelier": self._program_version, **{name: version(name) for name in VERSIONS}}
 
     def stalls(self) -> Sequence[LoopBlock]:
-        """The last times that the event loop stood still, newest first."""
+        """Recent blocks of the event loop, newest first."""
         return self._stalls.newest()
 
     def longest_stall(self) -> float:
-        """Seconds, of the last hour."""
+        """The longest block of the event loop in the last hour, in seconds."""
         return self._stalls.longest()
 
     async def metrics(self) -> bytes:
-        """All figures in Prometheus's text format."""
+        """All metrics in the Prometheus text format."""
         await self._jobs.tally_any()
         return await self._metrics.text()
 
@@ -113,10 +113,10 @@ class Admin:
         """The audit log, newest first."""
         return await self._audit.newest(before=before, limit=limit)
 
-    # People
+    # Users
 
-    async def people(self, *, q: str = "", after: str | None = None, limit: int = 24) -> Page[User]:
-        return await self._accounts.people(q=q, after=after, limit=limit)
+    async def users(self, *, q: str = "", after: str | None = None, limit: int = 24) -> Page[User]:
+        return await self._accounts.users(q=q, after=after, limit=limit)
 
     async def set_role(self, actor: Actor, user_id: str, role: Role) -> User:
         return await self._accounts.set_role(user_id, role, actor)
@@ -124,14 +124,14 @@ class Admin:
     async def set_active(self, actor: Actor, user_id: str, is_active: bool) -> User:
         return await self._accounts.set_active(user_id, is_active, actor)
 
-    async def delete_person(self, actor: Actor, user_id: str) -> User:
-        """The person with their sign-ins, keys, conversations and media; their jobs are cancelled and leave only what they
-        cost."""
+    async def delete_user(self, actor: Actor, user_id: str) -> User:
+        """Delete a user with their sessions, keys, conversations and media. Their jobs are cancelled; only the costs are
+        kept."""
 
         def change(tx: Transaction) -> User:
             user = self._accounts.remove(tx, actor.id or "", user_id)
-            self._jobs.forget_person(tx, user_id)
-            self._library.forget_person(tx, user_id)
+            self._jobs.forget_user(tx, user_id)
+            self._library.forget_user(tx, user_id)
             for forget in self._forget:
                 forget(tx, user_id)
             self._audit.record(tx, actor, Action.USER_DELETED, user.email)
@@ -141,46 +141,46 @@ class Admin:
         await self._library.sweep()
         return user
 
-    async def leaving(self, user_id: str) -> Leaving:
-        """Who would be deleted, and what would go along."""
-        people = await self._accounts.people_by_id([user_id])
-        if user_id not in people:
-            raise Missing("There is no such person.")
+    async def deletion_preview(self, user_id: str) -> DeletionPreview:
+        """What deleting the user would delete."""
+        users = await self._accounts.users_by_id([user_id])
+        if user_id not in users:
+            raise Missing("User not found.")
         jobs = await self._jobs.newest(user_id, limit=1)
-        running = await self._jobs.newest(user_id, statuses=(Status.QUEUED, Status.PROCESSING), limit=1)
+        unfinished = await self._jobs.newest(user_id, statuses=(JobStatus.QUEUED, JobStatus.PROCESSING), limit=1)
         assets = await self._library.newest(user_id, limit=1)
-        return Leaving(people[user_id], jobs.total, running.total, assets.total)
+        return DeletionPreview(users[user_id], jobs.total, unfinished.total, assets.total)
 
     async def purge_tokens(self, actor: Actor) -> int:
-        """Delete expired and revoked refresh tokens; how many there were."""
+        """Delete expired and revoked refresh tokens; returns their number."""
         return await self._accounts.purge_tokens(actor)
 
-    # Jobs of everybody
+    # Jobs of all users
 
     async def jobs(
         self,
         *,
         kinds: Sequence[Kind] = (),
-        statuses: Sequence[Status] = (),
+        statuses: Sequence[JobStatus] = (),
         user: str = "",
         q: str = "",
         before: str | None = None,
         limit: int = 24,
     ) -> Page[OwnedJob]:
-        """Newest first; `user` is a part of an email or name, or an id; `q` words of the prompt."""
+        """Newest first. `user` is part of an email or name, or an id; `q` are terms in the prompt."""
         owners: list[str] | None = None
         if user:
-            owners = [person.id for person in (await self._accounts.people(q=user, limit=100)).items] + [user]
-        part = await self._jobs.newest_any(
+            owners = [found.id for found in (await self._accounts.users(q=user, limit=100)).items] + [user]
+        page = await self._jobs.newest_any(
             kinds=kinds, statuses=statuses, owners=owners, q=q, before=before, limit=limit
         )
-        return Page(await self._owned(part.items), part.total, part.next)
+        return Page(await self._owned(page.items), page.total, page.next)
 
     async def job(self, id: str, kinds: Sequence[Kind] = ()) -> OwnedJob:
         job = await self._jobs.find_any(id, kinds)
         return (await self._owned([job]))[0]
 
-    async def events(self, job: Job) -> Sequence[Event]:
+    async def events(self, job: Job) -> Sequence[JobEvent]:
         """The job's timeline."""
         return await self._jobs.events(job.owner_id, job.id)
 
@@ -190,23 +190,29 @@ class Admin:
         def note(tx: Transaction, _: Job) -> None:
             self._audit.record(tx, actor, Action.JOB_CANCELLED, id)
 
-        cancelled = await self._jobs.cancel(job.owner_id, id, beside=note)
+        cancelled = await self._jobs.cancel(job.owner_id, id, also_in_tx=note)
         return (await self._owned([cancelled]))[0]
 
     async def retry(
-        self, actor: Actor, id: str, kinds: Sequence[Kind] = (), once: Once | None = None, *, alone: bool = False
+        self,
+        actor: Actor,
+        id: str,
+        kinds: Sequence[Kind] = (),
+        once: Once | None = None,
+        *,
+        single_flight: bool = False,
     ) -> Retried:
-        """As `Jobs.retry`, for the same person and at their cost. A model that was switched off is so for admins too."""
+        """As `Jobs.retry`, for the owner of the job and at their cost. Disabled models stay disabled for admins."""
         job = await self._jobs.find_any(id, kinds)
 
-        def note(tx: Transaction, again: Job) -> None:
-            self._audit.record(tx, actor, Action.JOB_RETRIED, id, new_job_id=again.id)
+        def note(tx: Transaction, retry: Job) -> None:
+            self._audit.record(tx, actor, Action.JOB_RETRIED, id, new_job_id=retry.id)
 
-        accepted = await self._jobs.retry(job.owner_id, id, once, alone=alone, beside=note)
+        accepted = await self._jobs.retry(job.owner_id, id, once, single_flight=single_flight, also_in_tx=note)
         return Retried((await self._owned([accepted.job]))[0], accepted.repeated)
 
     async def delete(self, actor: Actor, id: str, kinds: Sequence[Kind] = ()) -> None:
-        """For good: what it made goes too, only its cost stays. A job that is still being made is cancelled first."""
+        """Delete a job and its results permanently; only its cost is kept. An unfinished job is cancelled first."""
         job = await self._jobs.find_any(id, kinds)
         if not job.final:
             await self._jobs.cancel(job.owner_id, id)
@@ -223,17 +229,17 @@ class Admin:
         actor: Actor,
         older_than_days: int,
         *,
-        statuses: Sequence[Status] = (),
+        statuses: Sequence[JobStatus] = (),
         kinds: Sequence[Kind] = (),
         dry_run: bool = False,
     ) -> int:
-        """Erase ended jobs that ended longer ago than that; how many. A dry run only counts."""
+        """Permanently delete jobs that ended more than `older_than_days` ago; returns their number. A dry run only counts."""
         if not 0 <= older_than_days <= MAX_AGE:
-            message = f"must be from 0 to {MAX_AGE}"
-            raise Invalid(f"The age {message} days.", fields={"older_than_days": message})
+            message = f"must be 0 to {MAX_AGE}"
+            raise Invalid(f"The age in days {message}.", fields={"older_than_days": message})
         if any(not status.final for status in statuses):
-            message = "must be final states: completed, failed, cancelled"
-            raise Invalid(f"The states {message}.", fields={"statuses": message})
+            message = "must be completed, failed or cancelled"
+            raise Invalid(f"The statuses {message}.", fields={"statuses": message})
         before = clock.now() - timedelta(days=older_than_days)
         found = await self._jobs.ended_before_any(before, kinds=kinds, statuses=statuses)
         if dry_run or not found:
@@ -255,7 +261,7 @@ class Admin:
         return self._jobs.overdue(kinds)
 
     async def time_out(self, actor: Actor, kinds: Sequence[Kind] = ()) -> int:
-        """Mark processing jobs that are past their deadline as failed; how many."""
+        """Mark processing jobs that are past their deadline as failed; returns their number."""
         overdue = self._jobs.overdue(kinds)
 
         def change(tx: Transaction) -> int:
@@ -268,11 +274,11 @@ class Admin:
     # Models
 
     def models(self, q: str = "") -> Sequence[Model]:
-        """All that are cached, those that are switched off too."""
+        """All cached models, including disabled ones."""
         return self._catalog.search(q=q, disabled=True)
 
     def last_changes(self) -> Changes:
-        """What came, went and changed at the last refresh."""
+        """The changes of the last refresh."""
         return self._catalog.last
 
     async def refresh_models(self, actor: Actor) -> Changes:
@@ -285,7 +291,7 @@ class Admin:
         await self._database.write(note)
         return changes
 
-    async def switch_model(self, actor: Actor, id: str, enabled: bool) -> Model:
+    async def set_model_enabled(self, actor: Actor, id: str, enabled: bool) -> Model:
         def change(tx: Transaction) -> None:
             self._catalog.set_enabled(tx, id, enabled)
             self._audit.record(tx, actor, Action.MODEL_ENABLED if enabled else Action.MODEL_DISABLED, id)
@@ -294,9 +300,9 @@ class Admin:
         return self._catalog.known(id)
 
     async def _owned(self, jobs: Sequence[Job]) -> list[OwnedJob]:
-        people = await self._accounts.people_by_id(list({job.owner_id for job in jobs}))
-        return [OwnedJob(job, people[job.owner_id].email if job.owner_id in people else None) for job in jobs]
+        users = await self._accounts.users_by_id(list({job.owner_id for job in jobs}))
+        return [OwnedJob(job, users[job.owner_id].email if job.owner_id in users else None) for job in jobs]
 
 
-def _answers(tx: Transaction) -> bool:
+def _select_one(tx: Transaction) -> bool:
     return bool(tx.value("select 1") == 1)

@@ -1,1 +1,1 @@
-"""Who changed what."""
+"""The audit log: which admin changed what."""

@@ -1,4 +1,4 @@
-"""SQL of the audit log. It belongs to the admins, not to the people named in it."""
+"""SQL of the audit log. It belongs to the admins, not to the users named in it."""
 
 import msgspec
 

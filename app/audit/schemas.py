@@ -1,4 +1,4 @@
-"""The shapes of the audit log."""
+"""The data structures of the audit log."""
 
 import enum
 from datetime import datetime
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Action(enum.StrEnum):
-    """What an admin can do to others. The comments name the keys of the entry's detail."""
+    """An admin's action. The comments name the keys of the entry's `detail`."""
 
     ROLE_CHANGED = "user.role_changed"  # role
     ACTIVATED = "user.activated"
@@ -19,14 +19,14 @@ class Action(enum.StrEnum):
     JOB_DELETED = "job.deleted"
     JOBS_PURGED = "jobs.purged"  # count, older_than_days, statuses: list, empty means all
     JOBS_TIMED_OUT = "jobs.timed_out"  # count
-    MODELS_REFRESHED = "models.refreshed"  # added, removed, changed: how many
+    MODELS_REFRESHED = "models.refreshed"  # added, removed, changed: counts
     MODEL_ENABLED = "model.enabled"
     MODEL_DISABLED = "model.disabled"
     TOKENS_PURGED = "tokens.purged"  # count
 
 
 class Actor(msgspec.Struct, frozen=True):
-    """Who did it; without an id it was done on the machine itself."""
+    """Who did it; no id means the command line."""
 
     id: str | None
     email: str

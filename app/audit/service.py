@@ -1,4 +1,4 @@
-"""The rules of the audit log: it is written in the transaction of the change itself, and only read afterwards."""
+"""The audit log. An entry is written in the transaction of the change itself and never modified."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from app.db.database import Database, Transaction
 
 
 class Audit:
-    """Who changed what."""
+    """Records and lists the actions of admins."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def record(self, tx: Transaction, actor: Actor, action: Action, subject: str | None = None, **detail: Any) -> None:
-        """Add an entry inside the transaction of the change: both are written, or neither is."""
+        """Add an entry inside the transaction of the change: both are stored, or neither."""
         entry = Entry(
             id=uuid7(),
             happened_at=clock.now(),

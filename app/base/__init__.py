@@ -1,1 +1,1 @@
-"""Tools that know neither the web nor any feature."""
+"""Building blocks that know neither the web nor any feature."""

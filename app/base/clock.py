@@ -1,7 +1,7 @@
-"""The one clock: UTC without a zone, as the database keeps it.
+"""The application's clock: naive UTC, as stored in the database.
 
-While the program runs it never goes back. Where the system's clock is set back, this one goes on from where it was, or
-whatever is due in a minute would be due in that and an hour; where it is set forward, this one follows.
+It never goes back while the process runs. When the system clock is set back, this one continues from where it was, so that
+work scheduled in a minute does not wait an hour longer; when the system clock is set forward, this one follows.
 """
 
 import threading
@@ -10,31 +10,33 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-_BEGINNING: Final = datetime(1970, 1, 1)
-_STEADY: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while the machine sleeps, where it can
+_EPOCH: Final = datetime(1970, 1, 1)
+_BOOTTIME: Final = getattr(
+    time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC
+)  # also counts while the machine sleeps, where supported
 
 
 def since_boot() -> int:
-    """Nanoseconds since some moment; nobody can set this clock."""
-    return time.clock_gettime_ns(_STEADY)
+    """Monotonic nanoseconds."""
+    return time.clock_gettime_ns(_BOOTTIME)
 
 
 class Clock:
-    """`wall` shows nanoseconds since 1970 and may be set at any moment; `steady` shows nanoseconds and cannot be set."""
+    """`wall` returns nanoseconds since 1970 and may be set at any time; `steady` returns monotonic nanoseconds."""
 
     def __init__(self, wall: Callable[[], int] = time.time_ns, steady: Callable[[], int] = since_boot) -> None:
         self._wall = wall
         self._steady = steady
-        self._turn = threading.Lock()
-        self._origin = 0  # nanoseconds since 1970 at which the steady clock showed nothing
+        self._lock = threading.Lock()
+        self._origin = 0  # nanoseconds since 1970 at which the steady clock was 0
 
     def now(self) -> datetime:
         """UTC, naive, whole microseconds."""
-        with self._turn:
+        with self._lock:
             wall = self._wall()
-            since = self._steady()  # read second: a pause in between must not push us ahead
+            since = self._steady()  # read second: a pause in between must not move the clock ahead
             self._origin = max(self._origin, wall - since)
-            return _BEGINNING + timedelta(microseconds=(self._origin + since) // 1000)
+            return _EPOCH + timedelta(microseconds=(self._origin + since) // 1000)
 
 
 system = Clock()  # the clock of this process
@@ -46,7 +48,7 @@ def now() -> datetime:
 
 
 def steady() -> float:
-    """Seconds since some moment, which nobody can set: for how long something has taken."""
+    """Monotonic seconds, to measure durations."""
     return time.monotonic()
 
 
@@ -54,11 +56,11 @@ def after(seconds: float) -> datetime:
     return now() + timedelta(seconds=seconds)
 
 
-def unix(moment: datetime) -> float:
+def unix(at: datetime) -> float:
     """Seconds since 1970."""
-    return moment.replace(tzinfo=UTC).timestamp()
+    return at.replace(tzinfo=UTC).timestamp()
 
 
-def iso(moment: datetime) -> str:
+def iso(at: datetime) -> str:
     """ISO 8601 with milliseconds, ending in Z: `2026-11-20T09:30:00.000Z`."""
-    return moment.isoformat(timespec="milliseconds") + "Z"
+    return at.isoformat(timespec="milliseconds") + "Z"

@@ -1,4 +1,4 @@
-"""Settings: read from the environment once, checked, and handed down. Nothing else reads the environment."""
+"""Settings: read from the environment once, validated and passed on. Nothing else reads the environment."""
 
 import ipaddress
 import re
@@ -10,16 +10,27 @@ from urllib.parse import urlsplit
 import msgspec
 
 MB = 1024 * 1024
-# Names that lead nowhere beyond a machine or its network (RFC 6761, 6762, 8375, 9476).
-_NEAR = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test", ".example", ".invalid", ".alt", ".onion")
+# Host names that are not reachable from the internet (RFC 6761, 6762, 8375, 9476).
+_LOCAL_SUFFIXES = (
+    ".localhost",
+    ".local",
+    ".internal",
+    ".lan",
+    ".home.arpa",
+    ".test",
+    ".example",
+    ".invalid",
+    ".alt",
+    ".onion",
+)
 
 
 class SettingError(Exception):
-    """One line that names the variable and says what it must be."""
+    """An invalid variable, in one line that names it and says what it must be."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Every setting of the program; secrets are left out of its repr."""
+    """All settings; the repr contains no secrets."""
 
     host: str
     port: int
@@ -39,7 +50,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     openrouter_api_key: str | None
     openrouter_base_url: str
     openrouter_webhook_secret: str | None
-    password_memory_kib: int = 19456  # argon2id as OWASP's second row has it; the environment cannot weaken it
+    password_memory_kib: int = (
+        19456  # argon2id as recommended by OWASP; not configurable, so that it cannot be weakened
+    )
     password_passes: int = 2
 
     def __repr__(self) -> str:
@@ -51,37 +64,37 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def public(self) -> bool:
-        """Whether `public_url` is an https address that others on the internet may reach, as far as its name tells."""
+        """Whether `public_url` is an https URL that appears to be reachable from the internet, judging by its host name."""
         host = (urlsplit(self.public_url).hostname or "").rstrip(".")
         try:
             return self.https and ipaddress.ip_address(host).is_global
         except ValueError:
-            return self.https and "." in host and not host.endswith(_NEAR)
+            return self.https and "." in host and not host.endswith(_LOCAL_SUFFIXES)
 
     @property
     def simulated(self) -> bool:
-        """Whether the built-in simulator plays the providers."""
+        """Whether the built-in simulator replaces the providers."""
         return self.simulator == "on" or (self.simulator == "auto" and self.openrouter_api_key is None)
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One row of the README's table; `read` turns the text of the variable into its value or raises ValueError."""
+    """One row of the README's table. `parse` turns the variable's text into its value; its ValueError says what is expected."""
 
     name: str
     field: str
     default: str | None
-    read: Callable[[str], Any]
-    meaning: str
+    parse: Callable[[str], Any]
+    description: str
 
 
 def _number(low: float, high: float = float("inf")) -> Callable[[str], float]:
-    def read(text: str) -> float:
+    def parse(text: str) -> float:
         value = float(text)
         if not low <= value <= high:
             raise ValueError(f"a number from {low:g}" + (f" to {high:g}" if high != float("inf") else " on"))
         return value
 
-    return read
+    return parse
 
 
 def _port(text: str) -> int:
@@ -92,25 +105,25 @@ def _port(text: str) -> int:
 
 
 def _choice(*allowed: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
+    def parse(text: str) -> str:
         if text not in allowed:
             raise ValueError(" or ".join(allowed))
         return text
 
-    return read
+    return parse
 
 
 def _origin(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise ValueError("an http or https address")
+        raise ValueError("an http or https URL")
     _ = parts.port  # a port out of range raises here
     return text.rstrip("/")
 
 
 def _public_origin(text: str) -> str:
     if urlsplit(text).path not in ("", "/"):
-        raise ValueError("an address without a path, as in https://studio.example.org")
+        raise ValueError("a URL without a path, as in https://studio.example.org")
     return _origin(text)
 
 
@@ -139,31 +152,40 @@ def _switch(text: str) -> bool:
 
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("ATELIER_HOST", "host", "127.0.0.1", str, "address it listens on"),
-    Setting("ATELIER_PORT", "port", "8000", _port, "port it listens on; 0 takes a free one"),
-    Setting("ATELIER_DATA_DIR", "data_dir", "./data", Path, "database, media, secret; nothing is written elsewhere"),
+    Setting("ATELIER_HOST", "host", "127.0.0.1", str, "address to listen on"),
+    Setting("ATELIER_PORT", "port", "8000", _port, "port to listen on; 0 chooses a free one"),
+    Setting(
+        "ATELIER_DATA_DIR", "data_dir", "./data", Path, "database, media, secret key; nothing is written elsewhere"
+    ),
     Setting(
         "ATELIER_SECRET_KEY",
         "secret_key",
         None,
         _secret,
-        "signs tokens and cookies; made at first start and kept in the data folder",
+        "signs tokens and cookies; generated at the first start and stored in the data folder",
     ),
     Setting(
         "ATELIER_PUBLIC_URL",
         "public_url",
         None,
         _public_origin,
-        "address people use, for links and callbacks; https turns on Secure and `__Host-` cookies and HSTS; default `http://HOST:PORT`",
+        "URL that users open, for links and webhooks; https enables Secure and `__Host-` cookies and HSTS;"
+        " default `http://HOST:PORT`",
     ),
     Setting(
         "ATELIER_TRUSTED_PROXIES",
         "trusted_proxies",
         "",
         _proxies,
-        "addresses or networks, with commas between, whose forwarded headers are believed",
+        "comma-separated addresses or networks whose forwarded headers are trusted",
     ),
-    Setting("ATELIER_REGISTRATION", "registration", "open", _registration, "`open`, `closed`, or `domain:example.org`"),
+    Setting(
+        "ATELIER_REGISTRATION",
+        "registration",
+        "open",
+        _registration,
+        "`open`, `closed`, or `domain:example.org` (email addresses are not verified)",
+    ),
     Setting(
         "ATELIER_SIMULATOR",
         "simulator",
@@ -190,66 +212,74 @@ SETTINGS: tuple[Setting, ...] = (
         "catalog_seconds",
         "3600",
         _number(1, 1_000_000),
-        "how often the model cache is refreshed",
+        "how often the list of models is refreshed",
     ),
     Setting(
         "ATELIER_JOB_TIMEOUT_SECONDS",
         "job_timeout_seconds",
         "1800",
         _number(1, 1_000_000),
-        "own deadline of a processing job",
+        "deadline of a processing job",
+    ),
+    Setting("ATELIER_RATE_LIMITS", "rate_limits", "on", _switch, "`off` disables every rate limit (tests, benchmarks)"),
+    Setting(
+        "ATELIER_MAX_IMAGE_MB",
+        "max_image_bytes",
+        "10",
+        _megabytes,
+        "maximum size of an image, uploaded or downloaded, in MB",
     ),
     Setting(
-        "ATELIER_RATE_LIMITS", "rate_limits", "on", _switch, "`off` switches off every throttle (tests, benchmarks)"
+        "ATELIER_MAX_VIDEO_MB",
+        "max_video_bytes",
+        "200",
+        _megabytes,
+        "maximum size of a video, uploaded or downloaded, in MB",
     ),
     Setting(
-        "ATELIER_MAX_IMAGE_MB", "max_image_bytes", "10", _megabytes, "cap on a picture, uploaded or downloaded, in MB"
+        "OPENROUTER_API_KEY", "openrouter_api_key", None, str, "OpenRouter's API key; without one the simulator runs"
     ),
-    Setting(
-        "ATELIER_MAX_VIDEO_MB", "max_video_bytes", "200", _megabytes, "cap on a clip, uploaded or downloaded, in MB"
-    ),
-    Setting("OPENROUTER_API_KEY", "openrouter_api_key", None, str, "key of OpenRouter; without one the simulator runs"),
     Setting(
         "OPENROUTER_BASE_URL",
         "openrouter_base_url",
         "https://openrouter.ai/api/v1",
         _origin,
-        "any OpenRouter-compatible server may stand here, a loopback one too",
+        "any OpenRouter-compatible server, also on loopback",
     ),
     Setting(
         "OPENROUTER_WEBHOOK_SECRET",
         "openrouter_webhook_secret",
         None,
         str,
-        "the workspace's signing secret: callbacks about clips that are not signed with it are refused; they come only when"
-        " `ATELIER_PUBLIC_URL` is a public https address",
+        "signing secret of the OpenRouter workspace: webhooks without its signature are refused; they arrive"
+        " only when `ATELIER_PUBLIC_URL` is a public https URL",
     ),
 )
 
 
 def load(environ: Mapping[str, str]) -> Settings:
-    """The settings that `environ` asks for; `SettingError` names the first wrong variable."""
+    """The settings from `environ`; SettingError names the first invalid variable."""
     values: dict[str, Any] = {}
     for setting in SETTINGS:
         text = environ.get(setting.name, "").strip() or setting.default
         try:
-            values[setting.field] = None if text is None else setting.read(text)
+            values[setting.field] = None if text is None else setting.parse(text)
         except ValueError as exc:
             secret = setting.field in ("secret_key", "openrouter_api_key", "openrouter_webhook_secret")
-            shown = "" if secret else f" (it is {text!r})"
-            raise SettingError(f"{setting.name} must be {_wanted(exc)}{shown}") from None
+            current = "" if secret else f" (it is {text!r})"
+            raise SettingError(f"{setting.name} must be {_expected(exc)}{current}") from None
     if values["public_url"] is None:
         host = values["host"]
         values["public_url"] = f"http://{f'[{host}]' if ':' in host else host}:{values['port']}"
     return Settings(**values)
 
 
-def _wanted(problem: ValueError) -> str:
-    text = str(problem)
+def _expected(exc: ValueError) -> str:
+    text = str(exc)
     if "could not convert" in text or "invalid literal" in text:
         return "a number"
     if "does not appear to be" in text or "has host bits set" in text:
-        return "addresses or networks with commas between"
+        return "comma-separated addresses or networks"
     if "Port" in text:
-        return "an address with a port from 0 to 65535"
+        return "a URL with a port from 0 to 65535"
     return text

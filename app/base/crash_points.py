@@ -1,5 +1,5 @@
-"""Named points at which a test may stop the program, to prove that nothing is lost there: just before or just after something
-is written, sent or removed. Nothing listens in production, so a point costs one global read and a comparison."""
+"""Named points at which a test can kill the process, to prove that nothing is lost: just before or after something is written,
+sent or removed. In production there is no listener, so a point costs one global read and a comparison."""
 
 from collections.abc import Callable
 
@@ -9,13 +9,13 @@ _listener: Listener | None = None
 
 
 def crash_point(name: str, subject: str = "") -> None:
-    """Report that the program has reached this point, in whatever thread it runs. `name` says what has just happened, as in
+    """Report that this point was reached, in any thread. `name` says what has just happened, as in
     `file.renamed`; `subject` says to what: a job's id, or a transaction function's name."""
     if _listener is not None:
         _listener(name, subject)
 
 
 def listen(listener: Listener | None) -> None:
-    """Have `listener(name, subject)` called at every crash point from now on; None ends that."""
+    """Have `listener(name, subject)` called at every crash point from now on; None removes the listener."""
     global _listener
     _listener = listener

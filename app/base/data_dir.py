@@ -1,6 +1,6 @@
-"""The data folder: one place for all that is written, held by one process at a time.
+"""The data folder: the one place that Atelier writes to, locked by one process at a time.
 
-The lock is `flock` on a file of its own, because closing any descriptor on DuckDB's file would drop DuckDB's lock.
+The lock is `flock` on a separate file, because closing any descriptor of DuckDB's file would release DuckDB's own lock.
 """
 
 import fcntl
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class DataDirError(Exception):
-    """One line saying why the data folder cannot be used."""
+    """Why the data folder cannot be used, in one line."""
 
 
 class DataDir:
@@ -18,26 +18,26 @@ class DataDir:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.database = self.root / "atelier.duckdb"
-        self.refused = self.root / "atelier.duckdb.refused"  # see `journal`
+        self.refused = self.root / "atelier.duckdb.refused"  # see `db.duckdb.append_log`
         self.media = self.root / "media"
         self.temporary = self.root / "tmp"
         self.simulator = self.root / "simulator"
         self.secret = self.root / "secret.key"
         self.socket = self.root / "control.sock"
-        self.manifest = self.root / "manifest.json"  # of a backup; here only between a restore and the next start
+        self.manifest = self.root / "manifest.json"  # of a backup; present only between a restore and the next start
         self._lock: int | None = None
 
-    def make(self) -> None:
+    def create(self) -> None:
         try:
             for path in (self.root, self.media, self.temporary):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as exc:
             raise DataDirError(
-                f"the data folder {self.root} cannot be made ({exc.strerror}): set ATELIER_DATA_DIR to a folder that can be written"
+                f"the data folder {self.root} cannot be created ({exc.strerror}): set ATELIER_DATA_DIR to a writable folder"
             ) from None
 
     def lock(self) -> None:
-        """Take the lock, or raise FolderError when another process has it."""
+        """Take the lock, or raise DataDirError when another process has it."""
         try:
             lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as exc:
@@ -56,11 +56,11 @@ class DataDir:
 
     @property
     def restored(self) -> bool:
-        """Whether the database is a backup's, and has not been served since."""
+        """Whether the database was restored from a backup and the server has not started since."""
         return self.manifest.exists()
 
     def forget_restore(self) -> None:
-        """What a start does about a restored database is done."""
+        """Record that the recovery steps for a restored database are done."""
         self.manifest.unlink(missing_ok=True)
 
     def release(self) -> None:

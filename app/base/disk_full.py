@@ -1,4 +1,4 @@
-"""A full disk, told from all other failures to write."""
+"""Tells a full disk from all other write errors."""
 
 import contextlib
 import errno
@@ -7,23 +7,23 @@ from typing import Final
 
 from app.base.errors import Unready
 
-NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # the system's numbers for it
+NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # errno values
 
 
 class DiskFull(Unready):
-    """The disk, or our share of it, is full. What was being written is gone again; what was there before is intact."""
+    """The disk or the disk quota is full. The incomplete file was removed; earlier data is intact."""
 
     def __init__(self) -> None:
-        super().__init__("The server's disk is full, so nothing could be saved. Please tell an administrator.")
+        super().__init__("The server's disk is full, so nothing was saved. Tell an administrator.")
 
 
 @contextlib.contextmanager
 def map_disk_full() -> Iterator[None]:
-    """Turn the system's ways of saying that there is no space left into `Full`."""
+    """Turn the system's errors for a full disk into `DiskFull`."""
     try:
         yield
     except Exception as exc:
-        # PyAV's errors carry the system's number too, without always being an OSError.
+        # PyAV's errors have an errno too, but are not always an OSError.
         if getattr(exc, "errno", None) in NO_SPACE:
             raise DiskFull from None
         raise

@@ -1,18 +1,18 @@
-"""What can go wrong, by meaning.
+"""The exception tree, by meaning.
 
     AtelierError
     ├── Invalid            the input is wrong                      400
     │   ├── TooLarge       ... because it is too large             413
-    │   └── WrongType      ... because it is not what it must be   415
-    ├── Denied             not signed in, or not allowed           401, 403
-    ├── Missing            not there, or not yours                 404
-    ├── Conflict           it clashes with what is                 409
-    ├── Gone               it was there once                       410
-    ├── Exhausted          too many or too much; come back later   429
-    ├── Upstream           a provider did not do its part          502
-    └── Unready            this program cannot serve just now      503
+    │   └── WrongType      ... because it has the wrong type       415
+    ├── Denied             not signed in, or not permitted         401, 403
+    ├── Missing            does not exist, or belongs to another   404
+    ├── Conflict           conflicts with the current state        409
+    ├── Gone               existed once                            410
+    ├── Exhausted          rate limit or quota; retry later        429
+    ├── Upstream           a provider failed                       502
+    └── Unready            Atelier cannot serve this now           503
 
-Services raise them; only `web.errors` knows status codes. Every message is one sentence that may be shown to anybody.
+Services raise them; only `web.errors` knows status codes. Every message may be shown to any user.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 
 class AtelierError(Exception):
-    """`message` is for people; `details` is for programs and must hold nothing secret."""
+    """`message` is for users; `details` is for API clients and must not contain secrets."""
 
     code: ClassVar[str] = "INTERNAL_ERROR"
 
@@ -53,7 +53,7 @@ class WrongType(Invalid):
 
 
 class Denied(AtelierError):
-    """`signed_in` tells 'you may not' (True) from 'who are you' (False)."""
+    """`signed_in` distinguishes 'not permitted' (True) from 'not authenticated' (False)."""
 
     code = "FORBIDDEN"
 
@@ -75,7 +75,7 @@ class Gone(AtelierError):
 
 
 class Exhausted(AtelierError):
-    """`retry_after` is in seconds. `quota` tells a spent allowance from a rate."""
+    """`retry_after` is in seconds. `quota` distinguishes an exhausted quota (True) from a rate limit."""
 
     code = "RATE_LIMITED"
 

@@ -1,38 +1,39 @@
-"""When Python looks for objects that hold each other and nobody else: such a look stops everything for as long as it takes.
+"""Schedules Python's cyclic garbage collection, which stops all threads while it runs.
 
-Young objects are looked through as ever, in moments. To look through all of them takes a tenth of a second and more while
-hundreds of streams are open, and by itself Python does it just then; so it is put off to a quiet moment.
+Collections of young objects are short and run as usual. A full collection takes 0.1 s and more while hundreds of streams are
+open, which is when Python would start it; so it runs when the server is idle instead.
 """
 
 import asyncio
 import gc
 from typing import Final
 
-YOUNG: Final = (1_000, 6)  # new objects, and such looks, before the next larger one
-SELDOM: Final = 2_000  # of the larger ones, should there be no quiet moment
-QUIET: Final = 18  # tasks; each request, each stream and each job under way is one, and a dozen are there always
+YOUNG_THRESHOLDS: Final = (1_000, 6)  # of generations 0 and 1
+FULL_THRESHOLD: Final = 2_000  # of generation 2, in case the server is never idle
+IDLE_TASKS: Final = 18  # asyncio tasks: one per request, stream and running job, and a dozen that always exist
 
 
 def disable() -> None:
-    """At the start: nearly all that is made now stays, and looking for the rest again and again would take longer."""
+    """During startup: nearly every object created then stays, so collections would find little."""
     gc.disable()
 
 
 def freeze() -> None:
-    """After the start: what is there now stays, and is never looked at again."""
+    """After startup: exclude all current objects from later collections."""
     gc.freeze()
-    gc.set_threshold(*YOUNG, SELDOM)
+    gc.set_threshold(*YOUNG_THRESHOLDS, FULL_THRESHOLD)
     gc.enable()
 
 
 def restore() -> None:
+    """At shutdown: undo `disable` and `freeze`."""
     gc.unfreeze()
     gc.set_threshold(*_DEFAULT)
 
 
 async def collect() -> None:
-    """Look through all objects, unless much is going on."""
-    if len(asyncio.all_tasks()) <= QUIET:
+    """Run a full collection if the server is idle."""
+    if len(asyncio.all_tasks()) <= IDLE_TASKS:
         gc.collect()
 
 

@@ -1,4 +1,4 @@
-"""Structured logs: one line an event, with the request and job it belongs to. Secrets are masked before they are written."""
+"""Structured logs: one line per event, with its request and job. Secrets are masked before a line is written."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ _SECRET = re.compile(
 
 
 def masked(text: str) -> str:
-    return _SECRET.sub(lambda found: found[1] + "…", text)
+    return _SECRET.sub(lambda match: match[1] + "…", text)
 
 
 def _mask(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -27,7 +27,10 @@ def _mask(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typin
 def _json(event: structlog.typing.EventDict, **_: Any) -> str:
     try:
         return _encoder.encode(event).decode()
-    except (UnicodeEncodeError, OverflowError):  # half a character, or a number without end: slower, but it is said
+    except (
+        UnicodeEncodeError,
+        OverflowError,
+    ):  # a lone surrogate or an infinite number: slower, but the event is logged
         return json.dumps(event, default=repr)
 
 
@@ -35,8 +38,7 @@ _encoder = msgspec.json.Encoder(enc_hook=repr)
 
 
 class _Stderr:
-    """The standard error stream of the moment. A line for a stream that is closed or gone is dropped: no caller can do
-    anything about it, least of all a thread that only wanted to report something."""
+    """The current standard error stream. A line for a closed stream is dropped: a caller that logs cannot handle the error."""
 
     def write(self, text: str) -> None:
         with contextlib.suppress(ValueError, OSError, AttributeError):
@@ -48,8 +50,8 @@ class _Stderr:
 
 
 def start(*, human: bool) -> None:
-    """Coloured lines for a person at a terminal, JSON for everything else; both on stderr."""
-    ending: list[structlog.typing.Processor] = (
+    """Write coloured lines for a terminal (`human`), else JSON; both to stderr."""
+    final: list[structlog.typing.Processor] = (
         [_mask, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if human
         else [structlog.processors.format_exc_info, _mask, structlog.processors.JSONRenderer(serializer=_json)]
@@ -59,25 +61,25 @@ def start(*, human: bool) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *ending,
+            *final,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Stderr())),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(handlers=[_Theirs(logging.WARNING)], level=logging.WARNING, force=True)
+    logging.basicConfig(handlers=[_StandardLogHandler(logging.WARNING)], level=logging.WARNING, force=True)
     logging.captureWarnings(not human)
 
 
-class _Theirs(logging.Handler):
-    """What libraries, the server and the interpreter log in the standard way becomes a line like ours."""
+class _StandardLogHandler(logging.Handler):
+    """Turns records of the standard `logging` module (libraries, server, warnings) into structured lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
         get(record.name).log(record.levelno, record.getMessage(), exc_info=record.exc_info or None)
 
 
 def bind(**values: str) -> None:
-    """Every line that this task writes from here on has these, and those of the tasks that it begins."""
+    """Add these values to every later line of this task and of the tasks that it starts."""
     structlog.contextvars.bind_contextvars(**values)
 
 

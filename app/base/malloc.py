@@ -1,21 +1,21 @@
-"""What the C library (glibc) does with memory that was given back to it.
+"""Tunes glibc's allocator so that freed memory is returned to the system.
 
-By itself it keeps what large pieces took for the next one, and a password takes 19 MiB to be checked. And it gives each
-thread a heap of its own, from which others cannot take what is free.
+By default it keeps large freed blocks for reuse, and hashing a password takes 19 MiB. It also gives each thread its own arena,
+whose free memory other threads cannot use.
 """
 
 import ctypes
 from contextlib import suppress
 from typing import Final
 
-LARGE: Final = 8 * 1024 * 1024  # bytes; from here on back to the system at once
-HEAPS: Final = 2
+MMAP_THRESHOLD: Final = 8 * 1024 * 1024  # bytes; larger blocks are returned to the system when freed
+MAX_ARENAS: Final = 2
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # as in malloc.h
 
 
 def limit_arenas() -> None:
-    """From now on. Where the C library is another one this does nothing."""
+    """Set both limits for this process. Does nothing with another C library."""
     with suppress(AttributeError, OSError):
         library = ctypes.CDLL(None)
-        library.mallopt(_M_MMAP_THRESHOLD, LARGE)
-        library.mallopt(_M_ARENA_MAX, HEAPS)
+        library.mallopt(_M_MMAP_THRESHOLD, MMAP_THRESHOLD)
+        library.mallopt(_M_ARENA_MAX, MAX_ARENAS)

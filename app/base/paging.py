@@ -1,4 +1,4 @@
-"""A stretch of a long list, as services hand it up to both doors."""
+"""One page of a long list, as services return it to pages and API."""
 
 from typing import Generic, TypeVar
 
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
-    """`total` counts the whole list; `next` is the key of the last item here, None when nothing follows it."""
+    """`total` counts the whole list; `next` is the key of the last item on this page, None on the last page."""
 
     items: list[T]
     total: int

@@ -1,4 +1,4 @@
-"""At most so many in so long, for each key by itself; counted in memory, so a restart forgets."""
+"""A sliding-window rate limit per key, counted in memory, so a restart resets it."""
 
 import math
 from collections import OrderedDict, deque
@@ -9,32 +9,32 @@ from app.base.errors import Exhausted
 
 
 class RateLimit:
-    """`count` in any `seconds`, as `timer` shows them. Used in the event loop only."""
+    """At most `count` calls within any `seconds`; `timer` returns monotonic seconds. Use in the event loop only."""
 
     def __init__(self, count: int, seconds: float, *, timer: Callable[[], float] = clock.steady) -> None:
         self._count = count
         self._seconds = seconds
         self._timer = timer
-        self._taken: OrderedDict[tuple[str, ...], deque[float]] = OrderedDict()  # the key used last is the last one
+        self._calls: OrderedDict[tuple[str, ...], deque[float]] = OrderedDict()  # least recently used key first
 
     def __len__(self) -> int:
-        """How many keys are remembered."""
-        return len(self._taken)
+        """The number of keys in memory."""
+        return len(self._calls)
 
     def take(self, *key: str) -> None:
-        """Count one; Exhausted, without counting it, when there is none left for now."""
+        """Count one call; raises Exhausted, without counting it, when the limit is reached."""
         now = self._timer()
-        self._forget(now - self._seconds)
-        taken = self._taken.setdefault(key, deque())
-        while taken and taken[0] <= now - self._seconds:
-            taken.popleft()
-        if len(taken) >= self._count:
-            wait = max(1, math.ceil(taken[0] + self._seconds - now))
-            raise Exhausted(f"Too many tries. Wait {wait} seconds.", retry_after=wait)
-        taken.append(now)
-        self._taken.move_to_end(key)
+        self._remove_expired(now - self._seconds)
+        calls = self._calls.setdefault(key, deque())
+        while calls and calls[0] <= now - self._seconds:
+            calls.popleft()
+        if len(calls) >= self._count:
+            wait = max(1, math.ceil(calls[0] + self._seconds - now))
+            raise Exhausted(f"Too many attempts. Try again in {wait} seconds.", retry_after=wait)
+        calls.append(now)
+        self._calls.move_to_end(key)
 
-    def _forget(self, before: float) -> None:
-        """Drop the keys that were last counted at that time or before, so that memory is bounded by what was asked lately."""
-        while self._taken and next(iter(self._taken.values()))[-1] <= before:
-            self._taken.popitem(last=False)
+    def _remove_expired(self, before: float) -> None:
+        """Remove keys whose last call was at that time or before, so that memory use is bounded by recent calls."""
+        while self._calls and next(iter(self._calls.values()))[-1] <= before:
+            self._calls.popitem(last=False)

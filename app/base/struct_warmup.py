@@ -1,8 +1,8 @@
-"""The shapes of the whole program, made ready before there are threads.
+"""Prepares all msgspec structs before threads are started.
 
-msgspec looks at the fields of a struct when the struct is first converted to, and puts down what it has found so far where
-every other thread takes it for the whole: two readers that met a shape for the first time at the same moment brought the
-process down, once in some twenty such meetings (msgspec 0.22).
+msgspec inspects the fields of a struct at its first conversion and stores the unfinished result where other threads see it:
+when two threads converted to a struct for the first time at the same moment, the process crashed about once in twenty times
+(msgspec 0.22).
 """
 
 import contextlib
@@ -12,16 +12,16 @@ import msgspec
 
 
 def warm_up() -> None:
-    """Have msgspec look at every struct of the program that there is by now; some milliseconds."""
-    for shape in struct_types():
-        # Nothing is no struct; one with a field that nothing can be converted to is never converted to.
+    """Have msgspec inspect every struct that is defined by now; takes some milliseconds."""
+    for struct in struct_types():
+        # None is not a struct (ValidationError); a struct with an unsupported field is never converted to (TypeError).
         with contextlib.suppress(msgspec.ValidationError, TypeError):
-            msgspec.convert(None, shape)
+            msgspec.convert(None, struct)
 
 
-def struct_types(above: type[msgspec.Struct] = msgspec.Struct) -> Iterator[type[msgspec.Struct]]:
-    """Every struct of the program."""
-    for shape in above.__subclasses__():
-        if shape.__module__.partition(".")[0] == "app":
-            yield shape
-        yield from struct_types(shape)
+def struct_types(base: type[msgspec.Struct] = msgspec.Struct) -> Iterator[type[msgspec.Struct]]:
+    """Every struct of the application."""
+    for struct in base.__subclasses__():
+        if struct.__module__.partition(".")[0] == "app":
+            yield struct
+        yield from struct_types(struct)

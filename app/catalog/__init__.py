@@ -1,1 +1,1 @@
-"""The AI models on offer: a cache of what the providers say, kept fresh by a loop."""
+"""The catalog of available AI models: a cache of the providers' model lists, refreshed by a background task."""

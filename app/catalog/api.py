@@ -1,4 +1,4 @@
-"""The models on offer, for programs."""
+"""API routes of the model catalog."""
 
 from typing import Any
 
@@ -13,16 +13,16 @@ from app.catalog.service import Catalog
 from app.web import paging
 from app.web.openapi import BEARER, error_responses
 
-Program = Request[Any, Any, State]
+ApiRequest = Request[Any, Any, State]
 
 
 class ModelList(paging.PageOut[ModelOut]):
     """A page of models."""
 
 
-@get("/ai/models", responses=error_responses(400, 401), summary="The models on offer, by name")
-async def models(
-    request: Program,
+@get("/ai/models", responses=error_responses(400, 401), summary="List models")
+async def index(
+    request: ApiRequest,
     catalog: NamedDependency[Catalog],
     output: FromQuery[str | None] = None,
     input: FromQuery[str | None] = None,
@@ -31,13 +31,13 @@ async def models(
     limit: paging.Limit = paging.DEFAULT,
     cursor: paging.Cursor = None,
 ) -> ModelList:
-    """Filters by what a model makes (`output`) and takes (`input`), where it comes from, and words in its name. An
-    API key that is for certain models is shown those only."""
+    """Lists the available models by name. Filters: `output` and `input` modality, `provider`, and `q`, a search in id,
+    name and description. An API key restricted to certain models sees only those."""
     limits = request.auth.limits
-    found = catalog.search(output=output, input=input, provider=provider, q=q)
+    models = catalog.search(output=output, input=input, provider=provider, q=q)
     if limits is not None:
-        found = [model for model in found if limits.admits(model.id)]
-    return ModelList.of(paging.part_of(found, lambda model: model.id, paging.after(cursor), limit), ModelOut.of)
+        models = [model for model in models if limits.allows(model.id)]
+    return ModelList.of(paging.part_of(models, lambda model: model.id, paging.after(cursor), limit), ModelOut.of)
 
 
-routes = [Router("/api/v1", route_handlers=[models], guards=[signed_in], security=BEARER, tags=["Models"])]
+routes = [Router("/api/v1", route_handlers=[index], guards=[signed_in], security=BEARER, tags=["Models"])]

@@ -1,4 +1,4 @@
-"""The models on offer, for people: search, filters, prices in words, and from a model straight to its form."""
+"""The model pages: search, filters, sort orders, prices, and links from each model to its create form."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -11,19 +11,19 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from app.accounts.guards import SignedIn, signed_in
-from app.catalog.prices import free, in_short, prices, usual
+from app.catalog.prices import free, prices, summary, typical_cost
 from app.catalog.schemas import Model, Price
 from app.catalog.service import Catalog
 from app.providers.contract import Kind
 from app.web import paging
 from app.web.render import page
 
-SHOWN: Final = 60  # models on one page
-UNKNOWN: Final = Decimal("Infinity")  # sorts last
+PAGE_SIZE: Final = 60  # models
+UNKNOWN_COST: Final = Decimal("Infinity")  # sorts last
 
 
 class Offered(msgspec.Struct, frozen=True):
-    """A model as it is listed: what it costs, whether that is nothing, and the address of its form."""
+    """A model as listed. `use` is the URL of the create form with this model selected, None when no form supports it."""
 
     model: Model
     prices: list[Price]
@@ -31,15 +31,15 @@ class Offered(msgspec.Struct, frozen=True):
     use: str | None
 
     @property
-    def usual(self) -> Decimal:
-        found = usual(self.model)
-        return UNKNOWN if found is None else found
+    def typical_cost(self) -> Decimal:
+        cost = typical_cost(self.model)
+        return UNKNOWN_COST if cost is None else cost
 
 
-# The orders that a list can be put into; what has none of it stands last.
+# Sort keys by the name of the sort order. Models without the value come last.
 ORDERS: Final[dict[str, Callable[[Offered], Any]]] = {
     "name": lambda it: it.model.name.lower(),
-    "price": lambda it: it.usual,
+    "price": lambda it: it.typical_cost,
     "context": lambda it: -(it.model.context_length or 0),
 }
 
@@ -58,13 +58,13 @@ async def index(
     found = catalog.search(output=output or None, input=input or None, provider=provider or None, q=q)
     sort = sort if sort in ORDERS else "name"
     ordered = sorted((_offered(model, output) for model in found), key=ORDERS[sort])
-    part = paging.part_of(ordered, lambda it: it.model.id, cursor, SHOWN)
+    models = paging.part_of(ordered, lambda it: it.model.id, cursor, PAGE_SIZE)
     return page(
         "models/models.html",
         request,
-        offers=part.items,
-        total=part.total,
-        next=part.next,
+        offers=models.items,
+        total=models.total,
+        next=models.next,
         providers=sorted({model.provider for model in catalog.search()}),
         filters={"q": q, "output": output, "input": input, "provider": provider, "sort": sort},
     )
@@ -72,7 +72,7 @@ async def index(
 
 @get("/{id:path}")
 async def model(request: SignedIn, id: FromPath[str], catalog: NamedDependency[Catalog]) -> Response[str]:
-    """One model: all its prices, and what can be set."""
+    """One model with all its prices and parameters."""
     found = catalog.find(id.removeprefix("/"))
     return page(
         "models/model.html",
@@ -84,17 +84,17 @@ async def model(request: SignedIn, id: FromPath[str], catalog: NamedDependency[C
 
 
 def _offered(model: Model, output: str = "") -> Offered:
-    return Offered(model, in_short(model), free(model), _form_of(model, output))
+    return Offered(model, summary(model), free(model), _form_of(model, output))
 
 
 def _form_of(model: Model, output: str) -> str | None:
-    """The address of the form with this model chosen; for what was filtered by where it makes several things."""
-    made = [kind for kind in (Kind.VIDEO, Kind.IMAGE, Kind.TEXT) if model.makes(kind)]
-    if not made:
+    """The URL of the create form with this model selected. With several outputs, the filtered one is preferred."""
+    kinds = [kind for kind in (Kind.VIDEO, Kind.IMAGE, Kind.TEXT) if model.makes(kind)]
+    if not kinds:
         return None
-    # A model that writes beside its pictures is offered for the pictures only.
-    kind = output if output in made and output != Kind.TEXT else made[0]
-    return f"/generate/{kind}?" + urlencode({"model": model.id, **({"mode": "picture"} if model.needs_picture else {})})
+    # A model with text and image output is offered for images only.
+    kind = output if output in kinds and output != Kind.TEXT else kinds[0]
+    return f"/generate/{kind}?" + urlencode({"model": model.id, **({"mode": "image"} if model.requires_image else {})})
 
 
 routes: Final[list[Any]] = [

@@ -1,4 +1,4 @@
-"""What a model costs, in words: providers price by the token, the picture or the second, under names of their own."""
+"""Model prices as text. Providers price per token, image, second or request, under names of their own."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -8,86 +8,85 @@ from app.base.money import nano_dollars
 from app.catalog.schemas import Model, Price
 
 MILLION: Final = 1_000_000
-BY_THE_MILLION: Final = Decimal("0.001")  # below this, in USD, a unit is counted by the million
-UNITS: Final = {
-    "prompt": ("token read", "tokens read"),
-    "completion": ("token written", "tokens written"),
-    "image_output": ("picture", "picture tokens"),
-    "image_token": ("picture token", "picture tokens"),
-    "image": ("picture read", "picture tokens read"),
-    "audio": ("token of sound read", "tokens of sound read"),
-    "audio_output": ("token of sound", "tokens of sound"),
-    "input_cache_read": ("token read again", "tokens read again"),
-    "input_cache_write": ("token remembered", "tokens remembered"),
-    "internal_reasoning": ("token thought", "tokens thought"),
-    "web_search": ("search of the web", "searches of the web"),
+PER_MILLION_BELOW: Final = Decimal("0.001")  # cheaper units, in USD, are priced per million
+UNITS: Final = {  # singular, and what is counted in millions
+    "prompt": ("input token", "input tokens"),
+    "completion": ("output token", "output tokens"),
+    "image_output": ("image", "image output tokens"),
+    "image_token": ("image token", "image tokens"),
+    "image": ("input image", "image input tokens"),
+    "audio": ("audio input token", "audio input tokens"),
+    "audio_output": ("audio output token", "audio output tokens"),
+    "input_cache_read": ("cached input token", "cached input tokens"),
+    "input_cache_write": ("cache write token", "cache write tokens"),
+    "internal_reasoning": ("reasoning token", "reasoning tokens"),
+    "web_search": ("web search", "web searches"),
     "request": ("request", "requests"),
 }
 MAIN: Final = ("prompt", "completion", "image_output", "request")
-# What a clip's price may depend on, as its name says it.
-WITH: Final = {"with audio": "with sound", "without audio": "without sound"}
-# A usual order, so that prices by the token and by the second can be put in one row: a page of text, a picture, a clip.
-TOKENS, PICTURE_TOKENS, SECONDS = 1000, 4096, 5
+AUDIO: Final = ("with audio", "without audio")  # conditions of video prices
+# A typical request, to compare prices per token with prices per second: a page of text, one image or one video.
+TOKENS, IMAGE_TOKENS, SECONDS = 1000, 4096, 5
 
 
 def prices(model: Model) -> list[Price]:
-    """Everything that is priced, in the provider's order."""
+    """All prices, in the provider's order."""
     return [_price(name, Decimal(text)) for name, text in model.pricing.items()]
 
 
-def in_short(model: Model) -> list[Price]:
-    """What matters for a choice: the main prices that are not nothing, and one range for all prices by the second."""
+def summary(model: Model) -> list[Price]:
+    """The main prices above zero; all prices per second are merged into one range."""
     if free(model):
         return []
-    seconds = _by_the_second(model)
+    seconds = _prices_per_second(model)
     if seconds:
-        return [Price(_nano(min(seconds)), _nano(max(seconds)), "a second")]
+        return [Price(_nano(min(seconds)), _nano(max(seconds)), "per second")]
     main = {name: text for name, text in model.pricing.items() if name in MAIN and Decimal(text)}
     return [_price(name, Decimal(text)) for name, text in (main or model.pricing).items()]
 
 
 def free(model: Model) -> bool:
-    """Whether all its prices are known to be nothing; a model without prices is not free but unknown."""
+    """Whether all prices are zero. A model without prices is not free: its price is unknown."""
     return bool(model.pricing) and not any(Decimal(text) for text in model.pricing.values())
 
 
-def usual(model: Model) -> Decimal | None:
-    """USD for a usual order; None where it cannot be told."""
+def typical_cost(model: Model) -> Decimal | None:
+    """USD for a typical request; None when the prices are unknown."""
     if not model.pricing:
         return None
-    if seconds := _by_the_second(model):
+    if seconds := _prices_per_second(model):
         return min(seconds) * SECONDS
     price = {name: Decimal(text) for name, text in model.pricing.items()}
-    read, written = price.get("prompt", Decimal()), price.get("completion", Decimal())
-    picture = price.get("image_output", Decimal())
-    drawn = picture if picture >= BY_THE_MILLION else picture * PICTURE_TOKENS
-    return (read + written) * TOKENS + drawn + price.get("request", Decimal())
+    tokens = price.get("prompt", Decimal()) + price.get("completion", Decimal())
+    image = price.get("image_output", Decimal())
+    per_image = image if image >= PER_MILLION_BELOW else image * IMAGE_TOKENS
+    return tokens * TOKENS + per_image + price.get("request", Decimal())
 
 
-def _by_the_second(model: Model) -> Sequence[Decimal]:
+def _prices_per_second(model: Model) -> Sequence[Decimal]:
     return [_dollars(name, Decimal(text)) for name, text in model.pricing.items() if "second" in name]
 
 
 def _price(name: str, amount: Decimal) -> Price:
     if "second" in name:
         nano = _nano(_dollars(name, amount))
-        return Price(nano, nano, f"a second{_circumstances(name)}")
+        return Price(nano, nano, f"per second{_condition(name)}")
     one, many = UNITS.get(name, (name.removeprefix("per_").replace("_", " "),) * 2)
-    by_the_million = amount < BY_THE_MILLION and name != "request"
-    nano = _nano(amount * MILLION if by_the_million else amount)
-    return Price(nano, nano, f"a million {many}" if by_the_million else f"a {one}")
+    per_million = amount < PER_MILLION_BELOW and name != "request"
+    nano = _nano(amount * MILLION if per_million else amount)
+    return Price(nano, nano, f"per 1M {many}" if per_million else f"per {one}")
 
 
 def _dollars(name: str, amount: Decimal) -> Decimal:
     return amount / 100 if name.startswith("cents_") else amount
 
 
-def _circumstances(name: str) -> str:
-    """` with sound` or ` at 720p`, out of a name such as `duration_seconds_720p`."""
+def _condition(name: str) -> str:
+    """The suffix of a name such as `duration_seconds_720p` as text: ` with audio` or ` at 720p`."""
     rest = name.split("second", 1)[1].removeprefix("s").strip("_").replace("_", " ")
     if not rest or rest == "output":
         return ""
-    return f" {WITH[rest]}" if rest in WITH else f" at {rest}" if rest[0].isdigit() else f" ({rest})"
+    return f" {rest}" if rest in AUDIO else f" at {rest}" if rest[0].isdigit() else f" ({rest})"
 
 
 def _nano(amount: Decimal) -> int:

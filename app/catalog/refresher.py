@@ -1,4 +1,4 @@
-"""The loop that keeps the model cache fresh."""
+"""The background task that refreshes the model catalog."""
 
 from app.base import logging
 from app.catalog.service import Catalog
@@ -7,7 +7,12 @@ logger = logging.get("catalog")
 
 
 async def refresh(catalog: Catalog) -> None:
-    """One turn: ask the providers and say what has changed."""
+    """Fetch the providers' model lists once and log what has changed."""
     changes = await catalog.refresh()
     if changes.added or changes.removed or changes.changed:
-        logger.info("catalogue", added=len(changes.added), removed=len(changes.removed), changed=len(changes.changed))
+        logger.info(
+            "model catalog changed",
+            added=len(changes.added),
+            removed=len(changes.removed),
+            changed=len(changes.changed),
+        )

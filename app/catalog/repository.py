@@ -1,4 +1,4 @@
-"""SQL of the catalogue. Models belong to nobody, so no function takes an owner."""
+"""SQL of the model catalog. Models have no owner."""
 
 from datetime import datetime
 from typing import Any
@@ -17,12 +17,12 @@ _COLUMNS = (
 
 
 def all_any(tx: Transaction) -> list[Model]:
-    """Every model that is on offer now, also those that are switched off, by name."""
+    """All models that providers still list, including disabled ones, by name."""
     return [_model(row) for row in tx.rows(f"select {_COLUMNS} from models where retired_at is null order by name, id")]
 
 
 def put_any(tx: Transaction, models: list[Model], now: datetime) -> None:
-    """Add what is new and overwrite what has changed; whether a model is switched on is left as it was."""
+    """Insert or update models. `enabled` keeps its value."""
     columns: list[list[Any]] = [
         [model.id for model in models],
         [model.upstream_id for model in models],
@@ -52,12 +52,12 @@ def put_any(tx: Transaction, models: list[Model], now: datetime) -> None:
     )
 
 
-def mark_gone_any(tx: Transaction, ids: list[str], now: datetime) -> None:
+def retire_any(tx: Transaction, ids: list[str], now: datetime) -> None:
     tx.execute("update models set retired_at = $2 where id in (select unnest($1::text[]))", ids, now)
 
 
-def switch_any(tx: Transaction, id: str, enabled: bool) -> bool:
-    """True when there is such a model."""
+def set_enabled_any(tx: Transaction, id: str, enabled: bool) -> bool:
+    """Enable or disable a model. False when it does not exist."""
     found = tx.value("update models set enabled = $2 where id = $1 and retired_at is null returning id", id, enabled)
     return found is not None
 

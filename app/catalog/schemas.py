@@ -1,4 +1,4 @@
-"""The shapes of the catalogue."""
+"""Data types of the model catalog."""
 
 from datetime import datetime
 from typing import Any, Self
@@ -9,8 +9,8 @@ from app.providers.contract import Kind
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """One AI model. `parameters` is the closed JSON Schema of what `/generate/…` accepts for it; `pricing` maps what is
-    priced to decimal USD per unit; `upstream_id` and `route` are the provider's own."""
+    """An AI model. `parameters` is the JSON Schema of the parameters that `/generate/…` accepts for it; `pricing` maps
+    price names to decimal USD per unit; `upstream_id` and `route` are set by the provider."""
 
     id: str
     upstream_id: str
@@ -26,12 +26,12 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool = True
 
     @property
-    def takes_picture(self) -> bool:
+    def accepts_image(self) -> bool:
         return "image" in self.input_modalities
 
     @property
-    def needs_picture(self) -> bool:
-        """Whether it makes nothing from words alone."""
+    def requires_image(self) -> bool:
+        """Whether the model requires an input image."""
         return "text" not in self.input_modalities
 
     def makes(self, kind: Kind) -> bool:
@@ -39,8 +39,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
-    """One control of a form, made from one property of a model's schema. `control` is select, number, checkbox or text;
-    `value` is what the person typed or the default, as text; `error` stands beside the field."""
+    """A form control for one property of a model's parameter schema. `control` is select, number, checkbox or text;
+    `value` is the user's input or the default, as text; `error` is shown beside the field."""
 
     name: str
     title: str
@@ -55,7 +55,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Price(msgspec.Struct, frozen=True):
-    """Nano-dollars from `least` to `most` for one of `per`, as in `a second` or `a million tokens read`."""
+    """A price range in nano-dollars; `per` is its unit, as in `per second` or `per 1M input tokens`."""
 
     least: int
     most: int
@@ -63,7 +63,7 @@ class Price(msgspec.Struct, frozen=True):
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
-    """The names of the models that a refresh added, removed and changed."""
+    """Names of the models that a refresh added, removed and changed."""
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A model as programs see it; `parameters` is the JSON Schema of what `/generate/…` accepts for it."""
+    """A model; `parameters` is the JSON Schema of the parameters that `/generate/…` accepts for it."""
 
     id: str
     name: str

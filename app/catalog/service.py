@@ -1,11 +1,11 @@
-"""The rules of the catalogue: what is on offer, what a model accepts, and what a form for it looks like.
+"""The model catalog: available models, validation of their parameters, and their form fields.
 
-The models stand in memory (a few hundred small rows, asked by every request) and are written down so that a start
-without a network still has them.
+Models are kept in memory (a few hundred small rows, read by every request). The database keeps a copy, so that they are
+available after a start without a network.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jsonschema_rs
@@ -14,14 +14,14 @@ import msgspec
 from app.base import clock, logging
 from app.base.errors import Invalid, Missing, Unready, Upstream
 from app.catalog import repository
-from app.catalog.prices import in_short
+from app.catalog.prices import summary
 from app.catalog.schemas import Changes, Field, Model, Price
 from app.db.database import Database, Transaction
 from app.providers.contract import Kind, ModelOffer, Provider
 
 logger = logging.get("catalog")
 
-# Providers other than the first carry their name before the model's own id.
+# Model ids of other providers are prefixed with the provider's name.
 PREFIXES = {"openrouter": ""}
 
 
@@ -32,77 +32,77 @@ class Catalog:
         self._database = database
         self._providers = providers
         self._models: dict[str, Model] = {}
-        self._checks: dict[
-            str, tuple[dict[str, Any], jsonschema_rs.Validator]
-        ] = {}  # by model, with what it is made of
+        # By model id: the parameter schema and its validator.
+        self._validators: dict[str, tuple[dict[str, Any], jsonschema_rs.Validator]] = {}
         self.filled = asyncio.Event()
         self.last = Changes()
 
     async def load(self) -> None:
-        """Take the written-down models into memory; done once at start."""
-        self._keep(await self._database.read(repository.all_any))
+        """Load the stored models into memory, once at startup."""
+        self._set_models(await self._database.read(repository.all_any))
 
     async def refresh(self) -> Changes:
-        """Ask every provider what it offers. One that cannot be asked keeps the models it had, and is reported."""
+        """Fetch the model list of every provider. After a failure a provider keeps its models. Raises Upstream when all
+        providers have failed."""
         changes = Changes(at=clock.now())
         failed: list[str] = []
         for name, provider in self._providers.items():
             try:
                 offers = await provider.offers()
             except Upstream as exc:
-                logger.warning("catalogue not refreshed", provider=name, reason=exc.message)
+                logger.warning("model refresh failed", provider=name, reason=exc.message)
                 failed.append(name)
                 continue
-            part = await self._take(name, offers)
+            update = await self._update(name, offers)
             changes = Changes(
-                added=changes.added + part.added,
-                removed=changes.removed + part.removed,
-                changed=changes.changed + part.changed,
+                added=changes.added + update.added,
+                removed=changes.removed + update.removed,
+                changed=changes.changed + update.changed,
                 at=changes.at,
             )
-        self._keep(await self._database.read(repository.all_any))
+        self._set_models(await self._database.read(repository.all_any))
         if failed and len(failed) == len(self._providers):
-            raise Upstream("The provider's list of models could not be fetched. The last known one stays in use.")
+            raise Upstream("The model list could not be fetched. The last known list is still in use.")
         self.last = changes
         return changes
 
     def set_enabled(self, tx: Transaction, id: str, enabled: bool) -> None:
-        """Inside the caller's transaction: offer a model to people, or no longer; Missing when there is none."""
-        if not repository.switch_any(tx, id, enabled):
-            raise Missing(f"There is no model {id[:100]!r}.")
-        tx.on_commit(self._switched, id, enabled)
+        """Enable or disable a model within the caller's transaction. Raises Missing for an unknown model."""
+        if not repository.set_enabled_any(tx, id, enabled):
+            raise Missing(f"Model {id[:100]!r} does not exist.")
+        tx.on_commit(self._apply_enabled, id, enabled)
 
     def known(self, id: str) -> Model:
-        """A model that is on offer, also one that is switched off, or Missing."""
+        """A model, enabled or not. Raises Missing."""
         model = self._models.get(id)
         if model is None:
-            raise Missing(f"There is no model {id[:100]!r}.")
+            raise Missing(f"Model {id[:100]!r} does not exist.")
         return model
 
     def find(self, id: str) -> Model:
-        """A model that is on offer and switched on, or Missing."""
+        """An enabled model. Raises Missing."""
         model = self._models.get(id)
         if model is None or not model.enabled:
-            raise Missing(f"There is no model {id[:100]!r} on offer.")
+            raise Missing(f"Model {id[:100]!r} is not available.")
         return model
 
     def output_modalities(self, id: str) -> tuple[str, ...]:
-        """What a model makes, also one that is switched off; empty when it is no longer known."""
+        """The output modalities of a model, enabled or not; empty for an unknown model."""
         model = self._models.get(id)
         return model.output_modalities if model else ()
 
     def choose(self, id: str, kind: Kind) -> Model:
-        """The model that a request names, or Invalid: unknown, or it does not make this."""
+        """The model named by a request. Raises Invalid when it is unavailable or has no output of this kind."""
         if not id:
             raise Invalid("Choose a model.", fields={"model": "Choose a model."})
         if not self._models:
-            raise Unready("The list of models is still being fetched. Try again in a moment.")
+            raise Unready("The model list is still loading. Try again in a moment.")
         try:
             model = self.find(id)
         except Missing as exc:
             raise Invalid(exc.message, fields={"model": exc.message}) from None
         if not model.makes(kind):
-            message = f"{model.name} does not make {_PLURAL[kind]}."
+            message = f"{model.name} does not generate {_PLURAL[kind]}. Choose another model."
             raise Invalid(message, fields={"model": message})
         return model
 
@@ -115,9 +115,9 @@ class Catalog:
         q: str | None = None,
         disabled: bool = False,
     ) -> list[Model]:
-        """The models on offer that make `output`, take `input`, come from `provider`, and whose id, name or description
-        holds every word of `q`; by name. With `disabled` also those that are switched off."""
-        words = (q or "").lower().split()
+        """Models that match all filters, by name. `q` matches when id, name or description contain each of its terms.
+        Disabled models are included only with `disabled`."""
+        terms = (q or "").lower().split()
         return [
             model
             for model in self._models.values()
@@ -125,46 +125,49 @@ class Catalog:
             and (output is None or output in model.output_modalities)
             and (input is None or input in model.input_modalities)
             and (provider is None or provider == model.provider)
-            and all(word in f"{model.id} {model.name} {model.description}".lower() for word in words)
+            and all(term in f"{model.id} {model.name} {model.description}".lower() for term in terms)
         ]
 
     def check(self, model: Model, params: Mapping[str, Any]) -> dict[str, Any]:
-        """`params` as the model accepts them, or Invalid naming each wrong field. To JSON Schema 4.0 is the whole number 4,
-        to providers it is not: it goes on as 4."""
+        """Validate `params` against the model's schema and return them. Raises Invalid with every wrong field. A float
+        such as 4.0 is an integer in JSON Schema but not to providers, so it is returned as 4."""
         fields: dict[str, str] = {}
-        for error in self._check(model).iter_errors(dict(params)):
-            for name, message in _said(error, model):
+        for error in self._validator(model).iter_errors(dict(params)):
+            for name, message in _field_errors(error, model):
                 fields.setdefault(name, message)
         if fields:
-            raise Invalid(f"{model.name} does not accept this: {'; '.join(fields.values())}", fields=fields)
+            raise Invalid(f"Invalid parameters for {model.name}: {'; '.join(fields.values())}", fields=fields)
         known = _properties(model)
-        return {name: _whole(value, known.get(name, {})) for name, value in params.items()}
+        return {name: _to_integer(value, known.get(name, {})) for name, value in params.items()}
 
-    def _check(self, model: Model) -> jsonschema_rs.Validator:
-        """Made once for each model: that takes longer than to check with it."""
-        kept = self._checks.get(model.id)
-        if kept is None or kept[0] is not model.parameters:
-            kept = self._checks[model.id] = model.parameters, jsonschema_rs.validator_for(_closed(model.parameters))
-        return kept[1]
+    def _validator(self, model: Model) -> jsonschema_rs.Validator:
+        """The cached validator of a model; compiling one is slower than validating with it."""
+        cached = self._validators.get(model.id)
+        if cached is None or cached[0] is not model.parameters:
+            cached = self._validators[model.id] = (
+                model.parameters,
+                jsonschema_rs.validator_for(_closed(model.parameters)),
+            )
+        return cached[1]
 
     def read_form(self, model: Model, form: Mapping[str, str]) -> dict[str, Any]:
-        """The model's parameters out of a form's text fields; an empty field means: let the model choose."""
+        """Parameters from a form's text fields. An empty field is omitted: the model uses its default."""
         params: dict[str, Any] = {}
         for name, schema in _controls(model):
             text = form.get(name, "").strip()
             if text:
-                params[name] = _typed(text, schema)
+                params[name] = _parse(text, schema)
         return params
 
     def fields(self, model: Model, values: Mapping[str, Any], errors: Mapping[str, str] | None = None) -> list[Field]:
-        """The controls of a form for this model, in the schema's order."""
+        """The form controls of a model, in the order of its schema."""
         return [_field(name, schema, values.get(name), (errors or {}).get(name)) for name, schema in _controls(model)]
 
     def prices(self, model: Model) -> list[Price]:
-        """What matters of its prices for a choice."""
-        return in_short(model)
+        """The main prices of a model."""
+        return summary(model)
 
-    async def _take(self, provider: str, offers: "list[ModelOffer] | Any") -> Changes:
+    async def _update(self, provider: str, offers: Sequence[ModelOffer]) -> Changes:
         known = {model.id: model for model in self._models.values() if model.provider == provider}
         offered = {model.id: model for model in (_model(provider, offer) for offer in offers)}
         added = [model for id, model in offered.items() if id not in known]
@@ -173,30 +176,30 @@ class Catalog:
             for id, model in offered.items()
             if id in known and msgspec.structs.replace(known[id], enabled=True) != model
         ]
-        gone = [id for id in known if id not in offered]
+        retired = [id for id in known if id not in offered]
         if added or changed:
             await self._database.write(repository.put_any, added + changed, clock.now())
-        if gone:
-            await self._database.write(repository.mark_gone_any, gone, clock.now())
+        if retired:
+            await self._database.write(repository.retire_any, retired, clock.now())
         return Changes(
             added=tuple(model.name for model in added),
-            removed=tuple(known[id].name for id in gone),
+            removed=tuple(known[id].name for id in retired),
             changed=tuple(model.name for model in changed),
         )
 
-    def _switched(self, id: str, enabled: bool) -> None:
+    def _apply_enabled(self, id: str, enabled: bool) -> None:
         model = self._models.get(id)
         if model is not None:
             self._models[id] = msgspec.structs.replace(model, enabled=enabled)
 
-    def _keep(self, models: list[Model]) -> None:
+    def _set_models(self, models: list[Model]) -> None:
         self._models = {model.id: model for model in models if model.provider in self._providers}
-        self._checks.clear()
+        self._validators.clear()
         if self._models:
             self.filled.set()
 
 
-_PLURAL = {Kind.TEXT: "texts", Kind.IMAGE: "pictures", Kind.VIDEO: "clips"}
+_PLURAL = {Kind.TEXT: "text", Kind.IMAGE: "images", Kind.VIDEO: "videos"}
 
 
 def _model(provider: str, offer: ModelOffer) -> Model:
@@ -221,7 +224,7 @@ def _properties(model: Model) -> dict[str, dict[str, Any]]:
 
 
 def _controls(model: Model) -> list[tuple[str, dict[str, Any]]]:
-    """The parameters that a form can ask for; lists are for programs."""
+    """Parameters with a form control. Arrays are supported by the API only."""
     return [(name, schema) for name, schema in _properties(model).items() if schema.get("type") != "array"]
 
 
@@ -229,40 +232,40 @@ def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, **schema}
 
 
-def _said(error: jsonschema_rs.ValidationError, model: Model) -> list[tuple[str, str]]:
-    """Field and sentence for one finding of the schema check; what the person sent is not repeated."""
+def _field_errors(error: jsonschema_rs.ValidationError, model: Model) -> list[tuple[str, str]]:
+    """Field names and messages of one validation error. Messages never repeat the input."""
     path = [str(part) for part in error.instance_path]
     if path:
-        return [(path[0], _wanted(path[0], _properties(model).get(path[0], {})))]
+        return [(path[0], _expectation(path[0], _properties(model).get(path[0], {})))]
     known = _properties(model)
     unknown = [str(name) for name in error.instance if name not in known] if isinstance(error.instance, dict) else []
-    return [(name[:60], f"no parameter is called {name[:60]!r}") for name in unknown] or [("params", "is wrong")]
+    return [(name[:60], f"unknown parameter {name[:60]!r}") for name in unknown] or [("params", "is invalid")]
 
 
-def _wanted(name: str, schema: Mapping[str, Any]) -> str:
+def _expectation(name: str, schema: Mapping[str, Any]) -> str:
     title = schema.get("title", name)
     if "enum" in schema:
         return f"{title} must be one of {', '.join(str(value) for value in schema['enum'])}"
     low, high = schema.get("minimum"), schema.get("maximum")
-    kind = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}.get(
-        schema.get("type", ""), "a text"
+    kind = {"integer": "an integer", "number": "a number", "boolean": "true or false"}.get(
+        schema.get("type", ""), "a string"
     )
     if low is not None and high is not None:
-        return f"{title} must be {kind} from {low} to {high}"
+        return f"{title} must be {kind} between {low} and {high}"
     return f"{title} must be {kind}"
 
 
-def _whole(value: Any, schema: Mapping[str, Any]) -> Any:
-    """What the check has let pass, with a float that stands for a whole number as that number."""
+def _to_integer(value: Any, schema: Mapping[str, Any]) -> Any:
+    """A validated value; a float where the schema wants an integer is converted."""
     if not isinstance(value, float):
         return value
     if "enum" in schema:
-        return next((one for one in schema["enum"] if not isinstance(one, bool) and one == value), value)
+        return next((option for option in schema["enum"] if not isinstance(option, bool) and option == value), value)
     return int(value) if schema.get("type") == "integer" else value
 
 
-def _typed(text: str, schema: Mapping[str, Any]) -> Any:
-    """A form's text as the JSON type that the schema wants; what does not fit stays text, for `check` to refuse."""
+def _parse(text: str, schema: Mapping[str, Any]) -> Any:
+    """Form text as the JSON type of the schema. Text that does not convert is kept, and `check` rejects it."""
     if "enum" in schema:
         return next((value for value in schema["enum"] if str(value) == text), text)
     kind = schema.get("type")
@@ -285,11 +288,11 @@ def _field(name: str, schema: Mapping[str, Any], value: Any, error: str | None) 
     if "enum" in schema:
         control, options = "select", tuple(str(option) for option in schema["enum"])
     elif kind == "boolean":
-        # Three-valued: on, off, or the model's own choice.
+        # Three-valued: true, false, or the model's default.
         control, options = "select", ("true", "false")
     elif kind in ("integer", "number"):
         control = "number"
-    shown = schema.get("default") if value is None else value
+    current = schema.get("default") if value is None else value
     return Field(
         name=name,
         title=schema.get("title", name),
@@ -298,7 +301,7 @@ def _field(name: str, schema: Mapping[str, Any], value: Any, error: str | None) 
         minimum=schema.get("minimum"),
         maximum=schema.get("maximum"),
         step="1" if kind == "integer" else "any",
-        value="" if shown is None else str(shown).lower() if isinstance(shown, bool) else str(shown),
+        value="" if current is None else str(current).lower() if isinstance(current, bool) else str(current),
         help=schema.get("description", ""),
         error=error,
     )

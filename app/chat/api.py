@@ -1,4 +1,4 @@
-"""Chat for programs: a question with all that went before, an answer in one piece or as it comes."""
+"""Chat API: takes a full message history and returns the answer, whole or streamed."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -12,13 +12,13 @@ from litestar.params import Body
 from app.accounts.guards import may_use, signed_in
 from app.accounts.schemas import KeyLimits
 from app.base.once import once
-from app.chat.schemas import ChatOut, ChatRequest, Delta
+from app.chat.schemas import ChatDelta, ChatOut, ChatRequest
 from app.chat.service import Chat
-from app.chat.validation import MAX_PICTURE, MAX_PICTURES, MAX_TURNS, ROLES, wrong
+from app.chat.validation import MAX_IMAGE, MAX_IMAGES, MAX_TURNS, ROLES, wrong
 from app.web import sse
 from app.web.disconnect import cancel_on_disconnect
 from app.web.limits import PAID
-from app.web.openapi import BEARER, Streamed, error_responses
+from app.web.openapi import BEARER, StreamedOperation, error_responses
 
 Program = Request[Any, Any, State]
 
@@ -31,7 +31,7 @@ _PART: Final[dict[str, Any]] = {
         "text": {"type": "string"},
         "image_url": {
             "type": "object",
-            "properties": {"url": {"type": "string", "description": "A data URL with a picture in base64."}},
+            "properties": {"url": {"type": "string", "description": "A base64 data URL of an image."}},
         },
     },
     "required": ["type"],
@@ -48,20 +48,24 @@ _MESSAGE: Final[dict[str, Any]] = {
 ChatBody = Annotated[
     dict[str, Any],
     Body(
-        description="Further properties are the model's own `parameters` (see `/ai/models`); others are refused.",
+        description="Additional properties are the model's own `parameters` (see `/ai/models`); any others are rejected.",
         schema_extra={
             "type": "object",
             "properties": {
-                "model": {"type": "string", "description": "An id from `/ai/models` of a model that makes text."},
+                "model": {"type": "string", "description": "The id of a text model from `/ai/models`."},
                 "messages": {
                     "type": "array",
                     "items": _MESSAGE,
                     "minItems": 1,
                     "maxItems": MAX_TURNS,
-                    "description": "What was said so far, the last message by the user; at most"
-                    f" {MAX_PICTURES} pictures of {MAX_PICTURE // 1_000_000} MB.",
+                    "description": "The conversation so far, ending with a user message; at most"
+                    f" {MAX_IMAGES} images of {MAX_IMAGE // 1_000_000} MB.",
                 },
-                "stream": {"type": "boolean", "default": False, "description": "Send the answer as it comes."},
+                "stream": {
+                    "type": "boolean",
+                    "default": False,
+                    "description": "Stream the answer as server-sent events.",
+                },
             },
             "required": ["model", "messages"],
             "additional_properties": True,
@@ -82,11 +86,11 @@ ChatBody = Annotated[
     responses=error_responses(400, 401, 403, 409, 413, 502),
     opt={**sse.UNCOMPRESSED, **PAID},
     request_max_body_size=MAX_BODY,
-    operation_class=Streamed,
-    summary="Talk with a model",
+    operation_class=StreamedOperation,
+    summary="Chat completion",
 )
-async def talk(request: Program, data: ChatBody, chat: NamedDependency[Chat]) -> Response[ChatOut]:
-    """Answers with the whole message, or with `stream: true` as server-sent events. Hanging up stops the model."""
+async def create_chat(request: Program, data: ChatBody, chat: NamedDependency[Chat]) -> Response[ChatOut]:
+    """Returns the complete message, or server-sent events with `stream: true`. Disconnecting stops the model."""
     streamed = data.get("stream")
     if not isinstance(streamed, bool | None):
         raise wrong("stream", "must be true or false")
@@ -100,10 +104,10 @@ async def talk(request: Program, data: ChatBody, chat: NamedDependency[Chat]) ->
 
 async def _events(
     chat: Chat, owner: str, ask: ChatRequest, limits: KeyLimits | None
-) -> AsyncGenerator[Delta | ChatOut, None]:
+) -> AsyncGenerator[ChatDelta | ChatOut, None]:
     async with aclosing(chat.stream(owner, ask, limits=limits)) as pieces:
         async for piece in pieces:
-            yield Delta(piece) if isinstance(piece, str) else ChatOut.of(piece)
+            yield ChatDelta(piece) if isinstance(piece, str) else ChatOut.of(piece)
 
 
-routes = [Router("/api/v1/ai", route_handlers=[talk], guards=[signed_in], security=BEARER, tags=["Chat"])]
+routes = [Router("/api/v1/ai", route_handlers=[create_chat], guards=[signed_in], security=BEARER, tags=["Chat"])]

@@ -1,6 +1,7 @@
-"""SQL of conversations. Ids sort by time; conversations are listed by their last change.
+"""SQL of conversations and messages. Ids sort by time; conversations are listed by their last change.
 
-An answer that has ended is never written again: every write to one names the state that it starts from.
+Every update of an answer requires the status `streaming`, so an answer that has ended never changes again, except for a
+cost that arrives late.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from app.chat.schemas import AnswerResult, Conversation, Message, MessageNode, Role, Trouble
+from app.chat.schemas import AnswerError, AnswerResult, Conversation, Message, MessageNode, MessageRole
 from app.db.database import Row, Transaction
 from app.providers.contract import ErrorCode, Usage
 
@@ -47,7 +48,7 @@ def find(tx: Transaction, owner: str, id: str) -> Conversation | None:
 def newest(
     tx: Transaction, owner: str, *, words: Sequence[str], before: tuple[datetime, str] | None, limit: int
 ) -> list[Conversation]:
-    """At most `limit`, last changed first, that hold every word in their title, after the place `before`."""
+    """At most `limit` conversations whose title contains every word, last changed first, after the key `before`."""
     where, parameters = _where(owner, words)
     if before:
         parameters += before
@@ -62,8 +63,8 @@ def count(tx: Transaction, owner: str, *, words: Sequence[str]) -> int:
     return int(tx.value(f"select count(*) from conversations where {where}", *parameters))
 
 
-def go_on(tx: Transaction, owner: str, id: str, leaf_id: str, now: datetime) -> None:
-    """A new message became the end of the shown branch."""
+def append(tx: Transaction, owner: str, id: str, leaf_id: str, now: datetime) -> None:
+    """Make a new message the end of the shown branch."""
     tx.execute(
         "update conversations set leaf_id = $3, changed_at = $4 where id = $1 and owner_id = $2",
         id,
@@ -74,7 +75,7 @@ def go_on(tx: Transaction, owner: str, id: str, leaf_id: str, now: datetime) -> 
 
 
 def show(tx: Transaction, owner: str, id: str, leaf_id: str) -> None:
-    """Another branch is shown."""
+    """Show another branch."""
     tx.execute("update conversations set leaf_id = $3 where id = $1 and owner_id = $2", id, owner, leaf_id)
 
 
@@ -105,19 +106,19 @@ def mark_deleted(tx: Transaction, owner: str, id: str, now: datetime) -> Convers
 
 
 def mark_restored(tx: Transaction, owner: str, id: str, since: datetime) -> bool:
-    """Bring back one that was deleted after `since`."""
+    """Restore a conversation that was deleted after `since`."""
     sql = "update conversations set deleted_at = null where id = $1 and owner_id = $2 and deleted_at >= $3 returning id"
     return tx.value(sql, id, owner, since) is not None
 
 
 def forget(tx: Transaction, owner: str) -> None:
-    """Remove all that a person said and was told. What answers cost stays."""
+    """Delete a user's conversations and texts, but keep the costs of the answers."""
     _forget(tx, "owner_id = $1", owner)
     tx.execute("delete from conversations where owner_id = $1", owner)
 
 
 def sweep_any(tx: Transaction, before: datetime) -> int:
-    """The same for conversations that were deleted before then; returns how many."""
+    """The same for conversations deleted before `before`; returns their number."""
     old = [row["id"] for row in tx.rows("select id from conversations where deleted_at < $1", before)]
     if old:
         _forget(tx, "conversation_id in (select unnest($1::text[]))", old)
@@ -148,9 +149,8 @@ def add(tx: Transaction, owner: str, message: Message) -> None:
     )
 
 
-def add_ended(tx: Transaction, owner: str, message: Message, now: datetime, text: str, ending: AnswerResult) -> None:
-    """An answer to a program, which belongs to no conversation and had no row before: until now it stood in the ledger
-    only, as a hold that nobody has settled."""
+def add_ended(tx: Transaction, owner: str, message: Message, now: datetime, text: str, result: AnswerResult) -> None:
+    """Insert an API answer, which has no conversation. Until now it existed only as an unsettled hold in the ledger."""
     tx.insert(
         "messages (id, owner_id, role, text, size, status, model, model_name, provider, created_at, ended_at, usage,"
         " cost_nano, error_code, error_message, error_detail, generation_id)",
@@ -159,13 +159,13 @@ def add_ended(tx: Transaction, owner: str, message: Message, now: datetime, text
         message.role.value,
         text,
         len(text),
-        ending.status.value,
+        result.status.value,
         message.model,
         message.model_name,
         message.provider,
         message.created_at,
         now,
-        *_outcome(ending),
+        *_outcome(result),
     )
 
 
@@ -177,11 +177,11 @@ def tree(tx: Transaction, owner: str, conversation_id: str) -> list[MessageNode]
         conversation_id,
         owner,
     )
-    return [MessageNode(row["id"], row["parent_id"], Role(row["role"]), row["size"]) for row in rows]
+    return [MessageNode(row["id"], row["parent_id"], MessageRole(row["role"]), row["size"]) for row in rows]
 
 
 def messages(tx: Transaction, owner: str, ids: Sequence[str]) -> list[Message]:
-    """These messages in this order, without those that are not there."""
+    """The messages with these ids, in this order; missing ones are left out."""
     rows = tx.rows(
         f"select {_MESSAGE} from messages where id in (select unnest($1::text[])) and owner_id = $2", list(ids), owner
     )
@@ -194,19 +194,19 @@ def is_answering(tx: Transaction, owner: str, conversation_id: str) -> bool:
     return tx.value(sql, conversation_id, owner) is not None
 
 
-def write_down_any(tx: Transaction, ids: Sequence[str], texts: Sequence[str]) -> None:
-    """What has come so far of many answers, in one statement."""
+def save_progress_any(tx: Transaction, ids: Sequence[str], texts: Sequence[str]) -> None:
+    """Save the text so far of many answers in one statement."""
     tx.execute(
-        "update messages set text = fresh.text, size = length(fresh.text)"
-        " from (select unnest($1::text[]) as id, unnest($2::text[]) as text) as fresh"
-        " where messages.id = fresh.id and messages.status = 'streaming'",
+        "update messages set text = progress.text, size = length(progress.text)"
+        " from (select unnest($1::text[]) as id, unnest($2::text[]) as text) as progress"
+        " where messages.id = progress.id and messages.status = 'streaming'",
         list(ids),
         list(texts),
     )
 
 
-def end(tx: Transaction, owner: str, id: str, now: datetime, text: str, ending: AnswerResult) -> bool:
-    """True when it was still being written."""
+def end(tx: Transaction, owner: str, id: str, now: datetime, text: str, result: AnswerResult) -> bool:
+    """Save the result; True when the answer was still streaming."""
     ended = tx.value(
         "update messages set text = $3, size = $4, status = $5, ended_at = $6, usage = $7, cost_nano = $8,"
         " error_code = $9, error_message = $10, error_detail = $11, generation_id = $12"
@@ -215,33 +215,33 @@ def end(tx: Transaction, owner: str, id: str, now: datetime, text: str, ending: 
         owner,
         text,
         len(text),
-        ending.status.value,
+        result.status.value,
         now,
-        *_outcome(ending),
+        *_outcome(result),
     )
     return ended is not None
 
 
-def _outcome(ending: AnswerResult) -> tuple[Any, ...]:
-    """usage, cost_nano, error_code, error_message, error_detail, generation_id"""
+def _outcome(result: AnswerResult) -> tuple[Any, ...]:
+    """The columns usage, cost_nano, error_code, error_message, error_detail, generation_id."""
     return (
-        msgspec.json.encode(ending.usage).decode() if ending.usage else None,
-        ending.cost_nano,
-        ending.error.code.value if ending.error else None,
-        ending.error.message if ending.error else None,
-        ending.detail or None,
-        ending.generation_id,
+        msgspec.json.encode(result.usage).decode() if result.usage else None,
+        result.cost_nano,
+        result.error.code.value if result.error else None,
+        result.error.message if result.error else None,
+        result.detail or None,
+        result.generation_id,
     )
 
 
-def bill(tx: Transaction, owner: str, id: str, cost_nano: int) -> bool:
-    """What an answer turned out to have cost; True when it was not known before."""
+def set_cost(tx: Transaction, owner: str, id: str, cost_nano: int) -> bool:
+    """Set a cost that arrived late; True when it was unknown before."""
     sql = "update messages set cost_nano = $3 where id = $1 and owner_id = $2 and cost_nano is null returning id"
     return tx.value(sql, id, owner, cost_nano) is not None
 
 
-def unbilled_any(tx: Transaction, since: datetime) -> list[tuple[Message, str]]:
-    """Answers that ended since then without saying what they cost, with the provider's name for them."""
+def without_cost_any(tx: Transaction, since: datetime) -> list[tuple[Message, str]]:
+    """Answers that ended after `since` with unknown cost, with their generation ids."""
     rows = tx.rows(
         f"select {_MESSAGE}, generation_id as generation from messages"
         " where cost_nano is null and generation_id is not null and ended_at > $1",
@@ -250,8 +250,8 @@ def unbilled_any(tx: Transaction, since: datetime) -> list[tuple[Message, str]]:
     return [(_message(row), generation) for row in rows if (generation := row.pop("generation"))]
 
 
-def end_all_any(tx: Transaction, now: datetime, error: Trouble) -> list[tuple[str, str]]:
-    """Answers that nobody writes any more have failed; returns their owners and ids. Those to programs get their row now."""
+def fail_unfinished_any(tx: Transaction, now: datetime, error: AnswerError) -> list[tuple[str, str]]:
+    """Fail all unfinished answers; returns their owners and ids. API answers get their row here."""
     tx.execute(
         "insert into messages (id, owner_id, role, text, size, status, created_at)"
         " select subject_id, owner_id, 'assistant', '', 0, 'streaming', happened_at from ledger"
@@ -276,7 +276,7 @@ def _where(owner: str, words: Sequence[str]) -> tuple[str, list[Any]]:
 
 
 def _forget(tx: Transaction, where: str, parameter: object) -> None:
-    """Keep of an answer what the books need, nothing else; one that is being written is left to who writes it."""
+    """Delete user messages and clear answers, keeping only what accounting needs. Streaming answers are left to their task."""
     tx.execute(f"delete from messages where {where} and role = 'user'", parameter)
     tx.execute(
         f"update messages set text = '', size = 0, parent_id = null, error_message = null, error_detail = null"
@@ -291,7 +291,7 @@ def _message(row: Row) -> Message:
     return msgspec.convert(
         {
             **values,
-            "error": Trouble(ErrorCode(code), message or "") if code else None,
+            "error": AnswerError(ErrorCode(code), message or "") if code else None,
             "usage": msgspec.json.decode(usage, type=Usage) if usage else None,
         },
         Message,

@@ -1,4 +1,4 @@
-"""The shapes of a conversation."""
+"""Structs of conversations, messages and answers."""
 
 import enum
 from datetime import datetime
@@ -8,31 +8,30 @@ import msgspec
 
 from app.base.money import usd
 from app.catalog.schemas import Model
-from app.providers.contract import ErrorCode, Usage
-from app.providers.contract import Message as Turn
+from app.providers.contract import ErrorCode, Turn, Usage
 
 
 class ChatLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What bounds conversations and answers. The program runs with these values; a test may shorten them."""
+    """Limits of conversations and answers; tests use smaller values."""
 
     messages: int = 2_000  # of one conversation, all branches together
     page: int = 60  # messages of a branch on one page
-    answers: int = 1_000  # that are being written at one time
-    silence: float = 15.0  # seconds without news after which a reader is given a sign of life
-    retry_pause: float = 1.0  # seconds before a question is sent for the second time, doubling
-    write_pause: float = 5.0  # seconds until a database that could not write is tried again
+    answers: int = 1_000  # in progress at the same time
+    silence: float = 15.0  # seconds without an update after which readers get a keep-alive
+    retry_pause: float = 1.0  # seconds before the first retry, doubling
+    write_pause: float = 5.0  # seconds before a failed write is retried
 
 
-USUAL: Final = ChatLimits()
+DEFAULT_LIMITS: Final = ChatLimits()
 
 
-class Role(enum.StrEnum):
+class MessageRole(enum.StrEnum):
     USER = "user"
     ASSISTANT = "assistant"
 
 
-class Status(enum.StrEnum):
-    """Of an answer; what a person says is complete from the start."""
+class MessageStatus(enum.StrEnum):
+    """The state of an answer; a user message is always complete."""
 
     STREAMING = "streaming"
     COMPLETE = "complete"
@@ -41,18 +40,18 @@ class Status(enum.StrEnum):
 
     @property
     def final(self) -> bool:
-        return self is not Status.STREAMING
+        return self is not MessageStatus.STREAMING
 
 
-class Trouble(msgspec.Struct, frozen=True):
-    """Why an answer failed; `message` is one sentence for people."""
+class AnswerError(msgspec.Struct, frozen=True):
+    """Why an answer failed; `message` is for users."""
 
     code: ErrorCode
     message: str
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
-    """`leaf_id` is the last message of the branch that is shown; `model` and `system_prompt` are for the next answer."""
+    """`leaf_id` is the last message of the shown branch; `model` and `system_prompt` apply to the next answer."""
 
     id: str
     owner_id: str
@@ -66,37 +65,37 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person said, or an answer. Without `conversation_id` it is an answer to a program. `cost_nano` is in
-    nano-dollars, None = unknown."""
+    """A user message or an answer. Answers to API requests have no `conversation_id`. `cost_nano` is in nano-dollars, None
+    when unknown."""
 
     id: str
     conversation_id: str | None
     owner_id: str
     parent_id: str | None = None
-    role: Role
+    role: MessageRole
     text: str = ""
-    status: Status = Status.COMPLETE
+    status: MessageStatus = MessageStatus.COMPLETE
     model: str | None = None
     model_name: str | None = None
     provider: str | None = None
     usage: Usage | None = None
     cost_nano: int | None = None
-    error: Trouble | None = None
+    error: AnswerError | None = None
     created_at: datetime
     ended_at: datetime | None = None
 
 
 class MessageNode(msgspec.Struct, frozen=True):
-    """A message without its text: what the tree of a conversation is made of. `size` is in characters."""
+    """A message without its text, as a node of the conversation tree. `size` is in characters."""
 
     id: str
     parent_id: str | None
-    role: Role
+    role: MessageRole
     size: int
 
 
-class Shown(msgspec.Struct, frozen=True, kw_only=True):
-    """A message of the branch that is shown: it is `number` of `count` siblings, `before` and `after` are its neighbours."""
+class ShownMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message of the shown branch: version `number` of `count`, with the ids of the versions before and after."""
 
     message: Message
     number: int = 1
@@ -106,10 +105,10 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Thread(msgspec.Struct, frozen=True, kw_only=True):
-    """A conversation and a stretch of the shown branch; `earlier` is the id that the stretch before it ends at."""
+    """A conversation and a page of its shown branch. `earlier` is the `until` of the previous page, None on the first."""
 
     conversation: Conversation
-    shown: list[Shown]
+    shown: list[ShownMessage]
     earlier: str | None = None
 
     @property
@@ -118,7 +117,7 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person sends; None leaves the conversation's model or system prompt as it is."""
+    """A message to send; None keeps the conversation's model or system prompt."""
 
     text: str
     model: str | None = None
@@ -126,35 +125,35 @@ class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A program's question, checked and ready to be sent."""
+    """A validated chat request of an API client."""
 
     model: Model
     turns: tuple[Turn, ...]
     params: dict[str, Any]
-    raw: bool = False  # the caller speaks OpenAI's format: tools go through, and what came is wanted as it came
-    whole: bool = False  # nothing of it is wanted before its end, so that the provider need not stream
+    raw: bool = False  # OpenAI format: tools are allowed, and the provider's choices are returned unchanged
+    whole: bool = False  # the caller waits for the complete answer, so the provider need not stream
 
 
 class AnswerResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How an answer ended."""
+    """The outcome of an answer."""
 
-    status: Status
+    status: MessageStatus
     usage: Usage | None = None
     cost_nano: int | None = None
     generation_id: str | None = None
-    error: Trouble | None = None
+    error: AnswerError | None = None
     detail: str = ""  # for admins and logs only
 
 
 class ChatMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model said."""
+    """The model's message."""
 
     role: str
     content: str
 
 
 class ChatOut(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer as programs see it; `usage` and `cost_usd` (a decimal string) are null when unknown."""
+    """An answer in the API; `usage` and `cost_usd` (a decimal string) are null when unknown."""
 
     id: str
     model: str
@@ -173,7 +172,7 @@ class ChatOut(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Delta(msgspec.Struct, frozen=True):
-    """A piece of a streamed answer."""
+class ChatDelta(msgspec.Struct, frozen=True):
+    """A part of a streamed answer."""
 
     delta: str

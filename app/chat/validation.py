@@ -1,79 +1,82 @@
-"""What people and programs say: how long it may be, what it may hold, and the title that is made of it."""
+"""Validates messages, system prompts and titles, and derives a title from the first message."""
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from app.base.errors import Invalid
-from app.providers.contract import Message as Turn
+from app.providers.contract import Turn
 
 MAX_MESSAGE: Final = 100_000  # characters
 MAX_SYSTEM_PROMPT: Final = 16_000
 MAX_TITLE: Final = 80
-TITLE_FROM_WORDS: Final = 48  # characters of the first message that become the title
+AUTO_TITLE: Final = 48  # characters of the first message that become the title
 
 MAX_TURNS: Final = 200
-MAX_RAW_TURNS: Final = 2_000  # in OpenAI's format: programs with tools take many
-MAX_ASK: Final = 1_000_000  # characters of all turns of a program's question
-MAX_PICTURES: Final = 8
-MAX_PICTURE: Final = 10_000_000  # bytes
+MAX_RAW_TURNS: Final = 2_000  # in OpenAI's format, where tool calls need many
+MAX_REQUEST_TEXT: Final = 1_000_000  # characters of all messages of an API request
+MAX_IMAGES: Final = 8
+MAX_IMAGE: Final = 10_000_000  # bytes
 ROLES: Final = ("system", "user", "assistant")
-_MORE_ROLES: Final = ("developer", "tool")  # in OpenAI's format
-_MORE: Final = ("name", "tool_calls", "tool_call_id", "refusal")
-# What a client may give back of an answer although no model is told it.
-_GIVEN_BACK: Final = ("annotations", "audio", "function_call", "reasoning", "reasoning_content", "reasoning_details")
+_RAW_ROLES: Final = ("developer", "tool")  # in OpenAI's format
+_RAW_FIELDS: Final = ("name", "tool_calls", "tool_call_id", "refusal")
+# Fields of an answer that a client may send back; they are ignored.
+_IGNORED_FIELDS: Final = (
+    "annotations",
+    "audio",
+    "function_call",
+    "reasoning",
+    "reasoning_content",
+    "reasoning_details",
+)
 
-# Marks that turn the direction of the text around them: a title could look like another one.
-TURNING: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
-_PICTURE = re.compile(r"data:image/(?:png|jpeg|webp|gif);base64,([A-Za-z0-9+/]+={0,2})")
+# Bidirectional control characters, with which a title could be made to look like another.
+BIDI_CONTROLS: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_IMAGE = re.compile(r"data:image/(?:png|jpeg|webp|gif);base64,([A-Za-z0-9+/]+={0,2})")
 
 
-def said(text: str, *, field: str = "text", longest: int = MAX_MESSAGE) -> str:
-    """What a person sends, with line ends as they are kept; Invalid when it is empty or too long."""
+def message_text(text: str) -> str:
+    """A user message with normalised line ends; raises Invalid when it is empty or too long."""
     text = text.replace("\r\n", "\n").strip()
     if not text:
-        raise wrong(field, "Write something first.")
-    return _kept(text, field, longest)
+        raise wrong("text", "Enter a message.")
+    return _check_text(text, "text", MAX_MESSAGE)
 
 
-def instruction(text: str) -> str:
-    """A system prompt; it may be empty."""
-    return _kept(text.replace("\r\n", "\n").strip(), "system_prompt", MAX_SYSTEM_PROMPT)
+def system_prompt(text: str) -> str:
+    """A system prompt, which may be empty."""
+    return _check_text(text.replace("\r\n", "\n").strip(), "system_prompt", MAX_SYSTEM_PROMPT)
 
 
 def title(text: str) -> str:
-    """A title as somebody typed it."""
-    text = " ".join(TURNING.sub("", text).split())
+    """A title entered by a user."""
+    text = " ".join(BIDI_CONTROLS.sub("", text).split())
     if not text:
-        raise wrong("title", "Give it a title.")
-    return _kept(text, "title", MAX_TITLE)
+        raise wrong("title", "Enter a title.")
+    return _check_text(text, "title", MAX_TITLE)
 
 
 def title_of(text: str) -> str:
-    """A title out of the first words of a message."""
-    words = " ".join(TURNING.sub("", text[:1000]).split()).lstrip("#>*-` ").strip()
-    if len(words) <= TITLE_FROM_WORDS:
-        return words or "Conversation"
-    return (
-        words[: TITLE_FROM_WORDS + 1].rpartition(" ")[0] + "…"
-        if " " in words[:TITLE_FROM_WORDS]
-        else (words[:TITLE_FROM_WORDS] + "…")
-    )
+    """A title from the first words of a message."""
+    title = " ".join(BIDI_CONTROLS.sub("", text[:1000]).split()).lstrip("#>*-` ").strip()
+    if len(title) <= AUTO_TITLE:
+        return title or "Conversation"
+    return title[: AUTO_TITLE + 1].rpartition(" ")[0] + "…" if " " in title[:AUTO_TITLE] else (title[:AUTO_TITLE] + "…")
 
 
 def turns(given: Any, *, raw: bool = False) -> tuple[Turn, ...]:
-    """The messages of a program's question; Invalid names the first one that is wrong. With `raw` everything that OpenAI's
-    format has in a conversation: tools that were called and what they answered, and an end that is not the user's."""
-    most = MAX_RAW_TURNS if raw else MAX_TURNS
-    if not isinstance(given, list) or not 1 <= len(given) <= most:
-        raise wrong("messages", f"must be a list of 1 to {most} messages")
-    found = tuple(_turn(it, f"messages.{place}", raw=raw) for place, it in enumerate(given))
+    """The messages of an API request; raises Invalid for the first invalid one. `raw` accepts all of OpenAI's format: tool
+    calls, tool results, and a last message that is not the user's."""
+    max_items = MAX_RAW_TURNS if raw else MAX_TURNS
+    if not isinstance(given, list) or not 1 <= len(given) <= max_items:
+        raise wrong("messages", f"must be a list of 1 to {max_items} messages")
+    found = tuple(_turn(message, f"messages.{index}", raw=raw) for index, message in enumerate(given))
     if found[-1].role != "user" and not raw:
-        raise wrong("messages", "must end with a message of the user")
-    if sum(len(text_of(turn)) for turn in found) > MAX_ASK:
-        raise wrong("messages", f"hold more than the {MAX_ASK:,} characters that are taken")
-    if sum(len(pictures_of(turn)) for turn in found) > MAX_PICTURES:
-        raise wrong("messages", f"hold more than {MAX_PICTURES} pictures")
+        raise wrong("messages", "must end with a user message")
+    if sum(len(text_of(turn)) for turn in found) > MAX_REQUEST_TEXT:
+        raise wrong("messages", f"must contain at most {MAX_REQUEST_TEXT:,} characters")
+    if sum(len(images_of(turn)) for turn in found) > MAX_IMAGES:
+        raise wrong("messages", f"must contain at most {MAX_IMAGES} images")
     return found
 
 
@@ -83,7 +86,7 @@ def text_of(turn: Turn) -> str:
     return "".join(part["text"] for part in turn.content if part["type"] == "text")
 
 
-def pictures_of(turn: Turn) -> Sequence[Mapping[str, Any]]:
+def images_of(turn: Turn) -> Sequence[Mapping[str, Any]]:
     return [part for part in turn.content if part["type"] == "image_url"] if isinstance(turn.content, list) else []
 
 
@@ -95,54 +98,54 @@ def wrong(field: str, message: str) -> Invalid:
 def _turn(given: Any, field: str, *, raw: bool) -> Turn:
     if not isinstance(given, dict):
         raise wrong(field, "must be an object with role and content")
-    if unknown := given.keys() - {"role", "content", *((*_MORE, *_GIVEN_BACK) if raw else ())}:
-        raise wrong(field, f"has no property {min(map(str, unknown))[:60]!r}")
-    role, content, roles = given.get("role"), given.get("content"), (*ROLES, *(_MORE_ROLES if raw else ()))
+    if unknown := given.keys() - {"role", "content", *((*_RAW_FIELDS, *_IGNORED_FIELDS) if raw else ())}:
+        raise wrong(field, f"has an unknown property {min(map(str, unknown))[:60]!r}")
+    role, content, roles = given.get("role"), given.get("content"), (*ROLES, *(_RAW_ROLES if raw else ()))
     if not isinstance(role, str) or role not in roles:
         raise wrong(f"{field}.role", f"must be one of {', '.join(roles)}")
-    more = {name: given[name] for name in _MORE if given.get(name) is not None}
-    if isinstance(content, str) and (content or not more):
-        return Turn(role, _plain(content, f"{field}.content"), more)
+    extra = {name: given[name] for name in _RAW_FIELDS if given.get(name) is not None}
+    if isinstance(content, str) and (content or not extra):
+        return Turn(role, _non_empty(content, f"{field}.content"), extra)
     if not content and raw and role == "assistant":
-        return Turn(role, None if "tool_calls" in more else "", more)
+        return Turn(role, None if "tool_calls" in extra else "", extra)
     if not isinstance(content, list) or not content:
-        raise wrong(f"{field}.content", "must be a text or a list of parts")
-    return Turn(role, [_part(part, role, f"{field}.content.{place}") for place, part in enumerate(content)], more)
+        raise wrong(f"{field}.content", "must be a string or a list of parts")
+    return Turn(role, [_part(part, role, f"{field}.content.{index}") for index, part in enumerate(content)], extra)
 
 
 def _part(given: Any, role: str, field: str) -> dict[str, Any]:
-    """A part as it goes upstream: what it needs and nothing else."""
+    """A content part for the provider, without unknown properties."""
     kind = given.get("type") if isinstance(given, dict) else None
     if kind == "text":
-        return {"type": "text", "text": _plain(given.get("text"), f"{field}.text")}
+        return {"type": "text", "text": _non_empty(given.get("text"), f"{field}.text")}
     if kind == "image_url" and role == "user":
         url = given.get("image_url")
         return {
             "type": "image_url",
-            "image_url": {"url": _picture(url.get("url") if isinstance(url, dict) else url, field)},
+            "image_url": {"url": _image_url(url.get("url") if isinstance(url, dict) else url, field)},
         }
-    raise wrong(field, "must be a part of type text, or image_url in a message of the user")
+    raise wrong(field, "must be a part of type text, or of type image_url in a user message")
 
 
-def _picture(url: Any, field: str) -> str:
+def _image_url(url: Any, field: str) -> str:
     if not isinstance(url, str) or not url.startswith("data:image/"):
-        raise wrong(f"{field}.image_url", "must be a data URL: pictures at other addresses are not fetched")
-    if len(url) > MAX_PICTURE * 4 // 3 + 100:
-        raise wrong(f"{field}.image_url", f"is larger than the {MAX_PICTURE // 1_000_000} MB that are taken")
-    if not _PICTURE.fullmatch(url):
-        raise wrong(f"{field}.image_url", "must be a PNG, JPEG, WebP or GIF in base64")
+        raise wrong(f"{field}.image_url", "must be a data URL; remote images are not fetched")
+    if len(url) > MAX_IMAGE * 4 // 3 + 100:
+        raise wrong(f"{field}.image_url", f"must be at most {MAX_IMAGE // 1_000_000} MB")
+    if not _IMAGE.fullmatch(url):
+        raise wrong(f"{field}.image_url", "must be a base64-encoded PNG, JPEG, WebP or GIF")
     return url
 
 
-def _plain(text: Any, field: str) -> str:
+def _non_empty(text: Any, field: str) -> str:
     if not isinstance(text, str) or not text.strip():
-        raise wrong(field, "must be a text that is not empty")
-    return _kept(text, field, MAX_ASK)
+        raise wrong(field, "must be a non-empty string")
+    return _check_text(text, field, MAX_REQUEST_TEXT)
 
 
-def _kept(text: str, field: str, longest: int) -> str:
-    if len(text) > longest:
-        raise wrong(field, f"This has {len(text):,} characters; at most {longest:,} are taken.")
+def _check_text(text: str, field: str, max_length: int) -> str:
+    if len(text) > max_length:
+        raise wrong(field, f"Must be at most {max_length:,} characters.")
     if "\x00" in text:
-        raise wrong(field, "This holds a character that is not text.")
+        raise wrong(field, "Must not contain null characters.")
     return text

@@ -1,1 +1,1 @@
-"""Transactions over an embedded or a remote database."""
+"""Transactions, migrations and the query cache."""

@@ -1,4 +1,4 @@
-"""Migrations: plain SQL files applied once each, in the order of their numbers, their checksums remembered."""
+"""Migrations: plain SQL files, applied once each in the order of their numbers; their checksums are stored."""
 
 import hashlib
 import re
@@ -20,32 +20,33 @@ class Migration(msgspec.Struct, frozen=True):
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
-def found(folder: Path) -> list[Migration]:
+def find_migrations(folder: Path) -> list[Migration]:
     """The migrations in `folder`, in order; numbers must be 1, 2, 3, … without a gap."""
     migrations = []
     for path in sorted(folder.glob("*.sql")):
-        matched = re.fullmatch(r"(\d{4})_\w+\.sql", path.name)
-        if not matched:
-            raise DatabaseError(f"the migration {path.name} must be named like 0001_accounts.sql")
-        migrations.append(Migration(int(matched[1]), path.name, path.read_text("utf-8")))
+        match = re.fullmatch(r"(\d{4})_\w+\.sql", path.name)
+        if not match:
+            raise DatabaseError(f"the migration {path.name} must have a name like 0001_accounts.sql")
+        migrations.append(Migration(int(match[1]), path.name, path.read_text("utf-8")))
     if [migration.number for migration in migrations] != list(range(1, len(migrations) + 1)):
         raise DatabaseError("the numbers of the migrations must be 0001, 0002, … without a gap")
     return migrations
 
 
 async def migrate(database: Database, folder: Path) -> list[str]:
-    """Apply what is new and return its names; DatabaseError when the file and the program do not fit together."""
-    migrations = found(folder)
-    await database.write(_prepare)
-    done = await database.read(_applied)
-    _check(migrations, done)
-    new = migrations[len(done) :]
+    """Apply new migrations and return their names. DatabaseError when the database was migrated by a newer version, or a file was
+    edited after it had been applied."""
+    migrations = find_migrations(folder)
+    await database.write(_create_table)
+    applied = await database.read(_applied)
+    _check(migrations, applied)
+    new = migrations[len(applied) :]
     for migration in new:
         await database.write(_apply, migration)
     return [migration.name for migration in new]
 
 
-def _prepare(tx: Transaction) -> None:
+def _create_table(tx: Transaction) -> None:
     tx.execute(
         "create table if not exists migrations"
         " (number integer primary key, name text not null, checksum text not null, applied_at timestamp not null)"
@@ -56,15 +57,15 @@ def _applied(tx: Transaction) -> list[tuple[str, str]]:
     return [(row["name"], row["checksum"]) for row in tx.rows("select name, checksum from migrations order by number")]
 
 
-def _check(migrations: list[Migration], done: list[tuple[str, str]]) -> None:
-    if len(done) > len(migrations):
+def _check(migrations: list[Migration], applied: list[tuple[str, str]]) -> None:
+    if len(applied) > len(migrations):
         raise DatabaseError(
-            f"the database is newer than this program (it has {done[-1][0]}): start the newer program, or restore a backup"
+            f"the database was migrated by a newer version (it has {applied[-1][0]}): use that version, or restore a backup"
         )
-    for migration, (name, checksum) in zip(migrations, done, strict=False):
+    for migration, (name, checksum) in zip(migrations, applied, strict=False):
         if migration.checksum != checksum:
             raise DatabaseError(
-                f"the migration {migration.name} was edited after it was applied as {name}: put the old text back and add a new migration"
+                f"the migration {migration.name} was edited after it was applied as {name}: restore the file and add a new migration"
             )
 
 

@@ -1,8 +1,8 @@
-"""What was read a moment ago, for as long as it is still true: until anything is written into a table it was read from.
+"""A cache of query results, each valid until something is written to a table that it was read from.
 
-Pages that many look at again and again, a list of jobs or a shelf of the library, cost some milliseconds of database each
-time; between two writes the answer cannot change. Which tables a verb reads and writes is taken from its SQL by the
-database itself, so nobody can forget to say it.
+Frequently read pages, such as a list of jobs or a page of the library, cost some milliseconds of database time per request,
+and the result cannot change between two writes. `Database` derives the tables that a function reads and writes from its SQL,
+so invalidation needs no code in the features.
 """
 
 from collections import OrderedDict
@@ -16,42 +16,42 @@ from app.db.database import Database, Transaction
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MOST: Final = 64  # answers that are kept
-HEAVIEST: Final = 128 * 1024  # bytes of one of them, written as JSON; a larger one is read anew each time
+MAX_ENTRIES: Final = 64
+MAX_ENTRY_BYTES: Final = 128 * 1024  # of a result as JSON; a larger one is read again each time
 
 
 class QueryCache:
-    """Reads through the database, and remembers."""
+    """Reads from the database and caches the results."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._kept: OrderedDict[Any, tuple[int, frozenset[str], Any]] = OrderedDict()
+        self._entries: OrderedDict[Any, tuple[int, frozenset[str], Any]] = OrderedDict()
 
     def __len__(self) -> int:
-        """How many answers are kept."""
-        return len(self._kept)
+        """The number of cached results."""
+        return len(self._entries)
 
-    async def read(self, verb: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Like `Database.read`; the arguments must be hashable, and nobody may change the answer. What depends on the
-        clock is not to be read here."""
-        key = (verb, args, tuple(sorted(kwargs.items())))
-        kept = self._kept.get(key)
-        if kept is not None:
-            since, tables, value = kept
+    async def read(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Like `Database.read`. The arguments must be hashable, callers must not modify the result, and the query must not
+        depend on the clock."""
+        key = (function, args, tuple(sorted(kwargs.items())))
+        entry = self._entries.get(key)
+        if entry is not None:
+            since, tables, value = entry
             if not self._database.changed_since(tables, since):
-                self._kept.move_to_end(key)
+                self._entries.move_to_end(key)
                 found: T = value
                 return found
-            del self._kept[key]
+            del self._entries[key]
         since = self._database.commit_seq
 
-        def weighed(tx: Transaction) -> tuple[T, int]:
-            answer = verb(tx, *args, **kwargs)
-            return answer, len(msgspec.json.encode(answer))
+        def read_with_size(tx: Transaction) -> tuple[T, int]:
+            result = function(tx, *args, **kwargs)
+            return result, len(msgspec.json.encode(result))
 
-        (answer, weight), tables = await self._database.read_noting(weighed)
-        if weight <= HEAVIEST:
-            self._kept[key] = (since, tables, answer)
-            if len(self._kept) > MOST:
-                self._kept.popitem(last=False)
-        return answer
+        (result, size), tables = await self._database.read_with_tables(read_with_size)
+        if size <= MAX_ENTRY_BYTES:
+            self._entries[key] = (since, tables, result)
+            if len(self._entries) > MAX_ENTRIES:
+                self._entries.popitem(last=False)
+        return result

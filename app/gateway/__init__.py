@@ -1,6 +1,6 @@
-"""OpenAI's wire format over chat and generation, so that programs written for it work here by changing a base URL.
+"""The OpenAI-compatible API under `/v1`: OpenAI clients work with Atelier once their base URL is changed.
 
-No tables: what is made lands in the person's conversations' ledger, jobs and library like everything else. The doors
-translate, `chat.words`, the catalogue and `generation` judge. Errors take OpenAI's shape in `web.errors`, where every error
-of the site becomes HTTP. Formats: OpenAI's API reference as of November 2026.
+It has no tables of its own: results are stored in the ledger, jobs and library of the user. These modules only translate;
+`chat.validation`, `catalog` and `generation` validate. `web.errors` renders errors in OpenAI's format. Formats follow
+OpenAI's API reference of November 2026.
 """

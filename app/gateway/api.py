@@ -1,4 +1,4 @@
-"""The doors of `/v1`."""
+"""Routes of the OpenAI-compatible API under `/v1`."""
 
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
@@ -15,8 +15,8 @@ from app.base.errors import Missing
 from app.base.money import usd
 from app.chat.schemas import ChatRequest
 from app.gateway import chat, openai_params
-from app.gateway.schemas import Deleted, ModelObject, Models, Video, Videos
-from app.gateway.service import Gateway, Upload
+from app.gateway.schemas import DeletedVideo, ModelObject, ModelObjects, VideoObject, VideoObjects
+from app.gateway.service import Gateway, UploadedImage
 from app.jobs.schemas import Job
 from app.web import forms, sse
 from app.web.disconnect import cancel_on_disconnect
@@ -24,21 +24,21 @@ from app.web.headers import seconds_since
 from app.web.limits import FILES, PAID
 from app.web.ranges import file_response
 
-Program = Request[Any, Any, State]
+ApiRequest = Request[Any, Any, State]
 
-MAX_CHAT: Final = 24 * 1024 * 1024  # bytes: pictures come in it
-POLL_MS: Final = "2000"  # how long a client shall wait between two looks at a clip
-MAX_LISTED: Final = 100
+MAX_CHAT: Final = 24 * 1024 * 1024  # bytes; messages may contain images
+POLL_MS: Final = "2000"  # interval at which a client should poll a video
+MAX_PAGE_SIZE: Final = 100
 JSON: Final = "application/json"
 
 
-@get("/models", summary="The models, for OpenAI's clients")
-async def models(request: Program, gateway: NamedDependency[Gateway]) -> Models:
-    return Models(data=[ModelObject.of(model) for model in gateway.models(request.auth.limits)])
+@get("/models", summary="List models for OpenAI-compatible clients")
+async def models(request: ApiRequest, gateway: NamedDependency[Gateway]) -> ModelObjects:
+    return ModelObjects(data=[ModelObject.of(model) for model in gateway.models(request.auth.limits)])
 
 
-@get("/models/{id:path}", summary="One model, for OpenAI's clients")
-async def model(request: Program, id: FromPath[str], gateway: NamedDependency[Gateway]) -> ModelObject:
+@get("/models/{id:path}", summary="Get a model for OpenAI-compatible clients")
+async def model(request: ApiRequest, id: FromPath[str], gateway: NamedDependency[Gateway]) -> ModelObject:
     return ModelObject.of(gateway.model(id.lstrip("/"), request.auth.limits))
 
 
@@ -47,172 +47,178 @@ async def model(request: Program, id: FromPath[str], gateway: NamedDependency[Ga
     status_code=200,
     opt={**sse.UNCOMPRESSED, **PAID},
     request_max_body_size=MAX_CHAT,
-    summary="OpenAI's chat completions, whole or streamed",
+    summary="Create a chat completion, optionally streamed",
 )
 async def complete(
-    request: Program, data: JSONBody[dict[str, Any]], gateway: NamedDependency[Gateway]
+    request: ApiRequest, data: JSONBody[dict[str, Any]], gateway: NamedDependency[Gateway]
 ) -> Response[bytes] | Stream:
-    """Hanging up stops the model."""
+    """Stops the generation if the client disconnects."""
     streamed = openai_params.flag(data, "stream")
-    ask = gateway.ask(data, streamed=streamed)
-    may_use(request.auth, ask.model.id)
+    chat_request = gateway.parse_chat(data, streamed=streamed)
+    may_use(request.auth, chat_request.model.id)
     if streamed:
-        return await _stream(request, gateway, ask, with_usage=chat.with_usage(data))
+        return await _stream(request, gateway, chat_request, with_usage=chat.with_usage(data))
     key = request.headers.get("Idempotency-Key")
-    live = await cancel_on_disconnect(request, gateway.complete(request.user.id, ask, data, key, request.auth.limits))
-    headers = _told(request, ask.model.id, live.waited, live.message.cost_nano)
-    return Response(msgspec.json.encode(chat.completion(live)), media_type=JSON, headers=headers)
+    answer = await cancel_on_disconnect(
+        request, gateway.complete(request.user.id, chat_request, data, key, request.auth.limits)
+    )
+    headers = _result_headers(request, chat_request.model.id, answer.provider_seconds, answer.message.cost_nano)
+    return Response(msgspec.json.encode(chat.completion(answer)), media_type=JSON, headers=headers)
 
 
-async def _stream(request: Program, gateway: Gateway, ask: ChatRequest, *, with_usage: bool) -> Stream:
-    """Begun before the answer's headers are sent: what fails at once is an error with a status of its own."""
-    live, choices = await gateway.stream_raw(request.user.id, ask, request.auth.limits)
+async def _stream(request: ApiRequest, gateway: Gateway, chat_request: ChatRequest, *, with_usage: bool) -> Stream:
+    """Wait for the first chunk before sending headers, so that an early failure gets its own HTTP status."""
+    answer, choices = await gateway.stream_raw(request.user.id, chat_request, request.auth.limits)
     first = await cancel_on_disconnect(request, _first(choices))
     if first is None:
-        chat.check(live)
+        chat.check(answer)
     return Stream(
-        chat.chunks(live, first, choices, with_usage=with_usage),
+        chat.chunks(answer, first, choices, with_usage=with_usage),
         media_type="text/event-stream",
         headers={
             "Cache-Control": "no-store",
             "X-Accel-Buffering": "no",
-            **_told(request, ask.model.id, live.until_first, None),
+            **_result_headers(request, chat_request.model.id, answer.first_chunk_seconds, None),
         },
     )
 
 
 async def _first(choices: AsyncGenerator[Sequence[dict[str, Any]], None]) -> Sequence[dict[str, Any]] | None:
-    async for come in choices:
-        return come
+    async for chunk in choices:
+        return chunk
     return None
 
 
-@post("/images/generations", status_code=200, opt=PAID, summary="OpenAI's image generation")
+@post("/images/generations", status_code=200, opt=PAID, summary="Generate images")
 async def generate(
-    request: Program, data: JSONBody[dict[str, Any]], gateway: NamedDependency[Gateway]
+    request: ApiRequest, data: JSONBody[dict[str, Any]], gateway: NamedDependency[Gateway]
 ) -> Response[bytes]:
-    """Hanging up cancels the job."""
-    return await _drawn(request, data, gateway, None)
+    """Cancels the job if the client disconnects."""
+    return await _generate_images(request, data, gateway, None)
 
 
-@post("/images/edits", status_code=200, opt=PAID, request_max_body_size=FILES, summary="OpenAI's image edits")
-async def edit(request: Program, gateway: NamedDependency[Gateway]) -> Response[bytes]:
-    """A new picture that starts from the one that is sent; that one lands in the library too."""
+@post("/images/edits", status_code=200, opt=PAID, request_max_body_size=FILES, summary="Edit an image")
+async def edit(request: ApiRequest, gateway: NamedDependency[Gateway]) -> Response[bytes]:
+    """Generate an image from an uploaded one, which is saved to the library, too."""
     try:
         form = await forms.parsed(request)
         if form.get("mask") is not None:
-            raise openai_params.wrong("mask", "No model here takes a mask: say in the prompt what shall change.")
-        given = [value for name, value in form.multi_items() if name in ("image", "image[]")]
-        files = [value for value in given if isinstance(value, UploadFile)]
-        if not files or len(files) < len(given):
-            raise openai_params.wrong("image", "`image` must be a file.")
+            raise openai_params.invalid("mask", "`mask` is not supported. Describe the change in the prompt.")
+        values = [value for name, value in form.multi_items() if name in ("image", "image[]")]
+        files = [value for value in values if isinstance(value, UploadFile)]
+        if not files or len(files) < len(values):
+            raise openai_params.invalid("image", "`image` must be a file.")
         if len(files) > 1:
-            raise openai_params.wrong("image", "One picture to start from is taken at a time.")
-        return await _drawn(request, await forms.read(request), gateway, _upload("image", files[0]))
+            raise openai_params.invalid("image", "Send exactly one input image.")
+        return await _generate_images(request, await forms.read(request), gateway, _upload("image", files[0]))
     finally:
         await forms.close(request)
 
 
-async def _drawn(request: Program, data: dict[str, Any], gateway: Gateway, upload: Upload | None) -> Response[bytes]:
+async def _generate_images(
+    request: ApiRequest, data: dict[str, Any], gateway: Gateway, upload: UploadedImage | None
+) -> Response[bytes]:
     if openai_params.flag(data, "stream"):
-        raise openai_params.wrong("stream", "Pictures are not streamed: leave `stream` out.")
+        raise openai_params.invalid("stream", "Image streaming is not supported. Omit `stream`.")
     _check_model(request, data)
     key, limits = request.headers.get("Idempotency-Key"), request.auth.limits
-    job = await cancel_on_disconnect(request, gateway.draw(request.user.id, data, key, limits, upload))
-    content = await gateway.pictures(job, data)
-    headers = _told(request, job.model, job.seconds or 0.0, job.cost_nano)
+    job = await cancel_on_disconnect(request, gateway.generate_images(request.user.id, data, key, limits, upload))
+    content = await gateway.image_response(job, data)
+    headers = _result_headers(request, job.model, job.seconds or 0.0, job.cost_nano)
     return Response(content, media_type=JSON, headers=headers)
 
 
-@post("/videos", status_code=200, opt=PAID, request_max_body_size=FILES, summary="OpenAI's video creation")
-async def create(request: Program, gateway: NamedDependency[Gateway]) -> Response[Video]:
-    """As a form or as JSON; answers at once, the clip is made meanwhile."""
+@post("/videos", status_code=200, opt=PAID, request_max_body_size=FILES, summary="Create a video")
+async def create(request: ApiRequest, gateway: NamedDependency[Gateway]) -> Response[VideoObject]:
+    """Accepts a form or JSON. Returns the job at once; clients poll for the result."""
     if request.content_type[0] == JSON:
         data = await request.json()
         if not isinstance(data, dict):
-            raise openai_params.wrong("body", "The body must be an object.")
-        return await _filmed(request, data, gateway, None)
+            raise openai_params.invalid("body", "The request body must be a JSON object.")
+        return await _create_video(request, data, gateway, None)
     try:
         file = await forms.file(request, "input_reference")
-        return await _filmed(
+        return await _create_video(
             request, await forms.read(request), gateway, _upload("input_reference", file) if file else None
         )
     finally:
         await forms.close(request)
 
 
-async def _filmed(request: Program, data: dict[str, Any], gateway: Gateway, upload: Upload | None) -> Response[Video]:
+async def _create_video(
+    request: ApiRequest, data: dict[str, Any], gateway: Gateway, upload: UploadedImage | None
+) -> Response[VideoObject]:
     _check_model(request, data)
     key, limits = request.headers.get("Idempotency-Key"), request.auth.limits
-    return _shown((await gateway.film(request.user.id, data, key, limits, upload)).job)
+    return _video_response((await gateway.create_video(request.user.id, data, key, limits, upload)).job)
 
 
-@get("/videos", summary="Own clips, for OpenAI's clients")
-async def index(
-    request: Program,
+@get("/videos", summary="List videos for OpenAI-compatible clients")
+async def list_videos(
+    request: ApiRequest,
     gateway: NamedDependency[Gateway],
     after: FromQuery[str | None] = None,
     limit: FromQuery[int] = 20,
     order: FromQuery[str] = "desc",
-) -> Videos:
+) -> VideoObjects:
     """Newest first, unless `order` is asc."""
     if order not in ("asc", "desc"):
-        raise openai_params.wrong("order", "`order` must be asc or desc.")
-    if not 1 <= limit <= MAX_LISTED:
-        raise openai_params.wrong("limit", f"`limit` must be from 1 to {MAX_LISTED}.")
-    part = await gateway.videos(request.user.id, after, limit, oldest_first=order == "asc")
-    data = [Video.of(job) for job in part.items]
+        raise openai_params.invalid("order", "`order` must be asc or desc.")
+    if not 1 <= limit <= MAX_PAGE_SIZE:
+        raise openai_params.invalid("limit", f"`limit` must be from 1 to {MAX_PAGE_SIZE}.")
+    page = await gateway.videos(request.user.id, after, limit, oldest_first=order == "asc")
+    data = [VideoObject.of(job) for job in page.items]
     first, last = (data[0].id, data[-1].id) if data else (None, None)
-    return Videos(data=data, has_more=part.next is not None, first_id=first, last_id=last)
+    return VideoObjects(data=data, has_more=page.next is not None, first_id=first, last_id=last)
 
 
-@get("/videos/{id:str}", summary="One own clip, for OpenAI's clients")
-async def one(request: Program, id: FromPath[str], gateway: NamedDependency[Gateway]) -> Response[Video]:
-    return _shown(await gateway.video(request.user.id, id))
+@get("/videos/{id:str}", summary="Get a video for OpenAI-compatible clients")
+async def video(request: ApiRequest, id: FromPath[str], gateway: NamedDependency[Gateway]) -> Response[VideoObject]:
+    return _video_response(await gateway.video(request.user.id, id))
 
 
-@get("/videos/{id:str}/content", summary="The clip itself, or with `variant=thumbnail` a picture of it")
-async def content(
-    request: Program, id: FromPath[str], gateway: NamedDependency[Gateway], variant: FromQuery[str] = "video"
+@get("/videos/{id:str}/content", summary="Download a video, or its thumbnail with `variant=thumbnail`")
+async def video_content(
+    request: ApiRequest, id: FromPath[str], gateway: NamedDependency[Gateway], variant: FromQuery[str] = "video"
 ) -> Response[Any] | Stream:
     if variant not in ("video", "thumbnail"):
-        raise openai_params.wrong("variant", "`variant` must be video or thumbnail.")
+        raise openai_params.invalid("variant", "`variant` must be video or thumbnail.")
     small = variant == "thumbnail"
-    clip, path = await gateway.content(request.user.id, id, thumbnail=small)
-    mime = "image/webp" if small else clip.mime
+    asset, path = await gateway.content(request.user.id, id, thumbnail=small)
+    mime = "image/webp" if small else asset.mime
     try:
-        return await file_response(request, path, mime=mime, name=f"{clip.id}{path.suffix}", attachment=True)
+        return await file_response(request, path, mime=mime, name=f"{asset.id}{path.suffix}", attachment=True)
     except FileNotFoundError:
-        raise Missing("The file is not there any more.") from None
+        raise Missing("The file has been deleted.") from None
 
 
-@delete("/videos/{id:str}", status_code=200, summary="Delete an own clip that is not being made")
-async def remove(request: Program, id: FromPath[str], gateway: NamedDependency[Gateway]) -> Deleted:
+@delete("/videos/{id:str}", status_code=200, summary="Delete a video that is not in progress")
+async def delete_video(request: ApiRequest, id: FromPath[str], gateway: NamedDependency[Gateway]) -> DeletedVideo:
     await gateway.delete(request.user.id, id)
-    return Deleted(id)
+    return DeletedVideo(id)
 
 
-def _check_model(request: Program, data: dict[str, Any]) -> None:
-    """Before a file is taken; that a model is named at all is checked with everything else."""
+def _check_model(request: ApiRequest, data: dict[str, Any]) -> None:
+    """Check the key's access to the model before a file is stored. A missing model is reported later."""
     if isinstance(name := data.get("model"), str) and name.strip():
         may_use(request.auth, name.strip())
 
 
-def _upload(field: str, file: UploadFile) -> Upload:
-    return Upload(field, forms.chunks(file), file.filename)
+def _upload(field: str, file: UploadFile) -> UploadedImage:
+    return UploadedImage(field, forms.chunks(file), file.filename)
 
 
-def _shown(job: Job) -> Response[Video]:
+def _video_response(job: Job) -> Response[VideoObject]:
     headers = {"X-Atelier-Model": job.model, **({} if job.final else {"OpenAI-Poll-After-Ms": POLL_MS})}
-    return Response(Video.of(job), headers=headers)
+    return Response(VideoObject.of(job), headers=headers)
 
 
-def _told(request: Program, model: str, upstream: float, cost_nano: int | None) -> dict[str, str]:
-    """The model, what it cost when that is known by now, and the milliseconds that were ours and not the provider's."""
+def _result_headers(request: ApiRequest, model: str, provider_seconds: float, cost_nano: int | None) -> dict[str, str]:
+    """The model, the cost if it is known already, and the milliseconds spent in Atelier rather than the provider."""
     cost = usd(cost_nano)
     return {
         "X-Atelier-Model": model,
-        "X-Atelier-Overhead-Ms": f"{max(0.0, seconds_since(request.scope) - upstream) * 1000:.1f}",
+        "X-Atelier-Overhead-Ms": f"{max(0.0, seconds_since(request.scope) - provider_seconds) * 1000:.1f}",
         **({"X-Atelier-Cost-Usd": cost} if cost is not None else {}),
     }
 
@@ -220,7 +226,18 @@ def _told(request: Program, model: str, upstream: float, cost_nano: int | None) 
 routes = [
     Router(
         "/v1",
-        route_handlers=[models, model, complete, generate, edit, create, index, one, content, remove],
+        route_handlers=[
+            models,
+            model,
+            complete,
+            generate,
+            edit,
+            create,
+            list_videos,
+            video,
+            video_content,
+            delete_video,
+        ],
         guards=[signed_in],
         include_in_schema=False,
     )

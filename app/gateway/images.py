@@ -1,4 +1,4 @@
-"""Pictures in OpenAI's words: `/v1/images/generations` and `/v1/images/edits`."""
+"""Image requests and responses in OpenAI's format: `/v1/images/generations` and `/v1/images/edits`."""
 
 import base64
 from collections.abc import Mapping
@@ -18,58 +18,58 @@ from app.library.schemas import Asset
 from app.library.service import Library
 from app.providers.contract import Kind
 
-MOST: Final = 10  # pictures of one call, as OpenAI has it
+MAX_IMAGES: Final = 10  # images per request, as in OpenAI's API
 
-_OWN: Final = frozenset({"model", "prompt", "n", "size", "response_format", *openai_params.SILENT})
+_OWN: Final = frozenset({"model", "prompt", "n", "size", "response_format", *openai_params.IGNORED})
 _KNOWN: Final = frozenset({"quality", "background", "output_format", "output_compression", "seed"})
 _EDITS: Final = frozenset({"image", "image[]", "mask", "input_fidelity"})
 
 
-def wish(data: Mapping[str, Any], catalog: Catalog) -> GenerationRequest:
-    """What a request asks for, without the picture to start from; Invalid or Missing names the field that is wrong."""
-    model = openai_params.choose(catalog, data, Kind.IMAGE)
+def parse_request(data: Mapping[str, Any], catalog: Catalog) -> GenerationRequest:
+    """Parse a request without its input image. Raises Invalid or Missing with the name of the invalid field."""
+    model = openai_params.require_model(catalog, data, Kind.IMAGE)
     if data.get("response_format") not in (None, "b64_json", "url"):
-        raise openai_params.wrong("response_format", "`response_format` must be b64_json or url.")
+        raise openai_params.invalid("response_format", "`response_format` must be b64_json or url.")
     return GenerationRequest(
         model=model.id, prompt=openai_params.text(data, "prompt") or "", params=_params(data, model, catalog)
     )
 
 
 def _params(data: Mapping[str, Any], model: Model, catalog: Catalog) -> dict[str, Any]:
-    """The parameters of the model. A form's texts are read by the model's own schema."""
+    """The parameters of the model. Form fields are converted by the model's schema."""
     properties = frozenset(model.parameters.get("properties", {}))
-    openai_params.only(data, _OWN | _KNOWN | _EDITS | properties)
+    openai_params.reject_unknown(data, _OWN | _KNOWN | _EDITS | properties)
     params: dict[str, Any] = {}
-    count = openai_params.whole(data, "n", least=1, most=MOST)
+    count = openai_params.integer(data, "n", minimum=1, maximum=MAX_IMAGES)
     if count is not None and (count > 1 or "n" in properties):
         params["n"] = count
     typed = catalog.read_form(model, {name: value for name, value in data.items() if isinstance(value, str)})
     for name in (_KNOWN | properties) - {"n", "size"}:
         if data.get(name) not in (None, "", "auto"):
             params[name] = typed.get(name, data[name])
-    return params | openai_params.frame(model, openai_params.text(data, "size"))
+    return params | openai_params.size_params(model, openai_params.text(data, "size"))
 
 
-def answer(job: Job, library: Library | None, origin: str) -> bytes:
-    """The pictures themselves in base64, or without a library their addresses. Blocks."""
+def response_body(job: Job, library: Library | None, origin: str) -> bytes:
+    """The response with the images in base64, or with their URLs if `library` is None. Blocks."""
     usage = job.usage and {
         "input_tokens": job.usage.prompt_tokens or 0,
         "output_tokens": job.usage.completion_tokens or 0,
         "total_tokens": job.usage.total_tokens or 0,
         "input_tokens_details": {"text_tokens": job.usage.prompt_tokens or 0, "image_tokens": 0},
     }
-    data = [_picture(asset, library.path(asset) if library else None, origin) for asset in job.assets]
-    told: dict[str, Any] = {"created": int(unix(job.ended_at or job.created_at)), "data": data}
+    data = [_image(asset, library.path(asset) if library else None, origin) for asset in job.assets]
+    content: dict[str, Any] = {"created": int(unix(job.ended_at or job.created_at)), "data": data}
     if job.assets:
         first = job.assets[0]
-        told |= {"output_format": first.mime.partition("/")[2], "size": f"{first.width}x{first.height}"}
-    return msgspec.json.encode(told | ({"usage": usage} if usage else {}))
+        content |= {"output_format": first.mime.partition("/")[2], "size": f"{first.width}x{first.height}"}
+    return msgspec.json.encode(content | ({"usage": usage} if usage else {}))
 
 
-def _picture(asset: Asset, path: Path | None, origin: str) -> dict[str, str]:
+def _image(asset: Asset, path: Path | None, origin: str) -> dict[str, str]:
     if path is None:
         return {"url": f"{origin}{asset.url}"}
     try:
         return {"b64_json": base64.b64encode(path.read_bytes()).decode("ascii")}
     except FileNotFoundError:
-        raise Missing("The picture has been deleted meanwhile.") from None
+        raise Missing("The image has been deleted.") from None

@@ -1,4 +1,4 @@
-"""What OpenAI's clients can ask for, carried out by the features that everybody else uses."""
+"""Executes requests of OpenAI-compatible clients with the services of chat, generation, jobs and library."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -19,19 +19,19 @@ from app.chat.service import Chat, StreamingAnswer
 from app.gateway import chat, images, openai_params, videos
 from app.generation.schemas import GenerationRequest
 from app.generation.service import Generation
-from app.jobs.schemas import Accepted, Job, LateResultPolicy, Status
+from app.jobs.schemas import AcceptedJob, Job, JobStatus, LateResultPolicy
 from app.jobs.service import Jobs
 from app.library.schemas import Asset
 from app.library.service import Library
 from app.providers.contract import ErrorCode, Kind
 
-PATIENCE: Final = 900.0  # seconds: a picture is answered in the call itself
+IMAGE_TIMEOUT: Final = 900.0  # seconds; an image request returns its result, not a job
 
 Body = Mapping[str, Any]
 
 
-class Upload(msgspec.Struct, frozen=True):
-    """A file that came in this field of a form."""
+class UploadedImage(msgspec.Struct, frozen=True):
+    """An image uploaded in this form field."""
 
     field: str
     chunks: AsyncIterator[bytes]
@@ -39,7 +39,7 @@ class Upload(msgspec.Struct, frozen=True):
 
 
 class Gateway:
-    """Programs that speak OpenAI's language."""
+    """The OpenAI-compatible API. Methods that take `limits` enforce the limits of the API key."""
 
     def __init__(
         self, catalog: Catalog, chat: Chat, generation: Generation, jobs: Jobs, library: Library, origin: str
@@ -54,119 +54,123 @@ class Gateway:
     # Models
 
     def models(self, limits: KeyLimits | None) -> Sequence[Model]:
-        """Those that the key which asks may use."""
-        return [model for model in self._catalog.search() if limits is None or limits.admits(model.id)]
+        """The models that the API key may use."""
+        return [model for model in self._catalog.search() if limits is None or limits.allows(model.id)]
 
     def model(self, id: str, limits: KeyLimits | None) -> Model:
-        """Missing also for one that the key which asks may not use."""
-        if limits is not None and not limits.admits(id):
-            raise openai_params.not_there(id)
+        """The model. Raises Missing if it does not exist or the API key may not use it."""
+        if limits is not None and not limits.allows(id):
+            raise openai_params.model_not_found(id)
         try:
             return self._catalog.find(id)
         except Missing:
-            raise openai_params.not_there(id) from None
+            raise openai_params.model_not_found(id) from None
 
-    # Conversations
+    # Chat
 
-    def ask(self, body: Body, *, streamed: bool) -> ChatRequest:
-        """The question of a request; Invalid or Missing names the field that is wrong."""
-        return chat.ask(body, self._catalog, self._chat, streamed=streamed)
+    def parse_chat(self, body: Body, *, streamed: bool) -> ChatRequest:
+        """Validate a chat request. Raises Invalid or Missing with the name of the invalid field."""
+        return chat.parse_request(body, self._catalog, self._chat, streamed=streamed)
 
     async def complete(
-        self, owner: str, ask: ChatRequest, body: Body, key: str | None, limits: KeyLimits | None
+        self, owner: str, request: ChatRequest, body: Body, key: str | None, limits: KeyLimits | None
     ) -> StreamingAnswer:
-        """The whole answer; whoever is cancelled while waiting hangs up."""
-        return await self._chat.complete(owner, ask, once(key, "/v1/chat", body), limits=limits)
+        """The complete answer. Cancelling the call cancels the generation."""
+        return await self._chat.complete(owner, request, once(key, "/v1/chat", body), limits=limits)
 
     async def stream_raw(
-        self, owner: str, ask: ChatRequest, limits: KeyLimits | None
+        self, owner: str, request: ChatRequest, limits: KeyLimits | None
     ) -> tuple[StreamingAnswer, AsyncGenerator[Sequence[dict[str, Any]], None]]:
-        """The answer as it comes; closing the iterator hangs up."""
-        return await self._chat.stream_raw(owner, ask, limits=limits)
+        """The answer as a stream. Closing the iterator cancels the generation."""
+        return await self._chat.stream_raw(owner, request, limits=limits)
 
-    # Pictures
+    # Images
 
-    async def draw(
-        self, owner: str, body: Body, key: str | None, limits: KeyLimits | None, upload: Upload | None = None
+    async def generate_images(
+        self, owner: str, body: Body, key: str | None, limits: KeyLimits | None, upload: UploadedImage | None = None
     ) -> Job:
-        """The completed job; Invalid when the provider refused, Upstream when it failed. Whoever is cancelled while
-        waiting cancels the job; what is made of it all the same is paid for, so it is kept."""
-        wish = await self._with(owner, images.wish(body, self._catalog), upload)
-        once = _once(key, "images", body, wish)
-        accepted = await self._generation.make(owner, Kind.IMAGE, wish, once=once, limits=limits)
+        """Generate images and return the completed job. Raises Invalid if the provider refused and Upstream if it failed.
+
+        Cancelling the call cancels the job. If it completes anyway, its result has been paid for and is kept.
+        """
+        request = await self._with_upload(owner, images.parse_request(body, self._catalog), upload)
+        once = _idempotency_key(key, "images", body, request)
+        accepted = await self._generation.submit(owner, Kind.IMAGE, request, once=once, limits=limits)
         try:
-            job = await self._generation.wait(accepted.job, PATIENCE)
+            job = await self._generation.wait(accepted.job, IMAGE_TIMEOUT)
         except asyncio.CancelledError:
-            with suppress(Conflict, Missing):  # it had ended
+            with suppress(Conflict, Missing):  # it has ended already
                 await self._jobs.cancel(owner, accepted.job.id, LateResultPolicy.KEEP)
             raise
         _check(job)
         return job
 
-    async def pictures(self, job: Job, body: Body) -> bytes:
-        """The answer to a request for pictures, in base64 unless it wants their addresses."""
+    async def image_response(self, job: Job, body: Body) -> bytes:
+        """The response body with the images in base64, or with their URLs if the request asks for `url`."""
         library = None if body.get("response_format") == "url" else self._library
-        return await asyncio.to_thread(images.answer, job, library, self._origin)
+        return await asyncio.to_thread(images.response_body, job, library, self._origin)
 
-    # Clips
+    # Videos
 
-    async def film(
-        self, owner: str, body: Body, key: str | None, limits: KeyLimits | None, upload: Upload | None = None
-    ) -> Accepted:
-        wish = videos.wish(body, self._catalog, uploaded=upload is not None)
-        wish = await self._with(owner, wish, upload)
-        once = _once(key, "videos", body, wish)
-        with videos.named():
-            return await self._generation.make(
-                owner, Kind.VIDEO, wish, from_picture=wish.names_picture, once=once, limits=limits
+    async def create_video(
+        self, owner: str, body: Body, key: str | None, limits: KeyLimits | None, upload: UploadedImage | None = None
+    ) -> AcceptedJob:
+        request = videos.parse_request(body, self._catalog, uploaded=upload is not None)
+        request = await self._with_upload(owner, request, upload)
+        once = _idempotency_key(key, "videos", body, request)
+        with videos.openai_field_names():
+            return await self._generation.submit(
+                owner, Kind.VIDEO, request, from_image=request.has_image, once=once, limits=limits
             )
 
     async def video(self, owner: str, id: str) -> Job:
         job = await self._jobs.find(owner, id)
         if job.kind is not Kind.VIDEO:
-            raise Missing("There is no such video.")
+            raise Missing("Video not found.")
         return job
 
     async def videos(self, owner: str, after: str | None, limit: int, *, oldest_first: bool) -> Page[Job]:
-        """Those after the one with that id."""
+        """A page of videos after the one with this id."""
         return await self._jobs.newest(owner, kinds=[Kind.VIDEO], before=after, limit=limit, oldest_first=oldest_first)
 
     async def content(self, owner: str, id: str, *, thumbnail: bool) -> tuple[Asset, Path]:
-        """The clip of a completed job, and where its bytes lie."""
+        """The asset of a completed video, and the path of its file or thumbnail."""
         job = await self.video(owner, id)
         if not job.assets:
-            raise Missing("This video has no content: it is not completed.")
-        clip = await self._library.find(owner, job.assets[0].id)
-        return clip, self._library.path(clip, thumbnail=thumbnail)
+            raise Missing("The video has no content because it is not completed.")
+        asset = await self._library.find(owner, job.assets[0].id)
+        return asset, self._library.path(asset, thumbnail=thumbnail)
 
     async def delete(self, owner: str, id: str) -> None:
-        """Conflict while it is being made."""
+        """Raises Conflict while the video is in progress."""
         await self._jobs.delete(owner, (await self.video(owner, id)).id)
 
-    async def _with(self, owner: str, wish: GenerationRequest, upload: Upload | None) -> GenerationRequest:
+    async def _with_upload(
+        self, owner: str, request: GenerationRequest, upload: UploadedImage | None
+    ) -> GenerationRequest:
         if upload is None:
-            return wish
+            return request
         try:
             asset = await self._generation.upload(owner, upload.chunks, upload.name)
         except TooLarge:
             raise
-        except Invalid as exc:  # in OpenAI's format no picture is as wrong as any other value
-            raise openai_params.wrong(upload.field, exc.message) from None
-        return msgspec.structs.replace(wish, upload=asset)
+        except Invalid as exc:  # reported as an invalid field, as OpenAI does
+            raise openai_params.invalid(upload.field, exc.message) from None
+        return msgspec.structs.replace(request, upload=asset)
 
 
-def _once(key: str | None, door: str, body: Body, wish: GenerationRequest) -> Once | None:
-    """A picture that came as a file counts by its content."""
-    return once(key, f"/v1/{door}", {**body, "upload": wish.upload.key if wish.upload else None})
+def _idempotency_key(key: str | None, route: str, body: Body, request: GenerationRequest) -> Once | None:
+    """An uploaded file is compared by its content."""
+    return once(key, f"/v1/{route}", {**body, "upload": request.upload.key if request.upload else None})
 
 
 def _check(job: Job) -> None:
-    """A job that has failed is its caller's error."""
+    """Raise the error of a job that has not completed."""
     details = {"job_id": job.id}
-    if job.status is Status.CANCELLED:
+    if job.status is JobStatus.CANCELLED:
         raise Upstream("The job was cancelled.", details={**details, "code": "CANCELLED"})
     if job.error is not None:
         refused = job.error.code is ErrorCode.PROVIDER_REFUSED
         raise (Invalid if refused else Upstream)(job.error.message, details={**details, "code": job.error.code.value})
     if not job.final:
-        raise Upstream("The provider has not answered yet; look at the job later.", details=details)
+        raise Upstream("The provider has not responded in time. Check the job later.", details=details)

@@ -1,4 +1,4 @@
-"""Clips in OpenAI's words: `/v1/videos`."""
+"""Video requests in OpenAI's format: `/v1/videos`."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,14 +11,14 @@ from app.gateway import openai_params
 from app.generation.schemas import GenerationRequest
 from app.providers.contract import Kind
 
-LONGEST: Final = 600  # seconds
+MAX_SECONDS: Final = 600  # seconds
 
-_OWN: Final = frozenset({"model", "prompt", "seconds", "size", "input_reference", *openai_params.SILENT})
+_OWN: Final = frozenset({"model", "prompt", "seconds", "size", "input_reference", *openai_params.IGNORED})
 
 
 @contextmanager
-def named() -> Iterator[None]:
-    """Wrong fields by the names that they have in OpenAI's format."""
+def openai_field_names() -> Iterator[None]:
+    """Renames the invalid fields of an error to their names in OpenAI's format."""
     try:
         yield
     except Invalid as exc:
@@ -30,44 +30,46 @@ _NAMES: Final = {
     "duration": "seconds",
     "aspect_ratio": "size",
     "resolution": "size",
-    "picture": "input_reference",
+    "image": "input_reference",
     "image_url": "input_reference",
     "image_asset_id": "input_reference",
 }
 
 
-def wish(data: Mapping[str, Any], catalog: Catalog, *, uploaded: bool) -> GenerationRequest:
-    """What a request asks for; Invalid or Missing names the field that is wrong. `uploaded`: its picture is a file."""
-    model = openai_params.choose(catalog, data, Kind.VIDEO)
+def parse_request(data: Mapping[str, Any], catalog: Catalog, *, uploaded: bool) -> GenerationRequest:
+    """Parse a request. Raises Invalid or Missing with the name of the invalid field. `uploaded`: the input image is a file."""
+    model = openai_params.require_model(catalog, data, Kind.VIDEO)
     reference = data.get("input_reference")
     return GenerationRequest(
         model=model.id,
         prompt=openai_params.text(data, "prompt") or "",
         params=_params(data, model, catalog),
-        image_url=None if uploaded or reference is None else _link(reference),
+        image_url=None if uploaded or reference is None else _image_url(reference),
     )
 
 
-def _link(reference: Any) -> str:
-    """The address of the picture to start from, where it is no file."""
+def _image_url(reference: Any) -> str:
+    """The URL of the input image."""
     url = reference.get("image_url") if isinstance(reference, dict) else None
     if not isinstance(url, str) or not url:
-        raise openai_params.wrong("input_reference", "`input_reference` must be a file, or an object with `image_url`.")
+        raise openai_params.invalid(
+            "input_reference", "`input_reference` must be a file, or an object with `image_url`."
+        )
     return url
 
 
 def _params(data: Mapping[str, Any], model: Model, catalog: Catalog) -> dict[str, Any]:
     properties = frozenset(model.parameters.get("properties", {}))
-    openai_params.only(data, _OWN | properties)
+    openai_params.reject_unknown(data, _OWN | properties)
     typed = catalog.read_form(model, {name: value for name, value in data.items() if isinstance(value, str)})
     params = {
         name: typed.get(name, data[name])
         for name in properties - {"size", "duration"}
         if data.get(name) not in (None, "", "auto")
     }
-    seconds = openai_params.whole(data, "seconds", least=1, most=LONGEST) or openai_params.whole(
-        data, "duration", least=1, most=LONGEST
+    seconds = openai_params.integer(data, "seconds", minimum=1, maximum=MAX_SECONDS) or openai_params.integer(
+        data, "duration", minimum=1, maximum=MAX_SECONDS
     )
     if seconds is not None:
         params["duration"] = seconds
-    return params | openai_params.frame(model, openai_params.text(data, "size"))
+    return params | openai_params.size_params(model, openai_params.text(data, "size"))

@@ -1,1 +1,1 @@
-"""Requests for text, pictures and clips. It has no tables: it makes jobs."""
+"""Requests to generate text, images and videos. Each becomes a job; the feature has no tables."""

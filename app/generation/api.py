@@ -1,4 +1,4 @@
-"""Requests to make something, for programs."""
+"""API routes that generate text, images and videos."""
 
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -17,29 +17,31 @@ from app.base.money import usd
 from app.base.once import Once, once
 from app.generation.schemas import GenerationRequest
 from app.generation.service import Generation
-from app.jobs.schemas import Job, JobOut, Status
+from app.jobs.schemas import Job, JobOut, JobStatus
 from app.providers.contract import ErrorCode, Kind, Usage
 from app.web import sse
 from app.web.limits import PAID
-from app.web.openapi import BEARER, Streamed, error_responses
+from app.web.openapi import BEARER, StreamedOperation, error_responses
 from app.web.sse import UNCOMPRESSED
 
-Program = Request[Any, Any, State]
+ApiRequest = Request[Any, Any, State]
 
 DEFAULT_WAIT: Final = 55.0  # seconds
 MAX_WAIT: Final = 120.0
-TEXT_WAIT: Final = 600.0  # a text is answered in the call itself, however long the provider takes
+TEXT_WAIT: Final = 600.0  # text is returned in the response itself, however long the provider takes
 
-_OWN: Final = ("model", "prompt", "system_prompt", "image_url", "image_asset_id")
+_OWN_FIELDS: Final = ("model", "prompt", "system_prompt", "image_url", "image_asset_id")
 _PROPERTIES: Final[dict[str, Any]] = {
-    "model": {"type": "string", "description": "An id from `/ai/models`."},
-    "prompt": {"type": "string", "description": "What to make, at most 32,000 characters."},
+    "model": {"type": "string", "description": "A model id from `/ai/models`."},
+    "prompt": {"type": "string", "description": "The prompt, at most 32,000 characters."},
 }
-_PICTURE: Final[dict[str, Any]] = {
-    "image_url": {"type": "string", "format": "uri", "description": "A picture at a public address."},
-    "image_asset_id": {"type": "string", "description": "A picture of your library."},
+_IMAGE: Final[dict[str, Any]] = {
+    "image_url": {"type": "string", "format": "uri", "description": "The public URL of the input image."},
+    "image_asset_id": {"type": "string", "description": "The id of an image in your library."},
 }
-_PARAMS: Final = "Further properties are the model's own `parameters` (see `/ai/models`); others are refused."
+_PARAMS: Final = (
+    "Additional properties are the model's `parameters` (see `/ai/models`). Unknown properties are rejected."
+)
 
 
 def _body(required: list[str], properties: dict[str, Any], example: dict[str, Any], *, open: bool) -> Any:
@@ -61,8 +63,8 @@ TextBody = Annotated[
         ["model", "prompt"],
         {
             **_PROPERTIES,
-            "system_prompt": {"type": "string", "description": "How the model should behave."},
-            "stream": {"type": "boolean", "description": "Whether the words shall come as they are written."},
+            "system_prompt": {"type": "string", "description": "Instructions for the model."},
+            "stream": {"type": "boolean", "description": "Stream the text as server-sent events."},
         },
         {"model": "anthropic/claude-sonnet-5", "prompt": "Three names for a paper boat"},
         open=True,
@@ -72,7 +74,7 @@ ImageBody = Annotated[
     dict[str, Any],
     _body(
         ["model", "prompt"],
-        {**_PROPERTIES, **_PICTURE},
+        {**_PROPERTIES, **_IMAGE},
         {"model": "openai/gpt-image-2", "prompt": "A lighthouse at dawn", "n": 1},
         open=True,
     ),
@@ -86,22 +88,22 @@ VideoBody = Annotated[
         open=True,
     ),
 ]
-PictureVideoBody = Annotated[
+ImageToVideoBody = Annotated[
     dict[str, Any],
     _body(
         ["model"],
-        {**_PROPERTIES, **_PICTURE},
+        {**_PROPERTIES, **_IMAGE},
         {"model": "google/veo-3.1", "prompt": "Slow dolly in", "image_asset_id": "01a1fb00000070000000000000000000"},
         open=True,
     ),
 ]
 
 
-REPEATED: Final = {200: ResponseSpec(JobOut, description="What the same `Idempotency-Key` asked for before.")}
+REPEATED: Final = {200: ResponseSpec(JobOut, description="The existing job of this `Idempotency-Key`.")}
 
 
 class TextOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A text, recorded as the job `id`; `cost_usd` is a decimal string, null when unknown."""
+    """Generated text and the `id` of its job; `cost_usd` is a decimal string, null when unknown."""
 
     id: str
     model: str
@@ -115,28 +117,30 @@ class TextOut(msgspec.Struct, frozen=True, kw_only=True):
     status_code=200,
     responses=error_responses(400, 401, 403, 409, 413, 502),
     opt={**UNCOMPRESSED, **PAID},
-    operation_class=Streamed,
-    summary="Write a text",
+    operation_class=StreamedOperation,
+    summary="Generate text",
 )
-async def text(request: Program, data: TextBody, generation: NamedDependency[Generation]) -> Response[TextOut]:
-    """Answers with the text itself; with `stream: true` with server-sent events `data: {"delta": "…"}`, last the whole
-    answer and `data: [DONE]`."""
-    streamed = data.pop("stream", None)
-    if not isinstance(streamed, bool | None):
+async def text(request: ApiRequest, data: TextBody, generation: NamedDependency[Generation]) -> Response[TextOut]:
+    """Returns the text. With `stream: true` it is sent as server-sent events `data: {"delta": "…"}`, followed by the
+    complete response and `data: [DONE]`."""
+    stream = data.pop("stream", None)
+    if not isinstance(stream, bool | None):
         raise Invalid("The request is not valid.", fields={"stream": "must be true or false"})
-    if streamed:
-        job, words = await generation.write(request.user.id, _wish(request, data), limits=request.auth.limits)
-        return sse.stream(_said(generation, job, words))  # type: ignore[return-value]
+    if stream:
+        job, deltas = await generation.stream_text(
+            request.user.id, _generation_request(request, data), limits=request.auth.limits
+        )
+        return sse.stream(_events(generation, job, deltas))  # type: ignore[return-value]
     key = _once(request, data)
-    made = await generation.make(
+    accepted = await generation.submit(
         request.user.id,
         Kind.TEXT,
-        _wish(request, data),
-        from_picture=False,
+        _generation_request(request, data),
+        from_image=False,
         once=key,
         limits=request.auth.limits,
     )
-    return Response(await _written(generation, made.job))
+    return Response(await _text_out(generation, accepted.job))
 
 
 @post(
@@ -145,21 +149,21 @@ async def text(request: Program, data: TextBody, generation: NamedDependency[Gen
     opt=PAID,
     responses={
         **error_responses(400, 401, 403, 409, 413, 415, 502),
-        202: ResponseSpec(JobOut, description="Not done within the time that `Prefer` allows; ask `/jobs/{id}`."),
+        202: ResponseSpec(JobOut, description="The job has not ended within the requested wait. Poll `/jobs/{id}`."),
     },
-    summary="Make pictures",
+    summary="Generate images",
 )
-async def image(request: Program, data: ImageBody, generation: NamedDependency[Generation]) -> Response[JobOut]:
-    """Waits for the pictures as long as `Prefer: wait=N` says (55 s by itself, at most 120), not at all with
-    `Prefer: respond-async`."""
-    made = await generation.make(
+async def image(request: ApiRequest, data: ImageBody, generation: NamedDependency[Generation]) -> Response[JobOut]:
+    """Text to image, or image to image with an input image. Waits up to `Prefer: wait=N` seconds for the result (default
+    55, at most 120); `Prefer: respond-async` does not wait."""
+    accepted = await generation.submit(
         request.user.id,
         Kind.IMAGE,
-        _wish(request, data),
+        _generation_request(request, data),
         once=_once(request, data),
         limits=request.auth.limits,
     )
-    job = await generation.wait(made.job, wait_of(request.headers.get("Prefer", "")))
+    job = await generation.wait(accepted.job, parse_wait(request.headers.get("Prefer", "")))
     _check(job)
     return Response(JobOut.of(job), status_code=200 if job.final else 202)
 
@@ -169,10 +173,10 @@ async def image(request: Program, data: ImageBody, generation: NamedDependency[G
     status_code=202,
     opt=PAID,
     responses={**REPEATED, **error_responses(400, 401, 403, 409, 413, 415)},
-    summary="Make a clip from words",
+    summary="Text to video",
 )
-async def video(request: Program, data: VideoBody, generation: NamedDependency[Generation]) -> Response[JobOut]:
-    return await _accepted(request, data, generation, from_picture=False)
+async def video(request: ApiRequest, data: VideoBody, generation: NamedDependency[Generation]) -> Response[JobOut]:
+    return await _accepted(request, data, generation, from_image=False)
 
 
 @post(
@@ -180,69 +184,69 @@ async def video(request: Program, data: VideoBody, generation: NamedDependency[G
     status_code=202,
     opt=PAID,
     responses={**REPEATED, **error_responses(400, 401, 403, 409, 413, 415)},
-    summary="Make a clip that starts from a picture",
+    summary="Image to video",
 )
 async def video_from_image(
-    request: Program, data: PictureVideoBody, generation: NamedDependency[Generation]
+    request: ApiRequest, data: ImageToVideoBody, generation: NamedDependency[Generation]
 ) -> Response[JobOut]:
-    return await _accepted(request, data, generation, from_picture=True)
+    return await _accepted(request, data, generation, from_image=True)
 
 
 async def _accepted(
-    request: Program, data: Mapping[str, Any], generation: Generation, *, from_picture: bool
+    request: ApiRequest, data: Mapping[str, Any], generation: Generation, *, from_image: bool
 ) -> Response[JobOut]:
-    """202 for a new job; 200 for the one that the same request made before."""
+    """202 with a new job, or 200 with the existing job of a repeated request."""
     key = _once(request, data)
     try:
-        made = await generation.make(
+        accepted = await generation.submit(
             request.user.id,
             Kind.VIDEO,
-            _wish(request, data),
-            from_picture=from_picture,
+            _generation_request(request, data),
+            from_image=from_image,
             once=key,
             limits=request.auth.limits,
         )
     except Invalid as exc:
-        raise _api_names(exc) from None
-    return Response(JobOut.of(made.job), status_code=200 if made.repeated else 202)
+        raise _without_form_fields(exc) from None
+    return Response(JobOut.of(accepted.job), status_code=200 if accepted.repeated else 202)
 
 
-def _once(request: Program, data: Mapping[str, Any]) -> Once | None:
+def _once(request: ApiRequest, data: Mapping[str, Any]) -> Once | None:
     return once(request.headers.get("Idempotency-Key"), request.url.path, data)
 
 
 class Delta(msgspec.Struct, frozen=True):
-    """A piece of a text that is being written."""
+    """A piece of text."""
 
     delta: str
 
 
-async def _said(generation: Generation, job: Job, words: AsyncIterator[str]) -> AsyncIterator[Delta | TextOut]:
-    async for word in words:
-        yield Delta(word)
-    yield await _written(generation, job)
+async def _events(generation: Generation, job: Job, deltas: AsyncIterator[str]) -> AsyncIterator[Delta | TextOut]:
+    async for delta in deltas:
+        yield Delta(delta)
+    yield await _text_out(generation, job)
 
 
-async def _written(generation: Generation, job: Job) -> TextOut:
+async def _text_out(generation: Generation, job: Job) -> TextOut:
     job = await generation.wait(job, TEXT_WAIT)
     _check(job)
-    if job.status is not Status.COMPLETED:
-        raise Upstream("The provider has not answered yet; look at the job later.", details={"job_id": job.id})
+    if job.status is not JobStatus.COMPLETED:
+        raise Upstream("The provider has not responded yet. Check the job later.", details={"job_id": job.id})
     return TextOut(id=job.id, model=job.model, text=job.text or "", usage=job.usage, cost_usd=usd(job.cost_nano))
 
 
-def wait_of(prefer: str) -> float:
-    """Seconds that a `Prefer` header (RFC 7240) allows to wait."""
+def parse_wait(prefer: str) -> float:
+    """Seconds to wait, from a `Prefer` header (RFC 7240)."""
     if re.search(r"(?:^|[,;\s])respond-async(?:$|[,;\s])", prefer, re.IGNORECASE):
         return 0.0
-    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", prefer, re.IGNORECASE)
-    return min(float(found[1]), MAX_WAIT) if found else DEFAULT_WAIT
+    match = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", prefer, re.IGNORECASE)
+    return min(float(match[1]), MAX_WAIT) if match else DEFAULT_WAIT
 
 
-def _wish(request: Program, body: Mapping[str, Any]) -> GenerationRequest:
-    """The body taken apart; null means not given. Denied when the API key that asks is not for this model."""
-    fields = {name: "must be a text" for name in _OWN if not isinstance(body.get(name), str | None)}
-    fields |= {name: "must not be empty" for name in _PICTURE if body.get(name) == ""}
+def _generation_request(request: ApiRequest, body: Mapping[str, Any]) -> GenerationRequest:
+    """The validated body; null means not given. Raises Denied when the API key does not allow the model."""
+    fields = {name: "must be a string" for name in _OWN_FIELDS if not isinstance(body.get(name), str | None)}
+    fields |= {name: "must not be empty" for name in _IMAGE if body.get(name) == ""}
     if fields:
         raise Invalid("The request is not valid.", fields=fields)
     model = (body.get("model") or "").strip()
@@ -254,19 +258,19 @@ def _wish(request: Program, body: Mapping[str, Any]) -> GenerationRequest:
         system_prompt=body.get("system_prompt"),
         image_url=body.get("image_url"),
         image_asset_id=body.get("image_asset_id"),
-        params={name: value for name, value in body.items() if name not in _OWN and value is not None},
+        params={name: value for name, value in body.items() if name not in _OWN_FIELDS and value is not None},
     )
 
 
-def _api_names(problem: Invalid) -> Invalid:
-    """`picture` is the form's field for a file; programs have other names for it."""
-    fields = {name: message for name, message in problem.fields.items() if name != "picture"}
-    return Invalid(problem.message, fields=fields, details={k: v for k, v in problem.details.items() if k != "fields"})
+def _without_form_fields(error: Invalid) -> Invalid:
+    """The error without `image`, which is a field of the page's form only."""
+    fields = {name: message for name, message in error.fields.items() if name != "image"}
+    return Invalid(error.message, fields=fields, details={k: v for k, v in error.details.items() if k != "fields"})
 
 
 def _check(job: Job) -> None:
-    """A job that has failed while the caller waited is the caller's error."""
-    if job.status is Status.CANCELLED:
+    """Raises the error of a job that failed or was cancelled while the request waited."""
+    if job.status is JobStatus.CANCELLED:
         raise Upstream("The job was cancelled.", details={"job_id": job.id, "code": "CANCELLED"})
     if job.error is None:
         return
@@ -282,6 +286,6 @@ routes = [
         route_handlers=[text, image, video, video_from_image],
         guards=[signed_in],
         security=BEARER,
-        tags=["Make"],
+        tags=["Generation"],
     )
 ]

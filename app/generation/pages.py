@@ -1,4 +1,4 @@
-"""The create page: one screen with three addresses, and the form that asks for work."""
+"""The create page, with one URL per kind of output, and the form that submits a generation request."""
 
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from app.web.errors import to_response
 from app.web.limits import FILES, PAID
 from app.web.render import money, page, partial
 
-Person = Request[Any, Any, State]
+PageRequest = Request[Any, Any, State]
 
 EXAMPLES: Final = {
     Kind.TEXT: [
@@ -40,7 +40,7 @@ EXAMPLES: Final = {
         "A dancer in coloured smoke, slow motion",
     ],
 }
-# What the form may be opened with: the settings of an earlier job, or what the address says.
+# Form fields that an earlier job or the query string may fill.
 OWN_FIELDS: Final = ("prompt", "system_prompt", "image_url", "image_asset_id")
 
 
@@ -50,19 +50,19 @@ async def generate() -> Redirect:
 
 
 @get("/generate/{kind:str}", guards=[signed_in], include_in_schema=False)
-async def create(request: Person, kind: FromPath[str], generation: NamedDependency[Generation]) -> Response[str]:
-    """The form, empty, or filled from an earlier job (`from`), an own picture (`asset`) or the address itself."""
+async def create(request: PageRequest, kind: FromPath[str], generation: NamedDependency[Generation]) -> Response[str]:
+    """The form, empty or filled from an earlier job (`from`), a library image (`asset`) or the query string."""
     form = {name: value for name, value in request.query_params.items() if isinstance(value, str)}
     if form.get("from"):
-        form = {**_settings(await generation.again(request.user.id, form["from"])), **form}
+        form = {**_settings(await generation.find_job(request.user.id, form["from"])), **form}
     if form.get("asset"):
-        form = {**form, "image_asset_id": form["asset"], "mode": "picture"}
+        form = {**form, "image_asset_id": form["asset"], "mode": "image"}
     return await _page(request, generation, _kind(kind), form)
 
 
 @get("/generate/{kind:str}/fields", guards=[signed_in], include_in_schema=False)
-async def fields(request: Person, kind: FromPath[str], generation: NamedDependency[Generation]) -> Response[str]:
-    """The parameters of the model that was just chosen."""
+async def fields(request: PageRequest, kind: FromPath[str], generation: NamedDependency[Generation]) -> Response[str]:
+    """The parameter fields of the selected model."""
     form = {name: value for name, value in request.query_params.items() if isinstance(value, str)}
     context = _form_context(generation, _kind(kind), form)
     return page("generation/_fields.html", request, **context)
@@ -76,79 +76,83 @@ async def fields(request: Person, kind: FromPath[str], generation: NamedDependen
     opt=PAID,
     request_max_body_size=FILES,
 )
-async def make(request: Person, kind: FromPath[str], generation: NamedDependency[Generation]) -> Response[Any]:
-    """Accept the form: a card for htmx, the job's page for everybody else. What is wrong stands beside its field."""
-    made, owner = _kind(kind), request.user.id
+async def submit(request: PageRequest, kind: FromPath[str], generation: NamedDependency[Generation]) -> Response[Any]:
+    """Submit the form. Returns a job card to htmx, else redirects to the job page. Errors are shown beside their fields."""
+    output, owner = _kind(kind), request.user.id
     form = await forms.read(request)
     try:
         key = forms.once(request, form)
         form = await _with_upload(request, generation, owner, form)
-        wish = _wish(generation, made, form)
+        wanted = _generation_request(generation, output, form)
         job = (
-            await generation.make(owner, made, wish, from_picture=_from_picture(made, form), once=key, in_person=True)
+            await generation.submit(
+                owner, output, wanted, from_image=_from_image(output, form), once=key, interactive=True
+            )
         ).job
     except (Invalid, Upstream, Unready, Conflict, Missing, Exhausted) as exc:
-        return await _refused(request, generation, made, form, exc)
+        return await _rejected(request, generation, output, form, exc)
     if partial(request):
         return page("jobs/_card.html", request, job=job)
     return forms.go(f"/jobs/{job.id}")
 
 
-async def _with_upload(request: Person, generation: Generation, owner: str, form: dict[str, str]) -> dict[str, str]:
-    """The form with an uploaded picture turned into one of the library, so that it survives a refused form."""
-    file = await forms.file(request, "picture")
+async def _with_upload(
+    request: PageRequest, generation: Generation, owner: str, form: dict[str, str]
+) -> dict[str, str]:
+    """The form with an uploaded image stored in the library, so that it is kept when the form is rejected."""
+    file = await forms.file(request, "image")
     if file is None:
         return form
     try:
         asset = await generation.upload(owner, forms.chunks(file), file.filename)
     except Invalid as exc:
-        raise Invalid(exc.message, fields={"picture": exc.message}) from None
+        raise Invalid(exc.message, fields={"image": exc.message}) from None
     return {**form, "image_asset_id": asset.id, "image_url": "", "source": "library"}
 
 
-def _wish(generation: Generation, kind: Kind, form: dict[str, str]) -> GenerationRequest:
-    pictured = _from_picture(kind, form) is not False
-    source = form.get(
-        "source", ""
-    )  # which of the three the person has open; an uploaded file was put before the others
+def _generation_request(generation: Generation, kind: Kind, form: dict[str, str]) -> GenerationRequest:
+    with_image = _from_image(kind, form) is not False
+    source = form.get("source", "")  # the selected image source; an upload has become a library image already
     return GenerationRequest(
         model=form.get("model", ""),
         prompt=form.get("prompt", ""),
         system_prompt=form.get("system_prompt") if kind is Kind.TEXT else None,
         params=generation.read_form(kind, form),
-        image_url=(form.get("image_url", "").strip() or None) if pictured and source != "library" else None,
-        image_asset_id=(form.get("image_asset_id") or None) if pictured and source != "url" else None,
+        image_url=(form.get("image_url", "").strip() or None) if with_image and source != "library" else None,
+        image_asset_id=(form.get("image_asset_id") or None) if with_image and source != "url" else None,
     )
 
 
-def _from_picture(kind: Kind, form: dict[str, str]) -> bool | None:
-    """Clips have a tab for each; a picture may take another one as a reference; text takes none."""
+def _from_image(kind: Kind, form: dict[str, str]) -> bool | None:
+    """Whether an input image is required: as selected for videos, optional (None) for images, never for text."""
     if kind is Kind.VIDEO:
-        return form.get("mode") == "picture"
-    return None if kind is Kind.IMAGE and form.get("mode") == "picture" else False
+        return form.get("mode") == "image"
+    return None if kind is Kind.IMAGE and form.get("mode") == "image" else False
 
 
-async def _refused(
-    request: Person, generation: Generation, kind: Kind, form: dict[str, str], problem: AtelierError
+async def _rejected(
+    request: PageRequest, generation: Generation, kind: Kind, form: dict[str, str], error: AtelierError
 ) -> Response[str]:
-    errors = problem.fields if isinstance(problem, Invalid) else {}
-    told_as = to_response(problem)
-    context: dict[str, Any] = {"errors": errors, "message": None if errors else problem.message}
+    errors = error.fields if isinstance(error, Invalid) else {}
+    response = to_response(error)
+    context: dict[str, Any] = {"errors": errors, "message": None if errors else error.message}
     if partial(request):
-        # htmx swaps the form for a 400 and leaves the page alone for anything else.
-        pictures = await generation.pictures(request.user.id)
+        # htmx replaces the form only for status 400.
+        images = await generation.images(request.user.id)
         return page(
             "generation/_form.html",
             request,
             status_code=400,
-            headers=told_as.headers,
-            **{**_form_context(generation, kind, form, errors), **context, "pictures": pictures},
+            headers=response.headers,
+            **{**_form_context(generation, kind, form, errors), **context, "images": images},
         )
-    return await _page(request, generation, kind, form, status_code=told_as.status, headers=told_as.headers, **context)
+    return await _page(
+        request, generation, kind, form, status_code=response.status, headers=response.headers, **context
+    )
 
 
 async def _page(
-    request: Person,
+    request: PageRequest,
     generation: Generation,
     kind: Kind,
     form: dict[str, str],
@@ -166,7 +170,7 @@ async def _page(
         **{
             **_form_context(generation, kind, form, context.get("errors") or {}),
             "jobs": await generation.feed(owner),
-            "pictures": await generation.pictures(owner),
+            "images": await generation.images(owner),
             **context,
         },
     )
@@ -175,10 +179,10 @@ async def _page(
 def _form_context(
     generation: Generation, kind: Kind, form: dict[str, str], errors: dict[str, str] | None = None
 ) -> dict[str, Any]:
-    """What the form's templates need."""
-    mode = "picture" if form.get("mode") == "picture" and kind is not Kind.TEXT else "words"
-    models = generation.models(kind, with_picture=mode == "picture")
-    model = _chosen(models, form.get("model"))
+    """Template variables of the form."""
+    mode = "image" if form.get("mode") == "image" and kind is not Kind.TEXT else "text"
+    models = generation.models(kind, with_image=mode == "image")
+    model = _select(models, form.get("model"))
     return {
         "kind": kind.value,
         "mode": mode,
@@ -197,30 +201,30 @@ def _form_context(
 
 
 def _price(generation: Generation, model: Model) -> str | None:
-    """What the last one cost, else what the provider says, in a few words."""
-    cost = generation.usual_cost(model)
+    """The cost of the last job of this model, else its main prices, as text."""
+    cost = generation.last_cost(model)
     if cost is not None:
         return f"about {money(cost)}"
-    said = [
+    prices = [
         f"{money(price.least)}{f' to {money(price.most)}' if price.most > price.least else ''} {price.per}"
         for price in generation.prices(model)
     ]
-    return ", ".join(said[:2]) or None
+    return ", ".join(prices[:2]) or None
 
 
-def _chosen(models: Any, id: str | None) -> Model | None:
+def _select(models: Any, id: str | None) -> Model | None:
     return next((model for model in models if model.id == id), models[0] if models else None)
 
 
-def _instead(asked: str | None, model: Model | None) -> str | None:
-    """What to say when the form is another model's than the one that was asked for, which may be switched off by now."""
-    if not asked or model is None or model.id == asked:
+def _instead(requested: str | None, model: Model | None) -> str | None:
+    """The note for a form whose requested model is unavailable, so that another one is selected."""
+    if not requested or model is None or model.id == requested:
         return None
-    return f"{asked[:100]} is not on offer here, so {model.name} is chosen instead."
+    return f"{requested[:100]} is not available here. {model.name} is selected instead."
 
 
 def _settings(job: Job) -> dict[str, str]:
-    """An earlier job's settings as form fields."""
+    """The settings of an earlier job as form fields."""
     params = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in job.params.items()}
     return {
         **params,
@@ -228,7 +232,7 @@ def _settings(job: Job) -> dict[str, str]:
         "prompt": job.prompt,
         "system_prompt": job.system_prompt or "",
         "image_asset_id": job.input_asset_id or "",
-        "mode": "picture" if job.input_asset_id else "words",
+        "mode": "image" if job.input_asset_id else "text",
     }
 
 
@@ -236,7 +240,7 @@ def _kind(text: str) -> Kind:
     try:
         return Kind(text)
     except ValueError:
-        raise Missing("There is nothing at this address.") from None
+        raise Missing("This page does not exist.") from None
 
 
-routes = [generate, create, fields, make]
+routes = [generate, create, fields, submit]

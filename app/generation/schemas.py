@@ -1,4 +1,4 @@
-"""The shapes of a request to make something."""
+"""The data of a generation request."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from app.library.schemas import Asset
 
 
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person or program asks for, before it has been checked. `params` are the model's own parameters; of the
-    three ways to name a picture at most one is used."""
+    """A request from the page or the API, not validated yet. `params` are the model's parameters. At most one of the
+    three input image fields may be set."""
 
     model: str
     prompt: str
@@ -20,5 +20,5 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     upload: Asset | None = None
 
     @property
-    def names_picture(self) -> bool:
+    def has_image(self) -> bool:
         return bool(self.image_url or self.image_asset_id or self.upload)

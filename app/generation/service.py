@@ -1,4 +1,4 @@
-"""The rules of asking: what a request must hold before it becomes a job."""
+"""Validates generation requests and submits them as jobs."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
@@ -13,7 +13,7 @@ from app.base.secret import uuid7
 from app.catalog.schemas import Field, Model, Price
 from app.catalog.service import Catalog
 from app.generation.schemas import GenerationRequest
-from app.jobs.schemas import Accepted, GenerationType, Job
+from app.jobs.schemas import AcceptedJob, GenerationType, Job
 from app.jobs.service import Jobs
 from app.library.schemas import Asset, AssetKind
 from app.library.service import Library
@@ -31,7 +31,7 @@ _TYPES = {
 
 
 class Generation:
-    """Turns wishes into jobs, and knows what a form must offer."""
+    """Submits requests as jobs and provides the data of the create form."""
 
     def __init__(
         self,
@@ -45,147 +45,147 @@ class Generation:
         self._library = library
         self._jobs = jobs
 
-    async def make(
+    async def submit(
         self,
         owner: str,
         kind: Kind,
-        wish: GenerationRequest,
+        request: GenerationRequest,
         *,
-        from_picture: bool | None = None,
+        from_image: bool | None = None,
         once: Once | None = None,
         limits: KeyLimits | None = None,
-        in_person: bool = False,
-    ) -> Accepted:
-        """Check the wish and accept it as a job. `from_picture` True asks for a picture, False takes none, None takes
-        one when the model does. `allowance` is that of the API key which asks. What somebody asks for `in_person`, and waits
-        for at the screen, goes before what their programs have queued. Invalid names every wrong field."""
-        job = await self._job(owner, kind, wish, from_picture)
-        if in_person:
+        interactive: bool = False,
+    ) -> AcceptedJob:
+        """Validate a request and enqueue it as a job. `from_image`: True requires an input image, False allows none, None
+        allows one if the model does. `limits` are those of the API key. `interactive` requests, made on a page, run
+        before the user's queued API requests. Raises Invalid with the wrong fields."""
+        job = await self._job(owner, kind, request, from_image)
+        if interactive:
             job = msgspec.structs.replace(job, priority=1)
         return await self._jobs.enqueue(job, once, limits=limits)
 
-    async def write(
-        self, owner: str, wish: GenerationRequest, *, limits: KeyLimits | None = None
+    async def stream_text(
+        self, owner: str, request: GenerationRequest, *, limits: KeyLimits | None = None
     ) -> tuple[Job, AsyncIterator[str]]:
-        """The same for a text whose words are wanted as they come; it is accepted when the first one is asked for."""
-        job = await self._job(owner, Kind.TEXT, wish, from_picture=False)
+        """Like `submit`, with the text as an iterator of deltas. The job is enqueued when the first one is requested."""
+        job = await self._job(owner, Kind.TEXT, request, from_image=False)
         return job, self._jobs.subscribe(job, limits=limits)
 
-    async def _job(self, owner: str, kind: Kind, wish: GenerationRequest, from_picture: bool | None) -> Job:
-        model = self._catalog.choose(wish.model.strip(), kind)
-        _check_prompt(wish, model, from_picture=bool(from_picture))
-        _check_picture(wish, model, from_picture)
-        params = self._catalog.check(model, wish.params)
-        picture = await self._picture(owner, wish)
+    async def _job(self, owner: str, kind: Kind, request: GenerationRequest, from_image: bool | None) -> Job:
+        model = self._catalog.choose(request.model.strip(), kind)
+        _check_prompt(request, model, from_image=bool(from_image))
+        _check_image(request, model, from_image)
+        params = self._catalog.check(model, request.params)
+        image = await self._image(owner, request)
         return Job(
             id=uuid7(),
             owner_id=owner,
             kind=kind,
-            generation_type=_TYPES[kind, picture is not None],
+            generation_type=_TYPES[kind, image is not None],
             provider=model.provider,
             model=model.id,
             model_name=model.name,
             upstream_model=model.upstream_id,
             route=model.route,
-            prompt=wish.prompt.strip(),
-            system_prompt=(wish.system_prompt or "").strip() or None,
+            prompt=request.prompt.strip(),
+            system_prompt=(request.system_prompt or "").strip() or None,
             params=params,
-            input_asset_id=picture.id if picture else None,
+            input_asset_id=image.id if image else None,
             created_at=clock.now(),
         )
 
     async def wait(self, job: Job, seconds: float) -> Job:
-        """The job once it has ended, or as it stands after that time."""
+        """The job when it has ended, or its current state after that time."""
         return await self._jobs.wait(job.owner_id, job.id, seconds)
 
-    def models(self, kind: Kind, *, with_picture: bool = False) -> Sequence[Model]:
-        """The models that a form for this offers, by name: those that start from a picture, or those that need none.
-        For texts only models that make nothing else; the others can be asked for words by the API."""
+    def models(self, kind: Kind, *, with_image: bool = False) -> Sequence[Model]:
+        """Models for the create form, by name: those that accept an input image, or those that do not need one. For text,
+        only models without other outputs; the API accepts all of them."""
         return [
             model
             for model in self._catalog.search(output=kind.value)
-            if (model.takes_picture if with_picture else not model.needs_picture)
+            if (model.accepts_image if with_image else not model.requires_image)
             and (kind is not Kind.TEXT or model.output_modalities == ("text",))
         ]
 
     def fields(self, model: Model, values: dict[str, Any], errors: dict[str, str] | None = None) -> list[Field]:
         return self._catalog.fields(model, values, errors)
 
-    def usual_cost(self, model: Model) -> int | None:
-        """What the last job of this model cost, in nano-dollars; None when none has told."""
-        return self._jobs.usual_cost(model.id)
+    def last_cost(self, model: Model) -> int | None:
+        """The cost of the last job of this model in nano-dollars; None when unknown."""
+        return self._jobs.last_cost(model.id)
 
     def prices(self, model: Model) -> Sequence[Price]:
-        """What matters of its prices for a choice."""
+        """The main prices of a model."""
         return self._catalog.prices(model)
 
     def read_form(self, kind: Kind, form: dict[str, str]) -> dict[str, Any]:
-        """The parameters of the chosen model out of a form; none when the model is not known (`make` will say so)."""
+        """Parameters of the selected model from a form; empty for an unknown model, which `submit` rejects."""
         try:
             return self._catalog.read_form(self._catalog.choose(form.get("model", ""), kind), form)
         except Invalid:
             return {}
 
-    async def again(self, owner: str, job_id: str) -> Job:
-        """An own job whose settings shall stand in the form once more."""
+    async def find_job(self, owner: str, job_id: str) -> Job:
+        """A job of the user whose settings fill the form."""
         return await self._jobs.find(owner, job_id)
 
     async def feed(self, owner: str, limit: int = 12) -> Sequence[Job]:
-        """The person's latest jobs."""
+        """The user's latest jobs."""
         return (await self._jobs.newest(owner, limit=limit)).items
 
-    async def pictures(self, owner: str, limit: int = 12) -> Sequence[Asset]:
-        """The latest pictures, to start from."""
+    async def images(self, owner: str, limit: int = 12) -> Sequence[Asset]:
+        """The user's latest images, to use as input."""
         return (await self._library.newest(owner, kind=AssetKind.IMAGE, limit=limit)).items
 
     async def upload(self, owner: str, chunks: AsyncIterator[bytes], name: str) -> Asset:
-        """Take a picture to start from; it lands in the library."""
+        """Store an uploaded input image in the library."""
         asset = await self._library.upload(owner, chunks, name)
         if asset.kind is not AssetKind.IMAGE:
-            raise _wrong("picture", "This is a clip: choose a picture. It is in your library now.")
+            raise _invalid("image", "This is a video, now saved in your library. Choose an image.")
         return asset
 
     def directives(self, kind: Kind) -> Sequence[tuple[str, str]]:
-        """The words in a prompt by which the simulator can be made to fail, each with what it does; none without it."""
-        return [(name, sentence) for name, kinds, sentence in self._directives if kind.value in kinds]
+        """Simulator commands for this kind of output, with descriptions; empty when the simulator is off."""
+        return [(name, description) for name, kinds, description in self._directives if kind.value in kinds]
 
-    async def _picture(self, owner: str, wish: GenerationRequest) -> Asset | None:
-        if wish.upload is not None:
-            return wish.upload
-        if wish.image_asset_id:
+    async def _image(self, owner: str, request: GenerationRequest) -> Asset | None:
+        if request.upload is not None:
+            return request.upload
+        if request.image_asset_id:
             try:
-                asset = await self._library.find(owner, wish.image_asset_id)
+                asset = await self._library.find(owner, request.image_asset_id)
             except Missing:
-                raise _wrong("image_asset_id", "There is no such picture in your library.") from None
+                raise _invalid("image_asset_id", "This image is not in your library.") from None
             if asset.kind is not AssetKind.IMAGE:
-                raise _wrong("image_asset_id", "This is a clip: choose a picture.")
+                raise _invalid("image_asset_id", "This is a video. Choose an image.")
             return asset
-        if wish.image_url:
-            return await self._library.fetch(owner, wish.image_url)
+        if request.image_url:
+            return await self._library.fetch(owner, request.image_url)
         return None
 
 
-def _check_prompt(wish: GenerationRequest, model: Model, *, from_picture: bool) -> None:
-    optional = from_picture and model.needs_picture
-    for name, text in (("prompt", wish.prompt), ("system_prompt", wish.system_prompt or "")):
+def _check_prompt(request: GenerationRequest, model: Model, *, from_image: bool) -> None:
+    optional = from_image and model.requires_image
+    for name, text in (("prompt", request.prompt), ("system_prompt", request.system_prompt or "")):
         if len(text) > MAX_PROMPT:
-            raise _wrong(name, f"This has {len(text):,} characters; at most {MAX_PROMPT:,} are taken.")
+            raise _invalid(name, f"Must be at most {MAX_PROMPT:,} characters; this has {len(text):,}.")
         if "\x00" in text:
-            raise _wrong(name, "This holds a character that is not text.")
-    if not wish.prompt.strip() and not optional:
-        raise _wrong("prompt", "Write a prompt first.")
+            raise _invalid(name, "Must not contain null characters.")
+    if not request.prompt.strip() and not optional:
+        raise _invalid("prompt", "Enter a prompt.")
 
 
-def _check_picture(wish: GenerationRequest, model: Model, from_picture: bool | None) -> None:
-    if from_picture and not wish.names_picture:
-        raise _wrong("picture", "Choose a picture to start from.", "image_url")
-    if (wish.names_picture and not model.takes_picture) or (from_picture and not model.takes_picture):
-        raise _wrong("model", f"{model.name} does not start from a picture.")
-    if model.needs_picture and not wish.names_picture:
-        raise _wrong("picture", f"{model.name} needs a picture to start from.", "image_url")
-    if sum(map(bool, (wish.image_url, wish.image_asset_id, wish.upload))) > 1:
-        raise _wrong("picture", "Name one picture only: a file, one of the library, or an address.", "image_url")
+def _check_image(request: GenerationRequest, model: Model, from_image: bool | None) -> None:
+    if from_image and not request.has_image:
+        raise _invalid("image", "Choose an input image.", "image_url")
+    if (request.has_image and not model.accepts_image) or (from_image and not model.accepts_image):
+        raise _invalid("model", f"{model.name} does not accept an input image. Choose another model.")
+    if model.requires_image and not request.has_image:
+        raise _invalid("image", f"{model.name} requires an input image.", "image_url")
+    if sum(map(bool, (request.image_url, request.image_asset_id, request.upload))) > 1:
+        raise _invalid("image", "Choose only one input image: an upload, a library image or a URL.", "image_url")
 
 
-def _wrong(field: str, message: str, *more: str) -> Invalid:
+def _invalid(field: str, message: str, *more: str) -> Invalid:
     return Invalid(message, fields=dict.fromkeys((field, *more), message))

@@ -1,1 +1,1 @@
-"""The dashboard, the health check, and the pages that explain. It has no tables."""
+"""The dashboard, the health check, spending, and the help pages. It has no tables."""

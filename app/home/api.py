@@ -1,4 +1,4 @@
-"""Whether the program is well, for whoever watches it."""
+"""API routes: health check and spending."""
 
 from typing import Self
 
@@ -17,23 +17,23 @@ from app.web.openapi import BEARER, error_responses
 
 
 class Health(msgspec.Struct):
-    """`ok`, as long as there is an answer at all."""
+    """Always `ok`; an unhealthy server responds with 503."""
 
     status: str
 
 
-@get("/health", responses=error_responses(), summary="Whether the program is well", tags=["Health"])
+@get("/health", responses=error_responses(), summary="Health check", tags=["Health"])
 async def health(request: Request[None, None, State], home: NamedDependency[Home]) -> Health:
-    """Public, and without details: 503 when the database or a loop is dead."""
-    loops_alive: bool = request.app.state.background.alive
-    if not (loops_alive and await home.well()):
-        raise Unready("Something here is out of order.")
+    """Public, without details. Returns 503 when the database or a background task has failed."""
+    tasks_alive: bool = request.app.state.background.alive
+    if not (tasks_alive and await home.healthy()):
+        raise Unready("The server is unhealthy. See its logs.")
     return Health("ok")
 
 
 class MonthOut(msgspec.Struct, kw_only=True):
-    """One month, as `2026-11`: what was spent as far as it is known, on how many jobs and answers, and of how many the
-    cost was never told."""
+    """Spending of one `month`, such as `2026-11`: `subjects` is the number of jobs and chat responses, `unknown` the number
+    of those whose cost is unknown."""
 
     month: str
     spent_usd: str
@@ -51,15 +51,15 @@ class MonthOut(msgspec.Struct, kw_only=True):
 
 
 class Months(paging.PageOut[MonthOut]):
-    """Months, the newest first."""
+    """Months, newest first."""
 
 
 @get(
     "/api/v1/users/me/spending",
     guards=[signed_in],
     responses=error_responses(400, 401),
-    summary="What you spent, month by month",
-    tags=["People"],
+    summary="Spending by month",
+    tags=["Users"],
     security=BEARER,
 )
 async def spending(
@@ -68,8 +68,8 @@ async def spending(
     limit: paging.Limit = paging.DEFAULT,
     cursor: paging.Cursor = None,
 ) -> Months:
-    found = list(await home.months(request.user.id))
-    return Months.of(paging.part_of(found, lambda month: month.month, paging.after(cursor), limit), MonthOut.of)
+    months = list(await home.months(request.user.id))
+    return Months.of(paging.part_of(months, lambda month: month.month, paging.after(cursor), limit), MonthOut.of)
 
 
 routes = [health, spending]

@@ -1,7 +1,7 @@
-"""Programs to copy: the same question to a model with curl, Python and JavaScript, through the door that speaks OpenAI's
-wire format. What stands in them is what the person has: this address, a key's name, a model that is on offer.
+"""Examples for OpenAI-compatible clients: the same chat request with curl, Python and JavaScript, with this server's URL,
+the name of the user's API key and an available model.
 
-The key itself is never shown again, so each program reads it from the environment.
+A key is shown only once, so each example reads it from the environment.
 """
 
 import json
@@ -12,11 +12,11 @@ import msgspec
 
 VARIABLE: Final = "ATELIER_KEY"
 QUESTION: Final = "Name a paper boat"
-NO_MODEL: Final = "MODEL"  # stands where nothing is on offer
+NO_MODEL: Final = "MODEL"  # placeholder when no model is available
 
 
 class Example(msgspec.Struct, frozen=True):
-    """One program; `id` names its place on the page, `needs` says what to have and how to run it."""
+    """One example; `id` is its HTML id, `needs` says what it requires and how to run it."""
 
     id: str
     language: str
@@ -25,36 +25,39 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class Examples(msgspec.Struct, frozen=True):
-    """Where programs send what they ask, the line that hands them the key, and the programs. `key` is the name of the
-    person's newest key that works, `model` an id; both are None when there is none."""
+    """The base URL, the shell line that sets the key, and the examples. `key` is the name of the user's newest valid key,
+    `model` a model id; both may be None."""
 
     base: str
     key: str | None
     model: str | None
     variable: str
-    programs: list[Example]
+    samples: list[Example]
 
 
-def written(origin: str, key: str | None, prefix: str | None, model: str | None) -> Examples:
-    """`origin` is the address people use; `prefix` is how the key begins."""
+def build_examples(origin: str, key: str | None, prefix: str | None, model: str | None) -> Examples:
+    """`origin` is the public URL; `prefix` is the start of the key."""
     base = f"{origin}/v1"
-    whose = f'your key "{key}"' if key is not None else "a key of yours"
-    said = model or NO_MODEL
+    key_label = f'your API key "{key}"' if key is not None else "your API key"
+    model_id = model or NO_MODEL
     return Examples(
         base=base,
         key=key,
         model=model,
-        variable=f"export {VARIABLE}={prefix or 'atl_'}…  # {whose}",
-        programs=[
-            Example("curl", "curl", "In a shell.", _curl(base, whose, said)),
+        variable=f"export {VARIABLE}={prefix or 'atl_'}…  # {key_label}",
+        samples=[
+            Example("curl", "curl", "Run in a shell.", _curl(base, key_label, model_id)),
             Example(
-                "python", "Python", "Once `pip install openai`, then `python3 boat.py`.", _python(base, whose, said)
+                "python",
+                "Python",
+                "Run `pip install openai`, then `python3 boat.py`.",
+                _python(base, key_label, model_id),
             ),
             Example(
                 "javascript",
                 "JavaScript",
-                "Node 18 or newer and nothing else: `node boat.mjs`.",
-                _javascript(base, whose, said),
+                "Requires Node 18 or newer: `node boat.mjs`.",
+                _javascript(base, key_label, model_id),
             ),
         ],
     )
@@ -65,9 +68,9 @@ def _body(model: str) -> str:
     return f'{{\n    "model": {json.dumps(model)},\n    "messages": {json.dumps(messages)}\n  }}'
 
 
-def _curl(base: str, whose: str, model: str) -> str:
+def _curl(base: str, key_label: str, model: str) -> str:
     return (
-        f"# {VARIABLE} holds {whose}\n"
+        f"# {VARIABLE} holds {key_label}\n"
         f"curl {shlex.quote(f'{base}/chat/completions')} \\\n"
         f'  -H "Authorization: Bearer ${VARIABLE}" \\\n'
         "  -H 'Content-Type: application/json' \\\n"
@@ -75,14 +78,14 @@ def _curl(base: str, whose: str, model: str) -> str:
     )
 
 
-def _python(base: str, whose: str, model: str) -> str:
+def _python(base: str, key_label: str, model: str) -> str:
     return (
         "import os\n"
         "from openai import OpenAI\n"
         "\n"
         "client = OpenAI(\n"
         f"    base_url={json.dumps(base)},\n"
-        f'    api_key=os.environ["{VARIABLE}"],  # {whose}\n'
+        f'    api_key=os.environ["{VARIABLE}"],  # {key_label}\n'
         ")\n"
         "answer = client.chat.completions.create(\n"
         f"    model={json.dumps(model)},\n"
@@ -92,12 +95,12 @@ def _python(base: str, whose: str, model: str) -> str:
     )
 
 
-def _javascript(base: str, whose: str, model: str) -> str:
+def _javascript(base: str, key_label: str, model: str) -> str:
     return (
         f"const answer = await fetch({json.dumps(f'{base}/chat/completions')}, {{\n"
         '  method: "POST",\n'
         "  headers: {\n"
-        f"    Authorization: `Bearer ${{process.env.{VARIABLE}}}`, // {whose}\n"
+        f"    Authorization: `Bearer ${{process.env.{VARIABLE}}}`, // {key_label}\n"
         '    "Content-Type": "application/json",\n'
         "  },\n"
         "  body: JSON.stringify({\n"

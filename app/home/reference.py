@@ -1,4 +1,4 @@
-"""The OpenAPI document turned into what the reference page shows."""
+"""Converts the OpenAPI document to the data of the API reference page."""
 
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ class Parameter(msgspec.Struct, frozen=True):
     description: str
 
 
-class Answer(msgspec.Struct, frozen=True):
+class DocumentedResponse(msgspec.Struct, frozen=True):
     status: str
     description: str
 
@@ -28,7 +28,7 @@ class Operation(msgspec.Struct, frozen=True):
     anchor: str
     parameters: list[Parameter]
     body: str | None
-    responses: list[Answer]
+    responses: list[DocumentedResponse]
 
 
 class Info(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 def read(document: dict[str, Any], origin: str) -> Reference:
-    """`origin` is the address people use; it stands in the example."""
+    """`origin` is the public URL, used in the example."""
     groups: dict[str, list[Operation]] = {}
     for path, item in document.get("paths", {}).items():
         for method in METHODS:
@@ -67,7 +67,8 @@ def _operation(document: dict[str, Any], method: str, path: str, operation: dict
         parameters=[_parameter(document, parameter) for parameter in operation.get("parameters", [])],
         body=_body(document, operation.get("requestBody")),
         responses=[
-            Answer(status, answer.get("description", "")) for status, answer in sorted(operation["responses"].items())
+            DocumentedResponse(status, response.get("description", ""))
+            for status, response in sorted(operation["responses"].items())
         ],
     )
 
@@ -84,7 +85,7 @@ def _parameter(document: dict[str, Any], parameter: dict[str, Any]) -> Parameter
 
 
 def _body(document: dict[str, Any], body: dict[str, Any] | None) -> str | None:
-    """The fields of a body, one a line: name, type, whether it must be there, and what it is."""
+    """The fields of a request body, one per line: name (`?` if optional), type and description."""
     if not body:
         return None
     content: dict[str, Any] = next(iter(body.get("content", {}).values()), {})
@@ -93,9 +94,9 @@ def _body(document: dict[str, Any], body: dict[str, Any] | None) -> str | None:
     lines = []
     for name, property in schema.get("properties", {}).items():
         property = _resolved(document, property)
-        must = "" if name in required else "?"
+        optional = "" if name in required else "?"
         note = f"  {property['description']}" if property.get("description") else ""
-        lines.append(f"{name}{must}: {_type(document, property)}{note}")
+        lines.append(f"{name}{optional}: {_type(document, property)}{note}")
     return "\n".join(lines) or None
 
 

@@ -1,4 +1,4 @@
-"""What the front pages show: several features at a glance, and whether the program is well."""
+"""Data of the pages that combine several features, and the health check."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -10,8 +10,8 @@ from app.base import clock
 from app.base.paging import Page
 from app.catalog.service import Catalog
 from app.db.database import Database, Transaction
-from app.home.examples import Examples, written
-from app.jobs.schemas import Counts, Job, Status
+from app.home.examples import Examples, build_examples
+from app.jobs.schemas import Job, JobCounts, JobStatus
 from app.jobs.service import Jobs
 from app.ledger.schemas import Month
 from app.ledger.service import Ledger
@@ -19,34 +19,34 @@ from app.library.schemas import Asset, AssetKind
 from app.library.service import Library
 from app.providers.contract import Kind
 
-KEYS: Final = 100  # of a person, the newest, that are looked through for one that works
+MAX_KEYS: Final = 100  # newest keys that are searched for a valid one
 
 
 class Dashboard(msgspec.Struct, frozen=True):
-    """The dashboard: the latest jobs, the person's work in figures, and what it cost as far as that is known."""
+    """The latest jobs, the counts of the user's results, and the known cost."""
 
     jobs: Sequence[Job]
-    counts: Counts
+    counts: JobCounts
     spent_nano: int | None
 
 
 class LibraryView(msgspec.Struct, frozen=True):
-    """The library's page: what is being made, then what there is."""
+    """The library page: unfinished jobs, then assets."""
 
     jobs: Sequence[Job]
     assets: Page[Asset]
 
 
 class Home:
-    """Reads from the features below; changes nothing."""
+    """Reads from other features; changes nothing."""
 
     def __init__(
-        self, database: Database, accounts: Accounts, catalog: Catalog, quota: Ledger, jobs: Jobs, library: Library
+        self, database: Database, accounts: Accounts, catalog: Catalog, ledger: Ledger, jobs: Jobs, library: Library
     ) -> None:
         self._database = database
         self._accounts = accounts
         self._catalog = catalog
-        self._ledger = quota
+        self._ledger = ledger
         self._jobs = jobs
         self._library = library
 
@@ -55,38 +55,42 @@ class Home:
         return Dashboard(jobs, await self._jobs.counts(owner), await self._ledger.spent(owner))
 
     async def library_view(self, owner: str, *, kind: str, q: str, before: str | None) -> LibraryView:
-        """A page of the library; unfinished jobs stand on the first one only, and not in what a search found."""
-        wanted = AssetKind(kind) if kind in [*AssetKind] else None
+        """A page of the library. Unfinished jobs are on the first page only, and not in search results."""
+        asset_kind = AssetKind(kind) if kind in [*AssetKind] else None
         unfinished: Sequence[Job] = []
         if not before and not q:
-            unfinished = (await self._jobs.newest(owner, statuses=[Status.QUEUED, Status.PROCESSING], limit=100)).items
-        return LibraryView(unfinished, await self._library.newest(owner, kind=wanted, q=q, before=before))
+            unfinished = (
+                await self._jobs.newest(owner, statuses=[JobStatus.QUEUED, JobStatus.PROCESSING], limit=100)
+            ).items
+        return LibraryView(unfinished, await self._library.newest(owner, kind=asset_kind, q=q, before=before))
 
     async def months(self, owner: str) -> Sequence[Month]:
-        """What the person spent, the newest month first."""
+        """The user's spending by month, newest first."""
         return await self._ledger.months(owner)
 
     async def asset(self, owner: str, id: str) -> tuple[Asset, Job | None]:
-        """A file, and the job that made it while that is still there."""
+        """An asset and the job that generated it, if that still exists."""
         asset = await self._library.find(owner, id)
-        return asset, await self._jobs.seek(owner, asset.job_id) if asset.job_id else None
+        return asset, await self._jobs.find_or_none(owner, asset.job_id) if asset.job_id else None
 
     async def examples(self, owner: str, origin: str) -> Examples:
-        """Programs that work when they are copied: with the person's newest key that has not expired, by its name, and
-        the first model that only writes. `origin` is the address people use."""
+        """Client examples with the name of the user's newest valid key and the first text-only model. `origin` is the
+        public URL."""
         now = clock.now()
-        keys = (await self._accounts.keys(owner, limit=KEYS)).items
+        keys = (await self._accounts.keys(owner, limit=MAX_KEYS)).items
         key = next((key for key in keys if key.expires_at is None or key.expires_at > now), None)
-        writers = self._catalog.search(output=Kind.TEXT)
-        model = next((model for model in writers if model.output_modalities == (Kind.TEXT,)), None)
-        return written(origin, key.name if key else None, key.prefix if key else None, model.id if model else None)
+        models = self._catalog.search(output=Kind.TEXT)
+        model = next((model for model in models if model.output_modalities == (Kind.TEXT,)), None)
+        return build_examples(
+            origin, key.name if key else None, key.prefix if key else None, model.id if model else None
+        )
 
-    async def well(self) -> bool:
-        """Whether the database answers."""
+    async def healthy(self) -> bool:
+        """Whether the database responds."""
         if not self._database.healthy:
             return False
-        return bool(await self._database.read(_answers))
+        return bool(await self._database.read(_ping))
 
 
-def _answers(tx: Transaction) -> bool:
+def _ping(tx: Transaction) -> bool:
     return bool(tx.value("select 1") == 1)

@@ -1,1 +1,1 @@
-"""Work that must not be lost: one table for everything that makes something."""
+"""Generation jobs: the queue, the worker, and their API and pages."""

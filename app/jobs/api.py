@@ -1,4 +1,4 @@
-"""A person's jobs, for programs: of every kind under `/jobs`, pictures and clips also under `/generate/…`."""
+"""The jobs API: all kinds under `/jobs`, images and videos also under `/generate/…`."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
@@ -13,17 +13,17 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from app.accounts.guards import may_use, signed_in
 from app.base.errors import Invalid, Missing
 from app.base.once import once
-from app.jobs.schemas import Job, JobOut, JobState, LateResultPolicy, Status
+from app.jobs.schemas import Job, JobOut, JobState, JobStatus, LateResultPolicy
 from app.jobs.service import Jobs
 from app.providers.contract import Kind
 from app.web import paging
 from app.web.limits import CALLBACK, PAID
 from app.web.openapi import BEARER, error_responses
 
-Program = Request[Any, Any, State]
+ApiRequest = Request[Any, Any, State]
 
 
-CALL: Final = 64 * 1024  # bytes of a provider's call; nothing in it is believed
+MAX_WEBHOOK_BODY: Final = 64 * 1024  # bytes
 
 
 class JobList(paging.PageOut[JobOut]):
@@ -31,16 +31,16 @@ class JobList(paging.PageOut[JobOut]):
 
 
 class CancelIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`keep_result`: whether a result that comes all the same goes into the library."""
+    """`keep_result`: whether a result that still arrives is added to the library."""
 
     example: ClassVar = {"keep_result": True}
 
     keep_result: bool = False
 
 
-@get("/jobs", responses=error_responses(400, 401), summary="Own jobs of every kind, newest first")
+@get("/jobs", responses=error_responses(400, 401), summary="List jobs of all kinds, newest first")
 async def index(
-    request: Program,
+    request: ApiRequest,
     jobs: NamedDependency[Jobs],
     kind: FromQuery[Kind | None] = None,
     status: FromQuery[str | None] = None,
@@ -50,18 +50,16 @@ async def index(
     return await _list(request, jobs, [kind] if kind else (), status, limit, cursor)
 
 
-@get("/jobs/{id:str}", responses=error_responses(400, 401, 404), summary="One own job")
-async def one(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
+@get("/jobs/{id:str}", responses=error_responses(400, 401, 404), summary="Get a job")
+async def one(request: ApiRequest, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
     return JobOut.of(await jobs.find(request.user.id, id))
 
 
-@post(
-    "/jobs/{id:str}/cancel", status_code=200, responses=error_responses(400, 401, 404, 409), summary="Cancel an own job"
-)
+@post("/jobs/{id:str}/cancel", status_code=200, responses=error_responses(400, 401, 404, 409), summary="Cancel a job")
 async def cancel(
-    request: Program, id: FromPath[str], jobs: NamedDependency[Jobs], data: JSONBody[CancelIn | None] = None
+    request: ApiRequest, id: FromPath[str], jobs: NamedDependency[Jobs], data: JSONBody[CancelIn | None] = None
 ) -> JobOut:
-    """What was sent already may still be made and charged; the body says what becomes of the result then."""
+    """What was already submitted may still be completed and charged; `keep_result` says what happens to its result."""
     return JobOut.of(await jobs.cancel(request.user.id, id, _late(data)))
 
 
@@ -69,21 +67,23 @@ async def cancel(
     "/jobs/{id:str}/retry",
     opt=PAID,
     responses={
-        200: ResponseSpec(JobOut, description="What the same `Idempotency-Key` asked for before."),
+        200: ResponseSpec(
+            JobOut, description="The job that an earlier request with the same `Idempotency-Key` created."
+        ),
         **error_responses(400, 401, 403, 404, 409),
     },
-    summary="Try a failed or cancelled job again",
+    summary="Retry a failed or cancelled job",
 )
-async def retry(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[JobOut]:
+async def retry(request: ApiRequest, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[JobOut]:
     key = once(request.headers.get("Idempotency-Key"), request.url.path)
     may_use(request.auth, (await jobs.find(request.user.id, id)).model)
     accepted = await jobs.retry(request.user.id, id, key, limits=request.auth.limits)
     return Response(JobOut.of(accepted.job), status_code=200 if accepted.repeated else 201)
 
 
-@get("/generate/images", responses=error_responses(400, 401), summary="Own picture jobs, newest first")
+@get("/generate/images", responses=error_responses(400, 401), summary="List image jobs, newest first")
 async def images(
-    request: Program,
+    request: ApiRequest,
     jobs: NamedDependency[Jobs],
     status: FromQuery[str | None] = None,
     limit: paging.Limit = paging.DEFAULT,
@@ -92,14 +92,14 @@ async def images(
     return await _list(request, jobs, [Kind.IMAGE], status, limit, cursor)
 
 
-@get("/generate/images/{id:str}", responses=error_responses(400, 401, 404), summary="One own picture job")
-async def image(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
+@get("/generate/images/{id:str}", responses=error_responses(400, 401, 404), summary="Get an image job")
+async def image(request: ApiRequest, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
     return JobOut.of(await _of_kind(request, jobs, id, Kind.IMAGE))
 
 
-@get("/generate/videos", responses=error_responses(400, 401), summary="Own clip jobs, newest first")
+@get("/generate/videos", responses=error_responses(400, 401), summary="List video jobs, newest first")
 async def videos(
-    request: Program,
+    request: ApiRequest,
     jobs: NamedDependency[Jobs],
     status: FromQuery[str | None] = None,
     limit: paging.Limit = paging.DEFAULT,
@@ -108,8 +108,8 @@ async def videos(
     return await _list(request, jobs, [Kind.VIDEO], status, limit, cursor)
 
 
-@get("/generate/videos/{id:str}", responses=error_responses(400, 401, 404), summary="One own clip job")
-async def video(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
+@get("/generate/videos/{id:str}", responses=error_responses(400, 401, 404), summary="Get a video job")
+async def video(request: ApiRequest, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
     return JobOut.of(await _of_kind(request, jobs, id, Kind.VIDEO))
 
 
@@ -117,28 +117,34 @@ async def video(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]
     ["/generate/videos/{id:str}/cancel", "/generate/video/{id:str}/cancel"],
     status_code=200,
     responses=error_responses(400, 401, 404, 409),
-    summary="Cancel an own clip job",
+    summary="Cancel a video job",
 )
 async def cancel_video(
-    request: Program, id: FromPath[str], jobs: NamedDependency[Jobs], data: JSONBody[CancelIn | None] = None
+    request: ApiRequest, id: FromPath[str], jobs: NamedDependency[Jobs], data: JSONBody[CancelIn | None] = None
 ) -> JobOut:
-    """What was sent already may still be made and charged; the body says what becomes of the result then."""
+    """What was already submitted may still be completed and charged; `keep_result` says what happens to its result."""
     job = await _of_kind(request, jobs, id, Kind.VIDEO)
     return JobOut.of(await jobs.cancel(request.user.id, job.id, _late(data)))
 
 
-@get("/generate/video/{id:str}/status", responses=error_responses(400, 401, 404), summary="How far an own clip is")
-async def status(request: Program, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobState:
+@get(
+    "/generate/video/{id:str}/status", responses=error_responses(400, 401, 404), summary="Get the status of a video job"
+)
+async def status(request: ApiRequest, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobState:
     return JobState.of(await _of_kind(request, jobs, id, Kind.VIDEO))
 
 
-@get("/generate/video/status", responses=error_responses(400, 401, 404), summary="The same by `polling_url`")
+@get(
+    "/generate/video/status",
+    responses=error_responses(400, 401, 404),
+    summary="Get the status of a video job by `polling_url`",
+)
 async def status_by_url(
-    request: Program, jobs: NamedDependency[Jobs], polling_url: FromQuery[str | None] = None
+    request: ApiRequest, jobs: NamedDependency[Jobs], polling_url: FromQuery[str | None] = None
 ) -> JobState:
-    """Takes only a `polling_url` that this API gave to the caller, as a name for the job; nothing is fetched."""
+    """Accepts only a `polling_url` returned by this API, to identify the job; the URL is not fetched."""
     if polling_url is None:
-        raise Invalid("Give the polling_url of a job.", fields={"polling_url": "is missing"})
+        raise Invalid("polling_url is required.", fields={"polling_url": "is missing"})
     id = polling_url.removeprefix("/api/v1/generate/video/").removesuffix("/status")
     job = await _of_kind(request, jobs, id, Kind.VIDEO)
     if job.polling_url != polling_url:
@@ -150,39 +156,40 @@ async def status_by_url(
     "/webhooks/{provider:str}/{token:str}",
     status_code=204,
     opt=CALLBACK,
-    request_max_body_size=CALL,
+    request_max_body_size=MAX_WEBHOOK_BODY,
     include_in_schema=False,
 )
-async def called(
+async def webhook(
     request: Request[None, None, State], provider: FromPath[str], token: FromPath[str], jobs: NamedDependency[Jobs]
 ) -> None:
-    """Where providers say that a job has ended. The address is the proof, and the signature where there is one."""
+    """Webhook for providers. It is authenticated by the secret token in the URL, and by the signature if there is
+    one."""
     jobs.on_webhook(provider, token, request.headers, await request.body())
 
 
 async def _list(
-    request: Program, jobs: Jobs, kinds: Sequence[Kind], status: str | None, limit: int, cursor: str | None
+    request: ApiRequest, jobs: Jobs, kinds: Sequence[Kind], status: str | None, limit: int, cursor: str | None
 ) -> JobList:
     statuses = [_status(status)] if status else ()
     before = paging.after(cursor)
-    part = await jobs.newest(request.user.id, kinds=kinds, statuses=statuses, before=before, limit=limit)
-    return JobList.of(part, JobOut.of)
+    found = await jobs.newest(request.user.id, kinds=kinds, statuses=statuses, before=before, limit=limit)
+    return JobList.of(found, JobOut.of)
 
 
 def _late(data: CancelIn | None) -> LateResultPolicy:
     return LateResultPolicy.KEEP if data is not None and data.keep_result else LateResultPolicy.DISCARD
 
 
-def _status(text: str) -> Status:
-    """`pending` is taken as an older name of `queued`."""
+def _status(text: str) -> JobStatus:
+    """`pending` is accepted as an alias of `queued`."""
     try:
-        return Status.QUEUED if text == "pending" else Status(text)
+        return JobStatus.QUEUED if text == "pending" else JobStatus(text)
     except ValueError:
-        message = f"must be one of {', '.join(Status)}"
+        message = f"must be one of {', '.join(JobStatus)}"
         raise Invalid(f"The status {message}.", fields={"status": message}) from None
 
 
-async def _of_kind(request: Program, jobs: Jobs, id: str, kind: Kind) -> Job:
+async def _of_kind(request: ApiRequest, jobs: Jobs, id: str, kind: Kind) -> Job:
     job = await jobs.find(request.user.id, id)
     if job.kind is not kind:
         raise Missing("There is no such job.")
@@ -209,5 +216,5 @@ routes = [
         security=BEARER,
         tags=["Jobs"],
     ),
-    Router("/", route_handlers=[called]),
+    Router("/", route_handlers=[webhook]),
 ]

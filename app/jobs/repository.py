@@ -1,6 +1,6 @@
 """SQL of jobs. Ids sort by time, so newest first is `order by id desc` and a cursor is an id.
 
-Every change of state names the state it starts from, so a late_result_policy answer can never overturn what has been settled.
+Every state change names the state it starts from, so a late response can never change a job that has ended.
 """
 
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 
 from app.db.database import Row, Transaction
-from app.jobs.schemas import Event, EventType, Job, JobError, LateResultPolicy, Status
+from app.jobs.schemas import EventType, Job, JobError, JobEvent, JobStatus, LateResultPolicy
 from app.providers.contract import ErrorCode, Kind, UpstreamJob, Usage
 
 _COLUMNS = (
     "id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route, prompt, system_prompt,"
     " params, status, progress, upstream_state, attempts, cancel_requested, error_code, error_message, text, usage,"
-    " cost_nano, input_asset_id, retry_of, upstream_job_id, upstream_poll_url, run_at, created_at, started_at, ended_at, deleted_at,"
-    " priority, late_result_policy, recovery_count"
+    " cost_nano, input_asset_id, retry_of, upstream_job_id, upstream_poll_url, run_at, created_at, started_at,"
+    " ended_at, deleted_at, priority, late_result_policy, recovery_count"
 )
 DOWNLOADED = "downloaded"
 
@@ -25,7 +25,8 @@ DOWNLOADED = "downloaded"
 def add(tx: Transaction, owner: str, job: Job) -> None:
     tx.insert(
         "jobs (id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route, prompt,"
-        " system_prompt, params, status, input_asset_id, retry_of, upstream_job_id, upstream_poll_url, run_at, created_at, priority)",
+        " system_prompt, params, status, input_asset_id, retry_of, upstream_job_id, upstream_poll_url, run_at,"
+        " created_at, priority)",
         job.id,
         owner,
         job.kind.value,
@@ -38,7 +39,7 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
         job.prompt,
         job.system_prompt,
         _json(job.params),
-        Status.QUEUED.value,
+        JobStatus.QUEUED.value,
         job.input_asset_id,
         job.retry_of,
         job.upstream_job.id if job.upstream_job else None,
@@ -56,14 +57,14 @@ def add_event(tx: Transaction, owner: str, job_id: str, now: datetime, event: Ev
     )
 
 
-def events(tx: Transaction, owner: str, job_id: str) -> list[Event]:
+def events(tx: Transaction, owner: str, job_id: str) -> list[JobEvent]:
     rows = tx.rows(
         "select happened_at, event, detail from job_events where job_id = $1 and owner_id = $2 order by happened_at",
         job_id,
         owner,
     )
     return [
-        Event(at=row["happened_at"], event=EventType(row["event"]), detail=msgspec.json.decode(row["detail"]))
+        JobEvent(at=row["happened_at"], event=EventType(row["event"]), detail=msgspec.json.decode(row["detail"]))
         for row in rows
     ]
 
@@ -83,30 +84,30 @@ def newest(
     owner: str,
     *,
     kinds: Sequence[Kind],
-    statuses: Sequence[Status],
+    statuses: Sequence[JobStatus],
     before: str | None,
     limit: int,
     oldest_first: bool = False,
 ) -> list[Job]:
-    """At most `limit` jobs of these kinds in these states (none named: all), newest first and older than `before`, or the
-    other way round."""
+    """At most `limit` jobs of these kinds and statuses (empty means all): newest first and older than `before`, or with
+    `oldest_first` the reverse."""
     where, parameters = _where(owner, kinds, statuses)
-    beyond, order = (">", "asc") if oldest_first else ("<", "desc")
+    comparison, order = (">", "asc") if oldest_first else ("<", "desc")
     if before:
         parameters.append(before)
-        where += f" and id {beyond} ${len(parameters)}"
+        where += f" and id {comparison} ${len(parameters)}"
     parameters.append(limit)
     sql = f"select {_COLUMNS} from jobs where {where} order by id {order} limit ${len(parameters)}"
     return [_job(row) for row in tx.rows(sql, *parameters)]
 
 
-def count(tx: Transaction, owner: str, *, kinds: Sequence[Kind], statuses: Sequence[Status]) -> int:
+def count(tx: Transaction, owner: str, *, kinds: Sequence[Kind], statuses: Sequence[JobStatus]) -> int:
     where, parameters = _where(owner, kinds, statuses)
     return int(tx.value(f"select count(*) from jobs where {where}", *parameters))
 
 
 def tally(tx: Transaction, owner: str) -> list[Row]:
-    """Rows of kind, status, and how many."""
+    """The number of jobs per kind and status, as rows."""
     return tx.rows(
         "select kind, status, count(*) as jobs from jobs"
         " where owner_id = $1 and deleted_at is null group by kind, status",
@@ -114,10 +115,11 @@ def tally(tx: Transaction, owner: str) -> list[Row]:
     )
 
 
-def remember(
+def claim_key(
     tx: Transaction, owner: str, key: str, request: str, job_id: str, now: datetime, since: datetime
 ) -> Row | None:
-    """Note a request by its key; when the key was taken `since`, the row that has it instead (request_hash, job_id)."""
+    """Record an idempotency key. If it was already used after `since`, returns that row (request_hash, job_id)
+    instead."""
     added = tx.value(
         "insert into idempotency as known (owner_id, idempotency_key, request_hash, job_id, created_at)"
         " values ($1, $2, $3, $4, $5) on conflict (owner_id, idempotency_key) do update"
@@ -137,14 +139,14 @@ def remember(
     )
 
 
-def forget_any(tx: Transaction, before: datetime) -> None:
-    """Drop the keys of requests older than that."""
+def delete_expired_keys_any(tx: Transaction, before: datetime) -> None:
+    """Delete idempotency keys created before that time."""
     tx.execute("delete from idempotency where created_at < $1", before)
 
 
 def claim_any(tx: Transaction, now: datetime, ids: Sequence[str]) -> list[Job]:
-    """Take these queued jobs into work: from here on the paid call may happen. Counts as an attempt, except where there
-    is a ticket already: then nothing is sent but the question what became of it."""
+    """Move these queued jobs to processing: from here on the paid request may be sent. Counts as an attempt unless the
+    job already has an upstream job, which is then only polled."""
     rows = tx.rows(
         f"update jobs set status = 'processing', run_at = null,"
         f" attempts = attempts + case when upstream_job_id is null then 1 else 0 end,"
@@ -157,7 +159,7 @@ def claim_any(tx: Transaction, now: datetime, ids: Sequence[str]) -> list[Job]:
 
 
 def durations_any(tx: Transaction, model: str, limit: int) -> list[float]:
-    """How many seconds the latest completed jobs of a model took."""
+    """How long the latest completed jobs of a model took, in seconds."""
     rows = tx.rows(
         "select started_at, ended_at from jobs where model = $1 and status = 'completed' order by id desc limit $2",
         model,
@@ -167,7 +169,7 @@ def durations_any(tx: Transaction, model: str, limit: int) -> list[float]:
 
 
 def last_cost_any(tx: Transaction, model: str) -> int | None:
-    """What the latest completed job of a model cost, of those whose cost is known."""
+    """The cost of the latest completed job of a model whose cost is known."""
     cost: int | None = tx.value(
         "select cost_nano from jobs where model = $1 and status = 'completed' and cost_nano is not null"
         " order by id desc limit 1",
@@ -176,8 +178,8 @@ def last_cost_any(tx: Transaction, model: str) -> int | None:
     return cost
 
 
-def late_any(tx: Transaction) -> list[Job]:
-    """Cancelled jobs of whose provider something is still expected."""
+def awaiting_late_any(tx: Transaction) -> list[Job]:
+    """Cancelled jobs whose provider may still send a result or a cost."""
     return [
         _job(row)
         for row in tx.rows(
@@ -186,8 +188,8 @@ def late_any(tx: Transaction) -> list[Job]:
     ]
 
 
-def holder(tx: Transaction, owner: str, provider: str, upstream_job: UpstreamJob) -> str | None:
-    """The job that has fetched the result of this ticket, or is about to."""
+def result_holder(tx: Transaction, owner: str, provider: str, upstream_job: UpstreamJob) -> str | None:
+    """The job that has fetched the result of this upstream job, or is about to."""
     id: str | None = tx.value(
         "select id from jobs where owner_id = $1 and provider = $2 and upstream_job_id = $3 and deleted_at is null"
         " and status in ('queued', 'processing', 'completed') order by id desc limit 1",
@@ -198,7 +200,7 @@ def holder(tx: Transaction, owner: str, provider: str, upstream_job: UpstreamJob
     return id
 
 
-def retry_of(tx: Transaction, owner: str, id: str) -> str | None:
+def unfinished_retry(tx: Transaction, owner: str, id: str) -> str | None:
     """The unfinished job that is a retry of this one."""
     found: str | None = tx.value(
         "select id from jobs where owner_id = $1 and retry_of = $2 and status in ('queued', 'processing') limit 1",
@@ -208,19 +210,19 @@ def retry_of(tx: Transaction, owner: str, id: str) -> str | None:
     return found
 
 
-def doubt(tx: Transaction, owner: str, id: str, now: datetime) -> Job | None:
-    """A queued job of which nobody can know whether it was sent counts as being sent."""
+def mark_possibly_sent(tx: Transaction, owner: str, id: str, now: datetime) -> Job | None:
+    """Move a queued job to processing because it may have been sent."""
     return _changed(tx, "status = 'processing', started_at = coalesce(started_at, $3)", "queued", owner, id, now)
 
 
-def note_rescue(tx: Transaction, owner: str, id: str) -> Job | None:
-    """A start found it unfinished, which speaks against it when its result was being looked at."""
+def record_recovery(tx: Transaction, owner: str, id: str) -> Job | None:
+    """Record that a restart found the job unfinished; counted only if its result was being processed."""
     count = f"recovery_count = recovery_count + case when upstream_state = '{DOWNLOADED}' then 1 else 0 end"
     return _changed(tx, count, "processing", owner, id)
 
 
-def note_download(tx: Transaction, owner: str, id: str) -> Job | None:
-    """Its result is here; None when the job is no longer processing."""
+def mark_downloaded(tx: Transaction, owner: str, id: str) -> Job | None:
+    """Record that the result was downloaded; None if the job is no longer processing."""
     return _changed(tx, f"upstream_state = '{DOWNLOADED}'", "processing", owner, id)
 
 
@@ -231,7 +233,7 @@ def unfinished_any(tx: Transaction) -> list[Job]:
     ]
 
 
-def put_ticket(
+def record_upstream_job(
     tx: Transaction,
     owner: str,
     id: str,
@@ -241,7 +243,7 @@ def put_ticket(
     progress: int | None,
     run_at: datetime,
 ) -> Job | None:
-    """Write down the provider's ticket or what it said at a poll; None when the job is no longer processing."""
+    """Store the upstream job and its state; None if the job is no longer processing."""
     return _changed(
         tx,
         "upstream_job_id = $3, upstream_poll_url = $4, upstream_state = $5, progress = $6, run_at = $7",
@@ -256,10 +258,12 @@ def put_ticket(
     )
 
 
-def put_late_ticket(tx: Transaction, owner: str, id: str, upstream_job: UpstreamJob) -> Job | None:
-    """The ticket of a job that was cancelled while it was being sent; None when nothing is expected of it."""
+def record_late_upstream_job(tx: Transaction, owner: str, id: str, upstream_job: UpstreamJob) -> Job | None:
+    """Store the upstream job of a job that was cancelled while it was submitted; None if nothing more is expected of
+    it."""
     row = tx.row(
-        f"update jobs set upstream_job_id = $3, upstream_poll_url = $4 where id = $1 and owner_id = $2 and status = 'cancelled'"
+        f"update jobs set upstream_job_id = $3, upstream_poll_url = $4"
+        f" where id = $1 and owner_id = $2 and status = 'cancelled'"
         f" and late_result_policy is not null and upstream_job_id is null returning {_COLUMNS}",
         id,
         owner,
@@ -269,8 +273,8 @@ def put_late_ticket(tx: Transaction, owner: str, id: str, upstream_job: Upstream
     return _job(row) if row else None
 
 
-def put_back(tx: Transaction, owner: str, id: str, run_at: datetime) -> Job | None:
-    """From processing to queued again, to be tried anew when run_at."""
+def requeue(tx: Transaction, owner: str, id: str, run_at: datetime) -> Job | None:
+    """From processing back to queued, to be started again at `run_at`."""
     return _changed(
         tx, "status = 'queued', run_at = $3, upstream_state = null, progress = null", "processing", owner, id, run_at
     )
@@ -287,7 +291,7 @@ def complete(
     cost_nano: int | None,
     generation_id: str | None,
 ) -> bool:
-    """From processing to completed; False when it is not processing any more, or its result is not wanted."""
+    """From processing to completed; False if it is no longer processing, or its result is to be discarded."""
     return _ended(
         tx,
         "status = 'completed', ended_at = $3, text = $4, usage = $5, cost_nano = $6, generation_id = $7,"
@@ -315,7 +319,7 @@ def fail(
     text: str | None = None,
     cost_nano: int | None = None,
 ) -> bool:
-    """From processing to failed; False when it is not processing any more, or its person wished it stopped."""
+    """From processing to failed; False if it is no longer processing, or a cancel was requested."""
     return _ended(
         tx,
         "status = 'failed', ended_at = $3, error_code = $4, error_message = $5, error_detail = $6, text = $7,"
@@ -335,8 +339,8 @@ def fail(
 def cancel(
     tx: Transaction, owner: str, id: str, now: datetime, late_result_policy: LateResultPolicy | None
 ) -> Job | None:
-    """From queued or processing to cancelled; None when it has ended before. `late_result_policy` says what becomes of a result that
-    may still come; a queued job has sent nothing, so nothing can come."""
+    """From queued or processing to cancelled; None if it has already ended. `late_result_policy` says what happens to a
+    result that may still arrive; a queued job was never sent, so none can."""
     row = tx.row(
         f"update jobs set status = 'cancelled', ended_at = $3, cancel_requested = true, run_at = null,"
         f" late_result_policy = case when status = 'processing' then $4 end,"
@@ -351,8 +355,8 @@ def cancel(
     return _job(row) if row else None
 
 
-def wish_cancel(tx: Transaction, owner: str, id: str, late_result_policy: LateResultPolicy) -> Job | None:
-    """Note on a processing job that the person wants it stopped; it is run_at for that at once."""
+def request_cancel(tx: Transaction, owner: str, id: str, late_result_policy: LateResultPolicy) -> Job | None:
+    """Record a cancel request on a processing job and make it due at once, so that it is forwarded."""
     return _changed(
         tx,
         "cancel_requested = true, late_result_policy = $3, run_at = null",
@@ -363,9 +367,12 @@ def wish_cancel(tx: Transaction, owner: str, id: str, late_result_policy: LateRe
     )
 
 
-def stop(tx: Transaction, owner: str, id: str, now: datetime, cost_nano: int | None, keeping: bool) -> Job | None:
-    """From processing to cancelled, when the person has wished it; with `keeping` not when a result is welcome."""
-    unwanted = " and late_result_policy = 'discard'" if keeping else ""
+def finish_cancel(
+    tx: Transaction, owner: str, id: str, now: datetime, cost_nano: int | None, has_result: bool
+) -> Job | None:
+    """From processing to cancelled, if a cancel was requested. With `has_result`, only if the result is to be
+    discarded."""
+    unwanted = " and late_result_policy = 'discard'" if has_result else ""
     row = tx.row(
         f"update jobs set status = 'cancelled', ended_at = $3, cost_nano = $4, run_at = null, late_result_policy = null"
         f" where id = $1 and owner_id = $2 and status = 'processing' and cancel_requested{unwanted}"
@@ -381,10 +388,11 @@ def stop(tx: Transaction, owner: str, id: str, now: datetime, cost_nano: int | N
 def end_late(
     tx: Transaction, owner: str, id: str, cost_nano: int | None, text: str | None, usage: Usage | None
 ) -> Job | None:
-    """What a cancelled job turned out to have cost, and its text when it is to be kept; nothing more is expected of it
-    then. Returns it as it was, with its `late_result_policy`; None when nothing was expected."""
+    """Store the cost of a cancelled job, and its text if that is to be kept; nothing more is expected of it then.
+    Returns the job as it was before, with its `late_result_policy`; None if nothing was expected."""
     row = tx.row(
-        f"select {_COLUMNS} from jobs where id = $1 and owner_id = $2 and status = 'cancelled' and late_result_policy is not null",
+        f"select {_COLUMNS} from jobs"
+        f" where id = $1 and owner_id = $2 and status = 'cancelled' and late_result_policy is not null",
         id,
         owner,
     )
@@ -405,7 +413,7 @@ def end_late(
 
 
 def mark_deleted(tx: Transaction, owner: str, id: str, now: datetime) -> Job | None:
-    """Hide a job that has ended; the row stays and keeps its cost."""
+    """Soft-delete a job that has ended; the row and its cost remain."""
     row = tx.row(
         f"update jobs set deleted_at = $3 where id = $1 and owner_id = $2 and deleted_at is null"
         f" and status in ('completed', 'failed', 'cancelled') returning {_COLUMNS}",
@@ -430,14 +438,14 @@ def newest_any(
     tx: Transaction,
     *,
     kinds: Sequence[Kind],
-    statuses: Sequence[Status],
+    statuses: Sequence[JobStatus],
     owners: Sequence[str] | None,
-    words: Sequence[str],
+    terms: Sequence[str],
     before: str | None,
     limit: int,
 ) -> list[Job]:
-    """Everybody's jobs, newest first; `owners` None means all people."""
-    where, parameters = _everybody(kinds, statuses, owners, words)
+    """All users' jobs, newest first; `owners` None means every user."""
+    where, parameters = _where_any(kinds, statuses, owners, terms)
     if before:
         parameters.append(before)
         where += f" and id < ${len(parameters)}"
@@ -450,30 +458,30 @@ def count_any(
     tx: Transaction,
     *,
     kinds: Sequence[Kind],
-    statuses: Sequence[Status],
+    statuses: Sequence[JobStatus],
     owners: Sequence[str] | None,
-    words: Sequence[str],
+    terms: Sequence[str],
 ) -> int:
-    where, parameters = _everybody(kinds, statuses, owners, words)
+    where, parameters = _where_any(kinds, statuses, owners, terms)
     return int(tx.value(f"select count(*) from jobs where {where}", *parameters))
 
 
 def tally_any(tx: Transaction) -> list[Row]:
-    """Rows of status, and how many there are."""
+    """The number of jobs per status, as rows."""
     return tx.rows("select status, count(*) as jobs from jobs where deleted_at is null group by status")
 
 
 def ended_before_any(
-    tx: Transaction, before: datetime, *, kinds: Sequence[Kind], statuses: Sequence[Status]
+    tx: Transaction, before: datetime, *, kinds: Sequence[Kind], statuses: Sequence[JobStatus]
 ) -> list[str]:
-    where, parameters = _everybody(kinds, statuses, None, ())
+    where, parameters = _where_any(kinds, statuses, None, ())
     parameters.append(before)
     rows = tx.rows(f"select id from jobs where {where} and ended_at < ${len(parameters)} order by id", *parameters)
     return [row["id"] for row in rows]
 
 
 def erase_any(tx: Transaction, ids: Sequence[str], long_ago: datetime) -> None:
-    """Of ended jobs nothing stays but that they were, how they ended, and what they cost; no undo reaches back so far."""
+    """Erase the content of ended jobs; only their status and cost remain. `long_ago` is too old to be restored."""
     tx.execute("delete from job_events where job_id in (select unnest($1::text[]))", list(ids))
     tx.execute(
         "update jobs set prompt = '', system_prompt = null, params = '{}', text = null, error_detail = null,"
@@ -489,20 +497,20 @@ def unfinished(tx: Transaction, owner: str) -> list[Job]:
 
 
 def ids(tx: Transaction, owner: str) -> list[str]:
-    """Of all jobs, deleted ones too."""
+    """The ids of all jobs, including deleted ones."""
     return [row["id"] for row in tx.rows("select id from jobs where owner_id = $1", owner)]
 
 
-def _everybody(
-    kinds: Sequence[Kind], statuses: Sequence[Status], owners: Sequence[str] | None, words: Sequence[str]
+def _where_any(
+    kinds: Sequence[Kind], statuses: Sequence[JobStatus], owners: Sequence[str] | None, terms: Sequence[str]
 ) -> tuple[str, list[Any]]:
     where, parameters = "deleted_at is null", list[Any]()
     if owners is not None:
         parameters.append(list(owners))
         where += " and owner_id in (select unnest($1::text[]))"
-    where += _among(kinds, statuses, parameters)
-    for word in words:
-        parameters.append(word.lower())
+    where += _filters(kinds, statuses, parameters)
+    for term in terms:
+        parameters.append(term.lower())
         where += f" and strpos(lower(prompt), ${len(parameters)}) > 0"
     return where, parameters
 
@@ -518,18 +526,18 @@ def _changed(tx: Transaction, changes: str, state: str, owner: str, id: str, *pa
 
 
 def _ended(tx: Transaction, changes: str, condition: str, owner: str, id: str, *parameters: Any) -> bool:
-    """Without the row, which nobody needs any more and which would cost as much again."""
+    """True if the job was changed. The row is not returned: it is not needed, and reading it would double the time."""
     where = f"id = $1 and owner_id = $2 and status = 'processing' and {condition}"
     return tx.count(f"update jobs set {changes} where {where}", id, owner, *parameters) == 1
 
 
-def _where(owner: str, kinds: Sequence[Kind], statuses: Sequence[Status]) -> tuple[str, list[Any]]:
+def _where(owner: str, kinds: Sequence[Kind], statuses: Sequence[JobStatus]) -> tuple[str, list[Any]]:
     parameters: list[Any] = [owner]
-    return "owner_id = $1 and deleted_at is null" + _among(kinds, statuses, parameters), parameters
+    return "owner_id = $1 and deleted_at is null" + _filters(kinds, statuses, parameters), parameters
 
 
-def _among(kinds: Sequence[Kind], statuses: Sequence[Status], parameters: list[Any]) -> str:
-    """Further conditions; their values are added to `parameters`."""
+def _filters(kinds: Sequence[Kind], statuses: Sequence[JobStatus], parameters: list[Any]) -> str:
+    """SQL conditions for these filters; their values are appended to `parameters`."""
     where = ""
     for column, values in (("kind", kinds), ("status", statuses)):
         if values:

@@ -1,4 +1,4 @@
-"""Who is next, and how long it will take: fair turns between people, and what earlier jobs of a model took."""
+"""The fair queue that decides which job starts next, and the durations and costs of earlier jobs per model."""
 
 import heapq
 import statistics
@@ -9,185 +9,185 @@ from time import monotonic
 from typing import Final
 
 from app.base import clock
-from app.jobs.schemas import Job, Status
+from app.jobs.schemas import Job, JobStatus
 
-PER_PERSON: Final = 32  # jobs of one person under way at one time
-PER_PROVIDER: Final = 256  # jobs under way at one provider at one time
-PEOPLE: Final = 10_000  # whose last turn is remembered
-FEWEST: Final = 3  # jobs that make a history
-FRESH: Final = 60.0  # seconds for which a history is believed
+MAX_RUNNING_PER_USER: Final = 32  # processing jobs per user
+MAX_RUNNING_PER_PROVIDER: Final = 256  # processing jobs per provider
+MAX_REMEMBERED_USERS: Final = 10_000  # whose last start is remembered
+MIN_SAMPLES: Final = 3  # completed jobs needed for an estimate
+HISTORY_TTL: Final = 60.0  # seconds before durations are read again
 
-Place = tuple[int, str]  # among one person's jobs: the negative priority, then the id, which sorts by age
+QueueKey = tuple[int, str]  # order of a user's jobs: negative priority, then id, which sorts by age
 
 
 class FairQueue:
-    """The queue. Whoever has the fewest jobs under way is next; among equals whoever was served longest ago; among one
-    person's own the higher priority, then the older. It is told of every change, so that choosing among thousands costs
-    no more than choosing among a few."""
+    """The queue of waiting jobs. Next is the user with the fewest processing jobs, then the one served longest ago;
+    among a user's own jobs, the highest priority, then the oldest. It is updated on every change, so that choosing
+    among thousands of jobs is as cheap as among a few."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
-        self._waiting: dict[str, list[Place]] = {}  # by person, a heap each
-        self._put_off: list[tuple[datetime, str]] = []  # a heap of what is due later
-        self._running: Counter[str] = Counter()  # by person
-        self._busy: Counter[str] = Counter()  # by provider
-        self._places: dict[str, int] = {}  # as last told, until anything changes
-        self._served: OrderedDict[str, None] = OrderedDict()  # people, whoever had the last turn at the end
+        self._waiting: dict[str, list[QueueKey]] = {}  # one heap per user
+        self._delayed: list[tuple[datetime, str]] = []  # a heap of jobs that are due later
+        self._running: Counter[str] = Counter()  # by user
+        self._running_at_provider: Counter[str] = Counter()  # by provider
+        self._positions: dict[str, int] = {}  # computed positions; cleared on every change
+        self._served: OrderedDict[str, None] = OrderedDict()  # users, most recently served last
 
     def put(self, job: Job) -> None:
-        """Take note of an unfinished job as it is now."""
-        self._take_out(job.id)
-        self._places.clear()
+        """Add or update an unfinished job."""
+        self._remove(job.id)
+        self._positions.clear()
         self._jobs[job.id] = job
-        if job.status is Status.PROCESSING:
+        if job.status is JobStatus.PROCESSING:
             self._running[job.owner_id] += 1
-            self._busy[job.provider] += 1
+            self._running_at_provider[job.provider] += 1
         elif job.run_at is not None and job.run_at > clock.now():
-            heapq.heappush(self._put_off, (job.run_at, job.id))
+            heapq.heappush(self._delayed, (job.run_at, job.id))
         else:
             heapq.heappush(self._waiting.setdefault(job.owner_id, []), (-job.priority, job.id))
 
     def drop(self, id: str) -> None:
-        """The job has ended."""
-        self._take_out(id)
-        self._places.clear()
+        """Remove a job that has ended."""
+        self._remove(id)
+        self._positions.clear()
 
-    def waiting(self) -> bool:
-        """Whether anybody's job is due."""
-        self._bring_in()
+    def has_waiting(self) -> bool:
+        """Whether any job is due."""
+        self._promote_due()
         return any(self._head(owner) for owner in list(self._waiting))
 
     def next_due(self) -> datetime | None:
-        """When the next of those that were put off is due."""
-        return self._put_off[0][0] if self._put_off else None
+        """When the next delayed job is due."""
+        return self._delayed[0][0] if self._delayed else None
 
     def next_batch(self, limit: int) -> list[str]:
-        """The ids of at most `limit` due jobs to start now, within the caps. They count as under way from the moment
-        that `put` says so."""
-        self._bring_in()
+        """The ids of at most `limit` due jobs to start now, within the limits. They stay queued until `put` is called
+        with their new status."""
+        self._promote_due()
         chosen: list[str] = []
-        given: Counter[str] = Counter()
-        taken: Counter[str] = Counter()
-        skipped: dict[str, list[Place]] = {}
+        started_by_user: Counter[str] = Counter()
+        started_at_provider: Counter[str] = Counter()
+        popped: dict[str, list[QueueKey]] = {}
         while len(chosen) < limit:
-            owner = self._next(given)
+            owner = self._next_user(started_by_user)
             if owner is None:
                 break
-            place = heapq.heappop(self._waiting[owner])
-            job = self._jobs[place[1]]
-            if job.id in chosen:  # it was put in twice
+            key = heapq.heappop(self._waiting[owner])
+            job = self._jobs[key[1]]
+            if job.id in chosen:  # it is in the heap twice
                 continue
-            skipped.setdefault(owner, []).append(place)
-            if self._busy[job.provider] + taken[job.provider] >= PER_PROVIDER:
-                given[owner] += PER_PERSON  # this one must wait for its provider, and the person's others behind it
+            popped.setdefault(owner, []).append(key)
+            if self._running_at_provider[job.provider] + started_at_provider[job.provider] >= MAX_RUNNING_PER_PROVIDER:
+                started_by_user[owner] += MAX_RUNNING_PER_USER  # its provider is full, so this user's jobs wait
                 continue
-            given[owner] += 1
-            taken[job.provider] += 1
+            started_by_user[owner] += 1
+            started_at_provider[job.provider] += 1
             chosen.append(job.id)
-            self._serve(owner)
-        for owner, places in skipped.items():  # until the database has said yes they wait on
-            for place in places:
-                heapq.heappush(self._waiting.setdefault(owner, []), place)
+            self._mark_served(owner)
+        for owner, keys in popped.items():  # they stay queued until the database write succeeds
+            for key in keys:
+                heapq.heappush(self._waiting.setdefault(owner, []), key)
         return chosen
 
     def running(self, owner: str) -> int:
-        """How many jobs of this person are under way."""
+        """How many jobs of this user are processing."""
         return self._running[owner]
 
-    def place(self, job: Job) -> int:
-        """About how many turns until this waiting job is served: 1 is next."""
-        if job.id not in self._places:
-            self._places[job.id] = self._place(job)
-        return self._places[job.id]
+    def position(self, job: Job) -> int:
+        """The approximate position of this queued job; 1 is next."""
+        if job.id not in self._positions:
+            self._positions[job.id] = self._position(job)
+        return self._positions[job.id]
 
-    def _place(self, job: Job) -> int:
-        mine = (-job.priority, job.id)
-        ahead = sum(place < mine for place in self._waiting.get(job.owner_id, []))
-        mine_at = self._running[job.owner_id] + ahead
+    def _position(self, job: Job) -> int:
+        own_key = (-job.priority, job.id)
+        ahead = sum(key < own_key for key in self._waiting.get(job.owner_id, []))
+        own_rank = self._running[job.owner_id] + ahead
         others = sum(
-            min(len(places), max(0, mine_at - self._running[owner]))
-            for owner, places in self._waiting.items()
+            min(len(keys), max(0, own_rank - self._running[owner]))
+            for owner, keys in self._waiting.items()
             if owner != job.owner_id
         )
         return ahead + others + 1
 
-    def _next(self, given: Counter[str]) -> str | None:
-        """Whose turn it is."""
-        served = {owner: place for place, owner in enumerate(self._served)}
-        turns = [
-            (self._running[owner] + given[owner], served.get(owner, -1), owner)
+    def _next_user(self, started_by_user: Counter[str]) -> str | None:
+        """The user whose job is started next."""
+        served = {owner: rank for rank, owner in enumerate(self._served)}
+        candidates = [
+            (self._running[owner] + started_by_user[owner], served.get(owner, -1), owner)
             for owner in list(self._waiting)
-            if self._head(owner) and self._running[owner] + given[owner] < PER_PERSON
+            if self._head(owner) and self._running[owner] + started_by_user[owner] < MAX_RUNNING_PER_USER
         ]
-        return min(turns)[2] if turns else None
+        return min(candidates)[2] if candidates else None
 
-    def _head(self, owner: str) -> Place | None:
-        """The person's next waiting job; what has gone out of the line or was put off in the meantime is passed over."""
-        places = self._waiting[owner]
-        while places:
-            job = self._jobs.get(places[0][1])
-            if job is not None and job.status is Status.QUEUED and (job.run_at is None or job.run_at <= clock.now()):
-                return places[0]
-            heapq.heappop(places)
+    def _head(self, owner: str) -> QueueKey | None:
+        """The user's next queued job. Heap entries of jobs that have ended or were delayed are discarded."""
+        keys = self._waiting[owner]
+        while keys:
+            job = self._jobs.get(keys[0][1])
+            if job is not None and job.status is JobStatus.QUEUED and (job.run_at is None or job.run_at <= clock.now()):
+                return keys[0]
+            heapq.heappop(keys)
         del self._waiting[owner]
         return None
 
-    def _serve(self, owner: str) -> None:
+    def _mark_served(self, owner: str) -> None:
         self._served[owner] = None
         self._served.move_to_end(owner)
-        if len(self._served) > PEOPLE:
+        if len(self._served) > MAX_REMEMBERED_USERS:
             self._served.popitem(last=False)
 
-    def _bring_in(self) -> None:
+    def _promote_due(self) -> None:
         now = clock.now()
-        while self._put_off and self._put_off[0][0] <= now:
-            due, id = heapq.heappop(self._put_off)
+        while self._delayed and self._delayed[0][0] <= now:
+            run_at, id = heapq.heappop(self._delayed)
             job = self._jobs.get(id)
-            if job is not None and job.status is Status.QUEUED and job.run_at == due:
-                self._places.clear()
+            if job is not None and job.status is JobStatus.QUEUED and job.run_at == run_at:
+                self._positions.clear()
                 heapq.heappush(self._waiting.setdefault(job.owner_id, []), (-job.priority, id))
 
-    def _take_out(self, id: str) -> None:
+    def _remove(self, id: str) -> None:
         job = self._jobs.pop(id, None)
         if job is None:
             return
-        if job.status is Status.PROCESSING:
+        if job.status is JobStatus.PROCESSING:
             self._running[job.owner_id] -= 1
-            self._busy[job.provider] -= 1
-        elif places := self._waiting.get(job.owner_id):
-            place = (-job.priority, id)
-            if places[0] == place:  # the common case; others are passed over when they come to the head
-                heapq.heappop(places)
-            if not places:
+            self._running_at_provider[job.provider] -= 1
+        elif keys := self._waiting.get(job.owner_id):
+            key = (-job.priority, id)
+            if keys[0] == key:  # the common case; other entries are discarded when they reach the head
+                heapq.heappop(keys)
+            if not keys:
                 del self._waiting[job.owner_id]
 
 
-class History:
-    """What the latest jobs of each model took and cost."""
+class ModelHistory:
+    """How long the latest jobs of each model took, and what they cost."""
 
     def __init__(self) -> None:
-        self._durations: dict[str, tuple[float, float | None, float | None]] = {}  # when learnt, median, nine of ten
+        self._durations: dict[str, tuple[float, float | None, float | None]] = {}  # read at, median, 90th percentile
         self._costs: dict[str, int] = {}
 
     def knows(self, model: str) -> bool:
         found = self._durations.get(model)
-        return found is not None and monotonic() - found[0] < FRESH
+        return found is not None and monotonic() - found[0] < HISTORY_TTL
 
     def learn_durations(self, model: str, seconds: Sequence[float]) -> None:
-        took = sorted(seconds)
-        median = statistics.median(took) if len(took) >= FEWEST else None
-        most = took[min(len(took) - 1, int(len(took) * 0.9))] if len(took) >= FEWEST else None
-        self._durations[model] = (monotonic(), median, most)
+        durations = sorted(seconds)
+        median = statistics.median(durations) if len(durations) >= MIN_SAMPLES else None
+        p90 = durations[min(len(durations) - 1, int(len(durations) * 0.9))] if len(durations) >= MIN_SAMPLES else None
+        self._durations[model] = (monotonic(), median, p90)
 
     def learn(self, model: str, cost_nano: int | None) -> None:
         if cost_nano is not None:
             self._costs[model] = cost_nano
 
     def cost(self, model: str) -> int | None:
-        """What the last job of this model cost, in nano-dollars: the amount that is held for the next."""
+        """What the last job of this model cost, in nano-dollars; this amount is held for the next one."""
         return self._costs.get(model)
 
     def durations(self, model: str) -> tuple[float | None, float | None]:
-        """Seconds: the median, and what nine of ten stayed below; None before there are enough."""
-        _, median, most = self._durations.get(model, (0.0, None, None))
-        return median, most
+        """Median and 90th percentile in seconds; None while there are too few jobs."""
+        _, median, p90 = self._durations.get(model, (0.0, None, None))
+        return median, p90

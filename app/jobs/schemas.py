@@ -1,4 +1,4 @@
-"""The shapes of a job."""
+"""Job structs: the domain types and their API forms."""
 
 import enum
 from datetime import datetime
@@ -12,8 +12,9 @@ from app.library.schemas import Asset, AssetOut
 from app.providers.contract import ErrorCode, Kind, UpstreamJob, Usage
 
 
-class Status(enum.StrEnum):
-    """`queued → processing → completed | failed | cancelled`; waiting for a retry is `queued` with `due` ahead."""
+class JobStatus(enum.StrEnum):
+    """`queued → processing → completed | failed | cancelled`; a job that waits for a retry is `queued` with `run_at` in
+    the future."""
 
     QUEUED = "queued"
     PROCESSING = "processing"
@@ -23,7 +24,7 @@ class Status(enum.StrEnum):
 
     @property
     def final(self) -> bool:
-        return self in (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
+        return self in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
 
 
 class GenerationType(enum.StrEnum):
@@ -35,30 +36,30 @@ class GenerationType(enum.StrEnum):
 
 
 class LateResultPolicy(enum.StrEnum):
-    """What becomes of a result that comes after a cancel."""
+    """What happens to a result that arrives after the job was cancelled."""
 
     KEEP = "keep"
     DISCARD = "discard"
 
 
 class QueueEstimate(msgspec.Struct, frozen=True):
-    """Where a waiting job stands in line (1 is next), and how many seconds such jobs took before: half of them, and nine
-    of ten; None where nothing is known."""
+    """The position of a queued job (1 is next), and the median and 90th percentile of how long recent jobs of its model
+    took, in seconds. None where unknown."""
 
-    place: int | None = None
+    position: int | None = None
     median: float | None = None
-    most: float | None = None
+    p90: float | None = None
 
 
 class JobError(msgspec.Struct, frozen=True):
-    """Why it failed; `message` is one sentence for people."""
+    """Why a job failed. `message` is shown to the user."""
 
     code: ErrorCode
     message: str
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One request and what became of it. Times are UTC without a zone; `cost_nano` is in nano-dollars, None = unknown."""
+    """One generation request and its result. Times are naive UTC; `cost_nano` is in nano-dollars, None if unknown."""
 
     id: str
     owner_id: str
@@ -72,7 +73,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str
     system_prompt: str | None = None
     params: dict[str, Any] = {}
-    status: Status = Status.QUEUED
+    status: JobStatus = JobStatus.QUEUED
     progress: int | None = None
     upstream_state: str | None = None
     attempts: int = 0
@@ -101,7 +102,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def seconds(self) -> float | None:
-        """How long it took, once it has ended."""
+        """How long the job ran; None until it has ended."""
         if self.started_at is None or self.ended_at is None:
             return None
         return (self.ended_at - self.started_at).total_seconds()
@@ -111,20 +112,20 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return f"/api/v1/generate/video/{self.id}/status" if self.kind is Kind.VIDEO else None
 
 
-class Accepted(msgspec.Struct, frozen=True):
-    """The job that a request made; `repeated` when the same request had made it before."""
+class AcceptedJob(msgspec.Struct, frozen=True):
+    """The job of a request; `repeated` if an earlier request had already created it."""
 
     job: Job
     repeated: bool = False
 
 
 class EventType(enum.StrEnum):
-    """What can happen to a job. The comments name the keys of the event's detail."""
+    """What can happen to a job. The comments list the keys of the event's `detail`."""
 
     QUEUED = "queued"
     STARTED = "started"  # attempt: int
-    RESULT_REQUESTED = "result_requested"  # started in order to fetch a result that has been paid for
-    SUBMITTED = "submitted"  # state: the provider's word for it
+    RESULT_REQUESTED = "result_requested"  # started, only to fetch a result that is already paid for
+    SUBMITTED = "submitted"  # state: as the provider names it
     PROGRESSED = "progressed"  # state
     DOWNLOADED = "downloaded"
     RETRY_SCHEDULED = "retry_scheduled"  # run_at: ISO 8601, code: ErrorCode, message
@@ -134,7 +135,7 @@ class EventType(enum.StrEnum):
     CANCEL_REQUESTED = "cancel_requested"
     CANCELLED = "cancelled"  # stage: CancelStage
     LATE_RESULT_RECORDED = "late_result_recorded"
-    FOLLOW_UP_ENDED = "follow_up_ended"  # of a cancelled job: neither a result nor a cost can arrive any more
+    FOLLOW_UP_ENDED = "follow_up_ended"  # cancelled job: no more results or costs are expected
 
 
 class CancelStage(enum.StrEnum):
@@ -142,11 +143,11 @@ class CancelStage(enum.StrEnum):
 
     NOT_SUBMITTED = "not_submitted"
     SUBMITTED = "submitted"  # the provider may still finish and charge it
-    STOPPED = "stopped"  # the provider was asked to stop, and has answered
+    STOPPED = "stopped"  # the provider was asked to stop and has responded
     FINISHED = "finished"  # the result had arrived and was discarded
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of a job's timeline."""
 
     at: datetime
@@ -154,15 +155,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     detail: dict[str, Any] = {}
 
 
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The jobs that memory holds at one moment, by id. It must agree with the rows."""
+class JobsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The jobs held in memory, by id. They must agree with the database rows."""
 
     unfinished: dict[str, Job]
-    late_result_policy: dict[str, Job]  # cancelled; their provider may still send a result or a cost
+    awaiting_late_result: dict[str, Job]  # cancelled; the provider may still send a result or a cost
 
 
-class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """A person's work in figures."""
+class JobCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many finished outputs and unfinished jobs a user has."""
 
     texts: int = 0
     images: int = 0
@@ -171,7 +172,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as programs see it: `progress` 0 to 100 or null, `cost_usd` a decimal string or null when unknown."""
+    """A job in the API: `progress` is 0 to 100 or null, `cost_usd` is a decimal string or null if unknown."""
 
     id: str
     kind: Kind
@@ -180,7 +181,7 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     prompt: str
     params: dict[str, Any]
-    status: Status
+    status: JobStatus
     progress: int | None
     attempts: int
     cancel_requested: bool
@@ -221,10 +222,10 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobState(msgspec.Struct, frozen=True, kw_only=True):
-    """What a poll asks for; `video_url` once there is one, `error` when it failed."""
+    """The status of a video job: `video_url` once it is completed, `error` if it failed."""
 
     id: str
-    status: Status
+    status: JobStatus
     progress: int | None
     video_url: str | None
     error: JobError | None

@@ -1,7 +1,7 @@
-"""The rules of jobs: what may follow what, and that nothing is acknowledged that is not on disk.
+"""The job state machine. A change is acknowledged only after it is durable.
 
-Unfinished jobs also stand in memory: their cards are asked every few seconds by every open page, and such a question must
-not cost a database read. This service is the only writer of the table, so the copy is never behind.
+Unfinished jobs are also kept in memory, because every open page polls their cards every few seconds and a poll must not
+cost a database read. This service is the only writer of the table, so the copy is always current.
 """
 
 import asyncio
@@ -24,18 +24,18 @@ from app.db.database import Database, Transaction
 from app.db.query_cache import QueryCache
 from app.jobs import repository
 from app.jobs.poll_schedule import PollSchedule
-from app.jobs.scheduler import FairQueue, History
+from app.jobs.scheduler import FairQueue, ModelHistory
 from app.jobs.schemas import (
-    Accepted,
+    AcceptedJob,
     CancelStage,
-    Counts,
-    Event,
     EventType,
     Job,
+    JobCounts,
+    JobEvent,
+    JobsSnapshot,
+    JobStatus,
     LateResultPolicy,
     QueueEstimate,
-    Snapshot,
-    Status,
 )
 from app.ledger.schemas import Subject
 from app.ledger.service import Ledger
@@ -44,113 +44,117 @@ from app.library.service import Library
 from app.providers.contract import Completed, ErrorCode, Failed, Kind, Pending, Provider, Retryable
 from app.providers.webhooks import WebhookVerifier
 
-ATTEMPTS: Final = {Kind.TEXT: 4, Kind.IMAGE: 4, Kind.VIDEO: 6}
-FIRST_WAIT: Final = 2.0  # seconds before the second attempt; doubles with each further one
-MAX_WAIT: Final = 120.0
-UNDO: Final = timedelta(minutes=10)
-KEY_LIFE: Final = timedelta(hours=24)
-RESCUES: Final = 5  # starts that may find a job in the middle of its work before it is parked
-HISTORY: Final = 50  # completed jobs of a model that an estimate looks at
+MAX_ATTEMPTS: Final = {Kind.TEXT: 4, Kind.IMAGE: 4, Kind.VIDEO: 6}
+FIRST_RETRY_DELAY: Final = 2.0  # seconds before the second attempt; doubles with each further attempt
+MAX_RETRY_DELAY: Final = 120.0
+UNDO_PERIOD: Final = timedelta(minutes=10)
+IDEMPOTENCY_KEY_TTL: Final = timedelta(hours=24)
+MAX_RECOVERIES: Final = 5  # restarts that may interrupt a job while its result is processed, before it is failed
+HISTORY_SIZE: Final = 50  # completed jobs of a model that an estimate is based on
 
-# What is written in the transaction of a change to a job, and only if the change is made: called with the job as it is then.
-Beside = Callable[[Transaction, Job], None]
+# Writes further rows in the transaction that changes a job; called with the changed job, only if it was changed.
+TxHook = Callable[[Transaction, Job], None]
 
 logger = logging.get("jobs")
 
 
 class Jobs:
-    """Everything that is being made or was made."""
+    """All jobs, unfinished and finished."""
 
     def __init__(
         self,
         database: Database,
-        quota: Ledger,
+        ledger: Ledger,
         catalog: Catalog,
         library: Library,
         providers: Mapping[str, Provider],
         *,
         timeout: float,
-        pause: float,
-        calls: WebhookVerifier | None = None,
+        poll_interval: float,
+        webhooks: WebhookVerifier | None = None,
         metrics: Metrics | None = None,
-        line: FairQueue | None = None,
-        rounds: PollSchedule | None = None,
+        queue: FairQueue | None = None,
+        polls: PollSchedule | None = None,
     ) -> None:
-        """`timeout` is the deadline of a processing job, `pause` the time between two polls; both in seconds. `line` and
-        `rounds` decide which job is started and which is polled next; empty ones by default."""
+        """`timeout` is how long a job may process and `poll_interval` the time between two polls, both in seconds.
+        `queue` and `polls` decide which job is started and polled next; by default they are new and empty."""
         self._database = database
-        self._ledger = quota
+        self._ledger = ledger
         self._catalog = catalog
         self._library = library
         self._providers = providers
         self._timeout = timeout
-        self._pause = pause
-        self._recall = QueryCache(database)
+        self._poll_interval = poll_interval
+        self._cache = QueryCache(database)
         self._live: dict[str, Job] = {}  # unfinished
-        self._shown: dict[str, tuple[Job, Job]] = {}  # of those, as last shown: without and with its outlook
-        self._late: dict[str, Job] = {}  # cancelled, but the provider may still send a result or a bill
-        self._line = line or FairQueue()
-        self._rounds = rounds or PollSchedule()
-        self._history = History()
-        self._ended: dict[str, asyncio.Event] = {}
-        self._heard: dict[str, asyncio.Queue[str | None]] = {}
-        self._calls = calls
+        self._estimated: dict[str, tuple[Job, Job]] = {}  # unfinished, each without and with its last estimate
+        self._awaiting_late: dict[str, Job] = {}  # cancelled, but the provider may still send a result or a cost
+        self._queue = queue or FairQueue()
+        self._polls = polls or PollSchedule()
+        self._history = ModelHistory()
+        self._end_signals: dict[str, asyncio.Event] = {}
+        self._subscribers: dict[str, asyncio.Queue[str | None]] = {}
+        self._webhooks = webhooks
         self._closing = False
         self.wake = asyncio.Event()
         metrics = metrics or Metrics()
-        self._tally = metrics.gauge("jobs", "Jobs by state, those deleted by their people left out.", ("state",))
+        self._status_gauge = metrics.gauge("jobs", "Jobs by state, without those deleted by their users.", ("state",))
         metrics.gauge_callback(
-            "oldest_waiting_job_seconds", "How long the oldest job that could start has waited.", self.longest_wait
+            "oldest_waiting_job_seconds",
+            "How long the oldest queued job that could start has waited.",
+            self.longest_wait,
         )
 
-    # What people ask for
+    # For users
 
     async def enqueue(
         self,
         job: Job,
         once: Once | None = None,
         *,
-        alone: bool = False,
+        single_flight: bool = False,
         limits: KeyLimits | None = None,
-        beside: Beside | None = None,
-    ) -> Accepted:
-        """Accept work: hold, job and first event are on disk when this returns, and it starts at once. With `once` a
-        request that was accepted before is answered with its first job, and Conflict when it asks something else; a
-        retry that is to be `alone` with an earlier one that is still unfinished. Exhausted when it is more than the API
-        key of this `allowance` may spend."""
-        first = await self._database.write(self._enqueue, job, once, alone, limits, beside)
-        return Accepted(job) if first is None else Accepted(await self.find(job.owner_id, first), repeated=True)
+        also_in_tx: TxHook | None = None,
+    ) -> AcceptedJob:
+        """Add a job to the queue: the ledger hold, the job and its first event are durable when this returns. A
+        repeated request with the same idempotency key `once` returns the first job, or raises Conflict if the request
+        differs. A `single_flight` retry returns an unfinished earlier retry of the same job. Raises Exhausted if the
+        API key's spending limit would be exceeded."""
+        first = await self._database.write(self._enqueue, job, once, single_flight, limits, also_in_tx)
+        return AcceptedJob(job) if first is None else AcceptedJob(await self.find(job.owner_id, first), repeated=True)
 
-    def remember(self, tx: Transaction, owner: str, once: Once, id: str, now: datetime) -> str | None:
-        """Joins the transaction that begins paid work, of whatever kind: None when the request is new, else the id of what
-        it began before; Conflict when its key came with another request."""
-        taken = repository.remember(tx, once.caller or owner, once.key, once.request, id, now, now - KEY_LIFE)
+    def claim_key(self, tx: Transaction, owner: str, once: Once, id: str, now: datetime) -> str | None:
+        """Record an idempotency key in the caller's transaction. None if it is new, otherwise the id that the first
+        request created. Raises Conflict if the key was used for a different request."""
+        taken = repository.claim_key(
+            tx, once.caller or owner, once.key, once.request, id, now, now - IDEMPOTENCY_KEY_TTL
+        )
         if taken is None:
             return None
         if taken["request_hash"] != once.request:
-            raise Conflict("This Idempotency-Key was used for another request. Use a new one.")
+            raise Conflict("This Idempotency-Key was used for a different request. Use a new key.")
         first: str = taken["job_id"]
         return first
 
     async def find(self, owner: str, id: str) -> Job:
-        """The person's own job with its assets, or Missing."""
+        """The user's own job with its assets, or Missing."""
         live = self._live.get(id)
         if live is not None and live.owner_id == owner:
-            return await self._with_outlook(live)
+            return await self._with_estimate(live)
         job = await self._database.read(self._find, owner, id)
         if job is None:
             raise Missing("There is no such job.")
         return job
 
-    def shown(self, owner: str, id: str) -> Job | None:
-        """Like `find`, for a job that memory knows all of: an unfinished one."""
+    def cached(self, owner: str, id: str) -> Job | None:
+        """Like `find`, but from memory only; None unless the job is unfinished and its estimate is known."""
         live = self._live.get(id)
         if live is None or live.owner_id != owner or not self._history.knows(live.model):
             return None
-        return self._outlooked(live)
+        return self._estimate(live)
 
-    async def seek(self, owner: str, id: str) -> Job | None:
-        """Like `find`, but None for one that is not there any more."""
+    async def find_or_none(self, owner: str, id: str) -> Job | None:
+        """Like `find`, but None if there is no such job."""
         try:
             return await self.find(owner, id)
         except Missing:
@@ -161,43 +165,44 @@ class Jobs:
         owner: str,
         *,
         kinds: Sequence[Kind] = (),
-        statuses: Sequence[Status] = (),
+        statuses: Sequence[JobStatus] = (),
         before: str | None = None,
         limit: int = 24,
         oldest_first: bool = False,
     ) -> Page[Job]:
-        """Newest first unless otherwise said, with their assets; `before` is the id of the last one seen."""
-        part = await self._recall.read(self._newest, owner, tuple(kinds), tuple(statuses), before, limit, oldest_first)
-        items = [await self._with_outlook(self._live.get(job.id, job)) if not job.final else job for job in part.items]
+        """The user's jobs with their assets, newest first by default. `before` is the id of the last job of the
+        previous page."""
+        part = await self._cache.read(self._newest, owner, tuple(kinds), tuple(statuses), before, limit, oldest_first)
+        items = [await self._with_estimate(self._live.get(job.id, job)) if not job.final else job for job in part.items]
         return Page(items, part.total, part.next)
 
-    async def counts(self, owner: str) -> Counts:
-        """The person's work in figures."""
+    async def counts(self, owner: str) -> JobCounts:
+        """How many finished outputs and unfinished jobs the user has."""
         rows = await self._database.read(repository.tally, owner)
         done = {
-            kind: sum(row["jobs"] for row in rows if row["kind"] == kind and row["status"] == Status.COMPLETED)
+            kind: sum(row["jobs"] for row in rows if row["kind"] == kind and row["status"] == JobStatus.COMPLETED)
             for kind in Kind
         }
-        return Counts(
+        return JobCounts(
             texts=done[Kind.TEXT],
             images=done[Kind.IMAGE],
             videos=done[Kind.VIDEO],
-            running=sum(row["jobs"] for row in rows if not Status(row["status"]).final),
+            running=sum(row["jobs"] for row in rows if not JobStatus(row["status"]).final),
         )
 
-    def usual_cost(self, model: str) -> int | None:
-        """What the last job of this model cost, in nano-dollars; None when none has told."""
+    def last_cost(self, model: str) -> int | None:
+        """What the last job of this model cost, in nano-dollars; None if unknown."""
         return self._history.cost(model)
 
-    async def events(self, owner: str, id: str) -> Sequence[Event]:
+    async def events(self, owner: str, id: str) -> Sequence[JobEvent]:
         return await self._database.read(repository.events, owner, id)
 
     async def wait(self, owner: str, id: str, seconds: float) -> Job:
-        """The job once it has ended, or as it stands after that time."""
+        """The job once it has ended, or its current state after `seconds`."""
         job = await self.find(owner, id)
-        # Asked again, because finding took time: it may have ended meanwhile.
+        # Checked after the await: the job may have ended meanwhile.
         if id in self._live and seconds > 0 and not self._closing:
-            ended = self._ended.setdefault(id, asyncio.Event())
+            ended = self._end_signals.setdefault(id, asyncio.Event())
             try:
                 async with asyncio.timeout(seconds):
                     await ended.wait()
@@ -206,49 +211,54 @@ class Jobs:
         return job if job.final else await self.find(owner, id)
 
     async def subscribe(self, job: Job, *, limits: KeyLimits | None = None) -> AsyncIterator[str]:
-        """Accept a text job and give its words as they come; ends with the job. Whoever stops listening stops nothing."""
-        words = self._heard[job.id] = asyncio.Queue()
+        """Add a text job and stream its output until the job ends. Closing the stream does not cancel the job."""
+        deltas = self._subscribers[job.id] = asyncio.Queue()
         try:
             await self.enqueue(job, limits=limits)
-            while (word := await words.get()) is not None:
-                yield word
+            while (delta := await deltas.get()) is not None:
+                yield delta
         finally:
-            self._heard.pop(job.id, None)
+            self._subscribers.pop(job.id, None)
 
     def on_webhook(self, provider: str, token: str, headers: Mapping[str, str], body: bytes) -> None:
-        """A provider says that something has happened to one of its jobs: the job is asked after at once. What the call
-        says is not believed. Denied when it is forged."""
-        if self._calls is None:
-            raise Missing("Nobody calls here.")
-        id = self._calls.verify(provider, token, headers, body)
-        job = (self._live.get(id) or self._late.get(id)) if id else None
+        """Handle a provider's webhook by polling its job at once; the body's content is not trusted. Raises Denied if
+        the webhook cannot be verified."""
+        if self._webhooks is None:
+            raise Missing("Webhooks are not enabled.")
+        id = self._webhooks.verify(provider, token, headers, body)
+        job = (self._live.get(id) or self._awaiting_late.get(id)) if id else None
         if job is not None and job.provider == provider:
-            self._rounds.poll_now(job.id)
+            self._polls.poll_now(job.id)
             self.wake.set()
 
     def release_waiters(self) -> None:
-        """The program is about to end: nobody waits or listens any longer, everybody is told how things stand."""
+        """On shutdown: end all waits and streams, so that each request returns the job's current state."""
         self._closing = True
-        for ended in self._ended.values():
-            ended.set()
-        for words in self._heard.values():
-            words.put_nowait(None)
+        for signal in self._end_signals.values():
+            signal.set()
+        for deltas in self._subscribers.values():
+            deltas.put_nowait(None)
 
     async def cancel(
-        self, owner: str, id: str, late: LateResultPolicy = LateResultPolicy.DISCARD, *, beside: Beside | None = None
+        self,
+        owner: str,
+        id: str,
+        late: LateResultPolicy = LateResultPolicy.DISCARD,
+        *,
+        also_in_tx: TxHook | None = None,
     ) -> Job:
-        """Stop a job: at once when it waits or its provider cannot be told, otherwise as a wish the worker settles. What
-        was sent may still be made and charged; `late` says what becomes of a result then."""
+        """Cancel a job: at once if it is queued or its provider cannot cancel, otherwise by a request that the worker
+        forwards. What was submitted may still be completed and charged; `late` says what happens to its result."""
         job = await self.find(owner, id)
         if job.final:
             raise Conflict(f"This job has already {_ENDED[job.status]}.")
         provider = self._providers.get(job.provider)
-        if job.status is Status.PROCESSING and provider is not None and provider.can_cancel:
-            changed = await self._database.write(self._wish_cancel, job, late, beside)
+        if job.status is JobStatus.PROCESSING and provider is not None and provider.can_cancel:
+            changed = await self._database.write(self._request_cancel, job, late, also_in_tx)
         else:
-            changed = await self._database.write(self._cancel, job, late, beside)
-        if changed is None:  # it ended while we were asking
-            return await self.cancel(owner, id, late, beside=beside)
+            changed = await self._database.write(self._cancel, job, late, also_in_tx)
+        if changed is None:  # its state changed meanwhile
+            return await self.cancel(owner, id, late, also_in_tx=also_in_tx)
         return await self.find(owner, id)
 
     async def retry(
@@ -257,17 +267,17 @@ class Jobs:
         id: str,
         once: Once | None = None,
         *,
-        alone: bool = False,
+        single_flight: bool = False,
         limits: KeyLimits | None = None,
-        beside: Beside | None = None,
-    ) -> Accepted:
-        """A new job like one that failed or was cancelled, linked to it. Where the provider may still have the result,
-        the new job asks for that one instead of paying for another; otherwise the model must still be on offer, whoever
-        asks, or it is Invalid. `alone`: not two at a time, as after a double click."""
+        also_in_tx: TxHook | None = None,
+    ) -> AcceptedJob:
+        """Create a new job from one that failed or was cancelled. If the provider may still have the result, the new
+        job fetches it instead of paying again; otherwise the model must still be available, or Invalid is raised.
+        `single_flight` allows one unfinished retry at a time, for example after a double click."""
         old = await self.find(owner, id)
-        if old.status not in (Status.FAILED, Status.CANCELLED):
-            raise Conflict("Only a failed or cancelled job can be tried again.")
-        upstream_job = old.upstream_job if old.error and old.error.code in _RESUMED else None
+        if old.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
+            raise Conflict("Only a failed or cancelled job can be retried.")
+        upstream_job = old.upstream_job if old.error and old.error.code in _RESUMABLE else None
         if upstream_job is None:
             self._catalog.choose(old.model, old.kind)
         job = Job(
@@ -288,13 +298,13 @@ class Jobs:
             upstream_job=upstream_job,
             created_at=clock.now(),
         )
-        return await self.enqueue(job, once, alone=alone, limits=limits, beside=beside)
+        return await self.enqueue(job, once, single_flight=single_flight, limits=limits, also_in_tx=also_in_tx)
 
     async def delete(self, owner: str, id: str) -> Job:
-        """Hide an ended job and what it made; `restore` brings both back for a while."""
+        """Soft-delete a finished job and its assets; `restore` undoes it within UNDO_PERIOD."""
         job = await self.find(owner, id)
         if not job.final:
-            raise Conflict("This job is still being made: cancel it first.")
+            raise Conflict("This job is still in progress. Cancel it first.")
         if await self._database.write(self._delete, owner, id) is None:
             raise Missing("There is no such job.")
         return job
@@ -302,13 +312,13 @@ class Jobs:
     async def restore(self, owner: str, id: str) -> Job:
         """Undo `delete`."""
         if not await self._database.write(self._restore, owner, id):
-            raise Missing("There is no such job to bring back.")
+            raise Missing("There is no such deleted job, or it can no longer be restored.")
         return await self.find(owner, id)
 
-    # What an admin asks for
+    # For admins
 
     async def find_any(self, id: str, kinds: Sequence[Kind] = ()) -> Job:
-        """Anybody's job of one of these kinds (none named: of any), with its assets, or Missing."""
+        """Any user's job with its assets, or Missing. `kinds` restricts the kinds; empty means all."""
         job = self._live.get(id) or await self._database.read(repository.find_any, id)
         if job is None or (kinds and job.kind not in kinds):
             raise Missing("There is no such job.")
@@ -318,246 +328,249 @@ class Jobs:
         self,
         *,
         kinds: Sequence[Kind] = (),
-        statuses: Sequence[Status] = (),
+        statuses: Sequence[JobStatus] = (),
         owners: Sequence[str] | None = None,
         q: str = "",
         before: str | None = None,
         limit: int = 24,
     ) -> Page[Job]:
-        """Everybody's jobs, newest first, without their assets; `owners` None means all people."""
+        """All users' jobs, newest first, without their assets; `owners` None means every user."""
 
         def find(tx: Transaction) -> Page[Job]:
-            words = q.split()[:8]
+            terms = q.split()[:8]
             found = repository.newest_any(
-                tx, kinds=kinds, statuses=statuses, owners=owners, words=words, before=before, limit=limit + 1
+                tx, kinds=kinds, statuses=statuses, owners=owners, terms=terms, before=before, limit=limit + 1
             )
             items = found[:limit]
-            total = repository.count_any(tx, kinds=kinds, statuses=statuses, owners=owners, words=words)
+            total = repository.count_any(tx, kinds=kinds, statuses=statuses, owners=owners, terms=terms)
             return Page(items, total, items[-1].id if len(found) > limit else None)
 
         return await self._database.read(find)
 
     async def tally_any(self) -> dict[str, int]:
-        """How many jobs there are in each state."""
+        """The number of jobs per status; also updates the `jobs` metric."""
         rows = await self._database.read(repository.tally_any)
         found = {row["status"]: row["jobs"] for row in rows}
-        tally = {status.value: found.get(status, 0) for status in Status}
+        tally = {status.value: found.get(status, 0) for status in JobStatus}
         for state, count in tally.items():
-            self._tally.labels(state).set(count)
+            self._status_gauge.labels(state).set(count)
         return tally
 
     async def ended_before_any(
-        self, before: datetime, *, kinds: Sequence[Kind] = (), statuses: Sequence[Status] = ()
+        self, before: datetime, *, kinds: Sequence[Kind] = (), statuses: Sequence[JobStatus] = ()
     ) -> Sequence[str]:
-        """The ids of jobs that ended before that moment."""
+        """The ids of jobs that ended before that time."""
         return await self._database.read(repository.ended_before_any, before, kinds=kinds, statuses=statuses)
 
     def overdue(self, kinds: Sequence[Kind] = ()) -> Sequence[Job]:
-        """Processing jobs that are past their deadline."""
+        """Processing jobs past their deadline."""
         return [
             job
             for job in self._live.values()
-            if job.status is Status.PROCESSING and self._overdue(job) and (not kinds or job.kind in kinds)
+            if job.status is JobStatus.PROCESSING and self._overdue(job) and (not kinds or job.kind in kinds)
         ]
 
     def time_out(self, tx: Transaction, jobs: Sequence[Job]) -> int:
-        """Inside the caller's transaction: give up on jobs that are past their deadline; how many had not ended
+        """Fail jobs that are past their deadline, in the caller's transaction; returns how many had not ended
         meanwhile."""
         return sum(self._fail(tx, job, TIMED_OUT) for job in jobs)
 
     def erase(self, tx: Transaction, ids: Sequence[str]) -> None:
-        """Inside the caller's transaction: ended jobs and what they made, for good; only what they cost stays."""
-        repository.erase_any(tx, ids, clock.now() - 2 * UNDO)
+        """Erase finished jobs and their assets for good, in the caller's transaction; only their costs remain."""
+        repository.erase_any(tx, ids, clock.now() - 2 * UNDO_PERIOD)
         self._library.erase_of_jobs(tx, ids)
 
-    def forget_person(self, tx: Transaction, owner: str) -> None:
-        """Inside the caller's transaction: cancel what is unfinished, then erase it all."""
+    def forget_user(self, tx: Transaction, owner: str) -> None:
+        """Cancel the user's unfinished jobs, then erase all of them, in the caller's transaction."""
         for job in repository.unfinished(tx, owner):
             self._cancel(tx, job, LateResultPolicy.DISCARD)
         self.erase(tx, repository.ids(tx, owner))
 
-    # What the worker asks for
+    # For the worker
 
     async def rescue(self, *, restored: bool = False) -> None:
-        """At start: every processing job is an orphan, because this is the only process. With a ticket polling goes on;
-        without one the paid call may or may not have happened, so it is never sent again by itself. The same holds for
-        what was queued when the database is a `restored` one: it may have been sent after the backup was made."""
+        """At startup: recover the jobs that the last process left unfinished. A processing job with an upstream job is
+        polled again. Without one, the paid request may or may not have been sent, so the job fails and is never resent
+        automatically. The same applies to queued jobs of a `restored` database: they may have been sent after the
+        backup."""
         for job in await self._database.read(repository.unfinished_any):
-            if job.status is Status.PROCESSING and job.upstream_job is None:
+            if job.status is JobStatus.PROCESSING and job.upstream_job is None:
                 await self.fail(job, _UNKNOWN)
             elif restored and job.upstream_job is None:
                 await self._database.write(self._mark_unknown, job)
-            elif job.status is Status.PROCESSING and job.recovery_count >= RESCUES:
-                await self.fail(job, _POISON)
-            elif job.status is Status.PROCESSING:
+            elif job.status is JobStatus.PROCESSING and job.recovery_count >= MAX_RECOVERIES:
+                await self.fail(job, _CRASHES_SERVER)
+            elif job.status is JobStatus.PROCESSING:
                 await self._database.write(self._rescue, job)
             else:
-                self._keep(job)
-        for job in await self._database.read(repository.late_any):
-            if job.upstream_job is None:  # the call that would have told went down with us
+                self._update(job)
+        for job in await self._database.read(repository.awaiting_late_any):
+            if job.upstream_job is None:  # the request whose response was awaited ended with the last process
                 await self._database.write(self._record_late_result, job, None, [])
             else:
                 self._await_late(job)
 
     async def claim(self, limit: int) -> Sequence[Job]:
-        """Take due jobs into work, in fair turns between people."""
-        chosen = self._line.next_batch(limit)
+        """Move queued jobs that are due to processing, fairly between users."""
+        chosen = self._queue.next_batch(limit)
         return await self._database.write(self._claim, clock.now(), chosen) if chosen else []
 
     def to_poll(self, limit: int) -> Sequence[Job]:
-        """Take at most so many of the jobs with a ticket whose next look is due; each is to be said to be `polled`."""
-        return self._rounds.take(limit)
+        """At most `limit` submitted jobs whose next poll is due. Call `polled` for each afterwards."""
+        return self._polls.take(limit)
 
     def polled(self, job: Job) -> None:
-        """It has been looked after, and what came of it is written down."""
-        self._rounds.release(job.id)
+        """The job was polled and the outcome recorded."""
+        self._polls.release(job.id)
 
     def next_due(self) -> datetime | None:
-        """When the next job wants attention."""
-        return min((due for due in (self._line.next_due(), self._rounds.next_due()) if due), default=None)
+        """When the next job is due to be started or polled."""
+        return min((run_at for run_at in (self._queue.next_due(), self._polls.next_due()) if run_at), default=None)
 
     def longest_wait(self) -> float:
-        """Seconds for which the oldest job that could start has waited."""
+        """How many seconds the oldest queued job that could start has waited."""
         now = clock.now()
-        since = [job.run_at or job.created_at for job in self._live.values() if job.status is Status.QUEUED]
+        since = [job.run_at or job.created_at for job in self._live.values() if job.status is JobStatus.QUEUED]
         return max(0.0, (now - min(since, default=now)).total_seconds())
 
-    def waiting(self) -> bool:
+    def has_waiting(self) -> bool:
         """Whether a queued job is due now."""
-        return self._line.waiting()
+        return self._queue.has_waiting()
 
     def current(self, id: str) -> Job | None:
-        """The unfinished job as it stands, None once it has ended."""
+        """The unfinished job in its current state; None once it has ended."""
         return self._live.get(id)
 
-    def snapshot(self) -> Snapshot:
-        """What memory holds now, to be compared with the rows."""
-        return Snapshot(unfinished=dict(self._live), late_result_policy=dict(self._late))
+    def snapshot(self) -> JobsSnapshot:
+        """The jobs held in memory, to be compared with the rows."""
+        return JobsSnapshot(unfinished=dict(self._live), awaiting_late_result=dict(self._awaiting_late))
 
-    def wanted(self, job: Job) -> bool:
-        """Whether nobody has asked to cancel it."""
+    def is_wanted(self, job: Job) -> bool:
+        """Whether the job is unfinished and no cancel was requested."""
         live = self._live.get(job.id)
         return live is not None and not live.cancel_requested
 
     def has_subscriber(self, job: Job) -> bool:
-        """Whether somebody listens to this job's words."""
-        return job.id in self._heard
+        """Whether the job's output is being streamed to a client."""
+        return job.id in self._subscribers
 
-    def publish(self, job: Job, word: str) -> None:
-        """Pass a piece of text on to whoever listens."""
-        if words := self._heard.get(job.id):
-            words.put_nowait(word)
+    def publish(self, job: Job, delta: str) -> None:
+        """Send a piece of text to the job's subscriber, if any."""
+        if deltas := self._subscribers.get(job.id):
+            deltas.put_nowait(delta)
 
-    async def record_progress(self, job: Job, later: Pending) -> None:
-        """It goes on upstream: the ticket is written down before anything else is done with it."""
+    async def record_progress(self, job: Job, pending: Pending) -> None:
+        """The job continues at the provider: store its upstream job and state."""
         if self._overdue(job):
             await self.fail(job, TIMED_OUT)
             return
-        due = clock.after(max(self._pause, later.wait or 0))
-        late, live = self._late.get(job.id), self._live.get(job.id)
-        if late is not None:  # already cancelled; all that may still come is a result or a bill
-            self._await_late(msgspec.structs.replace(late, run_at=due))
+        run_at = clock.after(max(self._poll_interval, pending.wait or 0))
+        late, live = self._awaiting_late.get(job.id), self._live.get(job.id)
+        if late is not None:  # already cancelled; only a result or a cost may still arrive
+            self._await_late(msgspec.structs.replace(late, run_at=run_at))
         elif live is not None and (live.upstream_state, live.progress, live.upstream_job) == (
-            later.state,
-            later.progress,
-            later.upstream_job,
+            pending.state,
+            pending.progress,
+            pending.upstream_job,
         ):
-            self._keep(msgspec.structs.replace(live, run_at=due))  # nothing new: no write
+            self._update(msgspec.structs.replace(live, run_at=run_at))  # unchanged: no write
         else:
-            await self._database.write(self._go_on, job, later, due)
+            await self._database.write(self._record_progress, job, pending, run_at)
 
-    async def fetched(self, job: Job) -> None:
-        """Its result is here and will be looked at now. Should that bring this program down, the next start knows which
-        job it was; without a ticket there is no next time."""
+    async def mark_downloaded(self, job: Job) -> None:
+        """Record that the result was downloaded, before it is processed: if processing it crashes the server, the next
+        start knows which job was the cause. Without an upstream job the result cannot be fetched again, so nothing is
+        recorded."""
         live = self._live.get(job.id)
         if live is not None and live.upstream_job is not None and live.upstream_state != repository.DOWNLOADED:
-            await self._database.write(self._fetched, live)
+            await self._database.write(self._mark_downloaded, live)
 
     async def complete(self, job: Job, done: Completed, assets: Sequence[Asset]) -> bool:
-        """It is done and its files are stored: job, assets and settlement are written together. False when the assets are
-        not wanted any more."""
+        """Write the completed job, its stored assets and its ledger settlement in one transaction. False if the assets
+        are no longer wanted."""
         return await self._database.write(self._complete, job, done, assets)
 
-    async def schedule_retry(self, job: Job, again: Retryable) -> None:
-        """It did not happen: try anew after a while, or give up after the last attempt."""
-        if job.attempts >= ATTEMPTS[job.kind]:
-            await self.fail(job, Failed(code=again.code, message=again.message, detail=again.detail, cost_nano=0))
+    async def schedule_retry(self, job: Job, retryable: Retryable) -> None:
+        """Queue the job for another attempt after a delay, or fail it after the last attempt."""
+        if job.attempts >= MAX_ATTEMPTS[job.kind]:
+            await self.fail(
+                job, Failed(code=retryable.code, message=retryable.message, detail=retryable.detail, cost_nano=0)
+            )
             return
-        wait = min(MAX_WAIT, FIRST_WAIT * 2 ** (job.attempts - 1)) * random.uniform(0.8, 1.2)
-        due = clock.after(max(wait, again.wait or 0))
-        await self._database.write(self._again, job, again, due)
+        delay = min(MAX_RETRY_DELAY, FIRST_RETRY_DELAY * 2 ** (job.attempts - 1)) * random.uniform(0.8, 1.2)
+        run_at = clock.after(max(delay, retryable.wait or 0))
+        await self._database.write(self._schedule_retry, job, retryable, run_at)
 
-    async def fail(self, job: Job, never: Failed) -> None:
-        await self._database.write(self._fail, job, never)
+    async def fail(self, job: Job, failed: Failed) -> None:
+        await self._database.write(self._fail, job, failed)
 
     async def sweep(self) -> None:
-        """Forget the keys of requests that are older than a day; they count no more anyway."""
-        await self._database.write(repository.forget_any, clock.now() - KEY_LIFE)
+        """Delete expired idempotency keys."""
+        await self._database.write(repository.delete_expired_keys_any, clock.now() - IDEMPOTENCY_KEY_TTL)
 
-    async def _with_outlook(self, job: Job) -> Job:
-        """The unfinished job with its place in line and what such jobs took before; the same object while all is the
-        same."""
+    async def _with_estimate(self, job: Job) -> Job:
+        """The unfinished job with its queue estimate; the same object while nothing changes."""
         if not self._history.knows(job.model):
             self._history.learn_durations(
-                job.model, await self._database.read(repository.durations_any, job.model, HISTORY)
+                job.model, await self._database.read(repository.durations_any, job.model, HISTORY_SIZE)
             )
-        return self._outlooked(job)
+        return self._estimate(job)
 
-    def _outlooked(self, job: Job) -> Job:
-        place = self._line.place(job) if job.status is Status.QUEUED else None
-        median, most = self._history.durations(job.model)
-        outlook = QueueEstimate(place, median, most)
-        plain, shown = self._shown.get(job.id, (None, job))
-        if plain is not job or shown.estimate != outlook:
-            shown = msgspec.structs.replace(job, estimate=outlook)
+    def _estimate(self, job: Job) -> Job:
+        position = self._queue.position(job) if job.status is JobStatus.QUEUED else None
+        median, p90 = self._history.durations(job.model)
+        estimate = QueueEstimate(position, median, p90)
+        plain, estimated = self._estimated.get(job.id, (None, job))
+        if plain is not job or estimated.estimate != estimate:
+            estimated = msgspec.structs.replace(job, estimate=estimate)
             if self._live.get(job.id) is job:
-                self._shown[job.id] = (job, shown)
-        return shown
+                self._estimated[job.id] = (job, estimated)
+        return estimated
 
-    def left(self, job: Job) -> float:
-        """Seconds until the job's own deadline; a little even when it has passed, for one last look."""
-        began = job.started_at or clock.now()
-        return max(1.0, (began + timedelta(seconds=self._timeout) - clock.now()).total_seconds())
+    def seconds_left(self, job: Job) -> float:
+        """Seconds until the job's deadline, at least 1 so that an overdue job is polled once more."""
+        started_at = job.started_at or clock.now()
+        return max(1.0, (started_at + timedelta(seconds=self._timeout) - clock.now()).total_seconds())
 
     def _overdue(self, job: Job) -> bool:
         return job.started_at is not None and clock.now() > job.started_at + timedelta(seconds=self._timeout)
 
-    def _settle(self, tx: Transaction, job: Job, changed: Job | None) -> Job | None:
-        """Keep what is being written once it is; None means that somebody else had ended the job before."""
+    def _sync_memory(self, tx: Transaction, job: Job, changed: Job | None) -> Job | None:
+        """Update the in-memory copy on commit; `changed` None means that the job had already ended."""
         if changed is not None:
-            tx.on_commit(self._keep, changed)
+            tx.on_commit(self._update, changed)
         else:
-            tx.on_commit(self._let_go, job)
+            tx.on_commit(self._drop_stale, job)
         return changed
 
-    def _let_go(self, job: Job) -> None:
+    def _drop_stale(self, job: Job) -> None:
         live = self._live.get(job.id)
         if live is not None and live.status is job.status:
-            self._forget(job.id)
+            self._remove(job.id)
 
-    def _keep(self, job: Job) -> None:
+    def _update(self, job: Job) -> None:
         if job.final:
-            self._forget(job.id)
+            self._remove(job.id)
         else:
             self._live[job.id] = job
-            self._line.put(job)
-            if job.status is Status.PROCESSING and job.upstream_job is not None:
-                self._rounds.put(job)
+            self._queue.put(job)
+            if job.status is JobStatus.PROCESSING and job.upstream_job is not None:
+                self._polls.put(job)
             else:
-                self._rounds.drop(job.id)
+                self._polls.drop(job.id)
         self.wake.set()
 
-    def _forget(self, id: str) -> None:
+    def _remove(self, id: str) -> None:
         self._live.pop(id, None)
-        self._shown.pop(id, None)
-        self._line.drop(id)
-        if id not in self._late:
-            self._rounds.drop(id)
-        ended = self._ended.pop(id, None)
+        self._estimated.pop(id, None)
+        self._queue.drop(id)
+        if id not in self._awaiting_late:
+            self._polls.drop(id)
+        ended = self._end_signals.pop(id, None)
         if ended is not None:
             ended.set()
-        if words := self._heard.get(id):
-            words.put_nowait(None)
+        if deltas := self._subscribers.get(id):
+            deltas.put_nowait(None)
 
     def _find(self, tx: Transaction, owner: str, id: str) -> Job | None:
         job = repository.find(tx, owner, id)
@@ -568,7 +581,7 @@ class Jobs:
         tx: Transaction,
         owner: str,
         kinds: Sequence[Kind],
-        statuses: Sequence[Status],
+        statuses: Sequence[JobStatus],
         before: str | None,
         limit: int,
         oldest_first: bool,
@@ -581,8 +594,8 @@ class Jobs:
         return Page(items, total, items[-1].id if len(found) > limit else None)
 
     def _with_assets(self, tx: Transaction, owner: str, jobs: Sequence[Job]) -> list[Job]:
-        made = [job.id for job in jobs if job.kind is not Kind.TEXT and job.final]
-        assets = self._library.of_jobs(tx, owner, made)
+        with_assets = [job.id for job in jobs if job.kind is not Kind.TEXT and job.final]
+        assets = self._library.of_jobs(tx, owner, with_assets)
         return [msgspec.structs.replace(job, assets=tuple(assets[job.id])) if job.id in assets else job for job in jobs]
 
     def _delete(self, tx: Transaction, owner: str, id: str) -> Job | None:
@@ -594,7 +607,7 @@ class Jobs:
 
     def _restore(self, tx: Transaction, owner: str, id: str) -> bool:
         job = repository.find_deleted(tx, owner, id)
-        if job is None or job.deleted_at is None or job.deleted_at < clock.now() - UNDO:
+        if job is None or job.deleted_at is None or job.deleted_at < clock.now() - UNDO_PERIOD:
             return False
         self._library.restore_with_job(tx, owner, id, job.deleted_at)
         return repository.mark_restored(tx, owner, id)
@@ -604,30 +617,35 @@ class Jobs:
         tx: Transaction,
         job: Job,
         once: Once | None,
-        alone: bool,
+        single_flight: bool,
         limits: KeyLimits | None,
-        beside: Beside | None,
+        also_in_tx: TxHook | None,
     ) -> str | None:
-        """None when it was accepted, else the id of the job that the same request made before, or that is after the
-        same result: it is fetched, and its cost counted, once."""
+        """None if the job was added, otherwise the id of the job of an equal earlier request, or of one that already
+        fetches the same upstream result: a result is fetched, and its cost counted, once."""
         if job.upstream_job is not None and (
-            holder := repository.holder(tx, job.owner_id, job.provider, job.upstream_job)
+            holder := repository.result_holder(tx, job.owner_id, job.provider, job.upstream_job)
         ):
             return holder
-        if alone and job.retry_of and (under_way := repository.retry_of(tx, job.owner_id, job.retry_of)):
-            return under_way
-        if once is not None and (first := self.remember(tx, job.owner_id, once, job.id, job.created_at)):
+        if (
+            single_flight
+            and job.retry_of
+            and (unfinished := repository.unfinished_retry(tx, job.owner_id, job.retry_of))
+        ):
+            return unfinished
+        if once is not None and (first := self.claim_key(tx, job.owner_id, once, job.id, job.created_at)):
             return first
-        self._ledger.hold(tx, job.owner_id, Subject.JOB, job.id, self._expected(tx, job, limits), limits)
+        self._ledger.hold(tx, job.owner_id, Subject.JOB, job.id, self._expected_cost(tx, job, limits), limits)
         repository.add(tx, job.owner_id, job)
         repository.add_event(tx, job.owner_id, job.id, job.created_at, EventType.QUEUED)
-        if beside is not None:
-            beside(tx, job)
-        tx.on_commit(self._keep, job)
+        if also_in_tx is not None:
+            also_in_tx(tx, job)
+        tx.on_commit(self._update, job)
         return None
 
-    def _expected(self, tx: Transaction, job: Job, limits: KeyLimits | None) -> int:
-        """What is held for it. A limit must hold after a restart too, when memory knows nothing yet."""
+    def _expected_cost(self, tx: Transaction, job: Job, limits: KeyLimits | None) -> int:
+        """The amount to hold. With a spending limit it is read from the database if memory does not have it after a
+        restart."""
         cost = self._history.cost(job.model)
         if cost is None and limits is not None and limits.cap_nano is not None:
             cost = repository.last_cost_any(tx, job.model)
@@ -641,48 +659,54 @@ class Jobs:
                 repository.add_event(tx, job.owner_id, job.id, now, EventType.RESULT_REQUESTED)
             else:
                 repository.add_event(tx, job.owner_id, job.id, now, EventType.STARTED, attempt=job.attempts)
-            tx.on_commit(self._keep, job)
+            tx.on_commit(self._update, job)
         return jobs
 
-    def _go_on(self, tx: Transaction, job: Job, later: Pending, due: datetime) -> Job | None:
-        changed = repository.put_ticket(
-            tx, job.owner_id, job.id, later.upstream_job, state=later.state, progress=later.progress, run_at=due
+    def _record_progress(self, tx: Transaction, job: Job, pending: Pending, run_at: datetime) -> Job | None:
+        changed = repository.record_upstream_job(
+            tx,
+            job.owner_id,
+            job.id,
+            pending.upstream_job,
+            state=pending.state,
+            progress=pending.progress,
+            run_at=run_at,
         )
-        if changed is not None and (job.upstream_job is None or job.upstream_state != later.state):
+        if changed is not None and (job.upstream_job is None or job.upstream_state != pending.state):
             event = EventType.SUBMITTED if job.upstream_job is None else EventType.PROGRESSED
-            repository.add_event(tx, job.owner_id, job.id, clock.now(), event, state=later.state)
+            repository.add_event(tx, job.owner_id, job.id, clock.now(), event, state=pending.state)
         if changed is None:
-            self._submit_late(tx, job, later, due)
-        return self._settle(tx, job, changed)
+            self._record_late_submission(tx, job, pending, run_at)
+        return self._sync_memory(tx, job, changed)
 
-    def _submit_late(self, tx: Transaction, job: Job, later: Pending, due: datetime) -> None:
-        """It was cancelled while it was being sent: the ticket leads to its bill all the same."""
-        waiting = repository.put_late_ticket(tx, job.owner_id, job.id, later.upstream_job)
+    def _record_late_submission(self, tx: Transaction, job: Job, pending: Pending, run_at: datetime) -> None:
+        """The job was cancelled while it was submitted: its upstream job is still polled for the cost."""
+        waiting = repository.record_late_upstream_job(tx, job.owner_id, job.id, pending.upstream_job)
         if waiting is not None:
-            repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.SUBMITTED, state=later.state)
-            tx.on_commit(self._await_late, msgspec.structs.replace(waiting, run_at=due))
+            repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.SUBMITTED, state=pending.state)
+            tx.on_commit(self._await_late, msgspec.structs.replace(waiting, run_at=run_at))
 
-    def _fetched(self, tx: Transaction, job: Job) -> Job | None:
-        changed = repository.note_download(tx, job.owner_id, job.id)
+    def _mark_downloaded(self, tx: Transaction, job: Job) -> Job | None:
+        changed = repository.mark_downloaded(tx, job.owner_id, job.id)
         if changed is not None:
             repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.DOWNLOADED)
-        return self._settle(tx, job, changed)
+        return self._sync_memory(tx, job, changed)
 
-    def _again(self, tx: Transaction, job: Job, again: Retryable, due: datetime) -> Job | None:
-        if stopped := self._stop(tx, job, 0):
+    def _schedule_retry(self, tx: Transaction, job: Job, retryable: Retryable, run_at: datetime) -> Job | None:
+        if stopped := self._finish_cancel(tx, job, 0):
             return stopped
-        changed = repository.put_back(tx, job.owner_id, job.id, due)
+        changed = repository.requeue(tx, job.owner_id, job.id, run_at)
         if changed is None:
             self._record_late_result(tx, job, 0, [])
             return None
-        detail = {"run_at": clock.iso(due), "code": again.code, "message": again.message}
+        detail = {"run_at": clock.iso(run_at), "code": retryable.code, "message": retryable.message}
         repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.RETRY_SCHEDULED, **detail)
-        return self._settle(tx, job, changed)
+        return self._sync_memory(tx, job, changed)
 
     def _rescue(self, tx: Transaction, job: Job) -> None:
-        changed = repository.note_rescue(tx, job.owner_id, job.id)
+        changed = repository.record_recovery(tx, job.owner_id, job.id)
         repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.RECOVERED)
-        self._settle(tx, job, changed)
+        self._sync_memory(tx, job, changed)
 
     def _complete(self, tx: Transaction, job: Job, done: Completed, assets: Sequence[Asset]) -> bool:
         now = clock.now()
@@ -697,53 +721,54 @@ class Jobs:
             generation_id=done.generation_id,
         )
         if not completed:
-            if self._stop(tx, job, done.cost_nano, done=True):
+            if self._finish_cancel(tx, job, done.cost_nano, done=True):
                 return False
             return self._record_late_result(tx, job, done.cost_nano, assets, done)
         self._library.add(tx, job.owner_id, assets)
         self._ledger.settle(tx, job.owner_id, job.id, done.cost_nano)
         repository.add_event(tx, job.owner_id, job.id, now, EventType.COMPLETED)
         tx.on_commit(self._history.learn, job.model, done.cost_nano)
-        tx.on_commit(self._forget, job.id)
+        tx.on_commit(self._remove, job.id)
         return True
 
-    def _fail(self, tx: Transaction, job: Job, never: Failed) -> bool:
-        """False when it had ended before, or was to be stopped anyway."""
+    def _fail(self, tx: Transaction, job: Job, failed: Failed) -> bool:
+        """False if the job had already ended, or a cancel was requested."""
         now = clock.now()
-        failed = repository.fail(
+        changed = repository.fail(
             tx,
             job.owner_id,
             job.id,
             now,
-            code=never.code,
-            message=never.message,
-            detail=never.detail,
-            text=never.text,
-            cost_nano=never.cost_nano,
+            code=failed.code,
+            message=failed.message,
+            detail=failed.detail,
+            text=failed.text,
+            cost_nano=failed.cost_nano,
         )
-        if not failed:
-            if not self._stop(tx, job, never.cost_nano):
-                self._record_late_result(tx, job, never.cost_nano, [])
+        if not changed:
+            if not self._finish_cancel(tx, job, failed.cost_nano):
+                self._record_late_result(tx, job, failed.cost_nano, [])
             return False
-        self._ledger.settle(tx, job.owner_id, job.id, never.cost_nano)
-        detail = {"code": never.code, "message": never.message}
+        self._ledger.settle(tx, job.owner_id, job.id, failed.cost_nano)
+        detail = {"code": failed.code, "message": failed.message}
         repository.add_event(tx, job.owner_id, job.id, now, EventType.FAILED, **detail)
-        tx.on_commit(self._failed, job, never)
+        tx.on_commit(self._after_failure, job, failed)
         return True
 
-    def _failed(self, job: Job, never: Failed) -> None:
-        self._forget(job.id)
-        logger.info("job failed", job=job.id, code=never.code.value, detail=never.detail[:500])
+    def _after_failure(self, job: Job, failed: Failed) -> None:
+        self._remove(job.id)
+        logger.info("job failed", job=job.id, code=failed.code.value, detail=failed.detail[:500])
 
     def _mark_unknown(self, tx: Transaction, job: Job) -> None:
-        if repository.doubt(tx, job.owner_id, job.id, clock.now()) is not None:
+        if repository.mark_possibly_sent(tx, job.owner_id, job.id, clock.now()) is not None:
             self._fail(tx, job, _RESTORED)
 
     def _record_late_result(
         self, tx: Transaction, job: Job, cost_nano: int | None, assets: Sequence[Asset], done: Completed | None = None
     ) -> bool:
-        """What came after the cancel: its cost is settled in every case, its result kept when the person chose so."""
-        self._settle(tx, job, None)
+        """Record a result that arrived after the cancel: its cost is always settled, its assets are kept if the user
+        chose so."""
+        self._sync_memory(tx, job, None)
         text, usage = (done.text, done.usage) if done else (None, None)
         waiting = repository.end_late(tx, job.owner_id, job.id, cost_nano, text, usage)
         if waiting is None:
@@ -758,7 +783,9 @@ class Jobs:
         repository.add_event(tx, job.owner_id, job.id, clock.now(), event)
         return kept
 
-    def _cancel(self, tx: Transaction, job: Job, late: LateResultPolicy, beside: Beside | None = None) -> Job | None:
+    def _cancel(
+        self, tx: Transaction, job: Job, late: LateResultPolicy, also_in_tx: TxHook | None = None
+    ) -> Job | None:
         now = clock.now()
         changed = repository.cancel(tx, job.owner_id, job.id, now, late)
         if changed is not None:
@@ -766,56 +793,60 @@ class Jobs:
             stage = CancelStage.SUBMITTED if changed.late_result_policy else CancelStage.NOT_SUBMITTED
             repository.add_event(tx, job.owner_id, job.id, now, EventType.CANCELLED, stage=stage)
             if changed.late_result_policy and changed.upstream_job:
-                tx.on_commit(self._await_late, msgspec.structs.replace(changed, run_at=clock.after(self._pause)))
-            if beside is not None:
-                beside(tx, changed)
-        return self._settle(tx, job, changed)
+                tx.on_commit(
+                    self._await_late, msgspec.structs.replace(changed, run_at=clock.after(self._poll_interval))
+                )
+            if also_in_tx is not None:
+                also_in_tx(tx, changed)
+        return self._sync_memory(tx, job, changed)
 
     def _await_late(self, job: Job) -> None:
-        self._late[job.id] = job
-        self._rounds.put(job)
+        self._awaiting_late[job.id] = job
+        self._polls.put(job)
         self.wake.set()
 
     def _end_late(self, job: Job) -> None:
-        self._late.pop(job.id, None)
-        self._rounds.drop(job.id)
+        self._awaiting_late.pop(job.id, None)
+        self._polls.drop(job.id)
 
-    def _stop(self, tx: Transaction, job: Job, cost_nano: int | None, *, done: bool = False) -> Job | None:
-        """The provider has answered, and the person had wished the job stopped: whatever it says, that is the end, but
-        for a result that is `done` and welcome."""
-        changed = repository.stop(tx, job.owner_id, job.id, clock.now(), cost_nano, keeping=done)
+    def _finish_cancel(self, tx: Transaction, job: Job, cost_nano: int | None, *, done: bool = False) -> Job | None:
+        """End a job whose cancel was requested, after the provider's response. None if no cancel was requested, or if
+        the result is complete (`done`) and the user chose to keep it."""
+        changed = repository.finish_cancel(tx, job.owner_id, job.id, clock.now(), cost_nano, has_result=done)
         if changed is not None:
             self._ledger.settle(tx, job.owner_id, job.id, cost_nano)
             stage = CancelStage.FINISHED if done else CancelStage.STOPPED
             repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.CANCELLED, stage=stage)
-            self._settle(tx, job, changed)
+            self._sync_memory(tx, job, changed)
         return changed
 
-    def _wish_cancel(self, tx: Transaction, job: Job, late: LateResultPolicy, beside: Beside | None) -> Job | None:
-        changed = repository.wish_cancel(tx, job.owner_id, job.id, late)
+    def _request_cancel(
+        self, tx: Transaction, job: Job, late: LateResultPolicy, also_in_tx: TxHook | None
+    ) -> Job | None:
+        changed = repository.request_cancel(tx, job.owner_id, job.id, late)
         if changed is not None:
             repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.CANCEL_REQUESTED)
-            if beside is not None:
-                beside(tx, changed)
-        return self._settle(tx, job, changed)
+            if also_in_tx is not None:
+                also_in_tx(tx, changed)
+        return self._sync_memory(tx, job, changed)
 
 
-_RESUMED = (ErrorCode.STORAGE_FULL, ErrorCode.TIMED_OUT)
-_ENDED = {Status.COMPLETED: "been completed", Status.FAILED: "failed", Status.CANCELLED: "been cancelled"}
+_RESUMABLE = (ErrorCode.STORAGE_FULL, ErrorCode.TIMED_OUT)
+_ENDED = {JobStatus.COMPLETED: "been completed", JobStatus.FAILED: "failed", JobStatus.CANCELLED: "been cancelled"}
 _UNKNOWN = Failed(
     code=ErrorCode.OUTCOME_UNKNOWN,
-    message="Atelier was stopped while this was being sent, so it may or may not have been made and charged."
-    " It was not sent again. Retry if you still want it.",
+    message="Atelier stopped while this request was being sent, so it may have been completed and charged."
+    " It was not sent again. Retry if you still need it.",
 )
 _RESTORED = Failed(
     code=ErrorCode.OUTCOME_UNKNOWN,
-    message="This was waiting when the backup was made that has been restored since, so it may or may not have been made"
-    " and charged after that. It was not sent again. Retry if you still want it.",
+    message="This job was queued when the restored backup was made, so it may have been completed and charged"
+    " after that. It was not sent again. Retry if you still need it.",
 )
-_POISON = Failed(
+_CRASHES_SERVER = Failed(
     code=ErrorCode.RESULT_INVALID,
-    message="Atelier went down again and again while it worked on this, so it was set aside. Tell the admin.",
+    message="Atelier crashed repeatedly while processing this result, so the job was stopped. Contact an admin.",
 )
 TIMED_OUT = Failed(
-    code=ErrorCode.TIMED_OUT, message="The provider did not finish in time. Try again, or choose another model."
+    code=ErrorCode.TIMED_OUT, message="The provider did not finish in time. Retry, or choose another model."
 )

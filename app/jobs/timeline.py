@@ -1,12 +1,12 @@
-"""A job's timeline for people: the one place where event codes become sentences."""
+"""The text of a job's timeline: the one place that turns event codes into sentences."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from app.jobs.schemas import CancelStage, Event, EventType
+from app.jobs.schemas import CancelStage, EventType, JobEvent
 
-# For each event a sentence and a remark beside it, both filled in from the event's detail.
+# For each event a sentence and a remark; both are templates filled from the event's detail.
 SENTENCES: Final[Mapping[EventType, tuple[str, str]]] = {
     EventType.QUEUED: ("Queued", ""),
     EventType.STARTED: ("Started", "attempt {attempt}"),
@@ -31,19 +31,19 @@ CANCEL_STAGES: Final[Mapping[CancelStage, str]] = {
 }
 
 
-class Line(NamedTuple):
-    """An event in text: what happened, and a remark that may be empty."""
+class TimelineEntry(NamedTuple):
+    """An event as text: what happened, and a remark that may be empty."""
 
     sentence: str
     remark: str
 
 
-def line(event: Event) -> Line:
-    """What a page says about this event. Raises KeyError or ValueError when its detail does not fit its code."""
+def entry(event: JobEvent) -> TimelineEntry:
+    """The text of an event. Raises KeyError or ValueError if its detail does not match its code."""
     values = dict(event.detail)
     if "stage" in values:
         values["stage"] = CANCEL_STAGES[CancelStage(values["stage"])]
     if "run_at" in values:
         values["run_at"] = datetime.fromisoformat(values["run_at"])
     sentence, remark = SENTENCES[event.event]
-    return Line(sentence.format_map(values), remark.format_map(values))
+    return TimelineEntry(sentence.format_map(values), remark.format_map(values))

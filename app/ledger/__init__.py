@@ -1,1 +1,1 @@
-"""How much was spent, and how much is promised: the ledger."""
+"""The ledger: what was spent, and what is held for unfinished work."""

@@ -1,4 +1,4 @@
-"""SQL of the ledger. Rows are added and never changed."""
+"""SQL of the ledger. Rows are inserted and never changed."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,7 +19,7 @@ def hold(
     now: datetime,
     key: str | None,
 ) -> None:
-    """Open the subject's hold; `key` is the API key that asks."""
+    """Open the subject's hold; `key` is the id of the API key that was used, if any."""
     tx.insert(_LEDGER, id, owner, kind.value, subject, "hold", nano, None, now, key)
 
 
@@ -33,12 +33,12 @@ def settle_nothing_held(
     now: datetime,
     key: str | None,
 ) -> None:
-    """Close a hold of nothing by this key: it need not be looked up."""
+    """Settle a subject for which nothing was held, so that no hold has to be looked up."""
     tx.insert(_LEDGER, id, owner, kind.value, subject, "settlement", 0, spent_nano, now, key)
 
 
 def settle(tx: Transaction, owner: str, id: str, subject: str, spent_nano: int | None, now: datetime) -> None:
-    """Close the subject's hold, whatever it was."""
+    """Close the subject's hold."""
     tx.batch(
         "ledger",
         "insert into ledger (id, owner_id, subject_kind, subject_id, entry, held_nano, spent_nano, happened_at, key_id)"
@@ -57,7 +57,7 @@ def settle(tx: Transaction, owner: str, id: str, subject: str, spent_nano: int |
 
 
 def correct(tx: Transaction, owner: str, id: str, kind: Subject, subject: str, spent_nano: int, now: datetime) -> None:
-    """Add a cost to the subject, with the key of its hold."""
+    """Add a cost that became known late to the subject, with the API key of its hold."""
     tx.batch(
         "ledger",
         "insert into ledger (id, owner_id, subject_kind, subject_id, entry, held_nano, spent_nano, happened_at, key_id)"
@@ -76,7 +76,7 @@ def correct(tx: Transaction, owner: str, id: str, kind: Subject, subject: str, s
 
 
 def of_key(tx: Transaction, owner: str, key: str, since: datetime) -> tuple[int, int]:
-    """What was spent with an API key since then, as far as it is known, and what is held for it, whenever that began."""
+    """The known costs of an API key since then, and everything that is held for it now."""
     row = tx.row(
         "select cast(coalesce(sum(case when happened_at >= $3 then spent_nano end), 0) as bigint) as spent,"
         " cast(coalesce(sum(held_nano), 0) as bigint) as held from ledger where owner_id = $1 and key_id = $2",
@@ -88,7 +88,7 @@ def of_key(tx: Transaction, owner: str, key: str, since: datetime) -> tuple[int,
 
 
 def spent_by_keys(tx: Transaction, owner: str, keys: Sequence[str], since: datetime) -> dict[str, int]:
-    """What was spent since then with each of these keys, as far as it is known; those that spent nothing are left out."""
+    """The known costs of each of these API keys since then; keys without ledger entries are left out."""
     rows = tx.rows(
         "select key_id, cast(coalesce(sum(spent_nano), 0) as bigint) as spent from ledger"
         " where owner_id = $1 and key_id = any($2) and happened_at >= $3 group by key_id",
@@ -112,19 +112,19 @@ def months(tx: Transaction, owner: str) -> list[Row]:
 
 
 def spent(tx: Transaction, owner: str) -> int | None:
-    """In nano-dollars; None while nothing is known."""
+    """The known costs of a user in nano-dollars; None while no cost is known."""
     found: int | None = tx.value("select cast(sum(spent_nano) as bigint) from ledger where owner_id = $1", owner)
     return found
 
 
 def spent_any(tx: Transaction) -> int | None:
-    """The same of everybody."""
+    """The known costs of all users; None while no cost is known."""
     found: int | None = tx.value("select cast(sum(spent_nano) as bigint) from ledger")
     return found
 
 
 def sums_any(tx: Transaction) -> list[Row]:
-    """Per subject: its entries by kind, what is still held, what was spent."""
+    """Per subject: the number of entries of each kind, the amount still held and the amount spent."""
     return tx.rows(
         "select subject_kind, subject_id, owner_id,"
         " cast(sum(case when entry = 'hold' then 1 else 0 end) as bigint) as holds,"

@@ -1,4 +1,4 @@
-"""The shapes of the ledger."""
+"""The data structures of the ledger."""
 
 import enum
 
@@ -6,23 +6,16 @@ import msgspec
 
 
 class Subject(enum.StrEnum):
-    """What costs something."""
+    """A kind of work that costs money."""
 
     JOB = "job"
     ANSWER = "answer"
 
 
 class Month(msgspec.Struct, frozen=True):
-    """What a person spent in one month (`2026-11`, UTC), as far as costs are known, and on how many subjects."""
+    """The known costs of a user in one month (`2026-11`, UTC), the number of subjects, and how many have an unknown cost."""
 
     month: str
     spent_nano: int
     subjects: int
     unknown: int
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """A subject whose entries do not add up, and how."""
-
-    subject_id: str
-    what: str

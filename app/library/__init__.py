@@ -1,1 +1,1 @@
-"""Everything that was made or uploaded: assets, their media and thumbnails."""
+"""The library: generated and uploaded assets with their files and thumbnails."""

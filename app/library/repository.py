@@ -1,4 +1,4 @@
-"""SQL of the library. Ids sort by time, so newest first is `order by id desc` and a cursor is an id."""
+"""SQL of the library. Ids sort by time: newest first is `order by id desc`, and a cursor is an id."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -44,17 +44,17 @@ def find(tx: Transaction, owner: str, id: str) -> Asset | None:
     return _asset(row) if row else None
 
 
-def find_kept(tx: Transaction, owner: str, id: str) -> Asset | None:
-    """Also one that is marked as deleted."""
+def find_including_deleted(tx: Transaction, owner: str, id: str) -> Asset | None:
+    """Like `find`, including assets marked as deleted."""
     row = tx.row(f"select {_COLUMNS} from assets where id = $1 and owner_id = $2", id, owner)
     return _asset(row) if row else None
 
 
 def newest(
-    tx: Transaction, owner: str, *, kind: AssetKind | None, words: Sequence[str], before: str | None, limit: int
+    tx: Transaction, owner: str, *, kind: AssetKind | None, terms: Sequence[str], before: str | None, limit: int
 ) -> list[Asset]:
-    """At most `limit` assets whose prompt or name holds every word, newest first, older than the id `before`."""
-    where, parameters = _where(owner, kind, words)
+    """At most `limit` assets older than the id `before` whose prompt or name contain every term, newest first."""
+    where, parameters = _where(owner, kind, terms)
     if before:
         parameters.append(before)
         where += f" and id < ${len(parameters)}"
@@ -63,13 +63,13 @@ def newest(
     return [_asset(row) for row in tx.rows(sql, *parameters)]
 
 
-def count(tx: Transaction, owner: str, *, kind: AssetKind | None, words: Sequence[str]) -> int:
-    where, parameters = _where(owner, kind, words)
+def count(tx: Transaction, owner: str, *, kind: AssetKind | None, terms: Sequence[str]) -> int:
+    where, parameters = _where(owner, kind, terms)
     return int(tx.value(f"select count(*) from assets where {where}", *parameters))
 
 
 def of_jobs(tx: Transaction, owner: str, job_ids: list[str]) -> dict[str, list[Asset]]:
-    """The assets of these jobs by job id, each in its order."""
+    """The assets of these jobs by job id, in order of position."""
     found: dict[str, list[Asset]] = {}
     sql = (
         f"select {_COLUMNS} from assets where owner_id = $1 and deleted_at is null"
@@ -101,7 +101,7 @@ def mark_deleted_with_job(tx: Transaction, owner: str, job_id: str, now: datetim
 
 
 def mark_restored_with_job(tx: Transaction, owner: str, job_id: str, deleted_at: datetime) -> None:
-    """Bring back what was deleted together with the job, not what the person had deleted before."""
+    """Restore the assets that were deleted together with the job, not those deleted earlier."""
     tx.execute(
         "update assets set deleted_at = null where job_id = $1 and owner_id = $2 and deleted_at = $3",
         job_id,
@@ -111,46 +111,46 @@ def mark_restored_with_job(tx: Transaction, owner: str, job_id: str, deleted_at:
 
 
 def erase_of_jobs_any(tx: Transaction, job_ids: list[str], long_ago: datetime) -> None:
-    """Mark what these jobs made as deleted so long ago that no undo reaches it."""
+    """Mark the assets of these jobs as deleted before the undo period."""
     tx.execute("update assets set deleted_at = $2 where job_id in (select unnest($1::text[]))", job_ids, long_ago)
 
 
 def erase_all(tx: Transaction, owner: str, long_ago: datetime) -> None:
-    """Mark everything of the person as deleted so long ago that no undo reaches it."""
+    """Mark all assets of the user as deleted before the undo period."""
     tx.execute("update assets set deleted_at = $2, prompt = '', name = null where owner_id = $1", owner, long_ago)
 
 
-def swept_any(tx: Transaction, before: datetime) -> list[str]:
-    """Remove the rows deleted before that moment and return the file keys they named."""
+def purge_any(tx: Transaction, before: datetime) -> list[str]:
+    """Delete the rows marked as deleted before that time and return their file keys."""
     rows = tx.rows(
         "delete from assets where deleted_at is not null and deleted_at < $1 returning file_key, thumbnail_key", before
     )
     return [key for row in rows for key in (row["file_key"], row["thumbnail_key"]) if key]
 
 
-def unnamed_any(tx: Transaction, keys: list[str]) -> list[str]:
-    """Those of these file keys that no row names; a row that is deleted may still be restored and counts."""
+def unreferenced_any(tx: Transaction, keys: list[str]) -> list[str]:
+    """Those of these file keys that no row references. Rows marked as deleted count, since they can be restored."""
     rows = tx.rows(
-        "with named as (select file_key as key from assets union all select thumbnail_key from assets)"
+        "with referenced as (select file_key as key from assets union all select thumbnail_key from assets)"
         " select key from (select unnest($1::text[]) as key) where key not in"
-        " (select key from named where key in (select unnest($1::text[])))",
+        " (select key from referenced where key in (select unnest($1::text[])))",
         keys,
     )
     return [row["key"] for row in rows]
 
 
-def names_any(tx: Transaction, key: str) -> bool:
-    """Whether some row names this file."""
+def is_referenced_any(tx: Transaction, key: str) -> bool:
+    """Whether any row references this file."""
     return tx.value("select 1 from assets where file_key = $1 or thumbnail_key = $1 limit 1", key) is not None
 
 
-def _where(owner: str, kind: AssetKind | None, words: Sequence[str]) -> tuple[str, list[object]]:
+def _where(owner: str, kind: AssetKind | None, terms: Sequence[str]) -> tuple[str, list[object]]:
     where, parameters = "owner_id = $1 and deleted_at is null", [owner]
     if kind:
         parameters.append(kind.value)
         where += f" and kind = ${len(parameters)}"
-    for word in words:
-        parameters.append(word.lower())
+    for term in terms:
+        parameters.append(term.lower())
         where += f" and strpos(lower(prompt || ' ' || coalesce(name, '')), ${len(parameters)}) > 0"
     return where, [*parameters]
 

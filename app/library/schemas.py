@@ -1,4 +1,4 @@
-"""The shapes of the library."""
+"""Data types of the library."""
 
 import enum
 from datetime import datetime
@@ -13,15 +13,15 @@ class AssetKind(enum.StrEnum):
 
 
 class Origin(enum.StrEnum):
-    """How it came here."""
+    """How the asset was created."""
 
     MADE = "made"
     UPLOADED = "uploaded"
 
 
 class Asset(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored picture or clip. Sizes are pixels and bytes, `duration` is seconds; `key` and `thumbnail_key` name files
-    in `storage.files` and never leave the program."""
+    """A stored image or video. Sizes are in pixels and bytes, `duration` in seconds. `key` and `thumbnail_key` are keys in
+    `storage.files` and are never exposed."""
 
     id: str
     owner_id: str
@@ -49,15 +49,15 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
         return f"/media/{self.id}/thumbnail" if self.thumbnail_key else None
 
 
-class Shelf(msgspec.Struct):
-    """What a job made, its files stored, its rows not yet written; `kept` once they are."""
+class StagedResults(msgspec.Struct):
+    """Results of a job whose files are stored but whose rows are not written yet; the caller sets `committed` afterwards."""
 
     assets: list[Asset] = []
     committed: bool = False
 
 
 class AssetOut(msgspec.Struct, frozen=True, kw_only=True):
-    """An asset as programs see it: sizes in pixels and bytes, `duration` in seconds."""
+    """An image or video. Sizes are in pixels and bytes, `duration` in seconds."""
 
     id: str
     kind: AssetKind

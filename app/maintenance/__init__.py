@@ -1,5 +1,4 @@
-"""Keeping what is kept: backup, restore, and the doctor who asks whether everything still agrees.
+"""Backup, restore, and the doctor, which checks the integrity of database and files.
 
-The questions are about all features at once, so this is the one repository that reads the tables of the others; it
-writes to none of them.
+Its invariants span all features, so this is the only repository that reads their tables. It writes to none of them.
 """

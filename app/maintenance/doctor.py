@@ -1,5 +1,5 @@
-"""The doctor: asks whether database, ledger and files still agree, one line for each thing that is wrong. It changes
-nothing, may be asked while the studio serves, and looks at one file at a time."""
+"""The doctor: checks that rows, ledger and stored files are consistent, with one line per finding. It changes nothing, can
+run beside a serving instance, and reads one file at a time."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -10,69 +10,73 @@ from app.maintenance import repository
 from app.maintenance.schemas import Invariant, ReferencedFile
 from app.storage.files import Files
 
-SHOWN: Final = repository.SHOWN
+MAX_SHOWN: Final = repository.MAX_SHOWN
 
 
-def nobody(_: str) -> bool:
-    """No file is about to be named by a row."""
+def never_in_use(_: str) -> bool:
+    """Without a serving instance no file is in use."""
     return False
 
 
-async def check(database: Database, files: Files, *, in_use: Callable[[str], bool] = nobody) -> list[str]:
-    """Every finding about rows, ledger and stored files as one line; nothing when all is in order. While the studio works,
-    `in_use` tells which stored files are about to be named by a row."""
-    found, named = await database.read(lambda tx: (asked(tx), repository.named_any(tx)))
-    return [*found, *await _files(database, files, named, in_use)]
+async def check(database: Database, files: Files, *, in_use: Callable[[str], bool] = never_in_use) -> list[str]:
+    """One line per finding about rows, ledger and stored files. `in_use` tells which stored files are about to be
+    referenced by a row."""
+    found, referenced = await database.read(lambda tx: (check_rows(tx), repository.referenced_files_any(tx)))
+    return [*found, *await _check_files(database, files, referenced, in_use)]
 
 
-def asked(tx: Transaction, questions: Sequence[Invariant] = repository.QUESTIONS) -> list[str]:
-    """Every finding about rows and ledger at one moment."""
+def check_rows(tx: Transaction, invariants: Sequence[Invariant] = repository.INVARIANTS) -> list[str]:
+    """One line per finding about rows and ledger, in one transaction."""
     lines = []
-    for question in questions:
-        found = repository.faults_any(tx, question)
-        lines += [found.fault.format(id=id) for id in found.ids]
-        if found.count > len(found.ids):
-            lines.append(_more(found.count - len(found.ids)))
+    for invariant in invariants:
+        violations = repository.violations_any(tx, invariant)
+        lines += [violations.message.format(id=id) for id in violations.ids]
+        if violations.count > len(violations.ids):
+            lines.append(_more(violations.count - len(violations.ids)))
     return lines
 
 
-async def _files(
-    database: Database, files: Files, named: Sequence[ReferencedFile], in_use: Callable[[str], bool]
+async def _check_files(
+    database: Database, files: Files, referenced: Sequence[ReferencedFile], in_use: Callable[[str], bool]
 ) -> list[str]:
-    """Rows and files go on changing meanwhile, so what does not agree is asked once more before it is told."""
-    wanted = {one.key: one for one in named}
-    missing, damaged, strange = _Lines(), _Lines(), _Lines()
+    """Rows and files may change meanwhile, so an inconsistency is checked again before it is reported."""
+    expected = {file.key: file for file in referenced}
+    missing, damaged, unreferenced = _Lines(), _Lines(), _Lines()
     async for key in files.keys():
-        one = wanted.pop(key, None)
-        if one is None:
-            if not in_use(key) and not await database.read(repository.names_any, key) and await files.exists(key):
-                strange.add(f"stored file {key} is named by no row; the next start removes it")
-        elif fault := await _fault(files, one):
+        file = expected.pop(key, None)
+        if file is None:
+            if (
+                not in_use(key)
+                and not await database.read(repository.is_referenced_any, key)
+                and await files.exists(key)
+            ):
+                unreferenced.add(f"stored file {key} is not referenced by any row; the next start removes it")
+        elif fault := await _check_file(files, file):
             if await files.exists(key):
                 damaged.add(fault)
             else:
-                wanted[key] = one
-    for key, one in sorted(wanted.items()):
-        if await database.read(repository.names_any, key):
-            missing.add(f"stored file {key} of file {one.asset} is missing")
-    return [*missing.lines(), *damaged.lines(), *strange.lines()]
+                expected[key] = file
+    for key, file in sorted(expected.items()):
+        if await database.read(repository.is_referenced_any, key):
+            missing.add(f"stored file {key} of asset {file.asset} is missing")
+    return [*missing.lines(), *damaged.lines(), *unreferenced.lines()]
 
 
-async def _fault(files: Files, one: ReferencedFile) -> str | None:
+async def _check_file(files: Files, file: ReferencedFile) -> str | None:
     try:
-        if not await files.verify(one.key):
-            return f"stored file {one.key} of file {one.asset} is damaged"
-        if one.bytes is not None and await files.size(one.key) != one.bytes:
-            return f"stored file {one.key} has another size than file {one.asset} says"
+        if not await files.verify(file.key):
+            return f"stored file {file.key} of asset {file.asset} is damaged"
+        if file.bytes is not None and await files.size(file.key) != file.bytes:
+            return f"stored file {file.key} differs in size from asset {file.asset}"
     except OSError as exc:
-        return f"stored file {one.key} of file {one.asset} cannot be read ({exc.strerror})"
+        return f"stored file {file.key} of asset {file.asset} cannot be read ({exc.strerror})"
     except Missing:
         return "gone"
     return None
 
 
 class _Lines:
-    """Findings of one kind: the first few in words, the others as a number."""
+    """Findings of one kind: the first few as text, the rest as a count."""
 
     def __init__(self) -> None:
         self._first: list[str] = []
@@ -80,7 +84,7 @@ class _Lines:
 
     def add(self, line: str) -> None:
         self._count += 1
-        if self._count <= SHOWN:
+        if self._count <= MAX_SHOWN:
             self._first.append(line)
 
     def lines(self) -> list[str]:
@@ -89,4 +93,4 @@ class _Lines:
 
 
 def _more(count: int) -> str:
-    return f"… and {count} more like the last"
+    return f"… and {count} more of this kind"

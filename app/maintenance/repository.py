@@ -1,61 +1,61 @@
-"""SQL of the doctor: what must never be found in a sound database."""
+"""SQL of the doctor: invariants of the database."""
 
 from collections.abc import Iterator
 from typing import Final
 
 from app.db.database import Transaction
-from app.maintenance.schemas import Applied, Faults, Invariant, ReferencedFile
+from app.maintenance.schemas import AppliedMigration, Invariant, ReferencedFile, Violations
 
-SHOWN: Final = 20  # ids of one fault that are told; the others are counted
+MAX_SHOWN: Final = 20  # ids listed per invariant; the rest are counted
 
-# What every thing that costs something has in the ledger, added up, beside the thing itself.
-_BOOKS: Final = (
-    "with books as (select subject_id, min(owner_id) as first_owner, max(owner_id) as last_owner,"
+# Each billed row beside the totals of its ledger entries.
+_LEDGER_TOTALS: Final = (
+    "with totals as (select subject_id, min(owner_id) as first_owner, max(owner_id) as last_owner,"
     " sum(case when entry = 'hold' then 1 else 0 end) as holds,"
     " sum(case when entry = 'settlement' then 1 else 0 end) as settlements,"
     " sum(case when entry = 'correction' then 1 else 0 end) as corrections,"
     " sum(held_nano) as held, sum(spent_nano) as spent"
     " from ledger where subject_kind = '{kind}' group by subject_id)"
-    " select s.id from {table} s left join books b on b.subject_id = s.id where "
+    " select s.id from {table} s left join totals b on b.subject_id = s.id where "
 )
-_ACCOUNTS: Final = (
-    ("has not exactly one hold in the ledger", "coalesce(b.holds, 0) <> 1"),
-    ("has ended and has not exactly one settlement", "s.ended_at is not null and coalesce(b.settlements, 0) <> 1"),
-    ("is unfinished and is settled already", "s.ended_at is null and b.settlements + b.corrections > 0"),
-    ("has ended and money is still held for it", "s.ended_at is not null and b.held <> 0"),
-    ("is unfinished and has a cost already", "s.ended_at is null and s.cost_nano is not null"),
-    ("has entries of another person in the ledger", "b.first_owner <> s.owner_id or b.last_owner <> s.owner_id"),
+_LEDGER_RULES: Final = (
+    ("does not have exactly one hold in the ledger", "coalesce(b.holds, 0) <> 1"),
+    ("has ended without exactly one settlement", "s.ended_at is not null and coalesce(b.settlements, 0) <> 1"),
+    ("is unfinished but already settled", "s.ended_at is null and b.settlements + b.corrections > 0"),
+    ("has ended but still has a held amount", "s.ended_at is not null and b.held <> 0"),
+    ("is unfinished but already has a cost", "s.ended_at is null and s.cost_nano is not null"),
+    ("has ledger entries of another user", "b.first_owner <> s.owner_id or b.last_owner <> s.owner_id"),
 )
 
 
 def _ledger() -> Iterator[Invariant]:
-    jobs = _BOOKS.format(kind="job", table="jobs")
-    answers = _BOOKS.format(kind="answer", table="messages") + "s.role = 'assistant' and "
-    for fault, where in _ACCOUNTS:
-        yield Invariant(f"job {{id}} {fault}", f"{jobs}({where})")
-        yield Invariant(f"answer {{id}} {fault}", f"{answers}({where})")
+    jobs = _LEDGER_TOTALS.format(kind="job", table="jobs")
+    answers = _LEDGER_TOTALS.format(kind="answer", table="messages") + "s.role = 'assistant' and "
+    for message, where in _LEDGER_RULES:
+        yield Invariant(f"job {{id}} {message}", f"{jobs}({where})")
+        yield Invariant(f"answer {{id}} {message}", f"{answers}({where})")
     cost = "s.ended_at is not null and s.cost_nano is distinct from b.spent"
-    # A job that was cancelled before it was sent has cost nothing, and nobody has named a price.
+    # A job cancelled before it was sent has no cost, while the ledger has zero.
     unsent = "s.status = 'cancelled' and s.cost_nano is null and b.spent = 0"
-    yield Invariant("job {id} cost something else than the ledger says", f"{jobs}({cost}) and not ({unsent})")
-    yield Invariant("answer {id} cost something else than the ledger says", f"{answers}({cost})")
+    yield Invariant("job {id} has a cost that differs from the ledger", f"{jobs}({cost}) and not ({unsent})")
+    yield Invariant("answer {id} has a cost that differs from the ledger", f"{answers}({cost})")
     yield Invariant(
-        "ledger entry {id} names another API key than its hold",
+        "ledger entry {id} has a different API key than its hold",
         "select e.id from ledger e join ledger h on h.subject_id = e.subject_id and h.entry = 'hold'"
         " where e.key_id is distinct from h.key_id",
     )
     yield Invariant(
-        "ledger entry {id} is of a job that does not exist",
+        "ledger entry {id} belongs to a missing job",
         "select id from ledger where subject_kind = 'job' and subject_id not in (select id from jobs)",
     )
     yield Invariant(
-        "ledger entry {id} is of an answer that does not exist",
-        # One to a program has no row before it ends.
+        "ledger entry {id} belongs to a missing answer",
+        # An answer requested by API has no row before it ends.
         "select id from ledger where subject_kind = 'answer' and entry <> 'hold'"
         " and subject_id not in (select id from messages where role = 'assistant')",
     )
     yield Invariant(
-        "ledger entry {id} has amounts that such an entry cannot have",
+        "ledger entry {id} has amounts that are invalid for its type",
         "select id from ledger where spent_nano < 0 or (entry = 'hold' and (held_nano < 0 or spent_nano is not null))"
         " or (entry = 'settlement' and held_nano > 0)"
         " or (entry = 'correction' and (held_nano <> 0 or spent_nano is null))",
@@ -65,22 +65,22 @@ def _ledger() -> Iterator[Invariant]:
 def _states() -> Iterator[Invariant]:
     jobs = "select id from jobs where "
     yield Invariant(
-        "job {id} is in a state that does not fit its times",
+        "job {id} has timestamps that do not match its status",
         jobs + "status not in ('queued', 'processing', 'completed', 'failed', 'cancelled')"
         " or (ended_at is not null) <> (status in ('completed', 'failed', 'cancelled'))"
         " or (status in ('processing', 'completed') and started_at is null) or attempts < 0",
     )
     yield Invariant(
-        "job {id} has an error that does not fit its state", jobs + "(status = 'failed') <> (error_code is not null)"
+        "job {id} has an error that does not match its status", jobs + "(status = 'failed') <> (error_code is not null)"
     )
-    yield Invariant("job {id} waits for what comes late_result_policy without having been cancelled", jobs + _LATE)
+    yield Invariant("job {id} has a late result policy but was not cancelled", jobs + _LATE)
     yield Invariant("job {id} was deleted before it ended", jobs + "deleted_at is not null and ended_at is null")
     yield Invariant(
-        "answer {id} is in a state that does not fit its times",
+        "answer {id} has timestamps that do not match its status",
         "select id from messages where (ended_at is null) <> (status = 'streaming')",
     )
     yield Invariant(
-        "nobody who is active is an admin, and {id} people are registered",
+        "there is no active admin among {id} users",
         "select cast(count(*) as text) as id from users"
         " having count(*) > 0 and sum(case when role = 'admin' and is_active then 1 else 0 end) = 0",
     )
@@ -96,77 +96,77 @@ def _orphans() -> Iterator[Invariant]:
         ("api_keys", "id", "API key"),
     ):
         yield Invariant(
-            f"{what} {{id}} is of a person who does not exist",
+            f"{what} {{id}} belongs to a missing user",
             f"select {column} as id from {table} where user_id not in (select id from users)",
         )
-    # A person who was deleted leaves what the books need, and nothing that was said or made.
-    for table, what, kept in (
+    # A deleted user leaves what accounting needs, but no content.
+    for table, what, content in (
         ("jobs", "job", "deleted_at is null or prompt <> '' or text is not null"),
-        ("assets", "file", "deleted_at is null"),
+        ("assets", "asset", "deleted_at is null"),
         ("conversations", "conversation", "true"),
         ("messages", "message", "status <> 'streaming' and (role = 'user' or text <> '')"),
     ):
         yield Invariant(
-            f"{what} {{id}} is of a person who does not exist",
-            f"select id from {table} where owner_id not in (select id from users) and ({kept})",
+            f"{what} {{id}} belongs to a missing user",
+            f"select id from {table} where owner_id not in (select id from users) and ({content})",
         )
     yield Invariant(
-        "job {id} repeats a job that does not exist",
+        "job {id} retries a missing job",
         "select id from jobs j where retry_of is not null"
         " and not exists (select 1 from jobs o where o.id = j.retry_of and o.owner_id = j.owner_id)",
     )
     yield Invariant(
-        "job {id} has no history",
+        "job {id} has no events",
         "select id from jobs where deleted_at is null and id not in (select job_id from job_events)",
     )
     yield Invariant(
-        "job {id} does not exist and has a history",
+        "job {id} is missing but has events",
         "select distinct job_id as id from job_events t"
         " where not exists (select 1 from jobs j where j.id = t.job_id and j.owner_id = t.owner_id)",
     )
     yield Invariant(
-        "job {id} does not exist and is the answer to a repeated request",
-        # Also answers of models; an admin's key may have tried somebody else's job again.
+        "job {id} is missing but has an idempotency key",
+        # Also chat answers. An admin may have retried another user's job.
         "select distinct job_id as id from idempotency t where not exists (select 1 from jobs j where j.id = t.job_id"
         " and (j.owner_id = t.owner_id or j.retry_of is not null))"
         " and not exists (select 1 from messages m where m.id = t.job_id and m.owner_id = t.owner_id)",
     )
     yield Invariant(
-        "file {id} was made by a job that does not exist",
+        "asset {id} belongs to a missing job",
         "select id from assets a where job_id is not null"
         " and not exists (select 1 from jobs j where j.id = a.job_id and j.owner_id = a.owner_id)",
     )
     yield Invariant(
-        "message {id} is of a conversation that does not exist",
+        "message {id} belongs to a missing conversation",
         "select id from messages m where conversation_id is not null and role = 'user'"
         " and not exists (select 1 from conversations c where c.id = m.conversation_id and c.owner_id = m.owner_id)",
     )
     yield Invariant(
-        "message {id} follows a message that does not exist",
+        "message {id} follows a missing message",
         "select id from messages m where parent_id is not null"
         " and conversation_id in (select id from conversations)"
         " and not exists (select 1 from messages p where p.id = m.parent_id and p.owner_id = m.owner_id)",
     )
     yield Invariant(
-        "conversation {id} ends in a message that does not exist",
+        "conversation {id} ends with a missing message",
         "select id from conversations c where leaf_id not in (select id from messages)",
     )
 
 
-QUESTIONS: Final = (*_ledger(), *_states(), *_orphans())
+INVARIANTS: Final = (*_ledger(), *_states(), *_orphans())
 
 
-def faults_any(tx: Transaction, question: Invariant) -> Faults:
-    """What the question finds. The ids are cut off after the first few; the count is not."""
-    count = int(tx.value(f"select count(*) from ({question.sql}) as found"))
+def violations_any(tx: Transaction, invariant: Invariant) -> Violations:
+    """The violations of an invariant: all are counted, the first ids are listed."""
+    count = int(tx.value(f"select count(*) from ({invariant.sql}) as found"))
     if not count:
-        return Faults(question.fault, 0, [])
-    rows = tx.rows(f"select id from ({question.sql}) as found order by id limit {SHOWN}")
-    return Faults(question.fault, count, [row["id"] for row in rows])
+        return Violations(invariant.message, 0, [])
+    rows = tx.rows(f"select id from ({invariant.sql}) as found order by id limit {MAX_SHOWN}")
+    return Violations(invariant.message, count, [row["id"] for row in rows])
 
 
-def named_any(tx: Transaction) -> list[ReferencedFile]:
-    """Every file that a row names, once each, in the order of the keys; rows marked as deleted may still be restored."""
+def referenced_files_any(tx: Transaction) -> list[ReferencedFile]:
+    """Every referenced file once, by key. Rows marked as deleted count, since they can be restored."""
     rows = tx.rows(
         "select key, max(bytes) as bytes, min(id) as asset from (select file_key as key, bytes, id from assets"
         " union all select thumbnail_key as key, null as bytes, id from assets where thumbnail_key is not null)"
@@ -175,12 +175,12 @@ def named_any(tx: Transaction) -> list[ReferencedFile]:
     return [ReferencedFile(row["key"], row["bytes"], row["asset"]) for row in rows]
 
 
-def names_any(tx: Transaction, key: str) -> bool:
-    """Whether some row names this file."""
+def is_referenced_any(tx: Transaction, key: str) -> bool:
+    """Whether any row references this file."""
     return tx.value("select 1 from assets where file_key = $1 or thumbnail_key = $1 limit 1", key) is not None
 
 
-def migrations_any(tx: Transaction) -> list[Applied]:
+def migrations_any(tx: Transaction) -> list[AppliedMigration]:
     """In the order in which they were applied."""
     rows = tx.rows("select name, checksum from migrations order by number")
-    return [Applied(row["name"], row["checksum"]) for row in rows]
+    return [AppliedMigration(row["name"], row["checksum"]) for row in rows]

@@ -1,8 +1,8 @@
-"""Restoring a backup into an empty data folder, after all of it has been checked.
+"""Restores a backup into an empty data folder, after verifying all of it.
 
-The manifest comes along, and tells the next start that this is a restored studio: what was queued when the backup was made
-may have been sent since, so the start fails it with `OUTCOME_UNKNOWN` instead of sending it, then removes the manifest.
-That holds as well where somebody put a backup in place by hand.
+The manifest is restored too. It tells the next start that the data was restored: jobs that were queued at the time of the
+backup may have been sent since, so the start fails them with `OUTCOME_UNKNOWN` instead of sending them again, then removes
+the manifest. This also works for a backup that was copied manually.
 """
 
 import re
@@ -18,28 +18,28 @@ from app.base.data_dir import DataDir
 from app.base.disk_full import NO_SPACE
 from app.base.errors import Conflict, Invalid
 from app.db.migrate import Migration
-from app.maintenance.backup import Unreadable, copy, digest, sync
+from app.maintenance.backup import SourceUnreadable, copy, digest, sync
 from app.maintenance.schemas import FORMAT, Manifest, ManifestEntry
 
-SHOWN: Final = 20  # findings that are told one by one
+MAX_SHOWN: Final = 20  # findings in an error message
 _MEDIA: Final = re.compile(r"media/([0-9a-f]{2})/([0-9a-f]{2})/(\1\2[0-9a-f]{60})\.[a-z0-9]{1,8}")
 
 
-class _Head(msgspec.Struct):
-    """What every format of a manifest says."""
+class _ManifestHeader(msgspec.Struct):
+    """The fields that every manifest format has."""
 
     format: int
     program: str
 
 
 def restore(source: Path, folder: DataDir, known: Sequence[Migration]) -> Manifest:
-    """Put the backup into the data folder. Raises Invalid or Conflict, with nothing touched, when the backup is not whole
-    or not for this program, or when the folder is not empty. Blocks."""
-    manifest = opened(source, known)
+    """Restore the backup into the data folder. Raises Invalid or Conflict, with nothing changed, when the backup is damaged
+    or incompatible, or when the folder is not empty. Blocks."""
+    manifest = read_manifest(source, known)
     _check_empty(folder)
-    if found := list(faults(source, manifest)):
-        raise Conflict(f"The backup {source} is damaged, so nothing was restored: {_few(found)}")
-    folder.make()
+    if found := list(find_faults(source, manifest)):
+        raise Conflict(f"The backup {source} is damaged. Nothing was restored: {_few(found)}")
+    folder.create()
     folder.lock()
     try:
         _fill(source, folder, manifest)
@@ -48,98 +48,101 @@ def restore(source: Path, folder: DataDir, known: Sequence[Migration]) -> Manife
     return manifest
 
 
-def opened(source: Path, known: Sequence[Migration]) -> Manifest:
-    """The manifest of a backup that this program can restore; Invalid or Conflict when there is none."""
-    place = DataDir(source)
+def read_manifest(source: Path, known: Sequence[Migration]) -> Manifest:
+    """The manifest of a compatible backup. Raises Invalid or Conflict."""
+    backup = DataDir(source)
     try:
-        text = place.manifest.read_bytes()
+        text = backup.manifest.read_bytes()
     except FileNotFoundError:
         if any(source.glob("*.part")):
-            raise Conflict(f"The backup {source} is incomplete: it was interrupted before it was finished.") from None
+            raise Conflict(f"The backup {source} is incomplete: its creation was interrupted.") from None
         raise Invalid(f"{source} is not a backup: it has no manifest.json.") from None
     except OSError as exc:
         raise Invalid(f"The backup {source} cannot be read ({exc.strerror}).") from None
-    damaged = Conflict(f"The backup {source} is damaged: its manifest.json is not as it was written.")
+    damaged = Conflict(f"The backup {source} is damaged: its manifest.json has been changed.")
     try:
-        head = msgspec.json.decode(text, type=_Head)
-        if head.format > FORMAT:
-            raise _newer(head.program)
+        header = msgspec.json.decode(text, type=_ManifestHeader)
+        if header.format > FORMAT:
+            raise _newer(header.program)
         manifest = msgspec.json.decode(text, type=Manifest)
     except msgspec.DecodeError:
         raise damaged from None
-    if not manifest.sound:
+    if not manifest.intact:
         raise damaged
     if len(manifest.migrations) > len(known):
         raise _newer(manifest.program)
-    if any(one.checksum != mine.checksum for one, mine in zip(manifest.migrations, known, strict=False)):
-        raise Conflict(f"The backup {source} was made by another program, whose migrations are not the same as here.")
+    if any(
+        applied.checksum != migration.checksum for applied, migration in zip(manifest.migrations, known, strict=False)
+    ):
+        raise Conflict(f"The backup {source} has other migrations than this version of Atelier.")
     return manifest
 
 
-def faults(source: Path, manifest: Manifest) -> Iterator[str]:
-    """What is not as the manifest says, one line each. Reads every file. Blocks."""
-    for one in manifest.files:
-        path = source / one.path
-        if not _expected(one):
-            yield f"{one.path} has no place in a backup"
+def find_faults(source: Path, manifest: Manifest) -> Iterator[str]:
+    """One line per difference from the manifest. Reads every file. Blocks."""
+    for entry in manifest.files:
+        path = source / entry.path
+        if not _is_expected(entry):
+            yield f"{entry.path} does not belong in a backup"
         elif not path.is_file():
-            yield f"{one.path} is missing"
-        elif path.stat().st_size != one.bytes or digest(path) != one.sha256:
-            yield f"{one.path} is damaged"
-    listed = {one.path for one in manifest.files}
+            yield f"{entry.path} is missing"
+        elif path.stat().st_size != entry.bytes or digest(path) != entry.sha256:
+            yield f"{entry.path} is damaged"
+    listed = {entry.path for entry in manifest.files}
     for name in ("atelier.duckdb", *(["secret.key"] if manifest.secret else [])):
         if name not in listed:
             yield f"{name} is missing"
 
 
 def _newer(program: str) -> Conflict:
-    return Conflict(f"This backup was made by a newer program ({program}): restore it with that one.")
+    return Conflict(
+        f"This backup was created by a newer version of Atelier ({program}). Use that version to restore it."
+    )
 
 
-def _expected(one: ManifestEntry) -> bool:
-    media = _MEDIA.fullmatch(one.path)
-    return media[3] == one.sha256 if media else one.path in ("atelier.duckdb", "secret.key")
+def _is_expected(entry: ManifestEntry) -> bool:
+    media = _MEDIA.fullmatch(entry.path)
+    return media[3] == entry.sha256 if media else entry.path in ("atelier.duckdb", "secret.key")
 
 
 def _check_empty(folder: DataDir) -> None:
-    """Nothing may be there but what a start makes before anything happens."""
+    """Only the lock and temporary files may exist."""
     if not folder.root.exists():
         return
     for path in folder.root.rglob("*"):
         if not path.is_dir() and path != folder.root / "lock" and not path.is_relative_to(folder.temporary):
             raise Conflict(
-                f"The data folder {folder.root} is not empty: a backup is restored into an empty one only."
-                " Move it away, or set ATELIER_DATA_DIR to another folder."
+                f"The data folder {folder.root} is not empty. Move it away, or set ATELIER_DATA_DIR to another folder."
             )
 
 
 def _fill(source: Path, folder: DataDir, manifest: Manifest) -> None:
-    """All of it lies on the disk before the first file takes its place; the database comes last."""
-    stage = DataDir(folder.temporary / f"restore-{secrets.token_hex(8)}")
+    """Copy everything to a staging folder first, then move it into place; the database is moved last."""
+    staging = DataDir(folder.temporary / f"restore-{secrets.token_hex(8)}")
     try:
-        stage.media.mkdir(mode=0o700, parents=True)
-        for one in manifest.files:
-            target = stage.root / one.path
+        staging.media.mkdir(mode=0o700, parents=True)
+        for entry in manifest.files:
+            target = staging.root / entry.path
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if copy(source / one.path, target, one.path) != one:
-                raise Unreadable("it changed meanwhile")
-        copy(source / "manifest.json", stage.manifest, "manifest.json")
-        for inner in (*stage.media.glob("*/*"), *stage.media.glob("*"), stage.media):
+            if copy(source / entry.path, target, entry.path) != entry:
+                raise SourceUnreadable("it changed meanwhile")
+        copy(source / "manifest.json", staging.manifest, "manifest.json")
+        for inner in (*staging.media.glob("*/*"), *staging.media.glob("*"), staging.media):
             sync(inner)
         shutil.rmtree(folder.media)
-        stage.media.rename(folder.media)
-        for name in [path.name for path in (stage.secret, stage.manifest, stage.database) if path.exists()]:
-            (stage.root / name).rename(folder.root / name)
+        staging.media.rename(folder.media)
+        for name in [path.name for path in (staging.secret, staging.manifest, staging.database) if path.exists()]:
+            (staging.root / name).rename(folder.root / name)
         sync(folder.root)
-    except Unreadable as exc:
-        raise Conflict(f"The backup {source} could not be read ({exc}), so nothing was restored.") from None
+    except SourceUnreadable as exc:
+        raise Conflict(f"The backup {source} could not be read ({exc}). Nothing was restored.") from None
     except OSError as exc:
-        why = "there is no room on its disk" if exc.errno in NO_SPACE else exc.strerror
-        raise Conflict(f"The backup could not be copied into {folder.root} ({why}), so nothing was restored.") from None
+        reason = "disk full" if exc.errno in NO_SPACE else exc.strerror
+        raise Conflict(f"The backup could not be copied into {folder.root} ({reason}). Nothing was restored.") from None
     finally:
-        shutil.rmtree(stage.root, ignore_errors=True)
+        shutil.rmtree(staging.root, ignore_errors=True)
 
 
 def _few(lines: Sequence[str]) -> str:
-    more = len(lines) - SHOWN
-    return "; ".join(lines[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    more = len(lines) - MAX_SHOWN
+    return "; ".join(lines[:MAX_SHOWN]) + (f"; and {more} more" if more > 0 else "")

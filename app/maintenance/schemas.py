@@ -1,4 +1,4 @@
-"""The shapes of upkeep."""
+"""Data types of backup, restore and the doctor."""
 
 import hashlib
 from typing import Final
@@ -9,45 +9,45 @@ FORMAT: Final = 1
 
 
 class Invariant(msgspec.Struct, frozen=True):
-    """What must never be found: `sql` answers with the ids of what is wrong, `fault` says it of one of them (`{id}`)."""
+    """A check that must find nothing: `sql` selects the ids of violating rows, `message` describes one of them (`{id}`)."""
 
-    fault: str
+    message: str
     sql: str
 
 
-class Faults(msgspec.Struct, frozen=True):
-    """What one question found: how many in all, and the first ids."""
+class Violations(msgspec.Struct, frozen=True):
+    """The violations of one invariant: their count and the first ids."""
 
-    fault: str
+    message: str
     count: int
     ids: list[str]
 
 
 class ReferencedFile(msgspec.Struct, frozen=True):
-    """A file that the library names: its key, its size in bytes where that was written down, and one row that names it."""
+    """A stored file that the library references: its key, its size in bytes if known, and one asset that references it."""
 
     key: str
     bytes: int | None
     asset: str
 
 
-class Applied(msgspec.Struct, frozen=True):
-    """A migration that a database has been through."""
+class AppliedMigration(msgspec.Struct, frozen=True):
+    """A migration that was applied to a database."""
 
     name: str
     checksum: str
 
 
-class Content(msgspec.Struct, frozen=True):
-    """What a copy of the database holds: the rows of each table, its migrations, the files it names."""
+class DatabaseContent(msgspec.Struct, frozen=True):
+    """The content of a database copy: row counts by table, migrations, and referenced files."""
 
     rows: dict[str, int]
-    migrations: list[Applied]
-    named: list[ReferencedFile]
+    migrations: list[AppliedMigration]
+    referenced: list[ReferencedFile]
 
 
 class ManifestEntry(msgspec.Struct, frozen=True):
-    """A file of a backup: its path in the backup, its size in bytes, the SHA-256 of its content in hex."""
+    """A file of a backup: its path in the backup, size in bytes, and SHA-256 in hex."""
 
     path: str
     bytes: int
@@ -55,14 +55,14 @@ class ManifestEntry(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a backup holds. It is written last, so a backup without one is not complete. `made_at` is the moment of which
-    the backup is; `left_out` says which files it could not hold, because they were missing or damaged already; `secret`
-    tells whether the secret key is in it; `seal` is the SHA-256 of all the rest."""
+    """The content of a backup. It is written last, so a backup without a manifest is incomplete. `made_at` is the time of
+    the database copy; `left_out` lists files that were missing or damaged already; `secret` tells whether the secret key
+    is included; `seal` is the SHA-256 of the other fields."""
 
     format: int
     program: str
     made_at: str
-    migrations: list[Applied]
+    migrations: list[AppliedMigration]
     rows: dict[str, int]
     secret: bool
     files: list[ManifestEntry]
@@ -73,7 +73,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, seal=self._seal())
 
     @property
-    def sound(self) -> bool:
+    def intact(self) -> bool:
         return self.seal == self._seal()
 
     def _seal(self) -> str:
@@ -81,7 +81,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommandResult(msgspec.Struct, frozen=True):
-    """What the person at the command line is told, and whether all is well."""
+    """The output of a command, and whether it succeeded."""
 
     ok: bool
     text: str

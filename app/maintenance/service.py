@@ -1,4 +1,4 @@
-"""The verbs of upkeep, and what the person at the command line is told."""
+"""The backup, restore and doctor commands, and their output."""
 
 import asyncio
 import os
@@ -12,20 +12,20 @@ from app.base import logging
 from app.base.data_dir import DataDir
 from app.base.errors import Conflict, Invalid, Missing
 from app.db.database import Database, DatabaseError, Transaction
-from app.db.migrate import found
+from app.db.migrate import find_migrations
 from app.library.service import Library
 from app.maintenance import backup, doctor, repository, restore
 from app.maintenance.schemas import CommandResult, Manifest
 from app.storage.files import Files
 
-LONGEST: Final = 40_000  # characters of a report; the control socket carries little more
-STRAY: Final = 3600.0  # seconds after which nobody works any more on what lies among the temporary files
+MAX_REPORT: Final = 40_000  # characters; the control socket carries little more
+STALE_AFTER: Final = 3600.0  # seconds; a temporary file that is idle for longer is left over
 
 logger = logging.get("maintenance")
 
 
 class Maintenance:
-    """Backups and the doctor, beside a studio that serves (then with its `library`) or without one."""
+    """Backup and doctor for a serving instance (with its `library`) or a stopped one."""
 
     def __init__(
         self,
@@ -46,31 +46,31 @@ class Maintenance:
         self._busy = asyncio.Lock()
 
     async def backup(self, target: str) -> CommandResult:
-        """Make a backup in a new or empty folder, named in full. Raises Invalid, Conflict or Unready in one sentence."""
+        """Create a backup in a new or empty folder, given as an absolute path. Raises Invalid, Conflict or Unready."""
         path = _path(target)
         if self._busy.locked():
-            raise Conflict("A backup is being made already: wait for it.")
+            raise Conflict("A backup is already running. Wait until it has finished.")
         async with self._busy, self._library.pause_deletion() if self._library else nullcontext():
             began = time.perf_counter()
-            manifest = await backup.make(path, self._folder, self._database, self._files, program=self._program)
-        size, seconds = sum(one.bytes for one in manifest.files), time.perf_counter() - began
-        logger.info("backup made", files=len(manifest.files), bytes=size, left_out=len(manifest.left_out))
-        text = f"{path} holds a backup now: {_holdings(manifest)}, made in {seconds:.1f} s"
+            manifest = await backup.create(path, self._folder, self._database, self._files, program=self._program)
+        size, seconds = sum(file.bytes for file in manifest.files), time.perf_counter() - began
+        logger.info("backup created", files=len(manifest.files), bytes=size, left_out=len(manifest.left_out))
+        text = f"backup created in {path}: {_summary(manifest)}, {seconds:.1f} s"
         return CommandResult(
-            not manifest.left_out, _report([text, *(f"not in it: {line}" for line in manifest.left_out)])
+            not manifest.left_out, _report([text, *(f"not included: {line}" for line in manifest.left_out)])
         )
 
     async def examine(self) -> CommandResult:
-        """Whether all is in order: one line for each thing that is not."""
+        """Check everything, with one line per finding."""
         try:
             rows = await self._database.read(Transaction.verify_tables)
         except DatabaseError as exc:
             return CommandResult(False, str(exc))
-        if findings := await self._of_migrations(rows):
+        if findings := await self._check_migrations(rows):
             return CommandResult(False, _report(findings))
-        in_use = self._library.is_pinned if self._library else doctor.nobody
+        in_use = self._library.is_pinned if self._library else doctor.never_in_use
         findings += await doctor.check(self._database, self._files, in_use=in_use)
-        findings += await asyncio.to_thread(self._strays)
+        findings += await asyncio.to_thread(self._unexpected_files)
         if findings:
             return CommandResult(False, _report(findings))
         usage = await self._files.usage()
@@ -79,32 +79,35 @@ class Maintenance:
             files += 1
         return CommandResult(
             True,
-            f"everything is in order ({rows['users']} people, {rows['jobs']} jobs, {rows['messages']} messages,"
-            f" {rows['ledger']} ledger entries, {files} stored files with {_size(usage.stored)})",
+            f"everything is in order ({rows['users']} users, {rows['jobs']} jobs, {rows['messages']} messages,"
+            f" {rows['ledger']} ledger entries, {files} stored files of {_size(usage.stored)})",
         )
 
-    async def _of_migrations(self, rows: dict[str, int]) -> list[str]:
-        """Whether the database and the program fit together; without that there is nothing more to ask."""
+    async def _check_migrations(self, rows: dict[str, int]) -> list[str]:
+        """Whether the schema version of the database matches this version; if not, no other check makes sense."""
         if "migrations" not in rows:
             return ["the database is empty: start Atelier once"]
-        known, done = found(self._migrations), await self._database.read(repository.migrations_any)
+        known, done = find_migrations(self._migrations), await self._database.read(repository.migrations_any)
         if len(done) > len(known):
-            return [f"the database is newer than this program (it has {done[-1].name}): use the newer program"]
+            return [
+                f"the database is newer than this version of Atelier (it has {done[-1].name}): use the newer version"
+            ]
         if len(done) < len(known):
-            return [f"the database is older than this program (it lacks {known[len(done)].name}): start Atelier once"]
-        pairs = zip(known, done, strict=True)
+            return [
+                f"the database is older than this version of Atelier (it lacks {known[len(done)].name}): start Atelier once"
+            ]
         return [
-            f"the migration {one.name} was edited after it was applied"
-            for one, it in pairs
-            if one.checksum != it.checksum
+            f"migration {migration.name} was changed after it was applied"
+            for migration, applied in zip(known, done, strict=True)
+            if migration.checksum != applied.checksum
         ]
 
-    def _strays(self) -> list[str]:
-        """What lies where nothing should: temporary files of nobody, rows of no table, strangers among the media. Blocks."""
-        idle = STRAY if self._library else 0.0  # beside a studio that serves somebody may be at work
+    def _unexpected_files(self) -> list[str]:
+        """Left-over temporary files, quarantined rows, and unknown files in the media folder. Blocks."""
+        idle = STALE_AFTER if self._library else 0.0  # a serving instance may be using recent ones
         left = [path.name for path in self._folder.temporary.iterdir() if _idle(path) >= idle]
         media = self._folder.media
-        strangers = [
+        unknown = [
             relative.as_posix()
             for folder, _, names in os.walk(media)
             for name in names
@@ -113,40 +116,40 @@ class Maintenance:
         return [
             *(f"temporary file {name} was left behind; the next start removes it" for name in sorted(left)),
             *(
-                [f"{refused.name} holds rows that fitted into no table"]
+                [f"{refused.name} contains rows that could not be applied"]
                 if (refused := self._folder.refused).exists()
                 else []
             ),
-            *(f"media/{name} is not a file of this store" for name in sorted(strangers)),
+            *(f"media/{name} is not a stored file" for name in sorted(unknown)),
         ]
 
 
-def restored(source: str, folder: DataDir, migrations: Path) -> CommandResult:
-    """Restore a backup into the empty data folder. Raises Invalid or Conflict, with nothing touched. Blocks."""
-    manifest = restore.restore(_path(source), folder, found(migrations))
-    lines = [f"restored the backup of {manifest.made_at} into {folder.root}: {_holdings(manifest)}"]
+def restore_backup(source: str, folder: DataDir, migrations: Path) -> CommandResult:
+    """Restore a backup into an empty data folder. After Invalid or Conflict nothing has changed. Blocks."""
+    manifest = restore.restore(_path(source), folder, find_migrations(migrations))
+    lines = [f"restored the backup of {manifest.made_at} to {folder.root}: {_summary(manifest)}"]
     if not manifest.secret:
-        lines.append("its secret key was not in the data folder: set ATELIER_SECRET_KEY to what it was")
-    lines.append("the next start ends what was under way or queued then: it may have been made since")
-    return CommandResult(True, _report([*lines, *(f"not in it: {line}" for line in manifest.left_out)]))
+        lines.append("the backup has no secret key: set ATELIER_SECRET_KEY to its previous value")
+    lines.append("the next start fails jobs that were queued or running, because they may have completed since")
+    return CommandResult(True, _report([*lines, *(f"not included: {line}" for line in manifest.left_out)]))
 
 
-def examine_backup(backed_up: str, migrations: Path) -> CommandResult:
-    """Whether a backup is whole, without restoring it. Blocks."""
-    source = _path(backed_up)
-    manifest = restore.opened(source, found(migrations))
-    if lines := list(restore.faults(source, manifest)):
+def examine_backup(folder: str, migrations: Path) -> CommandResult:
+    """Check a backup without restoring it. Blocks."""
+    source = _path(folder)
+    manifest = restore.read_manifest(source, find_migrations(migrations))
+    if lines := list(restore.find_faults(source, manifest)):
         return CommandResult(False, _report(lines))
-    return CommandResult(True, f"the backup of {manifest.made_at} is in order: {_holdings(manifest)}")
+    return CommandResult(True, f"the backup of {manifest.made_at} is in order: {_summary(manifest)}")
 
 
 @asynccontextmanager
-async def alone(folder: DataDir, migrations: Path, *, program: str) -> AsyncIterator[Maintenance]:
-    """Upkeep where no studio serves: the data folder is held and its database opened, and nothing else happens to them.
-    Raises Missing when there is no studio, FolderError, DatabaseError."""
+async def offline_maintenance(folder: DataDir, migrations: Path, *, program: str) -> AsyncIterator[Maintenance]:
+    """Maintenance without a serving instance: locks the data folder and opens its database. Raises Missing when there is no
+    database, FolderError, DatabaseError."""
     if not folder.database.is_file():
-        raise Missing(f"There is no studio in {folder.root}: set ATELIER_DATA_DIR to its data folder.")
-    folder.make()
+        raise Missing(f"There is no Atelier database in {folder.root}. Set ATELIER_DATA_DIR to the data folder.")
+    folder.create()
     folder.lock()
     try:
         database, files = Database(folder.database), Files(folder.media, folder.temporary)
@@ -159,17 +162,17 @@ async def alone(folder: DataDir, migrations: Path, *, program: str) -> AsyncIter
         folder.release()
 
 
-def _path(word: str) -> Path:
-    if not word or not Path(word).is_absolute():
-        raise Invalid("Name the folder with its whole path.")
-    return Path(word)
+def _path(argument: str) -> Path:
+    if not argument or not Path(argument).is_absolute():
+        raise Invalid("The folder must be an absolute path.")
+    return Path(argument)
 
 
 def _idle(path: Path) -> float:
-    """Seconds since anything was written in it."""
+    """Seconds since the last write to the file or folder."""
     try:
-        return time.time() - max(one.lstat().st_mtime for one in (path, *path.rglob("*")))
-    except FileNotFoundError:  # somebody has just tidied up
+        return time.time() - max(entry.lstat().st_mtime for entry in (path, *path.rglob("*")))
+    except FileNotFoundError:  # removed meanwhile
         return -1.0
 
 
@@ -181,10 +184,12 @@ def _is_key(files: Files, name: str) -> bool:
     return True
 
 
-def _holdings(manifest: Manifest) -> str:
-    rows, files = manifest.rows, [one for one in manifest.files if one.path.startswith("media/")]
-    size = sum(one.bytes for one in manifest.files)
-    return f"{rows.get('users', 0)} people, {rows.get('jobs', 0)} jobs, {len(files)} stored files, {_size(size)} in all"
+def _summary(manifest: Manifest) -> str:
+    rows, files = manifest.rows, [file for file in manifest.files if file.path.startswith("media/")]
+    size = sum(file.bytes for file in manifest.files)
+    return (
+        f"{rows.get('users', 0)} users, {rows.get('jobs', 0)} jobs, {len(files)} stored files, {_size(size)} in total"
+    )
 
 
 def _size(count: int) -> str:
@@ -192,11 +197,11 @@ def _size(count: int) -> str:
 
 
 def _report(lines: Sequence[str]) -> str:
-    """One line for each; where there are too many, how many more."""
+    """The lines up to `MAX_REPORT`, then how many are left out."""
     shown, length = list[str](), 0
     for line in lines:
         length += len(line) + 1
-        if length > LONGEST:
+        if length > MAX_REPORT:
             break
         shown.append(line)
     more = len(lines) - len(shown)

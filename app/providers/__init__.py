@@ -1,1 +1,1 @@
-"""One module for each service that Atelier can ask, all behind the shape in `contract`."""
+"""AI providers. Each one is a module or package that implements the protocol in `contract`."""

@@ -1,7 +1,7 @@
-"""Which addresses of the network a URL may lead to. A URL comes from a person, or from a provider's answer, and either
-could point this server at itself, at its neighbours, or at the cloud's metadata service.
+"""Which network addresses a URL may lead to: protection against server-side request forgery. URLs come from users and from
+provider responses, and could point at this server, its private network, or a cloud metadata service.
 
-A host is judged by the addresses it resolves to and never by how it is spelled: there are too many spellings.
+A host is judged by the addresses it resolves to, never by its name: the same address has too many spellings.
 """
 
 import asyncio
@@ -15,27 +15,27 @@ Resolver = Callable[[str, int], Awaitable[list[str]]]
 
 
 class Zone(enum.Enum):
-    """Where an address lies."""
+    """The kind of network an address belongs to."""
 
     PUBLIC = "public"
     LOOPBACK = "loopback"
     PRIVATE = "private"
-    FORBIDDEN = "forbidden"  # metadata services, link-local, shared, reserved, or an address wrapped in another
+    FORBIDDEN = "forbidden"  # metadata services, link-local, shared, reserved, or an address embedded in another
 
 
 class EgressPolicy(enum.Enum):
-    """How far one request may go."""
+    """Which zones one request may reach."""
 
     PUBLIC = "public"
-    LOOPBACK = "loopback"  # public, and this machine: what a provider on this machine may point to
-    PRIVATE = "private"  # public, and private networks: what a provider on such a network may point to
-    ANYWHERE = "anywhere"  # an origin that the settings name
+    LOOPBACK = "loopback"  # public and loopback: for links from a provider on this machine
+    PRIVATE = "private"  # public and private: for links from a provider on a private network
+    ANYWHERE = "anywhere"  # for an origin named in the settings
 
     def allows(self, address: str) -> bool:
         if self is EgressPolicy.ANYWHERE:
             return True
-        where = zone(address)
-        return where is Zone.PUBLIC or where.value == self.value
+        address_zone = zone(address)
+        return address_zone is Zone.PUBLIC or address_zone.value == self.value
 
 
 def _networks(*texts: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
@@ -44,8 +44,8 @@ def _networks(*texts: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Networ
 
 _LOOPBACK = _networks("127.0.0.0/8", "::1/128")
 _PRIVATE = _networks("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
-# What `is_global` calls global, or called so in an older Python, and is not: plus the metadata services of clouds that
-# chose an address outside the link-local range (Azure, AWS and Google over IPv6).
+# Ranges that `is_global` wrongly accepts, now or in older Python versions, and cloud metadata services outside the
+# link-local range (Azure, and AWS and Google over IPv6).
 _FORBIDDEN = _networks(
     "0.0.0.0/8",
     "100.64.0.0/10",
@@ -65,13 +65,13 @@ _FORBIDDEN = _networks(
     "fd00:ec2::254/128",
     "fd20:ce::254/128",
 )
-_UNICAST = ipaddress.IPv6Network("2000::/3")  # all of IPv6 that is routed publicly
+_UNICAST = ipaddress.IPv6Network("2000::/3")  # the publicly routed part of IPv6
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _ISATAP = (0x00005EFE, 0x02005EFE)  # the middle of an interface id that carries an IPv4 address
 
 
 def zone(address: str) -> Zone:
-    """Where the address lies; FORBIDDEN when it is no address at all."""
+    """The zone of the address; FORBIDDEN when it is not a valid address."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -79,7 +79,7 @@ def zone(address: str) -> Zone:
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped is not None:
             return zone(str(ip.ipv4_mapped))
-        if ip in _NAT64:  # how a public IPv4 host looks from a network that has IPv6 alone
+        if ip in _NAT64:  # a public IPv4 host as seen from an IPv6-only network
             embedded = zone(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
             return Zone.PUBLIC if embedded is Zone.PUBLIC else Zone.FORBIDDEN
     if any(ip in network for network in _FORBIDDEN):
@@ -100,7 +100,7 @@ def _is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """Every address of the host, in the order in which the system prefers them; OSError when there is none."""
+    """All addresses of the host, in the system's order of preference. Raises OSError when there are none."""
     with contextlib.suppress(ValueError):
         return [str(ipaddress.ip_address(host))]
     try:
@@ -111,7 +111,7 @@ async def resolve(host: str, port: int) -> list[str]:
 
 
 async def provider_reach(host: str, port: int, resolver: Resolver) -> EgressPolicy:
-    """How far an answer of the provider at `host` may point: never further than to its own kind of address."""
+    """Where links in responses of the provider at `host` may lead: public addresses, and the provider's own zone."""
     try:
         zones = {zone(address) for address in await resolver(host, port)}
     except OSError:

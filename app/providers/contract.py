@@ -1,14 +1,14 @@
-"""The one shape behind which every provider stands: what it is asked, what it answers, how it may fail.
+"""The protocol that every provider implements: requests, outcomes and failures.
 
-A submit or a poll ends in one of four outcomes, and the worker needs no other knowledge of a provider:
+`submit` and `poll` return one of four outcomes, which are all that the worker knows about a provider:
 
-    Done    finished; the media lie in files of ours, the cost is what the provider said
-    Again   it did not happen and may be tried anew (counts as an attempt)
-    Later   it goes on upstream; ask again with the ticket (a poll never counts as an attempt)
-    Never   it will not happen, and why
+    Completed   finished; the results are in local files, the cost is as reported by the provider
+    Retryable   not carried out; safe to send again (counts as an attempt)
+    Pending     still running upstream; poll again with the `UpstreamJob` (a poll never counts as an attempt)
+    Failed      final, with the reason
 
-Providers raise nothing for what a provider does; an exception out of here is a bug of ours. The exceptions are `stream`,
-which raises `Failure`, and `offers`, which raises `Upstream`.
+Upstream errors are returned as outcomes, not raised, so any exception is a bug in the provider module. Two methods
+differ: `stream` raises `Failure`, and `offers` raises `Upstream`.
 """
 
 import enum
@@ -22,7 +22,7 @@ from app.base.money import nano_dollars as nano_dollars
 
 
 class Kind(enum.StrEnum):
-    """What is made."""
+    """The kind of output."""
 
     TEXT = "text"
     IMAGE = "image"
@@ -30,7 +30,7 @@ class Kind(enum.StrEnum):
 
 
 class ErrorCode(enum.StrEnum):
-    """Why a job failed (the contract's `error.code`)."""
+    """Why a job failed: `error.code` in the API."""
 
     PROVIDER_REFUSED = "PROVIDER_REFUSED"
     PROVIDER_FAILED = "PROVIDER_FAILED"
@@ -43,17 +43,17 @@ class ErrorCode(enum.StrEnum):
     STORAGE_FULL = "STORAGE_FULL"
 
 
-class Picture(msgspec.Struct, frozen=True):
-    """A picture that goes upstream with a request; `path` is a file of ours, already decoded and re-encoded."""
+class InputImage(msgspec.Struct, frozen=True):
+    """An image that is sent with a request. `path` is a local file that has already been decoded and re-encoded."""
 
     path: Path
     mime: str
     role: str = "first_frame"  # first_frame | last_frame | reference
 
 
-class Message(msgspec.Struct, frozen=True):
-    """One turn of a conversation; `content` is text, or a list of OpenAI-style parts. `more` are other fields of it in the
-    same style (`tool_calls`, `tool_call_id`, `name`)."""
+class Turn(msgspec.Struct, frozen=True):
+    """One turn of a conversation. `content` is text or a list of OpenAI-style parts; `more` holds other OpenAI message
+    fields (`tool_calls`, `tool_call_id`, `name`)."""
 
     role: str
     content: str | list[dict[str, Any]] | None
@@ -61,46 +61,44 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What one job asks. `params` has been checked against the offer's schema; `model` is the provider's own id."""
+    """What one job requests. `params` is already validated against the offer's schema; `model` is the provider's model id."""
 
     job_id: str
     kind: Kind
     model: str
     prompt: str
     params: dict[str, Any] = {}
-    pictures: tuple[Picture, ...] = ()
-    messages: tuple[Message, ...] = ()  # set for text instead of `prompt`, when there is more than one turn
-    raw: bool = (
-        False  # for text: the caller speaks OpenAI's format too, and wants `reply` and `choice` beside the words
-    )
-    route: str | None = None  # the offer's route, None when the catalogue does not know the model
+    images: tuple[InputImage, ...] = ()
+    messages: tuple[Turn, ...] = ()  # text only: replaces `prompt` when there is more than one turn
+    raw: bool = False  # text only: also return `reply` and `choice` in OpenAI's format
+    route: str | None = None  # the offer's route, None when the model is not in the catalog
     output_modalities: tuple[str, ...] = ()
 
 
 class UpstreamJob(msgspec.Struct, frozen=True):
-    """The provider's own job: stored before anything else is done with it. `cost_nano` is what it said at submit, if it did."""
+    """The job at the provider. It is stored before anything else is done with it, so that a crash cannot lose it."""
 
     id: str
     polling_url: str | None = None
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens, where the provider counts them."""
+    """Token counts, where the provider reports them."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
 
 
-class Media(msgspec.Struct, frozen=True):
-    """One result in a temporary file of ours. What it really is, `storage.media` finds out."""
+class ResultFile(msgspec.Struct, frozen=True):
+    """One result in a temporary local file. `reported_mime` is not trusted: `storage.media` detects the real type."""
 
     path: Path
-    said_mime: str | None = None
+    reported_mime: str | None = None
 
 
 class Completed(msgspec.Struct, frozen=True, kw_only=True):
-    media: tuple[Media, ...] = ()
+    media: tuple[ResultFile, ...] = ()
     text: str | None = None
     usage: Usage | None = None
     cost_nano: int | None = None
@@ -109,7 +107,7 @@ class Completed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
-    """`state` is the provider's own word; `progress` 0 to 100 when it gives one; `wait` seconds when it asks for them."""
+    """`state` is the provider's own name for it, `progress` is 0 to 100, `wait` is the requested delay in seconds."""
 
     upstream_job: UpstreamJob
     state: str
@@ -118,16 +116,16 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Retryable(msgspec.Struct, frozen=True, kw_only=True):
-    """Certainly not done and not billed, so sending it anew is safe. `wait` in seconds is the provider's Retry-After."""
+    """Not carried out and not billed, so sending it again is safe. `wait` is the provider's Retry-After in seconds."""
 
     code: ErrorCode
     message: str
     wait: float | None = None
-    detail: str = ""  # for admins and logs only: may hold the provider's own words
+    detail: str = ""  # for admins and logs only: may quote the provider
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """`message` is one sentence for people that says what happened and what to do."""
+    """`message` tells the user what happened and what to do, in one or two sentences."""
 
     code: ErrorCode
     message: str
@@ -140,7 +138,7 @@ Outcome = Completed | Pending | Retryable | Failed
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
-    """A piece of a streamed answer: some text, or the closing figures."""
+    """A part of a streamed response: text, or the final usage data."""
 
     delta: str = ""
     usage: Usage | None = None
@@ -151,7 +149,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(Exception):
-    """A stream that failed, before or after its first chunk."""
+    """A stream failed, before or after its first chunk."""
 
     def __init__(self, outcome: Retryable | Failed) -> None:
         super().__init__(outcome.message)
@@ -159,8 +157,8 @@ class Failure(Exception):
 
 
 class ModelOffer(msgspec.Struct, frozen=True, kw_only=True):
-    """One model as the provider offers it. `parameters` is a JSON Schema (2020-12, `type: object`, closed) of what
-    `params` may hold for this model, each property with a `title`, its bounds or `enum`, and a `default` where known."""
+    """One model of the provider. `parameters` is the JSON Schema (2020-12, `type: object`, no additional properties) of
+    `params` for this model. Each property has a `title`, bounds or an `enum`, and a `default` where known."""
 
     id: str
     name: str
@@ -168,38 +166,38 @@ class ModelOffer(msgspec.Struct, frozen=True, kw_only=True):
     input_modalities: tuple[str, ...] = ("text",)
     output_modalities: tuple[str, ...] = ("text",)
     context_length: int | None = None
-    pricing: dict[str, str] = {}  # what is priced -> decimal USD per unit
+    pricing: dict[str, str] = {}  # price name -> decimal USD per unit
     parameters: dict[str, Any] = {}
-    route: str = ""  # the provider's own word for how this model is asked
+    route: str = ""  # which of the provider's routes serves this model
     created: int | None = None  # unix seconds
 
 
 class Provider(Protocol):
-    """A service upstream."""
+    """An upstream AI service."""
 
     name: str
     can_cancel: bool  # whether `cancel` does anything upstream
 
     async def offers(self) -> Sequence[ModelOffer]:
-        """Every model on offer now; raises `errors.Upstream` when the catalogue cannot be had."""
+        """Every model available now. Raises `errors.Upstream` when the catalog cannot be fetched."""
         ...
 
     async def submit(self, request: Request, folder: Path) -> Outcome:
-        """Send the request once. Media are written into `folder`, which the caller makes and removes."""
+        """Send the request once. Results are written into `folder`, which the caller creates and removes."""
         ...
 
     async def poll(self, upstream_job: UpstreamJob, folder: Path) -> Outcome:
-        """Look after a submitted job once; when it is finished, download its results into `folder`."""
+        """Check a submitted job once. If it has finished, download its results into `folder`."""
         ...
 
     def stream(self, request: Request) -> AsyncIterator[Chunk]:
-        """Text, piece by piece. Closing the iterator hangs up upstream."""
+        """Stream text. Closing the iterator closes the upstream connection."""
         ...
 
     async def cancel(self, upstream_job: UpstreamJob) -> bool:
-        """Ask upstream to stop; True when it said that it will."""
+        """Request cancellation upstream. True when the provider accepted it."""
         ...
 
     async def cost_nano(self, generation_id: str) -> int | None:
-        """What an answer came to in nano-dollars that was cut off before it could say; None while nobody knows."""
+        """The cost in nano-dollars of a generation whose response ended before reporting it; None while it is unknown."""
         ...

@@ -1,4 +1,4 @@
-"""Which providers are configured, and at which addresses the one outbound client may therefore look."""
+"""Builds the configured providers, and lists the base URLs that the outbound client may reach."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -8,18 +8,19 @@ from app.providers.client import Client
 from app.providers.contract import Provider
 from app.providers.openrouter import OpenRouter, Webhooks
 
-TITLE = "Atelier"  # what the provider's own statistics call us; this studio's address stays its own business
+TITLE = "Atelier"  # how this app is named in the provider's statistics; its address is not sent
 
 
 def base_urls(settings: Settings, simulator_url: str | None) -> tuple[str, ...]:
-    """The base URLs of what is configured: `Client` must be built with these before there are providers."""
+    """The base URLs of the configured providers. `Client` must be built with these before the providers are."""
     if settings.simulated:
         return (simulator_url,) if simulator_url else ()
     return (settings.openrouter_base_url,) if settings.openrouter_api_key else ()
 
 
 def webhooks(settings: Settings) -> dict[str, Callable[[Mapping[str, str], bytes], str]]:
-    """By the names of the providers that call back: what a call is known by, or Denied when it is not theirs."""
+    """For each provider that sends webhooks: a function that verifies a webhook and returns its deduplication key. It
+    raises Denied when the webhook is not genuine."""
     return {OpenRouter.name: Webhooks(settings.openrouter_webhook_secret).key}
 
 
@@ -30,8 +31,8 @@ def providers(
     simulator_key: str | None = None,
     callback: Callable[[str, str], str] | None = None,
 ) -> dict[str, Provider]:
-    """Providers by name. `simulator_url` is the base URL of the simulator's OpenRouter; a real key never goes there.
-    `callback` gives the address where a provider, by its name, may say that a job, by its id, has ended."""
+    """Providers by name. `simulator_url` is the base URL of the simulator's OpenRouter API; a real key is never sent to it.
+    `callback` returns the webhook URL for a provider name and a job id."""
     key = simulator_key if settings.simulated else settings.openrouter_api_key
     configured: dict[str, Provider] = {}
     for base_url in base_urls(settings, simulator_url):

@@ -1,33 +1,33 @@
-"""Server-sent events, as the providers stream them."""
+"""Parser for the server-sent events that providers stream."""
 
 import re
 from typing import Final
 
-# What nearly every piece is: whole events with one line of data each.
+# Fast path for nearly every chunk: complete events with one data line each.
 _PLAIN: Final = re.compile(rb"(?:data: [^\r\n]+\n\n)+")
 _DATA: Final = re.compile(rb"data: ([^\r\n]+)")
 
 
 class EventTooLong(Exception):
-    """One event is larger than the cap."""
+    """One event is larger than the limit."""
 
 
 class EventParser:
-    """Server-sent events out of bytes that are cut anywhere. A line may be as long as an event, which may hold pictures."""
+    """Parses server-sent events from chunks split at any byte. Lines may be very long: an event can contain images."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._buffer = bytearray()
-        self._scanned = 0  # how much of the buffer is known to hold no line end: long lines are not searched twice
+        self._scanned = 0  # length of the buffer's start known to have no line end, so that it is not searched again
         self._data: list[bytes] = []
         self._size = 0
 
-    def feed(self, piece: bytes) -> list[str]:
-        """The payloads of the events that `piece` completes; EventTooLong when one exceeds the cap."""
-        between = not self._buffer and not self._data  # two events
-        if between and len(piece) <= self._max_bytes and _PLAIN.fullmatch(piece):
-            return [data.decode("utf-8", "replace") for data in _DATA.findall(piece)]
-        self._buffer += piece
+    def feed(self, chunk: bytes) -> list[str]:
+        """The payloads of the events that `chunk` completes. Raises EventTooLong when an event exceeds the limit."""
+        at_boundary = not self._buffer and not self._data
+        if at_boundary and len(chunk) <= self._max_bytes and _PLAIN.fullmatch(chunk):
+            return [data.decode("utf-8", "replace") for data in _DATA.findall(chunk)]
+        self._buffer += chunk
         payloads = []
         start = 0
         while (end := self._buffer.find(b"\n", max(start, self._scanned))) >= 0:
@@ -44,14 +44,14 @@ class EventParser:
         return payloads
 
     def end(self) -> list[str]:
-        """What the last event holds when the stream ends without the empty line that should close it."""
+        """The payload of a last event that is not terminated by an empty line."""
         if self._buffer:
             self._field(bytes(self._buffer).removesuffix(b"\r"))
         payload = self._event()
         return [] if payload is None else [payload]
 
     def _field(self, line: bytes) -> None:
-        name, _, value = line.partition(b":")  # a comment begins with the colon: its name is empty
+        name, _, value = line.partition(b":")  # a comment starts with the colon, so its name is empty
         if name == b"data":
             self._data.append(value.removeprefix(b" "))
             self._size += len(value)

@@ -1,7 +1,6 @@
-"""How a provider calls back: at an address of its own for each job, which nobody can guess.
+"""Provider webhooks. Each job has its own URL that cannot be guessed.
 
-A call is a wake-up and nothing else. It says when to ask, and what the provider then answers is what counts; a forged,
-stale, repeated or unknown one changes nothing.
+A webhook only triggers a poll; its content is never trusted. A forged, stale, repeated or unknown one has no effect.
 """
 
 import hmac
@@ -12,42 +11,42 @@ from typing import Final
 from app.base.errors import Missing
 from app.base.secret import derive_key
 
-REMEMBERED: Final = 10_000  # calls
+REMEMBERED: Final = 10_000  # recent webhooks, to detect duplicates
 
-# Of a provider: what a call is known by (repeated ones have the same), from its headers, with lower-case names, and its
-# body; Denied when it did not come from there just now.
+# Returns a webhook's deduplication key, the same for repeated deliveries, from its headers (lower-case names) and body.
+# Raises Denied when the webhook is not genuine and recent.
 Key = Callable[[Mapping[str, str], bytes], str]
 
 
 class WebhookVerifier:
-    """The addresses and what comes to them. `origin` is where this program is reached, as in `https://studio.example.org`;
-    `keys` are the providers that call back, by name; `secret` makes the addresses."""
+    """Creates webhook URLs and verifies the webhooks sent to them. `origin` is this server's public origin, such as
+    `https://studio.example.org`; `keys` has a function for each provider that sends webhooks; `secret` signs the URLs."""
 
     def __init__(self, origin: str, secret: str, keys: Mapping[str, Key]) -> None:
         self._origin = origin
         self._secret = secret
         self._keys = keys
-        self._heard: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def address(self, provider: str, job_id: str) -> str:
-        """Where this provider calls when the job has ended."""
-        return f"{self._origin}/webhooks/{provider}/{job_id}-{self._mark(provider, job_id)}"
+        """The URL at which this provider reports that the job has ended."""
+        return f"{self._origin}/webhooks/{provider}/{job_id}-{self._signature(provider, job_id)}"
 
     def verify(self, provider: str, token: str, headers: Mapping[str, str], body: bytes) -> str | None:
-        """The job that a call is about; None for one that means nothing or has come before. Denied when it is forged,
-        Missing when nobody calls there."""
+        """The job that a webhook is about; None when the URL is invalid or the webhook is a duplicate. Raises Denied for a
+        forged webhook and Missing for an unknown provider."""
         if provider not in self._keys:
-            raise Missing("Nobody calls here.")
+            raise Missing("This provider does not send webhooks.")
         key = self._keys[provider](headers, body)
-        job_id, _, mark = token.partition("-")
-        if not hmac.compare_digest(self._mark(provider, job_id).encode(), mark.encode("utf-8", "replace")):
+        job_id, _, signature = token.partition("-")
+        if not hmac.compare_digest(self._signature(provider, job_id).encode(), signature.encode("utf-8", "replace")):
             return None
-        if (job_id, key) in self._heard:
+        if (job_id, key) in self._seen:
             return None
-        self._heard[job_id, key] = None
-        if len(self._heard) > REMEMBERED:
-            self._heard.popitem(last=False)
+        self._seen[job_id, key] = None
+        if len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
         return job_id
 
-    def _mark(self, provider: str, job_id: str) -> str:
+    def _signature(self, provider: str, job_id: str) -> str:
         return derive_key(self._secret, f"{provider} {job_id}")

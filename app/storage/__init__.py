@@ -1,1 +1,1 @@
-"""Bytes at rest: `files` keeps them under names of its own making, `media` finds out what they really are."""
+"""File storage: `files` stores files by content hash, `media` detects, checks and processes images and videos."""

@@ -1,8 +1,8 @@
-"""The outermost boxes of a clip, read without decoding, before ffmpeg sees it.
+"""Checks the container of a video, without decoding, before ffmpeg opens it.
 
-ffmpeg makes the best of a file that was cut off; what is kept here is a whole file or none. And it builds the index of an
-MP4 from numbers that the file only claims: a few kilobytes can make it fill gigabytes of memory, so they are added up
-first. Both raise ValueError for a file that is not whole.
+ffmpeg accepts truncated files, but only complete files are stored. And it allocates the index of an MP4 from counts in the
+file: a few kilobytes can make it use gigabytes of memory, so the counts are added up first. Both functions raise ValueError
+for an incomplete or unacceptable file.
 """
 
 import re
@@ -10,26 +10,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-MAX_INDEX = 6_000_000  # samples times edits; six hours at sixty frames a second with sound and two edits have less
+MAX_INDEX = 6_000_000  # samples times edits; six hours at 60 frames per second with sound and two edits need less
 
 _NEEDED = frozenset({b"moov", b"mdat", b"moof"})
-_MAX_HEADS = 64 * 1024 * 1024  # bytes, of all boxes but those with the pictures and the sound
-_COUNTED = re.compile(rb"stsz|stz2|trun|elst|cmov")
-_WINDOW = 256 * 1024  # bytes looked through at once: a search holds the interpreter's lock
+_MAX_METADATA = 64 * 1024 * 1024  # bytes of all boxes except the media data
+_COUNTING = re.compile(rb"stsz|stz2|trun|elst|cmov")
+_WINDOW = 256 * 1024  # bytes searched at once, because a search holds the GIL
 _WEBM_SEGMENT = b"\x18\x53\x80\x67"
 
 
 def mp4_index(path: Path) -> int:
-    """How many entries ffmpeg's index of this MP4 would have, at most. Bytes after the last box may be anything."""
-    samples, edits, heads = 0, 1, 0
+    """The maximum number of entries in ffmpeg's index of this MP4. Stray bytes after the last box are allowed."""
+    samples, edits, metadata = 0, 1, 0
     with path.open("rb") as file:
         for start, length in _boxes(file, path.stat().st_size):
-            heads += length
-            if heads > _MAX_HEADS:
-                raise ValueError("too much besides the pictures")
-            for kind, body in _mentions(file, start, length):
+            metadata += length
+            if metadata > _MAX_METADATA:
+                raise ValueError("too much data outside the media boxes")
+            for kind, body in _counting_boxes(file, start, length):
                 if kind == b"cmov":
-                    raise ValueError("a packed index")
+                    raise ValueError("compressed index")
                 if kind == b"elst":
                     edits = max(edits, int.from_bytes(body[4:8], "big"))
                 else:
@@ -38,55 +38,54 @@ def mp4_index(path: Path) -> int:
 
 
 def _boxes(file: IO[bytes], end: int) -> Iterator[tuple[int, int]]:
-    """Where each outermost box lies and its length, but for the media themselves; the stray rest of the file is one."""
-    at = 0
-    while at + 8 <= end:
-        file.seek(at)
+    """Offset and length of each top-level box except media data; stray bytes at the end count as one box."""
+    offset = 0
+    while offset + 8 <= end:
+        file.seek(offset)
         head = file.read(16)
         kind = head[4:8]
         length = int.from_bytes(head[:4], "big")
         if length == 1:
             length = int.from_bytes(head[8:], "big")
         if length == 0:
-            length = end - at
-        if length < 8 or at + length > end:
+            length = end - offset
+        if length < 8 or offset + length > end:
             if kind in _NEEDED:
-                raise ValueError("cut off")
-            length = end - at
+                raise ValueError("truncated")
+            length = end - offset
         if kind != b"mdat":
-            yield at, length
-        at += length
+            yield offset, length
+        offset += length
 
 
-def _mentions(file: IO[bytes], start: int, length: int) -> Iterator[tuple[bytes, bytes]]:
-    """The boxes that count something, with the twelve bytes after their name. They are looked for wherever they could
-    stand, because ffmpeg looks for them nearly everywhere."""
-    for at in range(start, start + length, _WINDOW):
-        file.seek(at)
+def _counting_boxes(file: IO[bytes], start: int, length: int) -> Iterator[tuple[bytes, bytes]]:
+    """Boxes that contain counts, with the 12 bytes after their name. They are searched at every offset, because ffmpeg
+    accepts them almost anywhere."""
+    for offset in range(start, start + length, _WINDOW):
+        file.seek(offset)
         window = file.read(_WINDOW + 20)
-        for found in _COUNTED.finditer(window):
+        for found in _COUNTING.finditer(window):
             size = int.from_bytes(window[max(0, found.start() - 4) : found.start()], "big")
-            if (
-                16 <= size <= length and found.start() - 4 < _WINDOW
-            ):  # else these four letters came by chance, or come again
+            # Otherwise the four letters are not a box name, or the next window finds them again.
+            if 16 <= size <= length and found.start() - 4 < _WINDOW:
                 yield found[0], window[found.end() : found.end() + 12]
 
 
 def check_webm(path: Path) -> None:
-    """Its one segment ends inside the file; one that was recorded live may not say how long it is."""
+    """Check that the segment ends inside the file. In a live recording its length may be unknown."""
     with path.open("rb") as file:
         head = file.read(4096)
-    size, at = _number(head, 4)
-    at += size
-    if head[at : at + 4] != _WEBM_SEGMENT:
+    size, offset = _vint(head, 4)
+    offset += size
+    if head[offset : offset + 4] != _WEBM_SEGMENT:
         raise ValueError("no segment")
-    size, start = _number(head, at + 4)
-    unknown = (1 << 7 * (start - at - 4)) - 1
+    size, start = _vint(head, offset + 4)
+    unknown = (1 << 7 * (start - offset - 4)) - 1
     if size != unknown and start + size > path.stat().st_size:
-        raise ValueError("cut off")
+        raise ValueError("truncated")
 
 
-def _number(data: bytes, at: int) -> tuple[int, int]:
-    """Matroska's number of variable length at `at`, and where it ends: the zeros that lead tell its length."""
-    width = 9 - (data[at] if at < len(data) else 0).bit_length()
-    return int.from_bytes(data[at : at + width], "big") & ((1 << 7 * width) - 1), at + width
+def _vint(data: bytes, offset: int) -> tuple[int, int]:
+    """The EBML variable-length number at `offset`, and the offset of its end. Leading zero bits give its width."""
+    width = 9 - (data[offset] if offset < len(data) else 0).bit_length()
+    return int.from_bytes(data[offset : offset + width], "big") & ((1 << 7 * width) - 1), offset + width

@@ -1,10 +1,10 @@
-"""Bytes at rest. A stored file is named after its content, so no name ever comes from a user, the same content is kept
-once, and whether a file is still what it was can always be told.
+"""Content-addressed file storage. Files are named by their SHA-256, so names never come from users, identical content is
+stored once, and damage can be detected.
 
-    media/ab/cd/abcd…ef.png      the key is what stands after `media/`
-    tmp/…                        private folders of work in progress, on the same filesystem, empty after every start
+    media/ab/cd/abcd…ef.png      the key is the path below `media/`
+    tmp/…                        private working folders on the same filesystem, cleared at every start
 
-Everything reaches `media` by one rename of a file that is already on disk: a power cut leaves the whole file or none.
+A file enters `media` by one rename after it has been synced, so a power failure leaves either the whole file or none.
 """
 
 import contextlib
@@ -33,15 +33,15 @@ _MIB = 1024 * 1024
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """A file that is kept: its key, its size in bytes, the SHA-256 of its content in hex."""
+    """A stored file: its key, its size in bytes, the SHA-256 of its content in hex."""
 
     key: str
     bytes: int
     sha256: str
 
 
-class Usage(NamedTuple):
-    """Bytes: what all stored files hold, and what the disk still has for us."""
+class StorageUsage(NamedTuple):
+    """In bytes: the total size of all stored files, and the free disk space."""
 
     stored: int
     free: int
@@ -49,10 +49,10 @@ class Usage(NamedTuple):
 
 @contextlib.contextmanager
 def temp_file(folder: Path, suffix: str) -> Iterator[Path]:
-    """A new private file in `folder` for the block to write; removed again when the block fails. Blocks."""
+    """A new private file in `folder`, removed when the block fails. Blocking."""
     with map_disk_full():
-        number, name = tempfile.mkstemp(suffix, dir=folder)
-        os.close(number)
+        descriptor, name = tempfile.mkstemp(suffix, dir=folder)
+        os.close(descriptor)
         path = Path(name)
         try:
             yield path
@@ -62,29 +62,29 @@ def temp_file(folder: Path, suffix: str) -> Iterator[Path]:
 
 
 class Files:
-    """The store: `media` and `temporary` are existing folders on one filesystem. `threads` do what blocks, four by default,
-    and are closed with the store."""
+    """The file store. `media` and `temporary` are existing folders on one filesystem. `threads` (four by default) run the
+    blocking calls and are closed with the store."""
 
     def __init__(self, media: Path, temporary: Path, *, threads: Threads | None = None) -> None:
         self._media = media
         self._temporary = temporary
         self._threads = threads or Threads(4, "files")
-        self._names = threading.Lock()  # giving a name and taking it away take turns
+        self._names = threading.Lock()  # `_store` and `_remove` must not rename and unlink at the same time
 
     async def store(self, path: Path, suffix: str) -> Stored:
-        """Keep the file at `path` (in a `folder()`), which is consumed. Raises Full, and then `path` is still there.
+        """Move the file at `path` (in a `folder()`) into the store. Raises DiskFull, which leaves `path` in place.
 
-        Storing content that is already kept puts a sound copy in its place, so a damaged file is healed by it.
+        Storing content that already exists replaces the stored file, which repairs a damaged one.
         """
         if not _SUFFIX.fullmatch(suffix):
-            raise ValueError("a suffix is a dot and one to eight lower-case letters or digits")
+            raise ValueError("a suffix must be a dot and one to eight lower-case letters or digits")
         crash_point("file.received")
         return await self._threads.run(self._store, path, suffix)
 
     def path(self, key: str) -> Path:
-        """Where the file of `key` lies, there or not. Raises ValueError for what is not a key of ours."""
+        """The path of `key`, whether or not the file exists. Raises ValueError for an invalid key."""
         if not _KEY.fullmatch(key):
-            raise ValueError("not a key of this store")
+            raise ValueError("invalid storage key")
         return self._media / key
 
     async def exists(self, key: str) -> bool:
@@ -95,36 +95,36 @@ class Files:
         try:
             return (await self._threads.run(self.path(key).stat)).st_size
         except FileNotFoundError:
-            raise errors.Missing("This file is no longer there.") from None
+            raise errors.Missing("This file no longer exists.") from None
 
     async def verify(self, key: str) -> bool:
-        """Whether the file is there and its content still is what its name says."""
+        """Whether the file exists and its content matches its hash."""
         return await self._threads.run(_verify, self.path(key))
 
     async def remove(self, key: str, *, idle: float = 0.0) -> bool:
-        """Remove the file; False when it was not there, or was stored less than `idle` seconds ago.
+        """Remove the file; False when it did not exist, or was stored less than `idle` seconds ago.
 
-        The caller knows that nothing uses the key any more. Where somebody could be storing the same content just now
-        and not have written down its key yet (a sweep for orphans), `idle` is longer than that takes.
+        The caller ensures that the key is no longer used. If another request might be storing the same content and not
+        have recorded its key yet (when removing orphans), `idle` must be longer than that takes.
         """
         return await self._threads.run(self._remove, self.path(key), idle)
 
     async def keys(self) -> AsyncIterator[str]:
-        """Every stored key, in order, one outer folder in memory at a time. Whatever else lies there is passed over."""
+        """Every stored key, sorted, with one outer folder in memory at a time. Other files are ignored."""
         for outer in await self._threads.run(_names, self._media):
             for key in await self._threads.run(self._keys_in, outer):
                 yield key
 
-    async def usage(self) -> Usage:
-        """Looks at every stored file: some ten milliseconds a thousand, so not on every request."""
+    async def usage(self) -> StorageUsage:
+        """Stats every stored file, about 10 ms per thousand: too slow for every request."""
         return await self._threads.run(self._usage)
 
     @contextlib.asynccontextmanager
     async def folder(self) -> AsyncIterator[Path]:
-        """A new private folder for work in progress, removed afterwards in every case. Raises Full."""
+        """A new private working folder, always removed afterwards. Raises DiskFull."""
         path = self._temporary / secrets.token_hex(16)
         try:
-            await self._threads.run(_make, path)
+            await self._threads.run(_create_folder, path)
             crash_point("temp_folder.created")
             yield path
         finally:
@@ -133,18 +133,18 @@ class Files:
             crash_point("temp_folder.removed")
 
     async def clear_temporary(self) -> None:
-        """Remove what a process that was killed left behind. At start-up only: it asks nobody."""
+        """Remove what a killed process left behind. Call at startup only: it also removes folders in use."""
         crash_point("temp_folders.cleanup_started")
         await self._threads.finish(_clear, self._temporary)
         crash_point("temp_folders.cleaned_up")
 
     async def write_upload(self, chunks: AsyncIterator[bytes], to: Path, max_bytes: int) -> int:
-        """Write a stream to the new file `to` and say how many bytes it had. Raises TooLarge as soon as it is, and Full;
-        then, and when the stream itself fails, `to` is gone again."""
+        """Write a stream to the new file `to` and return its size in bytes. Raises TooLarge as soon as the limit is exceeded,
+        and DiskFull. On any failure, `to` is removed."""
         sink = _Sink(to)
         try:
             await self._threads.run(sink.open)
-            return await self._pour(chunks, sink, max_bytes)
+            return await self._write_chunks(chunks, sink, max_bytes)
         except BaseException:
             await self._threads.finish(sink.discard)
             raise
@@ -154,18 +154,18 @@ class Files:
     def close(self) -> None:
         self._threads.close()
 
-    async def _pour(self, chunks: AsyncIterator[bytes], sink: "_Sink", max_bytes: int) -> int:
+    async def _write_chunks(self, chunks: AsyncIterator[bytes], sink: "_Sink", max_bytes: int) -> int:
         total = 0
-        waiting = bytearray()  # a network chunk is small; a trip to a thread for each would cost more than the writing
+        buffer = bytearray()  # network chunks are small; a thread call for each would cost more than writing it
         async for chunk in chunks:
             total += len(chunk)
             if total > max_bytes:
-                raise errors.TooLarge(f"The file is larger than the {readable(max_bytes)} that are accepted.")
-            waiting += chunk
-            if len(waiting) >= _MIB:
-                await self._threads.run(sink.write, bytes(waiting))
-                waiting.clear()
-        await self._threads.run(sink.write, bytes(waiting))
+                raise errors.TooLarge(f"The file must be at most {readable(max_bytes)}.")
+            buffer += chunk
+            if len(buffer) >= _MIB:
+                await self._threads.run(sink.write, bytes(buffer))
+                buffer.clear()
+        await self._threads.run(sink.write, bytes(buffer))
         return total
 
     def _store(self, path: Path, suffix: str) -> Stored:
@@ -175,7 +175,7 @@ class Files:
                 crash_point("file.hashed", sha256)
                 size = os.fstat(file.fileno()).st_size
                 os.fchmod(file.fileno(), 0o600)
-                os.utime(file.fileno())  # `remove` reads the time of storing from it
+                os.utime(file.fileno())  # `remove` uses it as the time of storing
                 os.fsync(file.fileno())
             key = f"{sha256[:2]}/{sha256[2:4]}/{sha256}{suffix}"
             target = self._media / key
@@ -185,7 +185,7 @@ class Files:
             with self._names:
                 path.replace(target)
             crash_point("file.renamed", key)
-            # All three, also when they were there already: another thread may have made them and not got this far.
+            # Sync all three even if they existed: another thread may have created them and not synced them yet.
             for folder in (inner, outer, self._media):
                 _sync(folder)
                 crash_point("folder.synced", key)
@@ -193,7 +193,7 @@ class Files:
 
     def _remove(self, path: Path, idle: float) -> bool:
         crash_point("file.removal_started", path.name)
-        # The emptied folders stay: there are never more than 65,536, and removing one could race with a store.
+        # Empty folders are kept: there are at most 65,536, and removing one could race with a store.
         with self._names:
             try:
                 if idle and time.time() - path.stat().st_mtime < idle:
@@ -209,46 +209,46 @@ class Files:
         keys = (f"{outer}/{inner}/{name}" for inner in _names(folder) for name in _names(folder / inner))
         return [key for key in keys if _KEY.fullmatch(key)]
 
-    def _usage(self) -> Usage:
+    def _usage(self) -> StorageUsage:
         stored = 0
         for outer in _names(self._media):
             for key in self._keys_in(outer):
                 with contextlib.suppress(FileNotFoundError):
                     stored += (self._media / key).stat().st_size
-        return Usage(stored, shutil.disk_usage(self._media).free)
+        return StorageUsage(stored, shutil.disk_usage(self._media).free)
 
 
-def _make(folder: Path) -> None:
+def _create_folder(folder: Path) -> None:
     with map_disk_full():
         folder.mkdir(mode=0o700)
 
 
 class _Sink:
-    """A new private file being written. Its state is its own, so that whoever gives up half-way can tidy up after it."""
+    """A new private file being written. It tracks its state, so that a cancelled caller can clean up."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._number = -1
+        self._descriptor = -1
 
     def open(self) -> None:
         with map_disk_full():
-            self._number = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def write(self, data: bytes) -> None:
-        """All of `data`: a disk with a little space left takes a part of it without complaint."""
-        rest = memoryview(data)
+        """Write all of `data`. On a nearly full disk, `os.write` may write only a part without an error."""
+        remaining = memoryview(data)
         with map_disk_full():
-            while rest:
-                rest = rest[os.write(self._number, rest) :]
+            while remaining:
+                remaining = remaining[os.write(self._descriptor, remaining) :]
 
     def discard(self) -> None:
-        if self._number >= 0:  # else the file, if there is one, is somebody else's
+        if self._descriptor >= 0:  # otherwise an existing file belongs to someone else
             self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        if self._number >= 0:
-            os.close(self._number)
-            self._number = -1
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def _verify(path: Path) -> bool:
@@ -260,15 +260,15 @@ def _verify(path: Path) -> bool:
 
 
 def _sync(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(number)
+        os.fsync(descriptor)
     finally:
-        os.close(number)
+        os.close(descriptor)
 
 
 def _names(folder: Path) -> list[str]:
-    """What lies in `folder`, in order; nothing when it is gone or no folder."""
+    """The sorted names in `folder`; empty when it does not exist or is not a folder."""
     try:
         return sorted(child.name for child in folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
@@ -284,5 +284,5 @@ def _clear(folder: Path) -> None:
 
 
 def readable(size: int) -> str:
-    """In the MB of the settings, which are of 1024 × 1024 bytes."""
+    """The size in MB, which are 1024 × 1024 bytes as in the settings."""
     return f"{round(size / _MIB, 1):g} MB" if size >= _MIB else f"{size} bytes"

@@ -1,8 +1,7 @@
-"""Pictures: PNG, JPEG, WebP, GIF and AVIF. Everything here blocks: call it in a thread.
+"""Images: PNG, JPEG, WebP, GIF and AVIF. Everything here is blocking: call it in a thread.
 
-The decoder is chosen by the file's first bytes and is the only one that is tried, and the size is checked before a
-single pixel is allocated. Decoders raise anything at all on a file made to break them; outside of this module that is
-one sentence, because their own words carry paths.
+Only the decoder that matches the file's first bytes is used, and dimensions are checked before pixels are allocated. On
+malicious files decoders can raise any exception; callers get one generic message, because the original one contains paths.
 """
 
 import contextlib
@@ -25,43 +24,44 @@ if TYPE_CHECKING:
 
 THUMBNAIL = 640  # pixels, the longest side
 MAX_FRAMES = 1000
-_FRAME_BUDGET = 5  # an animation may have so many times the pixels of the largest still, over all its frames
-_MAX_SCANS = 100  # a progressive JPEG has about ten; each one costs the decoder the whole picture
-_LONGEST = {Format.JPEG: 65_500, Format.WEBP: 16_383}  # pixels a side that can be written; some that are read have more
+_FRAME_BUDGET = 5  # all frames of an animation together may have this many times the pixels of the largest still image
+_MAX_SCANS = 100  # a progressive JPEG has about ten; each one decodes the whole image
+# Pixels per side that the encoder supports; decoders support more.
+_MAX_SIDE = {Format.JPEG: 65_500, Format.WEBP: 16_383}
 _ORIENTATION = 0x0112
-_PIECE = 256 * 1024
+_BLOCK = 256 * 1024
 _MEGA = 1_000_000
 LARGE = 16 * _MEGA  # pixels
-ONE_LARGE_AT_A_TIME = threading.Lock()  # a picture of 50 megapixels may need more than 1 GB of memory
+LARGE_IMAGE_LOCK = threading.Lock()  # an image of 50 megapixels may need more than 1 GB of memory
 
 
 def inspect(path: Path, form: Format, max_pixels: int) -> Facts:
-    """The facts of a picture whose every frame decodes. Raises WrongType and TooLarge."""
-    with _opened(path, form, max_pixels) as image, _decoding(form):
+    """The facts of an image, after decoding all its frames. Raises WrongType and TooLarge."""
+    with _opened(path, form, max_pixels) as image, _decoder_errors(form):
         first = _first_frame(image, form, max_pixels)
-        return form.facts(path, _shown_size(first))
+        return form.facts(path, _upright_size(first))
 
 
 def clean(path: Path, form: Format, max_pixels: int, folder: Path) -> tuple[Path, Facts]:
-    """The (first) picture drawn anew, with nothing else from the file: upright, in sRGB. JPEG stays JPEG, WebP stays WebP
-    (where it can be so large), everything else becomes PNG. Raises WrongType, TooLarge and Full."""
-    with _opened(path, form, max_pixels) as image, _decoding(form):
-        drawn = _bare(_upright(_first_frame(image, form, max_pixels)))
-    stays = max(drawn.size) <= _LONGEST.get(form, 0)
-    return _save(drawn, form if stays else Format.PNG, folder)
+    """Re-encode the first frame upright in sRGB, without metadata. JPEG and WebP keep their format unless the image is too
+    large for the encoder; everything else becomes PNG. Raises WrongType, TooLarge and DiskFull."""
+    with _opened(path, form, max_pixels) as image, _decoder_errors(form):
+        rendered = _pixels_only(_upright(_first_frame(image, form, max_pixels)))
+    keeps_format = max(rendered.size) <= _MAX_SIDE.get(form, 0)
+    return _save(rendered, form if keeps_format else Format.PNG, folder)
 
 
 def thumbnail(path: Path, form: Format, max_pixels: int, folder: Path) -> tuple[Path, int, int]:
-    """A WebP of the (first) picture, its longest side at most THUMBNAIL pixels. Raises WrongType, TooLarge and Full."""
-    with _opened(path, form, max_pixels) as image, _decoding(form):
-        drawn = image if form is Format.JPEG else _shrinkable(image)
-        drawn.thumbnail((THUMBNAIL, THUMBNAIL), reducing_gap=3.0)  # a JPEG is decoded at a fraction of its size
-        drawn = _bare(_upright(drawn))
-    return save_thumbnail(drawn, folder)
+    """A WebP of the first frame, at most THUMBNAIL pixels on its longest side. Raises WrongType, TooLarge and DiskFull."""
+    with _opened(path, form, max_pixels) as image, _decoder_errors(form):
+        rendered = image if form is Format.JPEG else _shrinkable(image)
+        rendered.thumbnail((THUMBNAIL, THUMBNAIL), reducing_gap=3.0)  # a JPEG is decoded at reduced size
+        rendered = _pixels_only(_upright(rendered))
+    return save_thumbnail(rendered, folder)
 
 
 def save_thumbnail(image: "Image", folder: Path) -> tuple[Path, int, int]:
-    """The picture as it is, in a new WebP file. Raises Full."""
+    """Write the image to a new WebP file. Raises DiskFull."""
     with temp_file(folder, ".webp") as path:
         with path.open("wb") as file:
             image.save(file, "WEBP", quality=80, method=4)
@@ -70,22 +70,24 @@ def save_thumbnail(image: "Image", folder: Path) -> tuple[Path, int, int]:
 
 @contextlib.contextmanager
 def _opened(path: Path, form: Format, max_pixels: int) -> Iterator["Image"]:
-    """The picture, its size checked, its pixels not yet decoded (but for WebP stills)."""
+    """Open the image and check its dimensions. Pixels are not decoded yet, except for WebP stills."""
     if form is Format.PNG:
         _check_chunks(path)
-    with path.open("rb") as file, contextlib.ExitStack() as held:
-        with _decoding(form):
-            (width, height), go_on = _begin(path, file, form, max_pixels)
+    with path.open("rb") as file, contextlib.ExitStack() as stack:
+        with _decoder_errors(form):
+            (width, height), open_image = _read_size(path, file, form, max_pixels)
             _check_size((width, height), max_pixels)
             if width * height > LARGE:
-                held.enter_context(ONE_LARGE_AT_A_TIME)
-            image = go_on()
+                stack.enter_context(LARGE_IMAGE_LOCK)
+            image = open_image()
         with image:
             yield image
 
 
-def _begin(path: Path, file: IO[bytes], form: Format, max_pixels: int) -> "tuple[tuple[int, int], Callable[[], Image]]":
-    """The size, for which nothing was allocated yet, and how to go on from there."""
+def _read_size(
+    path: Path, file: IO[bytes], form: Format, max_pixels: int
+) -> "tuple[tuple[int, int], Callable[[], Image]]":
+    """The dimensions, read without allocating pixels, and a function that opens the image."""
     if form is Format.WEBP:
         header = webp.read_header(path)
         return (header.width, header.height), lambda: _open_webp(path, file, header, max_pixels)
@@ -96,8 +98,7 @@ def _begin(path: Path, file: IO[bytes], form: Format, max_pixels: int) -> "tuple
 
 
 def _open(file: IO[bytes], form: Format) -> "ImageFile":
-    # The classes themselves and not Image.open, which tries one format after the other, looks for a second picture
-    # inside a JPEG, and has a size limit of its own.
+    # Not Image.open, which tries all formats, looks for further images inside a JPEG, and has its own size limit.
     from PIL import AvifImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
     readers: dict[Format, Callable[[IO[bytes]], ImageFile]] = {
@@ -119,22 +120,22 @@ def _open_webp(path: Path, file: IO[bytes], header: webp.Header, max_pixels: int
 
     image = videos.decode_webp(path)
     if image.size != size:
-        raise ValueError("the header tells another size")
+        raise ValueError("the size differs from the header")
     image.info.update(header.info)
     return image
 
 
 @contextlib.contextmanager
-def _decoding(form: Format) -> Iterator[None]:
+def _decoder_errors(form: Format) -> Iterator[None]:
     from PIL import Image
 
-    # Pillow warns of every oddity in a stranger's file; what matters is raised, or checked here.
+    # Pillow warns about harmless defects; what matters is raised, or checked here.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     with translate_error(form):
         try:
             yield
         except Image.DecompressionBombError:
-            raise errors.TooLarge("This picture has too many pixels.") from None
+            raise errors.TooLarge("This image has too many pixels.") from None
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -143,44 +144,44 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise ValueError("no pixels")
     if pixels > max_pixels:
         raise errors.TooLarge(
-            f"This picture has {size[0]} × {size[1]} pixels; at most {max_pixels / _MEGA:g} megapixels are accepted."
+            f"The image must have at most {max_pixels / _MEGA:g} megapixels; this one has {size[0]} × {size[1]} pixels."
         )
 
 
 def _check_frames(number: int, size: tuple[int, int], max_pixels: int) -> None:
     if number > MAX_FRAMES or number * size[0] * size[1] > max_pixels * _FRAME_BUDGET:
-        raise errors.TooLarge("This animation has too many frames.")
+        raise errors.TooLarge("This animation has too many frames. Use a shorter or smaller one.")
 
 
 def _check_chunks(path: Path) -> None:
-    """Decoding a PNG stops at its last pixel; only this reads on to the file's proper end and checks every sum."""
-    with path.open("rb") as file, _decoding(Format.PNG):
+    """Decoding a PNG stops at the last pixel; this also checks the end of the file and all checksums."""
+    with path.open("rb") as file, _decoder_errors(Format.PNG):
         _open(file, Format.PNG).verify()
 
 
 def _check_scans(path: Path) -> None:
     with path.open("rb") as file:
-        # Piece by piece, because counting holds the interpreter's lock; one more between two pieces changes nothing.
-        scans = sum(piece.count(b"\xff\xda") for piece in iter(lambda: file.read(_PIECE), b""))
+        # In blocks, because counting holds the GIL. A marker split between two blocks does not matter.
+        scans = sum(block.count(b"\xff\xda") for block in iter(lambda: file.read(_BLOCK), b""))
     if scans > _MAX_SCANS:
-        raise errors.TooLarge("This JPEG picture is built from too many layers.")
+        raise errors.TooLarge("This JPEG image has too many scans. Save it again with another program.")
 
 
 def _first_frame(image: "Image", form: Format, max_pixels: int) -> "Image":
-    """The first frame, when every one of them decodes."""
-    moves = form is Format.GIF or getattr(image, "n_frames", 1) > 1  # a GIF would be read through to tell how many
+    """Decode all frames and return the first."""
+    animated = form is Format.GIF or getattr(image, "n_frames", 1) > 1  # `n_frames` of a GIF would read the whole file
     first: Image | None = None
     for _ in _frames(image, form, max_pixels):
         image.load()
         if first is None:
-            first = image.copy() if moves else image
+            first = image.copy() if animated else image
     if first is None:
         raise form.damaged()
     return first
 
 
 def _frames(image: "Image", form: Format, max_pixels: int) -> Iterator[int]:
-    """Step through the frames, checking the size at each: a GIF may grow on the way."""
+    """Seek through the frames and check the size at each, because a GIF's size can grow."""
     if form is Format.JPEG:
         yield 0
         return
@@ -194,15 +195,15 @@ def _frames(image: "Image", form: Format, max_pixels: int) -> Iterator[int]:
         yield number
 
 
-def _turn(image: "Image") -> "Transpose | None":
-    """How the picture must be turned to be upright, by its EXIF; None for not at all, or when that cannot be read."""
+def _transposition(image: "Image") -> "Transpose | None":
+    """The transposition that makes the image upright, from its EXIF; None if there is none or it is unreadable."""
     from PIL.Image import Transpose
 
     try:
         orientation = image.getexif().get(_ORIENTATION)
     except Exception:
         return None
-    turns = {
+    transpositions = {
         2: Transpose.FLIP_LEFT_RIGHT,
         3: Transpose.ROTATE_180,
         4: Transpose.FLIP_TOP_BOTTOM,
@@ -211,24 +212,24 @@ def _turn(image: "Image") -> "Transpose | None":
         7: Transpose.TRANSVERSE,
         8: Transpose.ROTATE_90,
     }
-    return turns.get(orientation) if isinstance(orientation, int) else None
+    return transpositions.get(orientation) if isinstance(orientation, int) else None
 
 
-def _shown_size(image: "Image") -> tuple[int, int]:
+def _upright_size(image: "Image") -> tuple[int, int]:
     from PIL.Image import Transpose
 
     width, height = image.size
-    across = (Transpose.TRANSPOSE, Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90)
-    return (height, width) if _turn(image) in across else (width, height)
+    sideways = (Transpose.TRANSPOSE, Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90)
+    return (height, width) if _transposition(image) in sideways else (width, height)
 
 
 def _upright(image: "Image") -> "Image":
-    turn = _turn(image)
-    return image if turn is None else image.transpose(turn)
+    transposition = _transposition(image)
+    return image if transposition is None else image.transpose(transposition)
 
 
 def _shrinkable(image: "Image") -> "Image":
-    """In a mode whose pixels can be averaged, with its transparency as a channel."""
+    """Convert to a mode whose pixels can be averaged, with transparency as a channel."""
     image.load()
     if image.mode.startswith(("I", "F")):
         image = _eight_bits(image)
@@ -240,21 +241,21 @@ def _shrinkable(image: "Image") -> "Image":
 
 
 def _eight_bits(image: "Image") -> "Image":
-    """16-bit grey scaled to 8; Pillow's own conversion would cut off everything above 255."""
-    small = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-    small.info.pop("transparency", None)  # one of 65,536 shades that are no more
-    return small
+    """Scale 16-bit grey to 8 bits; Pillow's conversion would clip values above 255."""
+    scaled = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    scaled.info.pop("transparency", None)  # a 16-bit value that no longer applies
+    return scaled
 
 
-def _bare(image: "Image") -> "Image":
-    """Only the pixels, as sRGB with or without transparency, or grey."""
+def _pixels_only(image: "Image") -> "Image":
+    """Only the pixels: sRGB with or without transparency, or grey."""
     profile = image.info.get("icc_profile")
     image = _shrinkable(image)
     if profile:
         image = _as_srgb(image, profile)
     if image.mode == "CMYK":
         image = image.convert("RGB")
-    image.info = {}  # Pillow would write comments and profiles from it into the new file
+    image.info = {}  # Pillow would write its comments and profiles into the new file
     return image
 
 
@@ -267,7 +268,7 @@ def _as_srgb(image: "Image", profile: bytes) -> "Image":
             image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode=mode
         )
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return image  # a profile that is broken or for other colours: show what browsers show, the bare numbers
+        return image  # an invalid or mismatched profile is ignored, as browsers do
     return converted or image
 
 
@@ -275,12 +276,12 @@ def _save(image: "Image", form: Format, folder: Path) -> tuple[Path, Facts]:
     options: dict[str, Any] = {"compress_level": 4} if form is Format.PNG else {"quality": 92}
     with temp_file(folder, form.suffix) as path:
         with path.open("wb") as file:
-            image.save(cast(IO[bytes], _Whole(file)), form.name, **options)
+            image.save(cast(IO[bytes], _FileWithoutDescriptor(file)), form.name, **options)
         return path, form.facts(path, image.size)
 
 
-class _Whole:
-    """A file without a descriptor: through that, Pillow writes JPEGs itself and takes half a write for a whole one."""
+class _FileWithoutDescriptor:
+    """Hides the file descriptor, through which Pillow would write JPEGs directly and miss incomplete writes."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.write = file.write

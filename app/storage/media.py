@@ -1,10 +1,10 @@
-"""What these bytes really are: found out by decoding them, never by their name.
+"""Detects, checks and processes images and videos by decoding them; file names and declared types are ignored.
 
-`inspect` is for what providers deliver and is kept as it came; `clean` is for what people upload and keeps nothing of the
-file but the picture or the clip; `thumbnail` is for both. All three block for as long as decoding takes (a second and
-more for the largest): call them in a thread, or through `Media`, which has two of its own.
+`inspect` is for provider results, which are stored unchanged. `clean` is for uploads and removes everything but the image,
+or the video and audio tracks. `thumbnail` is for both. All three block while decoding (a second or more for large files):
+call them in a thread, or through `Media`, which has two threads.
 
-Pillow and PyAV are imported where they are used, so that a server on which nobody looks at pictures does without them.
+Pillow and PyAV are imported on first use, which saves memory on a server that handles no media.
 """
 
 from pathlib import Path
@@ -15,20 +15,20 @@ from app.storage.threads import Threads
 
 __all__ = ["MAX_PIXELS", "Facts", "Media", "clean", "inspect", "thumbnail"]
 
-MAX_PIXELS = 50_000_000  # of a picture, or of one frame of an animation
+MAX_PIXELS = 50_000_000  # of an image, or of one frame of an animation
 
 
 def inspect(path: Path, max_pixels: int = MAX_PIXELS) -> Facts:
-    """The facts of a whole and sound picture or clip. Raises WrongType for everything else, and TooLarge. Blocks."""
+    """The facts of a complete, valid image or video. Raises WrongType for anything else, and TooLarge. Blocking."""
     form = sniff(path)
     return videos.inspect(path, form) if form.kind == "video" else images.inspect(path, form, max_pixels)
 
 
 def clean(path: Path, to_folder: Path, max_pixels: int = MAX_PIXELS) -> tuple[Path, Facts]:
-    """A new file in `to_folder` with nothing of the old one but its picture or its moving picture and sound, and its facts.
+    """A new file in `to_folder` without metadata or other extra content, and its facts.
 
-    Pictures are drawn anew, upright and in sRGB; animations become their first frame; JPEG and WebP stay, the others
-    become PNG. Clips are packed anew, their coded pictures untouched. Raises WrongType, TooLarge and Full. Blocks.
+    Images are re-encoded upright in sRGB; animations are reduced to their first frame; JPEG and WebP keep their format,
+    others become PNG. Videos are remuxed without re-encoding. Raises WrongType, TooLarge and DiskFull. Blocking.
     """
     form = sniff(path)
     if form.kind == "video":
@@ -37,9 +37,9 @@ def clean(path: Path, to_folder: Path, max_pixels: int = MAX_PIXELS) -> tuple[Pa
 
 
 def thumbnail(path: Path, facts: Facts, to_folder: Path, max_pixels: int = MAX_PIXELS) -> tuple[Path, int, int]:
-    """A WebP picture in `to_folder` and its width and height: at most 640 pixels on its longest side.
+    """A WebP image in `to_folder` and its width and height, at most 640 pixels on the longest side.
 
-    `facts` are what `inspect` or `clean` said of the file. Raises WrongType, TooLarge and Full. Blocks.
+    `facts` come from `inspect` or `clean`. Raises WrongType, TooLarge and DiskFull. Blocking.
     """
     form = sniff(path)
     if facts.kind == "video":
@@ -48,11 +48,11 @@ def thumbnail(path: Path, facts: Facts, to_folder: Path, max_pixels: int = MAX_P
 
 
 class Media:
-    """The same three, awaitable. No more than two run at once, because each may need some hundred MB of memory."""
+    """Async versions of the three functions. At most two run at once, because each may need several hundred MB."""
 
     def __init__(self, *, max_pixels: int = MAX_PIXELS) -> None:
         self._max_pixels = max_pixels
-        self._threads = Threads(2, "media", giving_way=True)
+        self._threads = Threads(2, "media", low_priority=True)
 
     async def inspect(self, path: Path) -> Facts:
         return await self._threads.run(inspect, path, self._max_pixels)

@@ -1,4 +1,4 @@
-"""What is known of a picture or clip, and what a file claims to be by its first bytes (its name is never asked)."""
+"""Detects the format of an image or video from its first bytes, never from its name, and describes the result."""
 
 import contextlib
 import enum
@@ -15,11 +15,11 @@ from app.base.disk_full import NO_SPACE
 Kind = Literal["image", "video"]
 
 HEAD = 1024  # bytes
-ACCEPTED = "PNG, JPEG, WebP, GIF and AVIF pictures and MP4 and WebM clips are accepted"
+ACCEPTED = "Upload a PNG, JPEG, WebP, GIF or AVIF image, or an MP4 or WebM video"
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """`width` and `height` in pixels as shown (after the file's own rotation), `duration` in seconds where it is known."""
+    """`width` and `height` are in pixels after applying the file's rotation, `duration` in seconds if known."""
 
     kind: Kind
     mime: str
@@ -31,15 +31,15 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Format(enum.Enum):
-    """Everything that is accepted: what people call it, its media type, our suffix for it."""
+    """The accepted formats: label, media type and file suffix."""
 
-    PNG = ("PNG picture", "image/png", ".png")
-    JPEG = ("JPEG picture", "image/jpeg", ".jpg")
-    WEBP = ("WebP picture", "image/webp", ".webp")
-    GIF = ("GIF picture", "image/gif", ".gif")
-    AVIF = ("AVIF picture", "image/avif", ".avif")
-    MP4 = ("MP4 clip", "video/mp4", ".mp4")
-    WEBM = ("WebM clip", "video/webm", ".webm")
+    PNG = ("PNG image", "image/png", ".png")
+    JPEG = ("JPEG image", "image/jpeg", ".jpg")
+    WEBP = ("WebP image", "image/webp", ".webp")
+    GIF = ("GIF image", "image/gif", ".gif")
+    AVIF = ("AVIF image", "image/avif", ".avif")
+    MP4 = ("MP4 video", "video/mp4", ".mp4")
+    WEBM = ("WebM video", "video/webm", ".webm")
 
     def __init__(self, label: str, mime: str, suffix: str) -> None:
         self.label = label
@@ -51,7 +51,7 @@ class Format(enum.Enum):
         return "video" if self.mime.startswith("video/") else "image"
 
     def facts(self, path: Path, size: tuple[int, int], duration: float | None = None) -> Facts:
-        """The facts of the file at `path`, which is of this format and shows `size` pixels."""
+        """The facts of the file at `path`, which has this format and `size` in pixels."""
         width, height = size
         return Facts(
             kind=self.kind,
@@ -67,15 +67,15 @@ class Format(enum.Enum):
         return errors.WrongType(f"This {self.label} is damaged or incomplete.")
 
 
-# What people send by mistake; naming it says more than a list of what is accepted.
-_REFUSED = (
+# Formats that users often upload by mistake; the error message names them.
+_UNSUPPORTED = (
     (b"%PDF-", "a PDF document"),
-    (b"MZ", "a program"),
-    (b"\x7fELF", "a program"),
+    (b"MZ", "an executable"),
+    (b"\x7fELF", "an executable"),
     (b"PK\x03\x04", "a ZIP archive"),
-    (b"II*\0", "a TIFF picture"),
-    (b"MM\0*", "a TIFF picture"),
-    (b"BM", "a BMP picture"),
+    (b"II*\0", "a TIFF image"),
+    (b"MM\0*", "a TIFF image"),
+    (b"BM", "a BMP image"),
     (b"\0\0\1\0", "an icon"),
     (b"8BPS", "a Photoshop document"),
 )
@@ -83,23 +83,23 @@ _REFUSED = (
 
 @contextlib.contextmanager
 def translate_error(form: Format) -> Iterator[None]:
-    """Whatever a decoder says of a file of `form` becomes one sentence of ours; what the disk says stays."""
+    """Replace a decoder's error with a message for the user. Disk errors pass through unchanged."""
     try:
         yield
     except errors.AtelierError:
         raise
     except MemoryError:
-        raise errors.TooLarge(f"This {form.label} is too large to be read.") from None
+        raise errors.TooLarge(f"This {form.label} is too large to process.") from None
     except Exception as exc:
-        number = getattr(exc, "errno", None)
-        # Decoders raise OSError too: Pillow without a number, PyAV with classes of its own.
-        if number in NO_SPACE or (number and isinstance(exc, OSError) and type(exc).__module__ == "builtins"):
+        code = getattr(exc, "errno", None)
+        # Decoders raise OSError too: Pillow without errno, PyAV with its own subclasses.
+        if code in NO_SPACE or (code and isinstance(exc, OSError) and type(exc).__module__ == "builtins"):
             raise
         raise form.damaged() from None
 
 
 def sniff(path: Path) -> Format:
-    """What the first bytes of the file say it is. Raises WrongType."""
+    """The format given by the first bytes of the file. Raises WrongType."""
     with path.open("rb") as file:
         head = file.read(HEAD)
     if not head:
@@ -116,34 +116,34 @@ def sniff(path: Path) -> Format:
         return _by_brand(head)
     if head.startswith(b"\x1a\x45\xdf\xa3"):
         return _by_document_type(head)
-    for start, name in _REFUSED:
+    for start, name in _UNSUPPORTED:
         if head.startswith(start):
-            raise _refused(name)
+            raise _unsupported(name)
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(b"<"):
-        raise _refused("an SVG drawing" if b"<svg" in text else "a web page")
-    raise errors.WrongType(f"This is neither a picture nor a clip that can be read. {ACCEPTED}.")
+        raise _unsupported("an SVG image" if b"<svg" in text else "an HTML page")
+    raise errors.WrongType(f"Unsupported file type. {ACCEPTED}.")
 
 
 def _by_brand(head: bytes) -> Format:
-    """MP4 and AVIF are one container; the brands at its head tell them apart."""
+    """MP4 and AVIF share a container format; the brands in its `ftyp` box tell them apart."""
     end = min(int.from_bytes(head[:4], "big"), len(head))
-    brands = [head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4))]
+    brands = [head[8:12], *(head[offset : offset + 4] for offset in range(16, end - 3, 4))]
     if b"avif" in brands or b"avis" in brands:
         return Format.AVIF
     if brands[0] in (b"heic", b"heix", b"mif1", b"msf1"):
-        raise _refused("a HEIC picture")
+        raise _unsupported("a HEIC image")
     if brands[0] == b"qt  ":
-        raise _refused("a QuickTime clip")
+        raise _unsupported("a QuickTime video")
     return Format.MP4
 
 
 def _by_document_type(head: bytes) -> Format:
-    """WebM is a subset of Matroska, and says so in its head."""
+    """WebM is a subset of Matroska, with its own document type in the header."""
     if re.search(rb"\x42\x82.{1,8}?webm", head[:64], re.S):
         return Format.WEBM
-    raise _refused("a Matroska clip")
+    raise _unsupported("a Matroska video")
 
 
-def _refused(name: str) -> errors.WrongType:
-    return errors.WrongType(f"This is {name}. {ACCEPTED}.")
+def _unsupported(name: str) -> errors.WrongType:
+    return errors.WrongType(f"This is {name}, which is not supported. {ACCEPTED}.")

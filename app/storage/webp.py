@@ -1,7 +1,7 @@
-"""The chunks of a WebP file, read without decoding: its size before anything is allocated for it, and whether it moves.
+"""Reads the header of a WebP file without decoding: its dimensions, before anything is allocated, and its frame count.
 
-Pillow copies every WebP frame while holding the interpreter's lock, which stops the event loop for longer than a page
-may wait at 4K. Stills are therefore decoded by PyAV; only animations go through Pillow.
+Pillow copies WebP frames while holding the GIL, which at 4K blocks the event loop for too long. Still images are therefore
+decoded by PyAV; only animations use Pillow.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ import msgspec
 
 
 class Header(msgspec.Struct, frozen=True):
-    """`frames` is 0 for a still. `info` holds the raw `icc_profile` and `exif`, named as Pillow names them."""
+    """`frames` is 0 for a still image. `info` has the raw `icc_profile` and `exif`, under Pillow's names."""
 
     width: int
     height: int
@@ -19,7 +19,7 @@ class Header(msgspec.Struct, frozen=True):
 
 
 def read_header(path: Path) -> Header:
-    """Raises ValueError for a file whose chunks do not fit together, a truncated one among them."""
+    """Raises ValueError for a truncated file or inconsistent chunks."""
     data = path.read_bytes()
     end = 8 + int.from_bytes(data[4:8], "little")
     if end > len(data):
@@ -35,13 +35,13 @@ _KEPT = {b"ICCP": "icc_profile", b"EXIF": "exif"}
 
 def _chunks(data: memoryview) -> list[tuple[bytes, memoryview]]:
     found = []
-    at = 12
-    while at + 8 <= len(data):
-        size = int.from_bytes(data[at + 4 : at + 8], "little")
-        if at + 8 + size > len(data):
+    offset = 12
+    while offset + 8 <= len(data):
+        size = int.from_bytes(data[offset + 4 : offset + 8], "little")
+        if offset + 8 + size > len(data):
             raise ValueError("truncated")
-        found.append((bytes(data[at : at + 4]), data[at + 8 : at + 8 + size]))
-        at += 8 + size + size % 2
+        found.append((bytes(data[offset : offset + 4]), data[offset + 8 : offset + 8 + size]))
+        offset += 8 + size + size % 2
     if not found:
         raise ValueError("empty")
     return found
@@ -49,14 +49,14 @@ def _chunks(data: memoryview) -> list[tuple[bytes, memoryview]]:
 
 def _size(kind: bytes, body: memoryview) -> tuple[int, int]:
     if kind == b"VP8X" and len(body) >= 10:
-        return _little(body[4:7]) + 1, _little(body[7:10]) + 1
+        return _uint(body[4:7]) + 1, _uint(body[7:10]) + 1
     if kind == b"VP8L" and len(body) >= 5 and body[0] == 0x2F:
-        bits = _little(body[1:5])
+        bits = _uint(body[1:5])
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     if kind == b"VP8 " and len(body) >= 10 and bytes(body[3:6]) == b"\x9d\x01\x2a":
-        return _little(body[6:8]) & 0x3FFF, _little(body[8:10]) & 0x3FFF
+        return _uint(body[6:8]) & 0x3FFF, _uint(body[8:10]) & 0x3FFF
     raise ValueError("no size")
 
 
-def _little(data: memoryview) -> int:
+def _uint(data: memoryview) -> int:
     return int.from_bytes(data, "little")

@@ -1,1 +1,1 @@
-"""HTTP that knows no feature: rendering, errors, forms, headers."""
+"""HTTP infrastructure shared by all features: rendering, errors, forms and headers."""

@@ -1,8 +1,8 @@
-"""Whether one of our own pages asked for a change: two walls, each of which would do by itself.
+"""CSRF protection for the pages: two checks, each sufficient by itself.
 
-A browser says from where a request comes (`Sec-Fetch-Site`); one that comes from elsewhere changes nothing. And every form
-carries a token that must be the one in the cookie, which no other site can read. The token goes out with the first page
-that has a form, and with nothing that a shared cache may keep.
+A browser reports where a request comes from (`Sec-Fetch-Site`), and cross-site changes are rejected. In addition, every
+form carries a signed token that must equal the one in the cookie, which other sites cannot read. The cookie is set with
+the first page that contains a form, and never with a response that a shared cache may store.
 """
 
 import hmac
@@ -26,58 +26,60 @@ COOKIE: Final = "csrf"
 FIELD: Final = "_csrf_token"
 HEADER: Final = "X-CSRFToken"
 SAFE: Final = ("GET", "HEAD", "OPTIONS")
-OWN: Final = ("same-origin", "none")  # `none` is the person themselves, by a bookmark or a reload
-STRANGERS: Final = 64 * 1024  # bytes that are read for somebody who is not signed in where one must be
-ELSEWHERE: Final = "This came from another site. Open the page here and do it there."
-OUTDATED: Final = "This form is out of date. Go back, reload the page and send it again."
+ALLOWED_SITES: Final = ("same-origin", "none")  # `none`: the user, by a bookmark or a reload
+MAX_SIGNED_OUT_BODY: Final = 64 * 1024  # bytes read from a signed-out user on a route that requires sign-in
+CROSS_SITE: Final = "This request came from another site. Open the page here and try again."
+OUTDATED: Final = "This form has expired. Go back, reload the page and send it again."
 
-_KEPT: Final = "atelier_form_token"  # where the scope of a request keeps it
-_SHAPE: Final = re.compile(r"[\w-]{43}\.[0-9a-f]{64}", re.ASCII)
+_SCOPE_KEY: Final = "atelier_form_token"  # where the request scope holds the token
+_FORMAT: Final = re.compile(r"[\w-]{43}\.[0-9a-f]{64}", re.ASCII)
 
 
 class Csrf:
-    """Makes and knows the tokens. `secret` signs them, so that a cookie planted by somebody else is not one of ours."""
+    """Creates and verifies the tokens. They are signed with `secret`, so that a planted cookie is not accepted."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
 
     def token(self, request: AnyRequest) -> str:
-        """The token for the forms of this answer: the browser's own, or a new one whose cookie goes out with it."""
-        kept: str | None = request.scope.get(_KEPT)  # type: ignore[assignment]
-        if kept is None:
-            kept = self._own(request) or self.new_token()
-            request.scope[_KEPT] = kept  # type: ignore[typeddict-unknown-key]
-        return kept
+        """The token for the forms of this response: the one in the cookie, or a new one that is set with the response."""
+        token: str | None = request.scope.get(_SCOPE_KEY)  # type: ignore[assignment]
+        if token is None:
+            token = self._cookie_token(request) or self.new_token()
+            request.scope[_SCOPE_KEY] = token  # type: ignore[typeddict-unknown-key]
+        return token
 
-    def matches(self, request: AnyRequest, given: object) -> bool:
-        own = self._own(request)
+    def matches(self, request: AnyRequest, candidate: object) -> bool:
+        expected = self._cookie_token(request)
         return (
-            own is not None
-            and isinstance(given, str)
-            and hmac.compare_digest(own.encode(), given.encode("utf-8", "replace"))
+            expected is not None
+            and isinstance(candidate, str)
+            and hmac.compare_digest(expected.encode(), candidate.encode("utf-8", "replace"))
         )
 
     def for_page(self, request: AnyRequest) -> tuple[str, str | None]:
-        """The token for the forms of this answer, and the `Set-Cookie` that must go with it when the browser lacks it."""
+        """The token for the forms of this response, and the `Set-Cookie` header for it when the browser has none."""
         token = self.token(request)
-        return token, None if token == self._own(request) else f"{COOKIE}={token}; HttpOnly; Path=/; SameSite=lax"
+        return token, None if token == self._cookie_token(
+            request
+        ) else f"{COOKIE}={token}; HttpOnly; Path=/; SameSite=lax"
 
     async def send_cookie(self, message: Message, scope: Scope) -> None:
-        """`before_send` of the program: the cookie of a token that a page of this answer carries and the browser lacks."""
-        if message["type"] == "http.response.start" and _KEPT in scope:
+        """`before_send` hook: set the cookie when a page of this response carries a token that the browser does not have."""
+        if message["type"] == "http.response.start" and _SCOPE_KEY in scope:
             _, cookie = self.for_page(Request(scope))
             if cookie:
                 MutableScopeHeaders.from_message(message).add("set-cookie", cookie)
 
     def new_token(self) -> str:
-        """A token for a browser that has none yet."""
+        """A new signed token."""
         value = secrets.token_urlsafe(32)
         return f"{value}.{self._signature(value)}"
 
-    def _own(self, request: AnyRequest) -> str | None:
-        """The token of the cookie, when it is one of ours."""
+    def _cookie_token(self, request: AnyRequest) -> str | None:
+        """The token in the cookie; None when it is missing or its signature is wrong."""
         token = request.cookies.get(COOKIE, "")
-        if not _SHAPE.fullmatch(token):
+        if not _FORMAT.fullmatch(token):
             return None
         value, _, signature = token.partition(".")
         return token if hmac.compare_digest(signature, self._signature(value)) else None
@@ -87,7 +89,7 @@ class Csrf:
 
 
 class CsrfMiddleware(ASGIMiddleware):
-    """Stands behind whoever finds out who asks, and before the routes of the pages."""
+    """Runs after authentication and before the page routes."""
 
     scopes = (ScopeType.HTTP,)
 
@@ -106,20 +108,20 @@ class CsrfMiddleware(ASGIMiddleware):
             await forms.close(request)
 
     async def _check(self, request: AnyRequest) -> None:
-        if request.headers.get("Sec-Fetch-Site", "none") not in OWN:
-            raise Denied(ELSEWHERE)
-        if _closed(request) and _long(request):
+        if request.headers.get("Sec-Fetch-Site", "none") not in ALLOWED_SITES:
+            raise Denied(CROSS_SITE)
+        if _requires_sign_in(request) and _is_large(request):
             raise Denied("Sign in first.", signed_in=False)
         form = await forms.parsed(request)
         if not self._csrf.matches(request, request.headers.get(HEADER) or form.get(FIELD)):
             raise Denied(OUTDATED)
 
 
-def _long(request: AnyRequest) -> bool:
-    """Whether the body is long, or may be: its sender need not say."""
-    return "transfer-encoding" in request.headers or (request.content_length or 0) > STRANGERS
+def _is_large(request: AnyRequest) -> bool:
+    """Whether the body is large, or may be because its length is not declared."""
+    return "transfer-encoding" in request.headers or (request.content_length or 0) > MAX_SIGNED_OUT_BODY
 
 
-def _closed(request: AnyRequest) -> bool:
-    """Whether this route is only for people who are signed in, and nobody is."""
+def _requires_sign_in(request: AnyRequest) -> bool:
+    """Whether the route requires sign-in and the caller is not signed in."""
     return request.scope.get("user") is None and bool(request.route_handler.resolve_guards())

@@ -1,4 +1,4 @@
-"""Callers who hang up before their answer is there."""
+"""Cancels work for a client that disconnects before its response is ready."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -12,21 +12,21 @@ from app.base.errors import Upstream
 T = TypeVar("T")
 
 
-async def cancel_on_disconnect(request: Request[Any, Any, State], answer: Coroutine[Any, Any, T]) -> T:
-    """The answer; cancelled when the caller hangs up first. The body must have been read."""
-    answering = asyncio.create_task(answer)
-    leaving = asyncio.create_task(_gone(request))
+async def cancel_on_disconnect(request: Request[Any, Any, State], work: Coroutine[Any, Any, T]) -> T:
+    """Await `work`, and cancel it when the client disconnects first. The request body must already have been read."""
+    running = asyncio.create_task(work)
+    disconnected = asyncio.create_task(_wait_for_disconnect(request))
     try:
-        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if answering.done():
-            return answering.result()
-        raise Upstream("The caller hung up.")
+        await asyncio.wait({running, disconnected}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            return running.result()
+        raise Upstream("The client disconnected.")
     finally:
-        answering.cancel()
-        leaving.cancel()
-        await asyncio.gather(answering, leaving, return_exceptions=True)
+        running.cancel()
+        disconnected.cancel()
+        await asyncio.gather(running, disconnected, return_exceptions=True)
 
 
-async def _gone(request: Request[Any, Any, State]) -> None:
+async def _wait_for_disconnect(request: Request[Any, Any, State]) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

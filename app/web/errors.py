@@ -1,7 +1,7 @@
-"""What went wrong, as HTTP: the only place that knows status codes.
+"""Maps errors to HTTP responses; the only place that knows status codes.
 
-Programs get the contract's envelope, people a page, htmx a fragment. Who asks is told by the path: `/api/`, `/v1/`,
-`/health`, `/metrics` and `/webhooks/` are for programs, `/media/` is for whoever brings a bearer too.
+API clients get the JSON envelope, browsers a page and htmx a fragment. The path decides: `/api/`, `/v1/`, `/health`,
+`/metrics` and `/webhooks/` are API paths, and so is `/media/` when the request carries a bearer token.
 """
 
 import re
@@ -20,10 +20,10 @@ from app.web import render
 from app.web.headers import request_id
 from app.web.http_metrics import path_of
 
-PROGRAMS = ("/api/", "/v1/", "/health", "/metrics", "/webhooks/")
-EITHER = "/media/"  # for people by their cookie, and for programs by their bearer
+API_PATHS = ("/api/", "/v1/", "/health", "/metrics", "/webhooks/")
+COOKIE_OR_BEARER = "/media/"  # browsers send a session cookie, API clients a bearer token
 
-# The contract's codes with their statuses; the README's table is compared with this one.
+# The API's error codes and their statuses; a test compares this table with the one in the README.
 CODES: dict[str, int] = {
     "VALIDATION_ERROR": 400,
     "AUTHENTICATION_ERROR": 401,
@@ -42,19 +42,19 @@ CODES: dict[str, int] = {
 }
 
 TITLES = {
-    400: "That did not work",
-    401: "Sign in first",
-    403: "Not allowed",
+    400: "Request failed",
+    401: "Sign in required",
+    403: "Not permitted",
     404: "Not found",
-    405: "Not possible here",
-    409: "That clashes",
-    410: "No longer here",
-    413: "Too large",
-    415: "Wrong kind of file",
+    405: "Method not allowed",
+    409: "Conflicts with the current state",
+    410: "No longer available",
+    413: "Payload too large",
+    415: "Unsupported file type",
     429: "Too many requests",
-    500: "Something broke",
-    502: "The provider did not answer well",
-    503: "Not ready",
+    500: "Internal error",
+    502: "Provider error",
+    503: "Service unavailable",
 }
 
 _KEYED = re.compile(r"Object (missing required|contains unknown) field `([^`]+)`")
@@ -64,7 +64,7 @@ logger = logging.get("web")
 
 
 class Problem(msgspec.Struct):
-    """The inside of the envelope."""
+    """The content of the error envelope."""
 
     code: str
     message: str
@@ -72,13 +72,13 @@ class Problem(msgspec.Struct):
 
 
 class Envelope(msgspec.Struct):
-    """`{"error": {"code", "message", "details"}}`: every error that a program is told."""
+    """`{"error": {"code", "message", "details"}}`: the format of every API error."""
 
     error: Problem
 
 
 class OpenAIProblem(msgspec.Struct):
-    """The inside of OpenAI's envelope, which `/v1` answers in."""
+    """The content of OpenAI's error envelope, used below `/v1`."""
 
     message: str
     type: str
@@ -91,7 +91,7 @@ class OpenAIEnvelope(msgspec.Struct):
 
 
 class ErrorResponse(msgspec.Struct, frozen=True):
-    """One failure, ready to be written as JSON or HTML."""
+    """An error ready to be rendered as JSON or HTML."""
 
     status: int
     problem: Problem
@@ -99,16 +99,16 @@ class ErrorResponse(msgspec.Struct, frozen=True):
 
 
 def is_api_path(path: str) -> bool:
-    return path.startswith(PROGRAMS) or path in ("/api", "/v1")
+    return path.startswith(API_PATHS) or path in ("/api", "/v1")
 
 
-def _by_program(request: AnyRequest) -> bool:
+def _wants_json(request: AnyRequest) -> bool:
     path = request.url.path
-    return is_api_path(path) or (path.startswith(EITHER) and "Authorization" in request.headers)
+    return is_api_path(path) or (path.startswith(COOKIE_OR_BEARER) and "Authorization" in request.headers)
 
 
 def to_response(error: errors.AtelierError) -> ErrorResponse:
-    """Status and envelope of one of our own errors."""
+    """The status, headers and envelope of an application error."""
     code = error.code
     headers: dict[str, str] = {}
     if isinstance(error, errors.Denied) and not error.signed_in:
@@ -120,14 +120,14 @@ def to_response(error: errors.AtelierError) -> ErrorResponse:
     return ErrorResponse(CODES[code], Problem(code, error.message, error.details), headers)
 
 
-def openai_problem(to_response: ErrorResponse) -> OpenAIProblem:
-    """The same failure in OpenAI's words."""
-    problem, details = to_response.problem, to_response.problem.details
-    kind, code = _OPENAI.get(problem.code, ("server_error", None))
+def openai_problem(response: ErrorResponse) -> OpenAIProblem:
+    """The same error in OpenAI's format."""
+    problem, details = response.problem, response.problem.details
+    type_, code = _OPENAI.get(problem.code, ("server_error", None))
     param = details.get("param") or next(iter(details.get("fields", {})), None)
-    if problem.code in _OWN_CODES and "code" in details:
+    if problem.code in _CODES_WITH_DETAIL and "code" in details:
         code = {"PROVIDER_REFUSED": "content_policy_violation"}.get(details["code"], str(details["code"]).lower())
-    return OpenAIProblem(problem.message, kind, param, code)
+    return OpenAIProblem(problem.message, type_, param, code)
 
 
 _OPENAI = {
@@ -142,37 +142,41 @@ _OPENAI = {
     "RATE_LIMITED": ("rate_limit_error", "rate_limit_exceeded"),
     "QUOTA_EXCEEDED": ("insufficient_quota", "insufficient_quota"),
 }
-_OWN_CODES = ("VALIDATION_ERROR", "RESOURCE_NOT_FOUND", "UPSTREAM_ERROR")
-# OpenAI's clients send a call again by themselves after these, unless they are told that it is not safe. Only where nothing
-# was sent upstream it is.
-_SENT_AGAIN = ("CONFLICT", "QUOTA_EXCEEDED", "INTERNAL_ERROR", "UPSTREAM_ERROR")
+_CODES_WITH_DETAIL = ("VALIDATION_ERROR", "RESOURCE_NOT_FOUND", "UPSTREAM_ERROR")
+# OpenAI's clients retry these automatically unless `X-Should-Retry` says no. A retry is safe only when nothing has been
+# sent upstream.
+_NOT_RETRYABLE = ("CONFLICT", "QUOTA_EXCEEDED", "INTERNAL_ERROR", "UPSTREAM_ERROR")
 
 
-def _ours(request: AnyRequest, error: errors.AtelierError) -> Response[Any]:
-    if isinstance(error, errors.Denied) and not error.signed_in and not _by_program(request):
+def _handle_app_error(request: AnyRequest, error: errors.AtelierError) -> Response[Any]:
+    if isinstance(error, errors.Denied) and not error.signed_in and not _wants_json(request):
         return _to_sign_in(request)
     return answer(request, to_response(error))
 
 
-def _litestars(request: AnyRequest, error: HTTPException) -> Response[Any]:
-    """What Litestar itself refuses: unknown routes, wrong methods, bodies that do not parse."""
+def _handle_http_exception(request: AnyRequest, error: HTTPException) -> Response[Any]:
+    """Errors raised by Litestar itself: unknown routes, wrong methods, bodies that do not parse."""
     status = error.status_code
     if status == 404:
         return answer(request, ErrorResponse(404, Problem("RESOURCE_NOT_FOUND", "There is nothing at this address.")))
     if status == 405:
         methods = (error.headers or {}).get("allow", "").split(", ")
-        problem = Problem("METHOD_NOT_ALLOWED", f"{request.method} is not possible here.")
+        problem = Problem("METHOD_NOT_ALLOWED", f"{request.method} is not allowed for this address.")
         return answer(request, ErrorResponse(405, problem, {"Allow": allow(methods)}))
     if status == 413:
-        return answer(request, ErrorResponse(413, Problem("FILE_TOO_LARGE", "This is larger than what is taken here.")))
+        return answer(request, ErrorResponse(413, Problem("FILE_TOO_LARGE", "The request body is too large.")))
     if isinstance(error, ValidationException):
         return answer(request, ErrorResponse(400, _invalid(error)))
     if status == 401:
-        return _ours(request, errors.Denied("Sign in first.", signed_in=False))
+        return _handle_app_error(request, errors.Denied("Sign in first.", signed_in=False))
     if status < 500:
-        details = {"fields": {"body": "cannot be read"}} if isinstance(error.__cause__, SerializationException) else {}
-        return answer(request, ErrorResponse(400, Problem("VALIDATION_ERROR", "The request cannot be read.", details)))
-    return _bug(request, error)
+        details = (
+            {"fields": {"body": "could not be parsed"}} if isinstance(error.__cause__, SerializationException) else {}
+        )
+        return answer(
+            request, ErrorResponse(400, Problem("VALIDATION_ERROR", "The request could not be parsed.", details))
+        )
+    return _handle_unexpected(request, error)
 
 
 def _invalid(error: ValidationException) -> Problem:
@@ -185,50 +189,52 @@ def _invalid(error: ValidationException) -> Problem:
 
 
 def _field(key: str, message: str) -> tuple[str, str]:
-    """The field that a message of msgspec is about. Litestar calls the whole body `data`."""
+    """The field name and message of a msgspec error. Litestar calls the whole body `data`."""
     if found := _KEYED.match(message):
-        return found[2], "is needed" if found[1].startswith("missing") else "is not known here"
+        return found[2], "is required" if found[1].startswith("missing") else "is not a known field"
     if key != "data":
         return key, message
-    return "body", "is needed" if message == "'data'" else message
+    return "body", "is required" if message == "'data'" else message
 
 
-def _bug(request: AnyRequest, error: Exception) -> Response[Any]:
-    """Anything unforeseen: logged whole, shown as an id only."""
-    logger.error("bug", method=request.method, path=path_of(request.scope), exc_info=error)
-    message = f"Something broke on our side. If it goes on, tell the admin this number: {request_id(request.scope)}."
+def _handle_unexpected(request: AnyRequest, error: Exception) -> Response[Any]:
+    """An unexpected exception: logged with its traceback, reported to the caller by request id only."""
+    logger.error("unhandled exception", method=request.method, path=path_of(request.scope), exc_info=error)
+    message = (
+        f"An internal error occurred. If it persists, report this request id to an admin: {request_id(request.scope)}."
+    )
     return answer(
         request, ErrorResponse(500, Problem("INTERNAL_ERROR", message, {"request_id": request_id(request.scope)}))
     )
 
 
-def answer(request: AnyRequest, to_response: ErrorResponse) -> Response[Any]:
-    """The failure as whoever asks can read it."""
-    headers = dict(to_response.headers)
+def answer(request: AnyRequest, response: ErrorResponse) -> Response[Any]:
+    """The error as JSON for API clients, or as HTML for browsers."""
+    headers = dict(response.headers)
     if request.url.path.startswith("/v1/"):
         headers["X-Should-Retry"] = (
-            "false" if to_response.problem.code in _SENT_AGAIN or to_response.status < 429 else "true"
+            "false" if response.problem.code in _NOT_RETRYABLE or response.status < 429 else "true"
         )
-        envelope = OpenAIEnvelope(openai_problem(to_response))
-        return Response(envelope, status_code=to_response.status, headers=headers, media_type=MediaType.JSON)
-    if _by_program(request):
+        envelope = OpenAIEnvelope(openai_problem(response))
+        return Response(envelope, status_code=response.status, headers=headers, media_type=MediaType.JSON)
+    if _wants_json(request):
         return Response(
-            Envelope(to_response.problem), status_code=to_response.status, headers=headers, media_type=MediaType.JSON
+            Envelope(response.problem), status_code=response.status, headers=headers, media_type=MediaType.JSON
         )
-    # htmx swaps no failure in, whatever it asked for: it shows the sentence.
+    # htmx does not swap error responses in; the page shows the message as a notice.
     template = "errors/_error.html" if "HX-Request" in request.headers else "errors/error.html"
     html = render.render(
         template,
         request,
-        status=to_response.status,
-        title=TITLES.get(to_response.status, "That did not work"),
-        message=to_response.problem.message,
+        status=response.status,
+        title=TITLES.get(response.status, "Request failed"),
+        message=response.problem.message,
     )
-    return Response(html, status_code=to_response.status, headers=headers, media_type=MediaType.HTML)
+    return Response(html, status_code=response.status, headers=headers, media_type=MediaType.HTML)
 
 
 def _to_sign_in(request: AnyRequest) -> Response[Any]:
-    """A page sends the person to sign in and back; a fragment tells htmx to do so from the page it stands on."""
+    """Redirect to the sign-in page and back afterwards. For a fragment, tell htmx to redirect the page that contains it."""
     if render.partial(request):
         target = f"/login?next={quote(_current(request), safe='')}"
         return Response("", status_code=401, headers={"HX-Redirect": target}, media_type=MediaType.TEXT)
@@ -238,7 +244,7 @@ def _to_sign_in(request: AnyRequest) -> Response[Any]:
 
 
 def _current(request: AnyRequest) -> str:
-    """Path and query of the page that a fragment is asked for."""
+    """The path and query of the page that requested a fragment."""
     try:
         current = urlsplit(request.headers.get("HX-Current-URL", "/"))
     except ValueError:
@@ -247,12 +253,12 @@ def _current(request: AnyRequest) -> str:
 
 
 def allow(methods: Iterable[str]) -> str:
-    """The `Allow` header of a route that takes these; whatever takes GET takes HEAD (see `headers`)."""
+    """The `Allow` header for these methods. A route that allows GET also allows HEAD (see `headers`)."""
     return ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else [])} - {""}))
 
 
 async def set_allow_header(message: Message, scope: Scope) -> None:
-    """`before_send` of the program: the `Allow` of an OPTIONS request. Litestar names only what it met first."""
+    """`before_send` hook: set `Allow` on OPTIONS responses. Litestar lists only the first handler's methods."""
     if message["type"] == "http.response.start" and scope["method"] == "OPTIONS" and message["status"] == 204:  # type: ignore[typeddict-item]
         routes = [route for route in scope["litestar_app"].routes if route.path_format == scope["path_template"]]
         methods = {str(method) for route in routes for method in getattr(route, "methods", ())}
@@ -260,7 +266,7 @@ async def set_allow_header(message: Message, scope: Scope) -> None:
 
 
 HANDLERS: ExceptionHandlersMap = {
-    errors.AtelierError: _ours,
-    HTTPException: _litestars,
-    Exception: _bug,
+    errors.AtelierError: _handle_app_error,
+    HTTPException: _handle_http_exception,
+    Exception: _handle_unexpected,
 }

@@ -1,6 +1,6 @@
-"""What every answer carries, whatever made it: the request id, the security headers, and its line in the log.
+"""Adds the request id and the security headers to every response, and writes the access log.
 
-One ASGI wrapper around the whole program, because Litestar answers unknown routes before its own middleware.
+An ASGI wrapper around the whole application, because Litestar answers unknown routes before its own middleware.
 """
 
 import re
@@ -29,45 +29,44 @@ HEADERS: Final = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-# What is not said otherwise is somebody's own: no cache, shared or private, may keep it.
+# Unless a route says otherwise, a response is private to the user and must not be cached.
 DEFAULTS: Final = {"cache-control": "no-store"}
 ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 logger = logging.get("http")
 
 
 def request_id(scope: Scope) -> str:
-    """The id under which this request stands in the log."""
+    """The id of this request in the log."""
     return str(scope.get("atelier_request_id", ""))
 
 
 def skip_access_log(scope: Scope) -> None:
-    """Nobody wants to read in the log that this request was answered."""
+    """Leave this request out of the access log."""
     scope["atelier_quiet"] = True  # type: ignore[typeddict-unknown-key]
 
 
 def seconds_since(scope: Scope) -> float:
-    """How long this request has been here."""
-    passage: RequestMetrics = scope["atelier_passage"]  # type: ignore[typeddict-item]
-    return passage.seconds
+    """Seconds since the request arrived."""
+    metrics: RequestMetrics = scope["atelier_metrics"]  # type: ignore[typeddict-item]
+    return metrics.seconds
 
 
-# These routes answer HEAD themselves, without reading a file for nothing; for all others it is GET without the body,
-# which the server leaves out.
-HEADED: Final = ("/media/", "/static/")
+# These routes handle HEAD themselves, so that no file is read for it. All others run GET, and the server drops the body.
+HANDLES_HEAD: Final = ("/media/", "/static/")
 
 
-# A cookie of this name browsers take over https only, and send to nobody but the host that set it (RFC 6265bis).
-HOST: Final = b"__Host-"
+# Browsers accept cookies with this prefix over HTTPS only and send them only to the host that set them (RFC 6265bis).
+HOST_PREFIX: Final = b"__Host-"
 
 
 class Headers:
-    """The wrapper. `https` adds Strict-Transport-Security and gives every cookie the prefix `__Host-`, which the program
-    behind it knows nothing of: there is no cookie of ours that somebody else could have set."""
+    """The ASGI wrapper. `https` adds Strict-Transport-Security and the prefix `__Host-` to every cookie, so that no other
+    host can set one. The application behind it sees cookie names without the prefix."""
 
     def __init__(self, app: ASGIApp, *, https: bool, metrics: Metrics | None = None) -> None:
         self._app = app
         self._https = https
-        self._traffic = HttpMetrics(metrics or Metrics())
+        self._http_metrics = HttpMetrics(metrics or Metrics())
         fixed = dict(HEADERS)
         if https:
             fixed["strict-transport-security"] = "max-age=31536000; includeSubDomains"
@@ -81,62 +80,62 @@ class Headers:
             await self._app(scope, receive, send)
 
     async def _serve(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        identity = _asked_id(scope) or uuid7()
-        scope["atelier_request_id"] = identity  # type: ignore[typeddict-unknown-key]
-        structlog.contextvars.bind_contextvars(request=identity)
-        passage = RequestMetrics(self._traffic)
-        scope["atelier_passage"] = passage  # type: ignore[typeddict-unknown-key]
+        id = _requested_id(scope) or uuid7()
+        scope["atelier_request_id"] = id  # type: ignore[typeddict-unknown-key]
+        structlog.contextvars.bind_contextvars(request=id)
+        request_metrics = RequestMetrics(self._http_metrics)
+        scope["atelier_metrics"] = request_metrics  # type: ignore[typeddict-unknown-key]
 
         async def send_with_headers(message: Message) -> None:
-            passage.answer(message)
+            request_metrics.answer(message)
             if message["type"] == "http.response.start":
-                message["headers"] = self._complete(list(message["headers"]), identity)
+                message["headers"] = self._complete(list(message["headers"]), id)
             await send(message)
 
-        asked = scope
-        if scope["method"] == "HEAD" and not scope["path"].startswith(HEADED):
-            asked = cast(HTTPScope, {**scope, "method": "GET"})
+        inner = scope
+        if scope["method"] == "HEAD" and not scope["path"].startswith(HANDLES_HEAD):
+            inner = cast(HTTPScope, {**scope, "method": "GET"})
         if self._https:
-            asked["headers"] = [_read(name, value) for name, value in scope["headers"]]
+            inner["headers"] = [_strip_prefix(name, value) for name, value in scope["headers"]]
         try:
-            await self._app(asked, receive, send_with_headers)
+            await self._app(inner, receive, send_with_headers)
         finally:
-            passage.end(asked, scope["method"])
-            if "atelier_quiet" not in asked and not scope["path"].startswith("/static/"):
+            request_metrics.end(inner, scope["method"])
+            if "atelier_quiet" not in inner and not scope["path"].startswith("/static/"):
                 logger.info(
                     "request",
                     method=scope["method"],
-                    path=path_of(asked),
-                    status=passage.status,
-                    ms=round(passage.seconds * 1000, 1),
+                    path=path_of(inner),
+                    status=request_metrics.status,
+                    ms=round(request_metrics.seconds * 1000, 1),
                 )
             structlog.contextvars.unbind_contextvars("request")
 
-    def _complete(self, headers: list[tuple[bytes, bytes]], identity: str) -> list[tuple[bytes, bytes]]:
-        given = {name.lower() for name, _ in headers}
+    def _complete(self, headers: list[tuple[bytes, bytes]], id: str) -> list[tuple[bytes, bytes]]:
+        present = {name.lower() for name, _ in headers}
         if self._https:
-            headers = [_set(name, value) for name, value in headers]
-        headers += [(b"x-request-id", identity.encode())]
-        headers += [pair for pair in self._fixed if pair[0] not in given]
-        headers += [pair for pair in self._defaults if pair[0] not in given]
+            headers = [_add_prefix(name, value) for name, value in headers]
+        headers += [(b"x-request-id", id.encode())]
+        headers += [pair for pair in self._fixed if pair[0] not in present]
+        headers += [pair for pair in self._defaults if pair[0] not in present]
         return headers
 
 
-def _set(name: bytes, value: bytes) -> tuple[bytes, bytes]:
-    """A cookie of ours as it goes out over https; all of them have `Path=/` and no domain, as the prefix asks."""
-    return (name, HOST + value + b"; Secure") if name.lower() == b"set-cookie" else (name, value)
+def _add_prefix(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """An outgoing cookie. All of ours have `Path=/` and no domain, as the prefix requires."""
+    return (name, HOST_PREFIX + value + b"; Secure") if name.lower() == b"set-cookie" else (name, value)
 
 
-def _read(name: bytes, value: bytes) -> tuple[bytes, bytes]:
-    """Cookies as they come in over https: ours without the prefix, and no others."""
+def _strip_prefix(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """Incoming cookies: those with the prefix, without it; others are dropped."""
     if name != b"cookie":
         return name, value
     cookies = [cookie.strip() for cookie in value.split(b";")]
-    return name, b"; ".join(cookie.removeprefix(HOST) for cookie in cookies if cookie.startswith(HOST))
+    return name, b"; ".join(cookie.removeprefix(HOST_PREFIX) for cookie in cookies if cookie.startswith(HOST_PREFIX))
 
 
-def _asked_id(scope: HTTPScope) -> str | None:
-    """An id that the caller chose, so that it can find its request in our log; anything odd is ignored."""
+def _requested_id(scope: HTTPScope) -> str | None:
+    """The id that the caller sent in `X-Request-ID`, so that it can find its request in the log; ignored when malformed."""
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             text = value.decode("latin-1")

@@ -1,4 +1,4 @@
-"""How long answers take, by route, and how many are being sent piece by piece at this moment."""
+"""Request metrics: duration by route, requests in progress and open streams."""
 
 from time import perf_counter
 from typing import Final
@@ -9,64 +9,65 @@ from app.base.metrics import Metrics
 
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0)
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-NOWHERE: Final = "none"  # the route of what leads to none
-EVENTS: Final = b"text/event-stream"
+NO_ROUTE: Final = "none"  # the label for unknown routes and methods
+EVENT_STREAM: Final = b"text/event-stream"
 
 
 class HttpMetrics:
-    """All requests of one program."""
+    """The metrics of all requests."""
 
     def __init__(self, metrics: Metrics) -> None:
         self.seconds = metrics.histogram(
             "http_request_duration_seconds",
-            "From a request to the end of its answer; of one that is sent piece by piece to its beginning.",
+            "Time to the end of the response; for a stream, time to its first byte.",
             ("method", "route", "status"),
             up_to=BUCKETS,
         )
-        self.under_way = metrics.gauge("http_requests_in_progress", "Requests whose answer has not ended.")
-        self.streams = metrics.gauge("open_streams", "Answers that are being sent piece by piece.")
+        self.in_progress = metrics.gauge("http_requests_in_progress", "Requests whose response has not ended.")
+        self.streams = metrics.gauge("open_streams", "Open event streams.")
 
 
 class RequestMetrics:
-    """One request, from its arrival to the end of its answer."""
+    """One request, from its arrival to the end of its response."""
 
-    def __init__(self, traffic: HttpMetrics) -> None:
-        self._traffic = traffic
-        self._began = perf_counter()
-        self._answered: float | None = None  # seconds until the first piece, of an answer that comes in pieces
-        self.status = 0  # none was sent
-        traffic.under_way.inc()
+    def __init__(self, metrics: HttpMetrics) -> None:
+        self._metrics = metrics
+        self._started = perf_counter()
+        self._stream_started: float | None = None  # seconds until the first byte of a stream
+        self.status = 0  # 0 until the response starts
+        metrics.in_progress.inc()
 
     @property
     def seconds(self) -> float:
-        return perf_counter() - self._began
+        return perf_counter() - self._started
 
     def answer(self, message: Message) -> None:
-        """Its answer begins with this `http.response.start`."""
+        """Called with every ASGI message that is sent; records the start of the response."""
         if message["type"] != "http.response.start":
             return
         self.status = message["status"]
-        if any(name.lower() == b"content-type" and value.startswith(EVENTS) for name, value in message["headers"]):
-            self._answered = self.seconds
-            self._traffic.streams.inc()
+        if any(
+            name.lower() == b"content-type" and value.startswith(EVENT_STREAM) for name, value in message["headers"]
+        ):
+            self._stream_started = self.seconds
+            self._metrics.streams.inc()
 
     def end(self, scope: Scope, method: str) -> None:
-        """Only what is known beforehand becomes a label: a path, or a method that somebody invented, would fill the
-        memory of whoever collects this."""
-        route = scope.get("path_template") or NOWHERE
-        method = method if method in METHODS else NOWHERE
-        seconds = self.seconds if self._answered is None else self._answered
-        self._traffic.seconds.labels(method, route, str(self.status)).observe(seconds)
-        self._traffic.under_way.dec()
-        if self._answered is not None:
-            self._traffic.streams.dec()
+        """Record the request. Labels take only known values: arbitrary paths or methods would create unbounded series."""
+        route = scope.get("path_template") or NO_ROUTE
+        method = method if method in METHODS else NO_ROUTE
+        seconds = self.seconds if self._stream_started is None else self._stream_started
+        self._metrics.seconds.labels(method, route, str(self.status)).observe(seconds)
+        self._metrics.in_progress.dec()
+        if self._stream_started is not None:
+            self._metrics.streams.dec()
 
 
-# Whose paths hold a secret.
-SECRETIVE: Final = ("/webhooks/",)
+# Routes whose paths contain a secret.
+SECRET_PATHS: Final = ("/webhooks/",)
 
 
 def path_of(scope: Scope) -> str:
-    """The path as the log may show it, without the query: where it holds a secret, only which route it is."""
+    """The path for the log, without the query; only the route when the path contains a secret."""
     path = scope["path"]
-    return str(scope.get("path_template") or f"{SECRETIVE[0]}…") if path.startswith(SECRETIVE) else path
+    return str(scope.get("path_template") or f"{SECRET_PATHS[0]}…") if path.startswith(SECRET_PATHS) else path

@@ -1,8 +1,8 @@
-"""HTTP on the wire. uvicorn's fast parser (httptools) reads what clients send all day; what it does not know, an invented
-method for one, is read by uvicorn's other one (h11), so that it is answered by the program and in the program's words.
+"""The HTTP/1.1 protocol. uvicorn's fast parser (httptools) handles ordinary requests; requests it rejects, such as those
+with an unknown method, go to uvicorn's other parser (h11), so that the application can answer them with its own errors.
 
-Two things uvicorn leaves open with the fast parser are closed here: a head may be no longer than `MAX_HEAD`, and
-fields that come after a body do not count as fields of the request.
+Adds two checks that uvicorn lacks with httptools: a head may be at most `MAX_HEAD` bytes, and trailers are not merged into
+the request headers.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from app.base.secret import uuid7
 from app.web.errors import Envelope, Problem
 from app.web.headers import DEFAULTS, HEADERS
 
-MAX_HEAD: Final = 64 * 1024  # bytes of the first line and the fields together
-FAST: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
-MAX_METHOD: Final = max(map(len, FAST))
+MAX_HEAD: Final = 64 * 1024  # bytes of the request line and headers together
+FAST_METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
+MAX_METHOD: Final = max(map(len, FAST_METHODS))
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. `http` of uvicorn's Config."""
+    """One connection; the `http` class of uvicorn's Config."""
 
     def __init__(
         self,
@@ -36,8 +36,8 @@ class Protocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._between = True  # the next byte begins a request
         self._in_head = False
-        self._head = 0  # bytes of the head that is coming in
-        self._ended = False  # nothing that comes counts any more
+        self._head = 0  # bytes of the current head so far
+        self._ended = False  # ignore further data
 
     def data_received(self, data: bytes) -> None:
         if self._ended:
@@ -49,7 +49,7 @@ class Protocol(HttpToolsProtocol):
         if self._in_head and not self._ended:
             self._head += len(data)
             if self._head > MAX_HEAD:
-                self._refuse("The head of this request is too long.")
+                self._refuse(f"The request line and headers must be at most {MAX_HEAD // 1024} KiB.")
 
     @property
     def _answering(self) -> bool:
@@ -72,12 +72,12 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """`msg` is uvicorn's own wording, and for its log."""
-        self._refuse("This is no request that HTTP knows.")
+        """`msg` is uvicorn's log message and not sent to the client."""
+        self._refuse("The request is not valid HTTP.")
 
     def _refuse(self, message: str) -> None:
-        """Answer without the program, which cannot be asked, and end the connection: nobody knows where the next request
-        would begin. Answers to what came before are sent first, and then there is no more to say."""
+        """Answer 400 without the application and close the connection, because the start of the next request is unknown.
+        If earlier requests are still being answered, only close the connection after the last of them."""
         self._ended = True
         if self._answering:
             last = self.pipeline[0][0] if self.pipeline else self.cycle
@@ -106,6 +106,6 @@ class Protocol(HttpToolsProtocol):
 
 
 def _is_fast(data: bytes) -> bool:
-    """Whether these first bytes of a request begin with a method that is read here; they may be cut anywhere."""
-    word = data[: MAX_METHOD + 1].lstrip(b"\r\n").partition(b" ")
-    return word[0] in FAST if word[1] else any(method.startswith(word[0]) for method in FAST)
+    """Whether the first bytes of a request, possibly incomplete, start with one of `FAST_METHODS`."""
+    method, space, _ = data[: MAX_METHOD + 1].lstrip(b"\r\n").partition(b" ")
+    return method in FAST_METHODS if space else any(known.startswith(method) for known in FAST_METHODS)

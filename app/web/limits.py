@@ -1,9 +1,8 @@
-"""How often a person, a key or an address may ask, and how much they may send.
+"""Rate limits per user, API key and address, and limits on the size of request bodies.
 
-A route says what it costs in `opt["limit"]`: `sign-in`, `registration`, `paid`, `callback`, or `none` for what the pages themselves
-fetch. Everything else has the common allowance. Trying one account's password again and again is counted by
-`accounts`, which knows the account. How large a body may be says the route's `request_max_body_size`: `BODY` by itself,
-`FILES` for what takes files.
+A route names its limit in `opt["limit"]`: `sign-in`, `registration`, `paid`, `callback`, or `none` for what pages poll.
+All other routes share the general limit. Repeated sign-in attempts on one account are counted in `accounts`. A route's
+`request_max_body_size` is `BODY` by default, and `FILES` for uploads.
 """
 
 import ipaddress
@@ -27,11 +26,11 @@ REGISTRATION: Final = {"limit": "registration"}
 CALLBACK: Final = {"limit": "callback"}
 POLLED: Final = {"limit": "none"}
 BODY: Final = 1024 * 1024  # bytes of a request that carries no file
-FILES: Final = None  # as many as the settings say, which no module knows: see `Bodies`
+FILES: Final = None  # the limit comes from the settings: see `BodySizeLimit`
 
 
 class Throttle(ASGIMiddleware):
-    """Stands behind whoever finds out who asks. The figures are the contract's, per minute as `timer` shows seconds."""
+    """Rate limits per minute; runs after authentication. `timer` returns seconds."""
 
     scopes = (ScopeType.HTTP,)
 
@@ -44,13 +43,13 @@ class Throttle(ASGIMiddleware):
         self._paid = limit(60)
         self._signed_in = limit(600)
         self._signed_out = limit(120)
-        self._callback = limit(600)  # a batch of clips may end in one minute
+        self._callback = limit(600)  # a batch of videos may finish within one minute
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        self._count(scope)
+        self._check(scope)
         await next_app(scope, receive, send)
 
-    def _count(self, scope: Scope) -> None:
+    def _check(self, scope: Scope) -> None:
         kind = scope["route_handler"].opt.get("limit", "")
         if kind == "none" or scope["path"].startswith("/static/"):
             return
@@ -65,56 +64,56 @@ class Throttle(ASGIMiddleware):
         elif kind == "callback":
             self._callback.take(address(scope))
         elif user is not None:
-            self._signed_in.take(_asker(scope, user.id))
+            self._signed_in.take(_caller(scope, user.id))
         else:
             self._signed_out.take(address(scope))
 
 
 class BodySizeLimit(ASGIMiddleware):
-    """Bounds the bodies of the routes that take files: a larger one is refused before it is read when its sender says how
-    large it is, else at the first byte too many. Litestar bounds all others. `largest` is in bytes."""
+    """Limits the bodies of upload routes to `max_bytes`: a body that is too large is rejected by its declared length, or
+    as soon as it exceeds the limit. Litestar limits all other routes."""
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self, largest: int) -> None:
-        self._largest = largest
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        handler, left = scope["route_handler"], self._largest
+        handler, remaining = scope["route_handler"], self._max_bytes
         if not isinstance(handler, HTTPRouteHandler) or handler.resolve_request_max_body_size() is not FILES:
             await next_app(scope, receive, send)
             return
-        if (Request(scope).content_length or 0) > left:
+        if (Request(scope).content_length or 0) > remaining:
             raise _too_large()
 
-        async def received() -> Any:
-            nonlocal left
+        async def limited_receive() -> Any:
+            nonlocal remaining
             message = await receive()
             if message["type"] == "http.request":
-                left -= len(message.get("body", b""))
-            if left < 0:
+                remaining -= len(message.get("body", b""))
+            if remaining < 0:
                 raise _too_large()
             return message
 
-        await next_app(scope, received, send)
+        await next_app(scope, limited_receive, send)
 
 
 def _too_large() -> TooLarge:
-    return TooLarge("This is larger than what is taken here.")
+    return TooLarge("The upload is too large.")
 
 
 def address(scope: Scope) -> str:
-    """The caller's address; of IPv6 the network of one customer, who could otherwise take a new address each time."""
+    """The caller's IP address; for IPv6 its /64 network, because one client can use any address in it."""
     client = scope.get("client")
     host = client[0] if client else "unknown"
     try:
-        found = ipaddress.ip_address(host)
+        parsed = ipaddress.ip_address(host)
     except ValueError:
         return host
-    return str(ipaddress.ip_network(f"{host}/64", strict=False)) if found.version == 6 else host
+    return str(ipaddress.ip_network(f"{host}/64", strict=False)) if parsed.version == 6 else host
 
 
-def _asker(scope: Scope, user_id: str) -> str:
-    """A key has an allowance of its own, so that one program cannot use up the person's."""
+def _caller(scope: Scope, user_id: str) -> str:
+    """The user, or the API key: each key has a limit of its own, so that one client cannot use up the user's."""
     auth: Any = scope.get("auth")
-    return f"{user_id} {auth.id}" if auth is not None and auth.how == "key" else user_id
+    return f"{user_id} {auth.id}" if auth is not None and auth.method == "key" else user_id

@@ -1,8 +1,8 @@
-"""What a model wrote, as HTML that can do nothing: Markdown read by markdown-it, and what comes of it sanitised by nh3.
+"""Renders a model's Markdown as safe HTML: parsed by markdown-it, sanitised by nh3.
 
-The first wall reads no HTML at all and makes no picture (one becomes a link to it); the second knows a short list of tags
-and of attributes that our own first wall sets, and drops everything else. Reading stops when it takes too long, and the
-text is then shown as it is: an answer cannot keep the program busy.
+The parser ignores raw HTML and turns images into links; the sanitiser drops every tag and attribute that is not on a
+short allow list. Parsing that takes too long is stopped and the text shown unformatted, so that an answer cannot block
+the server.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from markupsafe import Markup, escape
 
 T = TypeVar("T")
 
-INLINE: Final = 2_000  # characters that are rendered on the event loop, about two milliseconds; more goes to a thread
-BUDGET: Final = 1.5  # seconds of processor time for one finished text
-LIVE_BUDGET: Final = 0.2  # the same for the last block of one that is being written
-KEPT: Final = 16_000_000  # characters, of finished texts and their HTML, that are remembered
-DEEPEST: Final = 24  # levels of lists and quotes; what lies deeper is not shown
-DEEPEST_EMPHASIS: Final = 12
+INLINE: Final = 2_000  # characters rendered on the event loop (about 2 ms); longer texts go to a thread
+BUDGET: Final = 1.5  # seconds of CPU time for one finished text
+LIVE_BUDGET: Final = 0.2  # seconds of CPU time for the last block of a text that is still streaming
+CACHE_SIZE: Final = 16_000_000  # characters of finished texts and their HTML
+MAX_NESTING: Final = 24  # levels of lists and quotes; deeper content is dropped
+MAX_EMPHASIS_NESTING: Final = 12
 
 TAGS: Final = {
     "p", "br", "hr", "h3", "h4", "h5", "h6", "strong", "em", "s", "code", "pre", "blockquote",
@@ -51,46 +51,46 @@ VALUES: Final = {
     "data-align": re.compile("center|right"),
 }
 
-# Marks that turn the direction of the text around them; without them text stands in the order in which it is written.
-_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+# Bidirectional control characters, which can make text display in a misleading order.
+_BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _LINE = re.compile(r"\r\n?|\n")
 
 
 class TooSlow(Exception):
-    """The text takes longer to read than it is worth."""
+    """Parsing exceeded its time budget."""
 
 
 def html(text: str, budget: float = BUDGET, clock: Callable[[], float] = time.thread_time) -> Markup:
-    """The HTML of a finished text; `budget` is in seconds of `clock`, which shows the processor time of this thread."""
+    """The HTML of a finished text. `budget` is in seconds of `clock`, which returns the CPU time of this thread."""
     try:
-        tokens = _read(text, {}, budget, clock)
+        tokens = _parse(text, {}, budget, clock)
     except TooSlow:
-        return _as_it_is(text)
+        return _plain_text(text)
     _normalise(tokens, [])
-    return _written(tokens)
+    return _to_html(tokens)
 
 
 class Renderer:
-    """Renders finished texts, in a thread when they are long, and remembers what it made of them: at most `kept` characters
-    of texts and their HTML."""
+    """Renders finished texts, in a thread when they are long, and caches the results: at most `cache_size` characters of
+    texts and their HTML."""
 
-    def __init__(self, kept: int = KEPT) -> None:
-        self._kept = kept
+    def __init__(self, cache_size: int = CACHE_SIZE) -> None:
+        self._cache_size = cache_size
         self._threads = ThreadPoolExecutor(2, "markdown")
-        self._known: OrderedDict[str, Markup] = OrderedDict()
+        self._cache: OrderedDict[str, Markup] = OrderedDict()
         self._size = 0
 
     async def render(self, texts: Sequence[str]) -> list[Markup]:
         """The HTML of each text."""
-        made = {text: self._known[text] for text in texts if text in self._known}
-        new = list(dict.fromkeys(text for text in texts if text not in made))
+        rendered = {text: self._cache[text] for text in texts if text in self._cache}
+        new = list(dict.fromkeys(text for text in texts if text not in rendered))
         if sum(map(len, new)) <= INLINE:
-            made |= {text: html(text) for text in new}
+            rendered |= {text: html(text) for text in new}
         else:
-            made |= await self.threaded(lambda: {text: html(text) for text in new})
+            rendered |= await self.threaded(lambda: {text: html(text) for text in new})
         for text in texts:
-            self._remember(text, made[text])
-        return [made[text] for text in texts]
+            self._remember(text, rendered[text])
+        return [rendered[text] for text in texts]
 
     async def threaded(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -98,97 +98,99 @@ class Renderer:
     def close(self) -> None:
         self._threads.shutdown(cancel_futures=True)
 
-    def _remember(self, text: str, made: Markup) -> None:
-        if text not in self._known:
-            self._size += len(text) + len(made)
-        self._known[text] = made
-        self._known.move_to_end(text)
-        while self._size > self._kept:
-            old, gone = self._known.popitem(last=False)
-            self._size -= len(old) + len(gone)
+    def _remember(self, text: str, rendered: Markup) -> None:
+        if text not in self._cache:
+            self._size += len(text) + len(rendered)
+        self._cache[text] = rendered
+        self._cache.move_to_end(text)
+        while self._size > self._cache_size:
+            old_text, old_html = self._cache.popitem(last=False)
+            self._size -= len(old_text) + len(old_html)
 
 
 class StreamingRenderer:
-    """Renders one text that grows at its end. A block is finished when the next one has begun, and is rendered once, so
-    that a longer answer costs no more than its last block."""
+    """Renders one text that grows at its end. A block is complete when the next one has started, and is then rendered only
+    once, so that each update costs only the last block."""
 
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
-        self._known: dict[str, Any] = {}  # what links may refer to
+        self._references: dict[str, Any] = {}  # link reference definitions
         self._headings: list[int] = []
         self._done = Markup()
-        self._read = 0  # characters of the text that stand in `_done`
+        self._consumed = 0  # characters of the text that are in `_done`
 
     async def render(self, text: str) -> Markup:
         """The HTML of the text so far."""
-        rest = text[self._read :]
+        rest = text[self._consumed :]
         if len(rest) <= INLINE:
             return self._render(rest)
         return await self._renderer.threaded(lambda: self._render(rest))
 
     def _render(self, rest: str) -> Markup:
-        known = {"references": dict(self._known)}
+        env = {"references": dict(self._references)}
         try:
-            tokens = _read(rest, known, LIVE_BUDGET, time.thread_time)
+            tokens = _parse(rest, env, LIVE_BUDGET, time.thread_time)
         except TooSlow:
-            return self._done + _as_it_is(rest)
-        last = max((place for place, token in enumerate(tokens) if _begins_block(token)), default=0)
+            return self._done + _plain_text(rest)
+        last = max((index for index, token in enumerate(tokens) if _begins_block(token)), default=0)
         if last:
             _normalise(tokens[:last], self._headings)
-            self._done += _written(tokens[:last])
+            self._done += _to_html(tokens[:last])
             line = (tokens[last].map or [0])[0]
-            self._known |= {name: it for name, it in known["references"].items() if it["map"][1] <= line}
-            self._read += _offset(rest, line)
+            self._references |= {
+                name: reference for name, reference in env["references"].items() if reference["map"][1] <= line
+            }
+            self._consumed += _offset(rest, line)
         tokens = tokens[last:]
         _normalise(tokens, list(self._headings))
-        return self._done + _written(tokens)
+        return self._done + _to_html(tokens)
 
 
-class _Reader(MarkdownIt):
-    """CommonMark with tables and strikethrough, without HTML, and with a watch on the time."""
+class _Parser(MarkdownIt):
+    """CommonMark with tables and strikethrough, without HTML, and with a time limit."""
 
     def __init__(self) -> None:
-        super().__init__("commonmark", {"html": False, "maxNesting": DEEPEST})
+        super().__init__("commonmark", {"html": False, "maxNesting": MAX_NESTING})
         self.enable(["table", "strikethrough"])
-        self.inline.ruler.before("text", "watch", _watch)
-        self.block.ruler.before("table", "watch", _watch_blocks)
+        self.inline.ruler.before("text", "time_limit", _check_time_inline)
+        self.block.ruler.before("table", "time_limit", _check_time_block)
 
     def validateLink(self, url: str) -> bool:
-        return True  # every link is read, and `_tamed` takes away what leads where it must not
+        return True  # every link is parsed; `_normalise_inline` removes those with an unsafe target
 
 
-def _watch(state: StateInline, silent: bool) -> bool:
+def _check_time_inline(state: StateInline, silent: bool) -> bool:
     if state.env["clock"]() > state.env["until"]:
         raise TooSlow
     return False
 
 
-def _watch_blocks(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+def _check_time_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     if state.env["clock"]() > state.env["until"]:
         raise TooSlow
     return False
 
 
-_reader = _Reader()
+_parser = _Parser()
 
 
-def _read(text: str, known: dict[str, Any], budget: float, clock: Callable[[], float]) -> list[Token]:
-    known |= {"clock": clock, "until": clock() + budget}
-    return _reader.parse(text, known)
+def _parse(text: str, env: dict[str, Any], budget: float, clock: Callable[[], float]) -> list[Token]:
+    env |= {"clock": clock, "until": clock() + budget}
+    return _parser.parse(text, env)
 
 
-def _written(tokens: Sequence[Token]) -> Markup:
-    """Tokens as HTML, through the second wall."""
-    made = _reader.renderer.render(tokens, _reader.options, {})
-    return Markup(_TURNING.sub("", _cleaner.clean(made)))  # noqa: S704 (this is what the cleaner is for)
+def _to_html(tokens: Sequence[Token]) -> Markup:
+    """Render tokens as HTML and sanitise it."""
+    html = _parser.renderer.render(tokens, _parser.options, {})
+    return Markup(_BIDI_CONTROLS.sub("", _cleaner.clean(html)))  # noqa: S704 (sanitised by nh3)
 
 
-def _as_it_is(text: str) -> Markup:
-    """The words without any form."""
-    return Markup("<p>") + Markup("<br>\n").join(escape(_TURNING.sub("", text)).splitlines()) + Markup("</p>")
+def _plain_text(text: str) -> Markup:
+    """The text without formatting."""
+    return Markup("<p>") + Markup("<br>\n").join(escape(_BIDI_CONTROLS.sub("", text)).splitlines()) + Markup("</p>")
 
 
-def _checked(tag: str, name: str, value: str) -> str | None:
+def _filter_attribute(tag: str, name: str, value: str) -> str | None:
     allowed = VALUES.get(name)
     return value if allowed and allowed.fullmatch(value) else None
 
@@ -196,15 +198,15 @@ def _checked(tag: str, name: str, value: str) -> str | None:
 _cleaner = nh3.Cleaner(
     tags=TAGS,
     attributes=ATTRIBUTES,
-    attribute_filter=_checked,
+    attribute_filter=_filter_attribute,
     url_schemes={"http", "https", "mailto"},
     link_rel="noopener noreferrer nofollow",
 )
 
 
 def _normalise(tokens: Sequence[Token], headings: list[int]) -> None:
-    """What our pages want of the tokens: headings below the page's own, links that lead out of it, no pictures, code and
-    tables that a keyboard can scroll. `headings` are the levels of the headings that the text is under, and is changed."""
+    """Adapt the tokens to our pages: headings below the page's own, external links, no images, code and tables that can be
+    scrolled by keyboard. `headings` holds the levels of the enclosing headings, and is modified."""
     for token in tokens:
         if token.type == "heading_open":
             level = int(token.tag[1])
@@ -223,11 +225,11 @@ def _normalise(tokens: Sequence[Token], headings: list[int]) -> None:
         elif token.type in ("th_open", "td_open"):
             token.attrs = {"data-align": str(token.attrs.get("style", "")).removeprefix("text-align:")}
         elif token.children:
-            token.children = _tamed(token.children)
+            token.children = _normalise_inline(token.children)
 
 
-def _tamed(children: Sequence[Token]) -> list[Token]:
-    """The same for what stands within one line."""
+def _normalise_inline(children: Sequence[Token]) -> list[Token]:
+    """The same for inline tokens."""
     found: list[Token] = []
     linked = False
     for token in children:
@@ -241,22 +243,22 @@ def _tamed(children: Sequence[Token]) -> list[Token]:
                 found.append(token)
             linked = False
         elif token.type == "image":
-            found += _without_picture(token, linked=linked)
-        elif not token.nesting or token.level <= DEEPEST_EMPHASIS:
+            found += _image_as_link(token, linked=linked)
+        elif not token.nesting or token.level <= MAX_EMPHASIS_NESTING:
             found.append(token)
     return found
 
 
-def _without_picture(image: Token, *, linked: bool) -> list[Token]:
-    """A link to the picture by its name; only the name where there is a link already, or nowhere to lead."""
+def _image_as_link(image: Token, *, linked: bool) -> list[Token]:
+    """An image as a link with its alt text; only the alt text inside another link or when the URL is not allowed."""
     address = _address(image.attrs.get("src"))
-    name = Token("text", "", 0, content=image.content.strip() or "Picture")
+    name = Token("text", "", 0, content=image.content.strip() or "Image")
     return [name] if linked or address is None else [_link(address), name, Token("link_close", "a", -1)]
 
 
-def _address(given: object) -> str | None:
-    """Where a link may lead: to a whole address on the web or of somebody's mail; None for anything else."""
-    return given if isinstance(given, str) and VALUES["href"].fullmatch(given) else None
+def _address(url: object) -> str | None:
+    """The URL when it is an absolute http(s) or mailto address, else None."""
+    return url if isinstance(url, str) and VALUES["href"].fullmatch(url) else None
 
 
 def _link(address: str) -> Token:
@@ -268,7 +270,7 @@ def _begins_block(token: Token) -> bool:
 
 
 def _offset(text: str, line: int) -> int:
-    """Where that line begins, counted from 0."""
+    """The offset at which that line (counted from 0) starts."""
     if not line:
         return 0
     ends = (found.end() for found in _LINE.finditer(text))

@@ -1,4 +1,4 @@
-"""Lists as the API shows them: `{"items", "total", "next"}`, `limit` and an opaque `cursor`."""
+"""Paginated lists of the API: `{"items", "total", "next"}`, `limit` and an opaque `cursor`."""
 
 import base64
 import binascii
@@ -17,29 +17,29 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 DEFAULT = 24
-Limit = Annotated[int, QueryParameter(ge=1, le=100, description="How many items at most.")]
-Cursor = Annotated[str | None, QueryParameter(description="`next` of the page before this one.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=100, description="Maximum number of items.")]
+Cursor = Annotated[str | None, QueryParameter(description="The value of `next` from the previous page.")]
 
 
 class PageOut(msgspec.Struct, Generic[T], kw_only=True):
-    """Subclass it with a name of its own for the API's document: `class Users(Page[UserOut])`."""
+    """A page of a list. Subclass it to name it in the OpenAPI document: `class Users(PageOut[UserOut])`."""
 
     items: list[T]
-    total: Annotated[int, msgspec.Meta(description="How many there are in all.")]
+    total: Annotated[int, msgspec.Meta(description="Total number of items.")]
     next: Annotated[str | None, msgspec.Meta(description="The `cursor` of the next page; null on the last one.")]
 
     def __init_subclass__(cls) -> None:
-        """Repeat in the subclass what its items are: the API's document does not look for it in the base."""
+        """Repeat the type of `items` in the subclass, because the OpenAPI generator does not resolve it from the base."""
         super().__init_subclass__()
         for base in getattr(cls, "__orig_bases__", ()):
             if get_origin(base) is PageOut:
                 cls.__annotations__ = {**inspect.get_annotations(cls), "items": GenericAlias(list, get_args(base))}
 
     @classmethod
-    def of(cls, part: Page[S], show: Callable[[S], T]) -> Self:
-        """What a service found, each item turned by `show` into its shape for programs."""
-        following = None if part.next is None else cursor(part.next)
-        return cls(items=[show(item) for item in part.items], total=part.total, next=following)
+    def of(cls, page: Page[S], show: Callable[[S], T]) -> Self:
+        """A service's page as an API page, each item converted by `show`."""
+        following = None if page.next is None else cursor(page.next)
+        return cls(items=[show(item) for item in page.items], total=page.total, next=following)
 
 
 def cursor(key: str) -> str:
@@ -47,25 +47,25 @@ def cursor(key: str) -> str:
 
 
 def after(given: str | None) -> str | None:
-    """The key inside a cursor, as services take it; Invalid for a cursor that is not ours."""
+    """The key encoded in a cursor; raises Invalid for a malformed cursor."""
     if given is None:
         return None
     try:
         key = base64.b64decode(given + "=" * (-len(given) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
-        raise _odd() from None
+        raise _invalid_cursor() from None
     if not key or not key.isprintable() or cursor(key) != given:
-        raise _odd()
+        raise _invalid_cursor()
     return key
 
 
-def _odd() -> Invalid:
-    message = "is not a cursor of this list"
-    return Invalid(f"The cursor {message}.", fields={"cursor": message})
+def _invalid_cursor() -> Invalid:
+    message = "is not a valid cursor"
+    return Invalid(f"`cursor` {message}.", fields={"cursor": message})
 
 
-def part_of(found: list[T], key: Callable[[T], str], after: str | None, limit: int) -> Page[T]:
-    """A stretch of a list that stands in memory whole, after the item with that key; from the start when it has gone."""
-    start = next((place for place, item in enumerate(found, 1) if key(item) == after), 0) if after else 0
-    items = found[start : start + limit]
-    return Page(items, len(found), key(items[-1]) if start + limit < len(found) else None)
+def part_of(items: list[T], key: Callable[[T], str], after: str | None, limit: int) -> Page[T]:
+    """A page of an in-memory list, after the item with the key `after`; from the start when that item is gone."""
+    start = next((index for index, item in enumerate(items, 1) if key(item) == after), 0) if after else 0
+    page = items[start : start + limit]
+    return Page(page, len(items), key(page[-1]) if start + limit < len(items) else None)

@@ -1,6 +1,6 @@
-"""A stored file as an answer: whole, in part (RFC 9110, section 14), or not again when the browser has it.
+"""Serves stored files: whole, as a byte range (RFC 9110, section 14), or as 304 when the browser has a copy.
 
-What people upload and providers send is never trusted to be harmless, so it goes out in a sandbox.
+Uploads and provider results are untrusted, so they are served with a sandbox policy.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ SANDBOX: Final = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'"
 async def file_response(
     request: Request[Any, Any, State], path: Path, *, mime: str, name: str, attachment: bool
 ) -> Response[Any] | Stream:
-    """The file at `path`, whose name is the hash of its content; a missing one raises FileNotFoundError."""
+    """The file at `path`, whose name is the hash of its content. Raises FileNotFoundError when it is missing."""
     total = (await asyncio.to_thread(path.stat)).st_size
     etag = f'"{path.stem[:32]}"'
-    how = "attachment" if attachment else "inline"
+    disposition = "attachment" if attachment else "inline"
     headers = {
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, max-age=31536000, immutable",
-        "Content-Disposition": f"{how}; filename*=UTF-8''{quote(name)}",
+        "Content-Disposition": f"{disposition}; filename*=UTF-8''{quote(name)}",
         "Content-Security-Policy": SANDBOX,
         "ETag": etag,
         "Vary": "Cookie, Authorization",
@@ -38,9 +38,9 @@ async def file_response(
     known = request.headers.get("If-None-Match", "")
     if known.strip() == "*" or etag in known:
         return Response(None, status_code=304, headers=headers)
-    asked = request.headers.get("Range")
-    if asked and request.headers.get("If-Range", etag) == etag:
-        part = wanted(asked, total)
+    range_header = request.headers.get("Range")
+    if range_header and request.headers.get("If-Range", etag) == etag:
+        part = parse_range(range_header, total)
         if part == "outside":
             return _outside(request, total)
         if part is not None:
@@ -51,8 +51,8 @@ async def file_response(
 
 
 def _outside(request: Request[Any, Any, State], total: int) -> Response[Any]:
-    """Nothing of the file, so nothing that is said of it holds here, least of all how long it may be kept."""
-    problem = Problem("VALIDATION_ERROR", f"This file has {total} bytes; the range that was asked for lies outside it.")
+    """416, without the file's headers: in particular it must not be cached."""
+    problem = Problem("VALIDATION_ERROR", f"The requested range is outside the file, which has {total} bytes.")
     headers = {
         "Accept-Ranges": "bytes",
         "Content-Range": f"bytes */{total}",
@@ -61,9 +61,9 @@ def _outside(request: Request[Any, Any, State], total: int) -> Response[Any]:
     return answer(request, ErrorResponse(416, problem, headers))
 
 
-def wanted(header: str, total: int) -> tuple[int, int] | Literal["outside"] | None:
-    """First and last byte of a single range; "outside" when it lies there; None when the header asks for something else,
-    which is then answered with the whole file."""
+def parse_range(header: str, total: int) -> tuple[int, int] | Literal["outside"] | None:
+    """The first and last byte of a single range; "outside" when it is beyond the end of the file; None for any other header,
+    which is answered with the whole file."""
     found = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", header.strip())
     if not found or found.group(0) == "bytes=-":
         return None
@@ -93,14 +93,16 @@ def _stream(
 
 
 async def _chunks(path: Path, first: int, last: int) -> AsyncIterator[bytes]:
-    left = last - first + 1
-    while left > 0 and (chunk := await asyncio.to_thread(_read, path, last + 1 - left, min(CHUNK, left))):
-        left -= len(chunk)
+    remaining = last - first + 1
+    while remaining > 0 and (
+        chunk := await asyncio.to_thread(_read, path, last + 1 - remaining, min(CHUNK, remaining))
+    ):
+        remaining -= len(chunk)
         yield chunk
 
 
 def _read(path: Path, start: int, size: int) -> bytes:
-    """Opened anew for each chunk: whoever goes away in between leaves nothing open."""
+    """Opens the file for each chunk, so that a client that disconnects leaves no file open."""
     with path.open("rb", buffering=0) as file:
         file.seek(start)
         return file.read(size)

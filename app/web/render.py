@@ -1,4 +1,4 @@
-"""Pages and fragments from templates, with the few filters that every template may use."""
+"""Renders pages and fragments from Jinja templates, and defines the filters and globals they share."""
 
 import functools
 import hashlib
@@ -20,11 +20,11 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 TEMPLATES = ROOT / "templates"
 STATIC = ROOT / "static"
 
-_offered: dict[str, Callable[..., Any]] = {}
+_globals: dict[str, Callable[..., Any]] = {}
 
 
 def money(nano: int | None) -> str:
-    """Nano-dollars as people read them: `$3.20`, `$0.0061`, and an en dash for what is unknown."""
+    """Nano-dollars as text: `$3.20`, `$0.0061`, or an en dash for None."""
     if nano is None:
         return "–"
     usd = Decimal(nano) / 1_000_000_000
@@ -35,7 +35,7 @@ def money(nano: int | None) -> str:
 
 
 def ago(moment: datetime, clock: Callable[[], datetime] = now) -> str:
-    """How long ago, in the largest unit that fits."""
+    """Time since `moment` in the largest unit that fits: `5 min ago`."""
     seconds = elapsed(moment, clock)
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
@@ -44,12 +44,12 @@ def ago(moment: datetime, clock: Callable[[], datetime] = now) -> str:
 
 
 def elapsed(moment: datetime, clock: Callable[[], datetime] = now) -> int:
-    """Whole seconds since then; a page counts on from there, so its own clock does not matter."""
+    """Whole seconds since `moment`. The page keeps counting from this value, so the browser's clock does not matter."""
     return max(0, int((clock() - moment).total_seconds()))
 
 
 def minutes(seconds: float | None) -> str:
-    """`0:08`, `1:12`, `1:02:03`."""
+    """A duration: `0:08`, `1:12`, `1:02:03`."""
     if seconds is None:
         return "–"
     whole = round(seconds)
@@ -58,7 +58,7 @@ def minutes(seconds: float | None) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes as people read them."""
+    """A number of bytes with its unit: `1.4 MB`."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000 or unit == "GB":
@@ -68,8 +68,7 @@ def size(count: int) -> str:
 
 
 def environment(clock: Callable[[], datetime] = now) -> jinja2.Environment:
-    """Autoescaping, and strict: a name that a template lacks is an error, never an empty place. What is told relative to
-    now is told relative to `clock`."""
+    """A Jinja environment with autoescaping and strict undefined names. Relative times are relative to `clock`."""
     jinja = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -87,19 +86,20 @@ def environment(clock: Callable[[], datetime] = now) -> jinja2.Environment:
         "iso": iso,
     }
     jinja.filters.update(filters)
-    jinja.globals.update({"static": static, **_offered})
+    jinja.globals.update({"static": static, **_globals})
     return jinja
 
 
 @functools.cache
 def static(path: str) -> str:
-    """The address of a static file, changing with its content so that browsers may keep it for a year."""
+    """The URL of a static file with a content hash, so that browsers can cache it for a year."""
     digest = hashlib.sha256((STATIC / path).read_bytes()).hexdigest()[:12]
     return f"/static/{path}?v={digest}"
 
 
 def precompile() -> None:
-    """Read and compile everything once, so that no request has to. Blocks for some 100 ms: call it in a thread."""
+    """Compile all templates and hash all static files, so that no request has to. Blocks for about 100 ms: call it in a
+    thread."""
     for path in STATIC.rglob("*"):
         if path.is_file():
             static(path.relative_to(STATIC).as_posix())
@@ -108,32 +108,32 @@ def precompile() -> None:
 
 
 def partial(request: Request[Any, Any, State]) -> bool:
-    """Whether htmx asks for a fragment. A boosted link sends HX-Request too, but wants a whole page."""
+    """Whether htmx requests a fragment. A boosted link also sends HX-Request, but needs the whole page."""
     return request.headers.get("HX-Request-Type") == "partial"
 
 
 def form_token(request: Request[Any, Any, State]) -> str:
-    """The token for the forms of this answer, whose cookie goes out with it."""
+    """The CSRF token for the forms of this response; its cookie is set with the response."""
     csrf = request.app.state.get("csrf")
     token: str = csrf.token(request) if csrf else ""
     return token
 
 
 def add_global(name: str, function: Callable[..., Any]) -> None:
-    """Let every template call this function. To be said while modules are imported."""
-    _offered[name] = function
+    """Make a function callable from every template. Call it at import time."""
+    _globals[name] = function
 
 
 def render_template(template: str, **context: Any) -> str:
-    """HTML of a template that needs nothing of the request."""
+    """Render a template that needs nothing from the request."""
     return _environment().get_template(template).render(context)
 
 
 def render(template: str, request: Request[Any, Any, State], **context: Any) -> str:
-    """HTML of a template, with what every page has: who asks, where, in which theme, and the form token."""
+    """Render a template with the variables every page has: user, path, theme, notice and CSRF token."""
     return render_template(
         template,
-        person=request.scope.get("user"),
+        current_user=request.scope.get("user"),
         simulated=request.app.state.get("simulated", False),
         path=request.url.path,
         theme=_theme(request),
@@ -153,21 +153,21 @@ def page(
     cookies: list[Cookie] | None = None,
     **context: Any,
 ) -> Response[str]:
-    """A whole page or a fragment as an answer. A notice that was waiting is said now and forgotten."""
-    kept = list(cookies or [])
+    """Respond with a rendered page or fragment. A pending notice is shown and its cookie removed."""
+    all_cookies = list(cookies or [])
     if not partial(request) and _notice(request):
-        kept.append(Cookie("notice", value="", path="/", max_age=0, httponly=True))
+        all_cookies.append(Cookie("notice", value="", path="/", max_age=0, httponly=True))
     return Response(
         render(template, request, **context),
         status_code=status_code,
         headers=headers,
-        cookies=kept,
+        cookies=all_cookies,
         media_type=MediaType.HTML,
     )
 
 
 def html(text: str, headers: dict[str, str] | None = None) -> Response[str]:
-    """A fragment that is there already, as an answer."""
+    """Respond with an already rendered fragment."""
     return Response(text, headers=headers, media_type=MediaType.HTML)
 
 

@@ -1,5 +1,4 @@
-"""A request as this program reads it: a body that cannot be read is its sender's fault, and no bug of ours; and what JSON
-says is taken at its word."""
+"""The request class of the application: malformed JSON is a client error, and JSON types are checked strictly."""
 
 import re
 from typing import Any, Final
@@ -9,32 +8,32 @@ from litestar import Request
 from litestar.datastructures import State
 from litestar.exceptions import SerializationException, ValidationException
 
-_PLACE: Final = re.compile(r" - at `\$\.(.+)`$")
+_PATH: Final = re.compile(r" - at `\$\.(.+)`$")
 
 
 class StrictJsonRequest(Request[Any, Any, State]):
-    """`request_class` of the program."""
+    """The application's `request_class`."""
 
     async def json(self) -> Any:
-        """SerializationException also for bytes that are no text, and for what is nested without end; ValidationException
-        for what is not of the type that the route's `data` wants."""
+        """Also raises SerializationException for invalid UTF-8 and excessive nesting, and ValidationException when the body
+        does not have the type of the route's `data`."""
         try:
             value = await super().json()
         except (UnicodeDecodeError, RecursionError):
-            raise SerializationException("this is no JSON") from None
-        wanted = self.route_handler.parsed_data_field
-        if wanted is not None:
-            _check(value, wanted.annotation)
+            raise SerializationException("not valid JSON") from None
+        expected = self.route_handler.parsed_data_field
+        if expected is not None:
+            _check(value, expected.annotation)
         return value
 
 
-def _check(value: Any, wanted: Any) -> None:
-    """Litestar converts bodies as laxly as query strings, where all is text: to it "false" and 0 are false. In JSON they
-    are a text and a number, and whoever sends them instead is mistaken, perhaps about what will be done."""
+def _check(value: Any, type_: Any) -> None:
+    """Check the types strictly. Litestar converts bodies as leniently as query strings: it takes "false" and 0 for false,
+    which in JSON are a string and a number, and probably a mistake."""
     try:
-        msgspec.convert(value, wanted)
+        msgspec.convert(value, type_)
     except msgspec.ValidationError as exc:
-        said = str(exc)
-        place = _PLACE.search(said)
-        field = {"key": place[1] if place else "data", "message": _PLACE.sub("", said)}
-        raise ValidationException("The body is not of the right type.", extra=[field]) from None
+        message = str(exc)
+        path = _PATH.search(message)
+        field = {"key": path[1] if path else "data", "message": _PATH.sub("", message)}
+        raise ValidationException("The body has the wrong type.", extra=[field]) from None

@@ -1,4 +1,4 @@
-"""The server: uvicorn as this program runs it."""
+"""Configures and runs uvicorn."""
 
 import asyncio
 import contextlib
@@ -12,11 +12,11 @@ from litestar.types import ASGIApp
 from app.base.config import Settings
 from app.web.http_protocol import Protocol
 
-ANSWER_GRACE: Final = 2  # seconds that answers may take at the end
+SHUTDOWN_TIMEOUT: Final = 2  # seconds that open responses get to finish at shutdown
 
 
 def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
-    """How the program is served: who is believed about addresses, and how long answers may take at the end."""
+    """The uvicorn configuration: trusted proxies and the shutdown timeout come from here."""
     return uvicorn.Config(
         app,
         http=Protocol,
@@ -24,15 +24,15 @@ def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         lifespan="on",
-        timeout_graceful_shutdown=ANSWER_GRACE,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
     )
 
 
-class Server(uvicorn.Server):
-    """uvicorn that leaves signals to whoever runs it, so that several can run in one loop. It waits for answers that are
-    being sent; `before_stop` is called first, to end those that would go on for long."""
+class HttpServer(uvicorn.Server):
+    """A uvicorn server that leaves signal handling to the caller, so that several can run in one event loop. Shutdown waits
+    for open responses; `before_stop` runs first and ends the long ones."""
 
     def __init__(self, config: uvicorn.Config, before_stop: Callable[[], Awaitable[None]] | None = None) -> None:
         super().__init__(config)
@@ -49,16 +49,16 @@ class Server(uvicorn.Server):
 
 
 async def serving(server: uvicorn.Server, task: asyncio.Task[None]) -> bool:
-    """Wait until the server takes requests; False when it ended instead."""
+    """Wait until the server accepts requests; False when it exited instead."""
     while not server.started and not task.done():  # noqa: ASYNC110 (uvicorn has no event for it)
         await asyncio.sleep(0.005)
     return server.started
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A bound socket; OSError when the address is taken or not ours."""
+    """A bound socket. Raises OSError when the address is in use or not available."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named asyncio sends small answers at once; without it each would wait 40 ms for an acknowledgement.
+    # asyncio sets TCP_NODELAY only when the protocol is given; without it small responses can be delayed by 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,7 +1,7 @@
-"""A narrow gate before sign-in, so that a crowd there holds up nobody else.
+"""Limits concurrent sign-ins, so that a burst of them does not slow down other requests.
 
-Checking a password costs more than anything else that is asked here, and a crowd (the start of a day, an attack) comes all
-at once. Whoever waits at the gate costs next to nothing; behind it are only as many as can be looked after at a time.
+Checking a password is the most expensive operation here, and sign-ins come in bursts (the start of a day, an attack).
+Waiting requests cost almost nothing; only a few are processed at a time.
 """
 
 import asyncio
@@ -10,43 +10,43 @@ from typing import Final
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Receive, Scope, Send, WebSocketReceiveMessage
 
-CROWDED: Final = frozenset({"/api/v1/auth/login", "/api/v1/auth/register", "/login", "/register"})
-LONGEST: Final = 64 * 1024  # bytes of a form with an email and a password, and far more than that
-AT_A_TIME: Final = 8  # more than there are threads for passwords, so that none of these is ever idle
+LIMITED_PATHS: Final = frozenset({"/api/v1/auth/login", "/api/v1/auth/register", "/login", "/register"})
+MAX_BODY: Final = 64 * 1024  # bytes; far more than an email and a password need
+MAX_CONCURRENT: Final = 8  # more than there are password threads, so that none is idle
 
 
 class SignInConcurrencyLimit:
-    """Stands before everything that costs time."""
+    """ASGI wrapper; runs before anything expensive."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._places = asyncio.Semaphore(AT_A_TIME)
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP and scope["path"] in CROWDED and _may_pass(scope):
-            await self._one_of_many(scope, receive, send)
+        if scope["type"] == ScopeType.HTTP and scope["path"] in LIMITED_PATHS and _applies(scope):
+            await self._limited(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    async def _one_of_many(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Whoever sends slowly, or without end, does so before the gate and takes nobody's place."""
-        come, size, more = [], 0, True
-        while more and size <= LONGEST:
-            come.append(message := await receive())
+    async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read the body before taking a slot, so that a slow client does not hold one."""
+        messages, size, more = [], 0, True
+        while more and size <= MAX_BODY:
+            messages.append(message := await receive())
             more = message["type"] == "http.request" and message["more_body"]
             size += len(message["body"]) if message["type"] == "http.request" else 0
 
-        async def again() -> HTTPReceiveMessage | WebSocketReceiveMessage:
-            return come.pop(0) if come else await receive()
+        async def replay() -> HTTPReceiveMessage | WebSocketReceiveMessage:
+            return messages.pop(0) if messages else await receive()
 
-        if size > LONGEST:  # refused as too large, which is soon done
-            await self._app(scope, again, send)
+        if size > MAX_BODY:  # rejected as too large, which is cheap
+            await self._app(scope, replay, send)
             return
-        async with self._places:
-            await self._app(scope, again, send)
+        async with self._slots:
+            await self._app(scope, replay, send)
 
 
-def _may_pass(scope: HTTPScope) -> bool:
-    """Whether this is a sign-in at all; what says that it is too large is refused without being read."""
+def _applies(scope: HTTPScope) -> bool:
+    """Whether the request is limited. A body whose declared length is too large is rejected without being read."""
     length = dict(scope["headers"]).get(b"content-length", b"0")
-    return scope["method"] == "POST" and not (length.isdigit() and int(length) > LONGEST)
+    return scope["method"] == "POST" and not (length.isdigit() and int(length) > MAX_BODY)

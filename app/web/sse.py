@@ -1,4 +1,4 @@
-"""Server-sent events for programs, in the contract's shape: `data:` lines of JSON, an error as one of them, `[DONE]` last."""
+"""Server-sent events of the API: `data:` lines of JSON, errors included, and `[DONE]` at the end."""
 
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -9,7 +9,7 @@ from litestar.response import Stream
 from app.base.errors import AtelierError
 from app.web.errors import Envelope, to_response
 
-# Put into a route's `opt`: a compressor would hold small pieces back until it has enough of them.
+# For a route's `opt`: compression would buffer small chunks.
 UNCOMPRESSED: Final = {"exclude_from_compression": True}
 DONE: Final = b"data: [DONE]\n\n"
 
@@ -20,7 +20,7 @@ def data(value: Any) -> bytes:
 
 
 def stream(events: AsyncIterator[Any]) -> Stream:
-    """Each value as an event, then `[DONE]`; one of our errors becomes the envelope as the last event."""
+    """Each value as an event, then `[DONE]`. An AtelierError becomes an error envelope as the last event."""
     return Stream(
         _encoded(events),
         status_code=200,

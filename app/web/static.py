@@ -1,4 +1,4 @@
-"""The pages' own files, which browsers may keep for a year because their addresses change with their content."""
+"""Serves static files. Browsers may cache them for a year, because their URLs contain a content hash."""
 
 from typing import Any, Final
 
@@ -10,13 +10,13 @@ from app.base.errors import Missing
 from app.web.render import STATIC
 
 YEAR: Final = 31_536_000  # seconds
-LONGEST: Final = 200  # characters; no file of ours has a longer path
+MAX_PATH: Final = 200  # characters; no static file has a longer path
 
 
-async def _possible(request: Request[Any, Any, State]) -> None:
-    """A path that no file system takes is nobody's file, and no bug."""
+async def _check_path(request: Request[Any, Any, State]) -> None:
+    """Answer 404 for paths that the file system would reject with an error."""
     path: str = request.path_params["file_path"]
-    if len(path) > LONGEST or not path.isprintable():
+    if len(path) > MAX_PATH or not path.isprintable():
         raise Missing("There is nothing at this address.")
 
 
@@ -25,6 +25,6 @@ def static_files() -> Router:
         path="/static",
         directories=[STATIC],
         include_in_schema=False,
-        before_request=_possible,
+        before_request=_check_path,
         cache_control=CacheControlHeader(public=True, max_age=YEAR, immutable=True),
     )

@@ -1,7 +1,7 @@
-"""Times at the API's door: inside they are UTC without a zone, outside ISO 8601 ending in Z.
+"""Timestamps of the API: naive UTC inside the application, ISO 8601 with a time zone outside.
 
-In bodies they are `Moment`, where any zone is taken and none is an error, and `kept` turns them into ours; in answers they
-are `Shown`, which `shown` makes of ours.
+Requests use `Timestamp`, which accepts any time zone but requires one, and `to_utc`; responses use `TimestampOut` and
+`to_iso`.
 """
 
 from datetime import UTC, datetime
@@ -14,9 +14,9 @@ from app.base.errors import Invalid
 
 Timestamp = Annotated[
     datetime,
-    msgspec.Meta(tz=True, description="ISO 8601 with a zone.", examples=["2026-11-20T09:30:00Z"]),
+    msgspec.Meta(tz=True, description="ISO 8601 with a time zone.", examples=["2026-11-20T09:30:00Z"]),
 ]
-Shown = Annotated[
+TimestampOut = Annotated[
     str,
     msgspec.Meta(
         description="ISO 8601 in UTC, with milliseconds.",
@@ -33,7 +33,7 @@ def to_iso(moment: None) -> None: ...
 @overload
 def to_iso(moment: datetime | None) -> str | None: ...
 def to_iso(moment: datetime | None) -> str | None:
-    """Outwards, like every time that a program is told."""
+    """A naive UTC time as an API timestamp."""
     return iso(moment) if moment else None
 
 
@@ -44,8 +44,9 @@ def to_utc(moment: None, field: str) -> None: ...
 @overload
 def to_utc(moment: datetime | None, field: str) -> datetime | None: ...
 def to_utc(moment: datetime | None, field: str) -> datetime | None:
-    """Inwards, what stands in `field`: UTC without a zone; Invalid beyond the years 1 to 9999."""
+    """A timestamp from a request as naive UTC. Raises Invalid for `field` outside the years 1 to 9999."""
     try:
         return moment and moment.astimezone(UTC).replace(tzinfo=None)
     except OverflowError:
-        raise Invalid("There is no such time.", fields={field: "There is no such time."}) from None
+        message = "must be a time between the years 1 and 9999"
+        raise Invalid(f"`{field}` {message}.", fields={field: message}) from None

@@ -1,9 +1,9 @@
-// Chat: the page follows an answer while the reader is at its end, Enter and examples send, a draft survives, code can be copied.
+// Chat: scrolls along while the reader is at the end, Enter and examples send, drafts are kept, code can be copied.
 const composer = () => document.getElementById("composer");
 const draft = `draft ${location.pathname}`;
 const streaming = () => document.querySelector('.turn[data-status="streaming"]');
 let following = !/[?&]until=/.test(location.search);
-let writing = null; // the id of the answer that was being written
+let streamingId = null; // of the answer that was streaming before the last swap
 
 function atEnd() {
   const page = document.documentElement;
@@ -14,7 +14,7 @@ function toEnd() {
   scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
 }
 
-function codes() {
+function addCopyButtons() {
   const button = document.getElementById("copy-code").content.firstElementChild;
   for (const block of document.querySelectorAll('.turn:not([data-status="streaming"]) .written pre:not(:has(button))')) {
     const copy = button.cloneNode(true);
@@ -25,16 +25,16 @@ function codes() {
 
 function announce() {
   const now = streaming()?.id ?? null;
-  if (writing && !now) {
-    const status = document.getElementById(writing)?.dataset.status;
-    document.getElementById("said").textContent =
+  if (streamingId && !now) {
+    const status = document.getElementById(streamingId)?.dataset.status;
+    document.getElementById("announcements").textContent =
       { complete: "The answer is complete", stopped: "The answer was stopped", failed: "The answer failed" }[status] ?? "";
   }
-  writing = now;
+  streamingId = now;
 }
 
 function refresh() {
-  codes();
+  addCopyButtons();
   announce();
   if (following) toEnd();
 }
@@ -49,16 +49,16 @@ document.addEventListener("keydown", (event) => {
   if (!streaming()) composer().requestSubmit();
 });
 
-// An example is said at a click; without JavaScript its link puts it into the field.
+// A click on an example sends it; without JavaScript its link fills the field.
 document.addEventListener("click", (event) => {
-  const example = event.target.closest("[data-say]");
+  const example = event.target.closest("[data-send]");
   if (!example || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  composer().elements.text.value = example.dataset.say;
+  composer().elements.text.value = example.dataset.send;
   composer().requestSubmit();
 });
 
-// While an answer is being written the next message waits in its field.
+// While an answer is streaming, the next message stays in its field.
 document.addEventListener(
   "submit",
   (event) => {
@@ -89,7 +89,7 @@ document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
 
 document.addEventListener("htmx:after:swap", refresh);
 
-// A text that goes on is added to and not replaced, so that what a reader has marked in it stays marked.
+// Text that continues is appended, not replaced, so that the reader's selection stays.
 htmx.registerExtension("growing-text", {
   htmx_before_morph_node(element, { newNode }) {
     element.childNodes.forEach((text, place) => {
@@ -102,4 +102,4 @@ htmx.registerExtension("growing-text", {
 const prompt = document.getElementById("prompt");
 if (prompt && !prompt.value) prompt.value = sessionStorage.getItem(draft) ?? "";
 if (!location.hash) refresh();
-else codes();
+else addCopyButtons();

@@ -17,7 +17,7 @@ document.addEventListener("click", async (event) => {
   const word = [...button.childNodes].findLast((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
   const before = word?.data;
   if (word) word.data = "Copied";
-  document.getElementById("said").textContent = "Copied";
+  document.getElementById("announcements").textContent = "Copied";
   setTimeout(() => {
     if (word) word.data = before;
     button.closest("[popover]")?.hidePopover();

@@ -1,12 +1,12 @@
-// The prompt bar: a new key for each sending, a draft that survives, examples at a click, the settings in short.
+// The prompt bar: an idempotency key for each submission, a saved draft, clickable examples, a summary of the settings.
 const form = () => document.getElementById("create");
 
-function renew() {
+function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   form().elements.idempotency_key.value = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-function draft() {
+function restoreDraft() {
   const prompt = document.getElementById("prompt");
   const fresh = !/[?&](from|prompt)=/.test(location.search);
   if (prompt && fresh && !prompt.value) prompt.value = sessionStorage.getItem("draft") ?? "";
@@ -34,13 +34,13 @@ document.addEventListener("click", (event) => {
   prompt.focus();
 });
 
-// The same key again means the same order, so only an order that was taken gets a new one.
+// A repeated key means the same request, so a new key is made only after the server accepted one.
 document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
   if (ctx.sourceElement.id !== "create" || ctx.response.status >= 400) return;
-  renew();
+  newKey();
   for (const error of form().querySelectorAll(".error, .message")) error.remove();
   for (const field of form().querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
 });
 
-window.addEventListener("pageshow", ({ persisted }) => persisted && form() && renew());
-draft();
+window.addEventListener("pageshow", ({ persisted }) => persisted && form() && newKey());
+restoreDraft();

@@ -1,5 +1,5 @@
-// The grid: a day whose heading already stands is not announced again when more of it arrives.
-function once() {
+// The grid: each day has one heading, also when more of its assets are loaded later.
+function hideRepeatedDays() {
   const days = new Set();
   for (const heading of document.querySelectorAll("[data-day]")) {
     heading.hidden = days.has(heading.dataset.day);
@@ -7,5 +7,5 @@ function once() {
   }
 }
 
-document.addEventListener("htmx:after:swap", once);
-once();
+document.addEventListener("htmx:after:swap", hideRepeatedDays);
+hideRepeatedDays();

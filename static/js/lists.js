@@ -1,5 +1,5 @@
-// Lists: the address follows what is fetched, and a change inside a list closes its menu and reads the list anew.
-function address(text) {
+// Lists: the address bar follows filters and pages, and a change inside a list closes its menu and reloads the list.
+function cleanUrl(text) {
   const url = new URL(text);
   for (const [name, value] of [...url.searchParams]) if (!value) url.searchParams.delete(name);
   return url;
@@ -13,13 +13,13 @@ document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
   if (list) htmx.ajax("GET", location.href, { target: list, select: `#${list.id}`, swap: "outerMorph" });
 });
 
-// At the start of the swap, because a form that is swapped away with its page can no longer be asked.
+// Before the swap, because afterwards the form may no longer be in the page.
 document.addEventListener("htmx:before:swap", ({ detail: { ctx } }) => {
   if (ctx.response?.status < 400 && ctx.sourceElement.matches?.("[data-address]"))
-    history.replaceState(history.state, "", address(ctx.response.raw.url));
+    history.replaceState(history.state, "", cleanUrl(ctx.response.raw.url));
 });
 
-// What was done is said for a while, as it is after a whole page; what was refused stays.
+// A confirmation disappears after a while, as it does on a full page; an error stays.
 document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
   const line = ctx.request.method !== "GET" && document.querySelector("#notice > p:not(.bad-news)");
   if (line) setTimeout(() => line.remove(), 8000);

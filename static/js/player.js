@@ -1,5 +1,5 @@
-// One round button on a resting clip; the browser's own controls come with the first play.
-function rest(root) {
+// A play button on each video that has not been played; the browser's own controls appear with the first play.
+function showButtons(root) {
   for (const button of root.querySelectorAll("[data-play][hidden]")) {
     const video = button.previousElementSibling;
     if (video?.matches("video:not([data-played])")) button.hidden = false;
@@ -27,5 +27,5 @@ document.addEventListener(
   true,
 );
 
-rest(document);
-document.addEventListener("htmx:after:swap", () => rest(document));
+showButtons(document);
+document.addEventListener("htmx:after:swap", () => showButtons(document));

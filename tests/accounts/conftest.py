@@ -1,4 +1,4 @@
-"""The accounts program as a fixture; `start` makes one with other settings."""
+"""Fixtures: the accounts application; `start` builds one with other settings."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack

@@ -1,4 +1,4 @@
-"""A small program with accounts and nothing else: the real database, the real routes, a clock that tests move."""
+"""An application that only has the accounts feature: real database, real routes, and a clock that tests control."""
 
 import functools
 import threading
@@ -15,7 +15,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from app.accounts import api, pages
-from app.accounts.guards import AnyRequest, Identify, SignedIn, admin, person, signed_in
+from app.accounts.guards import AnyRequest, Identify, SignedIn, admin, current_user, signed_in
 from app.accounts.passwords import Passwords
 from app.accounts.service import Accounts
 from app.base import clock as clocks
@@ -32,7 +32,7 @@ Response = httpx.Response
 
 
 class Clock:
-    """UTC without a zone, standing still until it is moved."""
+    """Naive UTC time that only changes when a test advances it."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 11, 20, 9, 30)
@@ -41,7 +41,7 @@ class Clock:
         return self.now
 
     def seconds(self) -> float:
-        """The same moment as a timer shows it."""
+        """The current time in seconds, for rate limiting."""
         return clocks.unix(self.now)
 
     def advance(self, **duration: float) -> None:
@@ -49,23 +49,23 @@ class Clock:
 
 
 class RecordingPasswords(Passwords):
-    """Passwords with weak parameters, and a record of each comparison: how long the password was, in which thread."""
+    """Passwords with weak parameters that records the password length and the thread of each comparison."""
 
     def __init__(self, *, memory_kib: int = 64, passes: int = 1) -> None:
         super().__init__(memory_kib=memory_kib, passes=passes)
         self.compared: list[int] = []
         self.threads: set[str] = set()
 
-    def matches(self, known: str, password: str) -> bool:
+    def matches(self, password_hash: str, password: str) -> bool:
         self.compared.append(len(password))
         self.threads.add(threading.current_thread().name)
-        return super().matches(known, password)
+        return super().matches(password_hash, password)
 
 
 def clear(tx: Transaction) -> None:
-    """Delete every row of accounts, so that the next account is the first one."""
+    """Delete all rows of accounts, so that the next account is the first one."""
     for table in TABLES:
-        tx.execute(f"delete from {table}")  # noqa: S608 (our own names)
+        tx.execute(f"delete from {table}")  # noqa: S608 (constant names)
 
 
 def accounts_over(database: Database, clock: Clock, passwords: Passwords | None = None, **settings: str) -> Accounts:
@@ -81,12 +81,12 @@ def accounts_over(database: Database, clock: Clock, passwords: Passwords | None 
 
 
 class Studio:
-    """What a test has at hand. `client` responds as the whole program would."""
+    """The application under test, with helpers. `client` is an HTTP client for it."""
 
     def __init__(self, database: Database, **settings: str) -> None:
         self.database = database
         self.clock = Clock()
-        self.app = program()
+        self.app = application()
         self._settings = settings
         self.start()
         self.https = self.accounts.settings.https
@@ -94,7 +94,7 @@ class Studio:
         self.client = self.browser()
 
     def start(self, passwords: RecordingPasswords | None = None) -> None:
-        """Start the service with nothing in memory, as after a restart of the program."""
+        """Start the service with empty caches, as after a restart."""
         self.passwords = passwords or RecordingPasswords()
         self.accounts = accounts_over(self.database, self.clock, self.passwords, **self._settings)
         self.app.state.accounts = self.accounts
@@ -109,7 +109,7 @@ class Studio:
         self.accounts.close()
 
     def browser(self) -> httpx.AsyncClient:
-        """Another client, with cookies of its own."""
+        """Another client, with its own cookies."""
         browser = httpx.AsyncClient(
             transport=httpx.ASGITransport(cast(Any, Headers(self.app, https=self.https))),
             base_url="https://studio.test" if self.https else "http://studio.test",
@@ -142,7 +142,7 @@ class Studio:
         return str(response.json()["key"])
 
     async def status(self, bearer: str) -> int:
-        """How the API responds to this bearer: 200 while it is valid, 401 when it is not."""
+        """The status of a request with this bearer token: 200 if it is valid, else 401."""
         return (await self.call("GET", "/users/me", bearer=bearer)).status_code
 
     async def sign_in_browser(self, email: str = "ada@example.org", password: str = PASSWORD) -> httpx.AsyncClient:
@@ -168,12 +168,12 @@ def field_errors(response: Response) -> dict[str, str]:
 
 @get("/who", include_in_schema=False)
 async def who(request: AnyRequest) -> dict[str, str | None]:
-    user = person(request)
-    return {"email": user.email if user else None, "how": request.auth.how if request.auth else None}
+    user = current_user(request)
+    return {"email": user.email if user else None, "method": request.auth.method if request.auth else None}
 
 
-@get("/desk", guards=[signed_in], include_in_schema=False)
-async def desk(request: SignedIn) -> str:
+@get("/private", guards=[signed_in], include_in_schema=False)
+async def private(request: SignedIn) -> str:
     return request.user.email
 
 
@@ -188,13 +188,13 @@ async def metrics(request: SignedIn) -> str:
 
 
 @functools.cache
-def program() -> Litestar:
-    """Built once, because that takes longer than most tests; `state.accounts` is the service of the running test."""
+def application() -> Litestar:
+    """Built once, because building is slow; `state.accounts` is the service of the current test."""
     return Litestar(
-        [*api.routes, *pages.routes, who, desk, image, metrics],
+        [*api.routes, *pages.routes, who, private, image, metrics],
         middleware=[Identify()],
         exception_handlers=HANDLERS,
-        dependencies={"accounts": Provide(lambda: program().state.accounts, sync_to_thread=False)},
+        dependencies={"accounts": Provide(lambda: application().state.accounts, sync_to_thread=False)},
         state=State({"accounts": None}),
         openapi_config=OpenAPIConfig(
             "Atelier",

@@ -1,4 +1,4 @@
-"""Names of browsers and programs, taken from the User-Agent header."""
+"""Labels of browsers and programs, from the `User-Agent` header."""
 
 from app.accounts.user_agent import label
 from tests.kit import Cases

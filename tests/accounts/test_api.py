@@ -1,4 +1,4 @@
-"""Accounts over the API of the whole program: registering, signing in, tokens. The other files here go into the details."""
+"""Accounts through the API of the whole application: registration, sign-in and tokens. Other files test the details."""
 
 import httpx
 
@@ -69,11 +69,11 @@ async def test_passwords_of_8_and_of_128_characters_are_accepted(atelier: Studio
         assert (await anonymous.post("/api/v1/auth/login", json=account)).status_code == 200
 
 
-async def test_an_address_can_be_registered_once_without_regard_to_case(atelier: Studio) -> None:
+async def test_an_address_can_be_registered_once_ignoring_case(atelier: Studio) -> None:
     anonymous = atelier.direct()
     address = (await registered(anonymous, "Mixed"))["email"]
-    for spelling in (address, address.upper(), address.lower()):
-        answer = await anonymous.post("/api/v1/auth/register", json={"email": spelling, "password": PASSWORD})
+    for variant in (address, address.upper(), address.lower()):
+        answer = await anonymous.post("/api/v1/auth/register", json={"email": variant, "password": PASSWORD})
         error_of(answer, 409, "CONFLICT")
 
 

@@ -1,4 +1,4 @@
-"""A model of refresh tokens: whatever users and admins do in whatever order, exactly those tokens work that the rules allow."""
+"""A state-machine model of refresh tokens: after any sequence of actions, exactly the tokens that the rules allow work."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -28,12 +28,12 @@ from .studio import PASSWORD, SECRET, Clock, accounts_over, clear
 T = TypeVar("T")
 LIFE = timedelta(days=30)
 ACCESS = timedelta(minutes=15)
-GRACE = timedelta(seconds=10)
+REUSE_LEEWAY = timedelta(seconds=10)
 USERS = ("ada@example.org", "bob@example.org")
 
 
 class Family:
-    """One sign-in of a program."""
+    """The tokens of one session of an API client."""
 
     def __init__(self, email: str) -> None:
         self.email = email
@@ -41,12 +41,12 @@ class Family:
 
 
 class Token:
-    """A refresh token as the rules see it."""
+    """A refresh token and its expected state."""
 
-    def __init__(self, secret: str, family: Family, made: datetime) -> None:
+    def __init__(self, secret: str, family: Family, issued: datetime) -> None:
         self.secret = secret
         self.family = family
-        self.made = made
+        self.issued = issued
         self.used: datetime | None = None
         self.successor: Token | None = None
         self.replaced = False
@@ -56,10 +56,10 @@ class Token:
 class Access:
     """An access token."""
 
-    def __init__(self, secret: str, family: Family, made: datetime) -> None:
+    def __init__(self, secret: str, family: Family, issued: datetime) -> None:
         self.secret = secret
         self.family = family
-        self.made = made
+        self.issued = issued
 
 
 class Families(RuleBasedStateMachine):
@@ -73,7 +73,7 @@ class Families(RuleBasedStateMachine):
         self.database = database
 
     @initialize()
-    def begin(self) -> None:
+    def set_up(self) -> None:
         self.clock = Clock()
         self.run(self.database.write(clear))
         self.accounts = accounts_over(self.database, self.clock)
@@ -83,7 +83,7 @@ class Families(RuleBasedStateMachine):
         self.roles = {USERS[0]: Role.ADMIN, USERS[1]: Role.USER}
         self.families: list[Family] = []
         self.accesses: list[Access] = []
-        self.made_tokens: list[Token] = []
+        self.issued_tokens: list[Token] = []
         self.changes = 0
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -93,7 +93,7 @@ class Families(RuleBasedStateMachine):
         if hasattr(self, "accounts"):
             self.accounts.close()
 
-    def refused(self, work: Coroutine[Any, Any, Any]) -> bool:
+    def is_denied(self, work: Coroutine[Any, Any, Any]) -> bool:
         try:
             self.run(work)
         except Denied:
@@ -103,7 +103,7 @@ class Families(RuleBasedStateMachine):
     def keep(self, access: str, refresh: str, family: Family) -> Token:
         self.accesses.append(Access(access, family, self.clock.now))
         token = Token(refresh, family, self.clock.now)
-        self.made_tokens.append(token)
+        self.issued_tokens.append(token)
         return token
 
     def revoke(self, email: str, but: Family | None = None) -> None:
@@ -111,14 +111,14 @@ class Families(RuleBasedStateMachine):
             if family.email == email and family is not but:
                 family.revoked = True
 
-    # What users and admins do
+    # Actions
 
     @rule(target=tokens, email=st.sampled_from(USERS))
     def login(self, email: str) -> Any:
         work = self.accounts.login(email, self.passwords[email])
         if not self.active[email]:
-            assert self.refused(work)
-            return Token("never made", self.revoked_family(email), self.clock.now)
+            assert self.is_denied(work)
+            return Token("never issued", self.revoked_family(email), self.clock.now)
         pair = self.run(work)
         family = Family(email)
         self.families.append(family)
@@ -131,21 +131,21 @@ class Families(RuleBasedStateMachine):
 
     @rule(target=tokens, token=tokens)
     def refresh(self, token: Token) -> Any:
-        """With any token ever seen: unused, used, replaced, or of a revoked family."""
+        """With any token so far: unused, used, replaced, or of a revoked family."""
         work, now = self.accounts.refresh(token.secret), self.clock.now
         accepted = not token.family.revoked and not token.replaced and not token.purged
         if accepted and token.used is not None:
             successor = token.successor
             assert successor is not None
-            if now - token.used <= GRACE and successor.used is None:
+            if now - token.used <= REUSE_LEEWAY and successor.used is None:
                 successor.replaced = True
             else:
                 token.family.revoked = True
                 accepted = False
-        elif accepted and now - token.made >= LIFE:
+        elif accepted and now - token.issued >= LIFE:
             accepted = False
         if not accepted:
-            assert self.refused(work)
+            assert self.is_denied(work)
             return token
         pair = self.run(work)
         following = self.keep(pair.access_token, pair.refresh_token, token.family)
@@ -165,7 +165,7 @@ class Families(RuleBasedStateMachine):
 
     @rule(email=st.sampled_from(USERS), token=tokens)
     def change_password(self, email: str, token: Token) -> None:
-        """By an access token of the family of `token` when that belongs to the user, else by an API key."""
+        """With an access token of the family of `token` if it belongs to the user, else with an API key."""
         own = token.family if token.family.email == email and not token.family.revoked else None
         auth = Auth(AuthMethod.TOKEN, self.session_id(own)) if own else Auth(AuthMethod.KEY, "a key")
         self.changes += 1
@@ -177,7 +177,7 @@ class Families(RuleBasedStateMachine):
 
     def session_id(self, family: Family) -> str:
         access = next(access for access in self.accesses if access.family is family)
-        return AccessTokens(SECRET).read(access.secret, access.made).sid
+        return AccessTokens(SECRET).read(access.secret, access.issued).sid
 
     def admins(self) -> list[str]:
         return [email for email in USERS if self.roles[email] is Role.ADMIN and self.active[email]]
@@ -211,10 +211,10 @@ class Families(RuleBasedStateMachine):
     @rule()
     def purge(self) -> None:
         self.run(self.accounts.purge_tokens())
-        for token in self.made_tokens:
-            token.purged |= self.clock.now - token.made >= LIFE or token.replaced or token.family.revoked
+        for token in self.issued_tokens:
+            token.purged |= self.clock.now - token.issued >= LIFE or token.replaced or token.family.revoked
 
-    # What must hold after each of these
+    # Invariants
 
     @invariant()
     def exactly_the_allowed_access_tokens_work(self) -> None:
@@ -223,7 +223,7 @@ class Families(RuleBasedStateMachine):
 
     async def check_access_tokens(self) -> None:
         for access in self.accesses[-12:]:
-            works = not access.family.revoked and self.clock.now - access.made < ACCESS
+            works = not access.family.revoked and self.clock.now - access.issued < ACCESS
             try:
                 user = (await self.accounts.by_bearer(access.secret)).user
             except Denied:

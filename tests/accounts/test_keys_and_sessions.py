@@ -29,34 +29,34 @@ async def add_key(studio: Studio, bearer: str, **body: Any) -> Response:
 
 async def test_a_new_key_is_returned_as_the_contract_says_and_works(studio: Studio, bearer: str) -> None:
     answer = await add_key(studio, bearer, name="laptop", expires_at="2026-12-24T18:00:00+01:00")
-    made = answer.json()
+    created = answer.json()
     assert answer.status_code == 201
-    assert made == {
-        "id": made["id"],
+    assert created == {
+        "id": created["id"],
         "name": "laptop",
-        "key": made["key"],
-        "prefix": made["key"][:12],
+        "key": created["key"],
+        "prefix": created["key"][:12],
         "created_at": "2026-11-20T09:30:00.000Z",
         "expires_at": "2026-12-24T17:00:00.000Z",
         "monthly_cap_usd": None,
         "allowed_models": None,
         "spent_usd": "0",
     }
-    assert made["key"].startswith("atl_")
-    assert await studio.status(made["key"]) == 200
+    assert created["key"].startswith("atl_")
+    assert await studio.status(created["key"]) == 200
 
 
-async def test_a_key_is_shown_once_only(studio: Studio, bearer: str) -> None:
-    made = (await add_key(studio, bearer, name="laptop")).json()
+async def test_a_key_is_shown_only_once(studio: Studio, bearer: str) -> None:
+    created = (await add_key(studio, bearer, name="laptop")).json()
     answer = await studio.call("GET", "/users/me/keys", bearer=bearer)
-    assert made["key"] not in answer.text
+    assert created["key"] not in answer.text
     assert answer.json() == {
         "items": [
             {
-                "id": made["id"],
+                "id": created["id"],
                 "name": "laptop",
-                "prefix": made["prefix"],
-                "created_at": made["created_at"],
+                "prefix": created["prefix"],
+                "created_at": created["created_at"],
                 "expires_at": None,
                 "last_used_at": None,
                 "monthly_cap_usd": None,
@@ -98,7 +98,7 @@ async def test_a_key_in_use_causes_at_most_one_write_a_minute(
     assert writes == 1
 
 
-async def test_an_expired_key_is_refused_with_the_reason_and_is_still_listed(studio: Studio, bearer: str) -> None:
+async def test_an_expired_key_is_rejected_with_the_reason_and_is_still_listed(studio: Studio, bearer: str) -> None:
     key = await studio.key(bearer, expires_at="2026-11-20T09:40:00.000Z")
     studio.clock.advance(minutes=9, seconds=59)
     assert await studio.status(key) == 200
@@ -108,13 +108,13 @@ async def test_an_expired_key_is_refused_with_the_reason_and_is_still_listed(stu
     assert len(await items(studio, bearer)) == 1
 
 
-async def test_a_removed_key_is_refused_at_once(studio: Studio, bearer: str) -> None:
-    made = (await add_key(studio, bearer, name="laptop")).json()
-    assert await studio.status(made["key"]) == 200
-    assert (await studio.call("DELETE", f"/users/me/keys/{made['id']}", bearer=bearer)).status_code == 204
-    assert await studio.status(made["key"]) == 401
+async def test_a_removed_key_is_rejected_at_once(studio: Studio, bearer: str) -> None:
+    created = (await add_key(studio, bearer, name="laptop")).json()
+    assert await studio.status(created["key"]) == 200
+    assert (await studio.call("DELETE", f"/users/me/keys/{created['id']}", bearer=bearer)).status_code == 204
+    assert await studio.status(created["key"]) == 401
     assert await items(studio, bearer) == []
-    again = await studio.call("DELETE", f"/users/me/keys/{made['id']}", bearer=bearer)
+    again = await studio.call("DELETE", f"/users/me/keys/{created['id']}", bearer=bearer)
     assert (again.status_code, error_code(again)) == (404, "RESOURCE_NOT_FOUND")
 
 
@@ -143,14 +143,14 @@ INVALID_KEYS: list[tuple[dict[str, Any], str]] = [
     ({"name": "x", "expires_at": "2026-11-20T09:30:00.000Z"}, "expires_at"),
     ({"name": "x", "expires_at": "2026-11-20T09:31:00"}, "expires_at"),
     ({"name": "x", "expires_at": "tomorrow"}, "expires_at"),
-    ({"name": "x", "expires_at": "0001-01-01T00:00:00+14:00"}, "expires_at"),  # outside of what a date can hold
+    ({"name": "x", "expires_at": "0001-01-01T00:00:00+14:00"}, "expires_at"),  # outside the range of a datetime
     ({"name": "x", "expires_at": "9999-12-31T23:59:59-14:00"}, "expires_at"),
     *(({"name": "x", "monthly_cap_usd": amount}, "monthly_cap_usd") for amount in INVALID_AMOUNTS),
     *(({"name": "x", "allowed_models": models}, "allowed_models") for models in INVALID_MODELS),
 ]
 
 
-async def test_an_invalid_key_is_refused_by_field(studio: Studio, bearer: str) -> None:
+async def test_an_invalid_key_is_rejected_by_field(studio: Studio, bearer: str) -> None:
     with Cases() as cases:
         for body, field in INVALID_KEYS:
             with cases.case(body):
@@ -160,15 +160,15 @@ async def test_an_invalid_key_is_refused_by_field(studio: Studio, bearer: str) -
 
 
 async def test_a_key_of_another_user_is_missing_exactly_like_an_unknown_one(studio: Studio, bearer: str) -> None:
-    made = (await add_key(studio, bearer, name="laptop")).json()
+    created = (await add_key(studio, bearer, name="laptop")).json()
     await studio.register("bob@example.org")
     bob = await studio.bearer("bob@example.org")
-    foreign = await studio.call("DELETE", f"/users/me/keys/{made['id']}", bearer=bob)
+    foreign = await studio.call("DELETE", f"/users/me/keys/{created['id']}", bearer=bob)
     unknown = await studio.call("DELETE", "/users/me/keys/unknown", bearer=bob)
     assert (foreign.status_code, foreign.json()) == (unknown.status_code, unknown.json())
     assert foreign.status_code == 404
     assert await items(studio, bob) == []
-    assert await studio.status(made["key"]) == 200
+    assert await studio.status(created["key"]) == 200
 
 
 async def test_a_monthly_limit_is_stored_to_the_last_digit(studio: Studio, bearer: str) -> None:
@@ -183,18 +183,18 @@ async def test_a_monthly_limit_is_stored_to_the_last_digit(studio: Studio, beare
     with Cases() as cases:
         for given, shown in amounts.items():
             with cases.case(given):
-                made = (await add_key(studio, bearer, name="x", monthly_cap_usd=given)).json()
+                created = (await add_key(studio, bearer, name="x", monthly_cap_usd=given)).json()
                 newest = (await items(studio, bearer))[0]
-                assert made["monthly_cap_usd"] == newest["monthly_cap_usd"] == shown
-                assert made["spent_usd"] == newest["spent_usd"] == "0"
+                assert created["monthly_cap_usd"] == newest["monthly_cap_usd"] == shown
+                assert created["spent_usd"] == newest["spent_usd"] == "0"
 
 
 async def test_the_models_of_a_key_are_stored_in_their_order_without_duplicates(studio: Studio, bearer: str) -> None:
-    """Unknown ones too, because the catalogue changes."""
+    """Including unknown models, because the catalog changes."""
     wanted = ["google/veo-3.1", " not/known-yet", "google/veo-3.1", "fal:flux"]
-    made = (await add_key(studio, bearer, name="x", allowed_models=wanted)).json()
+    created = (await add_key(studio, bearer, name="x", allowed_models=wanted)).json()
     (key,) = await items(studio, bearer)
-    assert made["allowed_models"] == key["allowed_models"] == ["google/veo-3.1", "not/known-yet", "fal:flux"]
+    assert created["allowed_models"] == key["allowed_models"] == ["google/veo-3.1", "not/known-yet", "fal:flux"]
     many = [f"maker/model-{number}" for number in range(200)]
     assert (await add_key(studio, bearer, name="y", allowed_models=many)).json()["allowed_models"] == many
 
@@ -245,9 +245,9 @@ async def test_a_page_session_lives_30_days(studio: Studio) -> None:
     await studio.register()
     browser = await studio.sign_in_browser()
     studio.clock.advance(days=30, seconds=-1)
-    assert (await browser.get("/desk")).status_code == 200
+    assert (await browser.get("/private")).status_code == 200
     studio.clock.advance(seconds=1)
-    assert (await browser.get("/desk")).status_code == 303
+    assert (await browser.get("/private")).status_code == 303
 
 
 async def test_an_expired_session_is_not_listed(studio: Studio, bearer: str) -> None:
@@ -257,10 +257,10 @@ async def test_an_expired_session_is_not_listed(studio: Studio, bearer: str) -> 
 
 async def test_one_session_is_revoked(studio: Studio, bearer: str) -> None:
     browser = await studio.sign_in_browser()
-    assert (await browser.get("/desk")).status_code == 200
+    assert (await browser.get("/private")).status_code == 200
     (page,) = [item for item in await items(studio, bearer, "sessions") if item["kind"] == "page"]
     assert (await studio.call("DELETE", f"/users/me/sessions/{page['id']}", bearer=bearer)).status_code == 204
-    assert (await browser.get("/desk")).status_code == 303
+    assert (await browser.get("/private")).status_code == 303
     assert await studio.status(bearer) == 200
     assert (await studio.call("DELETE", f"/users/me/sessions/{page['id']}", bearer=bearer)).status_code == 404
 
@@ -282,7 +282,7 @@ async def test_all_other_sessions_are_revoked(studio: Studio, bearer: str) -> No
     assert (await studio.call("DELETE", "/users/me/sessions", bearer=bearer)).status_code == 204
     assert await studio.status(bearer) == 200
     assert await studio.status(other) == 401
-    assert (await browser.get("/desk")).status_code == 303
+    assert (await browser.get("/private")).status_code == 303
     assert await studio.status(key) == 200
 
 

@@ -1,4 +1,4 @@
-"""The cache of credentials is never older than the last change."""
+"""The credential cache never returns stale data."""
 
 import asyncio
 from typing import Any
@@ -12,43 +12,43 @@ from app.base.clock import now
 from .studio import PASSWORD, Studio
 
 
-def known(user_id: str, credential_id: str = "c") -> Principal:
+def principal(user_id: str, credential_id: str = "c") -> Principal:
     user = User(id=user_id, email=f"{user_id}@example.org", name="", role=Role.USER, is_active=True, created_at=now())
-    return Principal(user, Credential(id=credential_id, how=AuthMethod.KEY, expires_at=None, last_used_at=None))
+    return Principal(user, Credential(id=credential_id, method=AuthMethod.KEY, expires_at=None, last_used_at=None))
 
 
-def test_a_credential_is_found_until_its_user_is_forgotten() -> None:
-    memory = CredentialCache()
-    memory.keep("one", known("ada", "1"), memory.epoch)
-    memory.keep("two", known("ada", "2"), memory.epoch)
-    memory.keep("three", known("bob", "3"), memory.epoch)
-    memory.forget("ada")
-    assert memory.find("one") is None
-    assert memory.find("two") is None
-    found = memory.find("three")
+def test_a_credential_is_found_until_its_user_is_invalidated() -> None:
+    cache = CredentialCache()
+    cache.store("one", principal("ada", "1"), cache.generation)
+    cache.store("two", principal("ada", "2"), cache.generation)
+    cache.store("three", principal("bob", "3"), cache.generation)
+    cache.invalidate("ada")
+    assert cache.find("one") is None
+    assert cache.find("two") is None
+    found = cache.find("three")
     assert found is not None
     assert (found.user.id, found.credential.id) == ("bob", "3")
 
 
 def test_what_was_read_before_a_change_is_not_cached_after_it() -> None:
-    memory = CredentialCache()
-    epoch = memory.epoch
-    memory.forget("ada")
-    memory.keep("one", known("ada"), epoch)
-    assert memory.find("one") is None
+    cache = CredentialCache()
+    generation = cache.generation
+    cache.invalidate("ada")
+    cache.store("one", principal("ada"), generation)
+    assert cache.find("one") is None
 
 
-def test_the_cache_is_bounded_and_drops_the_user_seen_longest_ago() -> None:
-    memory = CredentialCache(size=3)
+def test_the_cache_is_bounded_and_drops_the_least_recently_used_user() -> None:
+    cache = CredentialCache(size=3)
     for name in ("ada", "bob", "eve"):
-        memory.keep(name, known(name), memory.epoch)
-    assert memory.find("ada")
-    memory.keep("joe", known("joe"), memory.epoch)
-    assert memory.find("bob") is None
-    assert all(memory.find(name) for name in ("ada", "eve", "joe"))
+        cache.store(name, principal(name), cache.generation)
+    assert cache.find("ada")
+    cache.store("joe", principal("joe"), cache.generation)
+    assert cache.find("bob") is None
+    assert all(cache.find(name) for name in ("ada", "eve", "joe"))
     for number in range(10):
-        memory.keep(str(number), known("ada"), memory.epoch)
-    assert len(memory) <= 3
+        cache.store(str(number), principal("ada"), cache.generation)
+    assert len(cache) <= 3
 
 
 async def test_a_known_credential_is_checked_without_the_database(
@@ -112,7 +112,7 @@ async def test_a_change_whose_request_was_cancelled_is_applied(studio: Studio) -
 
 
 async def test_a_sign_in_survives_a_restart(studio: Studio) -> None:
-    """The cache is only a copy: when it is empty, the database gives the same answers."""
+    """With an empty cache, the database gives the same results."""
     await studio.register()
     bearer = await studio.bearer()
     key = await studio.key(bearer)

@@ -1,4 +1,4 @@
-"""A user's own account, and which sessions a change of email or password ends."""
+"""The account of the signed-in user, and which sessions a change of email or password ends."""
 
 import asyncio
 import itertools
@@ -67,11 +67,11 @@ async def test_email_and_password_are_not_changed_without_the_current_password(s
     await studio.register(name="Ada")
     bearer = await studio.bearer()
     changes = ({"email": "new@example.org"}, {"password": "battery staple"})
-    proofs: tuple[dict[str, str], ...] = ({}, {"current_password": "wrong password"}, {"current_password": ""})
+    attempts: tuple[dict[str, str], ...] = ({}, {"current_password": "wrong password"}, {"current_password": ""})
     with Cases() as cases:
-        for wanted, proof in itertools.product(changes, proofs):
-            with cases.case(wanted, proof):
-                answer = await change(studio, bearer, name="Eve", **wanted, **proof)
+        for fields, attempt in itertools.product(changes, attempts):
+            with cases.case(fields, attempt):
+                answer = await change(studio, bearer, name="Eve", **fields, **attempt)
                 assert (answer.status_code, list(field_errors(answer))) == (400, ["current_password"])
                 assert (await studio.call("GET", "/users/me", bearer=bearer)).json()["name"] == "Ada"
                 assert await studio.login()
@@ -139,7 +139,7 @@ async def test_a_change_by_access_token_ends_all_other_sessions_and_keeps_its_ow
         mine, other = await studio.login(email, password), await studio.login(email, password)
         key = await studio.key(mine["access_token"])
         browser = await studio.sign_in_browser(email, password)
-        assert (await browser.get("/desk")).status_code == 200
+        assert (await browser.get("/private")).status_code == 200
         assert (await change(studio, mine["access_token"], **wanted, current_password=password)).status_code == 200
         email, password = wanted.get("email", email), wanted.get("password", password)
         assert await studio.status(mine["access_token"]) == 200
@@ -148,7 +148,7 @@ async def test_a_change_by_access_token_ends_all_other_sessions_and_keeps_its_ow
         assert await studio.status(other["access_token"]) == 401
         ended = await studio.call("POST", "/auth/refresh", {"refresh_token": other["refresh_token"]})
         assert ended.status_code == 401
-        assert (await browser.get("/desk")).status_code == 303
+        assert (await browser.get("/private")).status_code == 303
         assert await studio.status(key) == 200
 
 
@@ -160,7 +160,7 @@ async def test_a_change_by_api_key_ends_every_session(studio: Studio) -> None:
     answer = await change(studio, key, password="battery staple", current_password=PASSWORD)
     assert answer.status_code == 200
     assert await studio.status(bearer) == 401
-    assert (await browser.get("/desk")).status_code == 303
+    assert (await browser.get("/private")).status_code == 303
 
 
 async def test_a_change_on_a_page_keeps_that_page_session(studio: Studio) -> None:
@@ -170,8 +170,8 @@ async def test_a_change_on_a_page_keeps_that_page_session(studio: Studio) -> Non
     known = await studio.accounts.by_session(token)
     assert known is not None
     await studio.accounts.update(user["id"], known.auth, password="battery staple", current_password=PASSWORD)
-    assert (await mine.get("/desk")).status_code == 200
-    assert (await other.get("/desk")).status_code == 303
+    assert (await mine.get("/private")).status_code == 200
+    assert (await other.get("/private")).status_code == 303
 
 
 async def test_the_current_password_can_be_tried_ten_times_a_minute(start: Start) -> None:

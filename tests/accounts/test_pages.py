@@ -1,4 +1,4 @@
-"""The pages for signing in, registering and signing out."""
+"""The sign-in, registration and sign-out pages."""
 
 import re
 
@@ -20,12 +20,12 @@ def cookie(answer: httpx.Response, name: str) -> str:
 async def test_signing_in_redirects_to_the_page_that_was_requested(studio: Studio) -> None:
     await studio.register()
     browser = studio.browser()
-    answer = await browser.get("/desk")
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/login?next=%2Fdesk")
-    assert 'name="next" value="/desk"' in (await browser.get(answer.headers["Location"])).text
-    answer = await send(browser, "/login", email="Ada@example.org", password=PASSWORD, next="/desk")
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/desk")
-    assert (await browser.get("/desk")).text == "ada@example.org"
+    answer = await browser.get("/private")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/login?next=%2Fprivate")
+    assert 'name="next" value="/private"' in (await browser.get(answer.headers["Location"])).text
+    answer = await send(browser, "/login", email="Ada@example.org", password=PASSWORD, next="/private")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/private")
+    assert (await browser.get("/private")).text == "ada@example.org"
 
 
 async def test_the_session_cookie_is_not_available_to_scripts_and_other_sites(studio: Studio) -> None:
@@ -42,7 +42,7 @@ async def test_under_https_the_cookie_is_secure_and_bound_to_the_host(start: Sta
     line = cookie(answer, "__Host-session").lower()
     assert "secure" in line
     assert "domain" not in line
-    assert (await browser.get("/desk")).status_code == 200
+    assert (await browser.get("/private")).status_code == 200
     deleted = cookie(await browser.post("/logout"), "__Host-session").lower()
     assert "secure" in deleted
     assert "max-age=0" in deleted
@@ -53,7 +53,7 @@ async def test_a_wrong_sign_in_keeps_the_form_values_but_never_the_password(stud
     for email, password in (("ada@example.org", "wrong password"), ("eve@example.org", PASSWORD)):
         answer = await send(studio.browser(), "/login", email=email, password=password, next="/library?kind=video")
         assert answer.status_code == 401
-        assert "Email or password is wrong." in answer.text
+        assert "The email or password is incorrect." in answer.text
         assert f'value="{email}"' in answer.text
         assert 'value="/library?kind=video"' in answer.text
         assert password not in answer.text
@@ -82,7 +82,7 @@ async def test_every_sign_in_creates_a_new_session_and_a_planted_cookie_is_ignor
     await send(browser, "/login", email="ada@example.org", password=PASSWORD)
     planted = studio.browser()
     planted.cookies.set("session", "planted")
-    assert (await planted.get("/desk")).status_code == 303
+    assert (await planted.get("/private")).status_code == 303
 
 
 async def test_signing_in_as_another_user_ends_the_previous_session(studio: Studio) -> None:
@@ -108,8 +108,8 @@ async def test_registering_signs_in_at_once_and_shows_a_notice(studio: Studio) -
     assert (await browser.get("/register")).status_code == 200
     answer = await send(browser, "/register", email="ada@example.org", password=PASSWORD, name="Ada", next="/chat")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/chat")
-    assert "you%20are%20the%20admin" in cookie(answer, "notice")
-    assert (await browser.get("/desk")).text == "ada@example.org"
+    assert "You%20are%20the%20admin" in cookie(answer, "notice")
+    assert (await browser.get("/private")).text == "ada@example.org"
 
 
 async def test_an_invalid_registration_keeps_the_form_values_but_never_the_password(studio: Studio) -> None:
@@ -125,7 +125,7 @@ async def test_a_taken_email_is_reported_at_the_field(studio: Studio) -> None:
     await studio.register()
     answer = await send(studio.browser(), "/register", email="ADA@example.org", password=PASSWORD)
     assert answer.status_code == 409
-    assert "is taken already" in answer.text
+    assert "is already in use" in answer.text
 
 
 async def test_the_forms_show_that_registration_is_closed_once_there_is_an_account(start: Start) -> None:
@@ -148,18 +148,18 @@ async def test_too_many_attempts_are_reported_on_the_form(start: Start) -> None:
     answer = await send(browser, "/login", email="ada@example.org", password="wrong password")
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) > 0
-    assert "Too many tries" in answer.text
+    assert "Too many attempts" in answer.text
 
 
 async def test_signing_out_ends_the_session_at_once_for_every_copy_of_the_cookie(studio: Studio) -> None:
     await studio.register()
     browser, copy = await studio.sign_in_browser(), studio.browser()
     copy.cookies.set("session", browser.cookies["session"])
-    assert (await copy.get("/desk")).status_code == 200
+    assert (await copy.get("/private")).status_code == 200
     answer = await browser.post("/logout")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/login")
     assert "max-age=0" in cookie(answer, "session").lower()
-    assert (await copy.get("/desk")).status_code == 303
+    assert (await copy.get("/private")).status_code == 303
 
 
 async def test_signing_out_twice_is_no_error(studio: Studio) -> None:

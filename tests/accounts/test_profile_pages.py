@@ -1,4 +1,4 @@
-"""The profile page: name, email, password, sessions and API keys."""
+"""The profile page: display name, email, password, sessions and API keys."""
 
 import html
 import re
@@ -25,7 +25,7 @@ def main_text(answer: httpx.Response) -> str:
 
 @pytest.fixture
 async def ada(studio: Studio) -> httpx.AsyncClient:
-    """Her browser."""
+    """A signed-in browser of Ada."""
     await studio.register(name="Ada")
     return await studio.sign_in_browser()
 
@@ -42,14 +42,14 @@ async def test_a_saved_name_is_confirmed(ada: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.headers["Location"]) == (303, f"{PROFILE}#name")
     page = await ada.get(PROFILE)
     assert 'value="Ada Lovelace"' in page.text
-    assert "Your name was saved." in page.text
-    assert "Your name was saved." not in (await ada.get(PROFILE)).text
+    assert "Display name saved." in page.text
+    assert "Display name saved." not in (await ada.get(PROFILE)).text
 
 
 async def test_a_name_that_is_too_long_is_reported_and_kept_in_the_form(ada: httpx.AsyncClient) -> None:
     answer = await send(ada, "/name", name="x" * 101)
     assert answer.status_code == 400
-    assert "What you are called here must have at most 100 characters." in main_text(answer)
+    assert "Display name must be at most 100 characters." in main_text(answer)
     assert f'value="{"x" * 101}"' in answer.text
 
 
@@ -58,7 +58,7 @@ async def test_a_new_email_needs_the_password_and_errors_keep_the_form_values(
 ) -> None:
     wrong = await send(ada, "/email", email="ada@elsewhere.example", current_password="not it at all")
     assert wrong.status_code == 400
-    assert "Current password is not your password." in main_text(wrong)
+    assert "Current password is incorrect." in main_text(wrong)
     assert 'value="ada@elsewhere.example"' in wrong.text
     assert "not it at all" not in wrong.text
     odd = await send(ada, "/email", email="ada at home", current_password=PASSWORD)
@@ -66,7 +66,7 @@ async def test_a_new_email_needs_the_password_and_errors_keep_the_form_values(
     await studio.register("bob@example.org")
     taken = await send(ada, "/email", email="BOB@example.org", current_password=PASSWORD)
     assert taken.status_code == 409
-    assert "Email is taken already." in main_text(taken)
+    assert "Email is already in use." in main_text(taken)
     right = await send(ada, "/email", email="ada@elsewhere.example", current_password=PASSWORD)
     assert right.status_code == 303
     assert await studio.login("ada@elsewhere.example")
@@ -75,7 +75,7 @@ async def test_a_new_email_needs_the_password_and_errors_keep_the_form_values(
 async def test_a_new_password_ends_every_other_session(studio: Studio, ada: httpx.AsyncClient) -> None:
     other = await studio.sign_in_browser()
     short = await send(ada, "/password", password="short", current_password=PASSWORD)
-    assert "New password must have 8 to 128 characters." in main_text(short)
+    assert "New password must be 8 to 128 characters." in main_text(short)
     assert PASSWORD not in short.text
     answer = await send(ada, "/password", password="a battery of horses", current_password=PASSWORD)
     assert answer.headers["Location"] == f"{PROFILE}#password"
@@ -98,15 +98,15 @@ async def test_too_many_attempts_are_reported_on_the_profile(start: Start) -> No
     answer = await send(ada, "/email", email="x@example.org", current_password="wrong password")
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) > 0
-    assert "Too many tries" in main_text(answer)
+    assert "Too many attempts" in main_text(answer)
 
 
 async def test_sessions_are_listed_and_the_current_one_is_marked(studio: Studio, ada: httpx.AsyncClient) -> None:
     await studio.bearer()
     page = main_text(await ada.get(PROFILE))
-    assert page.count("this one") == 1
-    assert "Firefox this one" in page
-    assert "by token" in page
+    assert page.count("current session") == 1
+    assert "Firefox current session" in page
+    assert "API client" in page
 
 
 async def test_one_session_or_all_others_are_revoked(studio: Studio, ada: httpx.AsyncClient) -> None:
@@ -117,7 +117,7 @@ async def test_one_session_or_all_others_are_revoked(studio: Studio, ada: httpx.
     assert (await ada.get(PROFILE)).status_code == 303
     assert (await send(others[0], "/sessions/end")).status_code == 303
     assert [(await one.get(PROFILE)).status_code for one in others] == [200, 303, 303]
-    assert "Sign out everywhere else" not in (await others[0].get(PROFILE)).text
+    assert "Sign out all other sessions" not in (await others[0].get(PROFILE)).text
 
 
 async def test_the_sessions_and_keys_of_another_user_are_missing(studio: Studio, ada: httpx.AsyncClient) -> None:
@@ -126,7 +126,10 @@ async def test_the_sessions_and_keys_of_another_user_are_missing(studio: Studio,
     bearer = await studio.bearer("bob@example.org")
     key = (await studio.call("POST", "/users/me/keys", {"name": "his"}, bearer=bearer)).json()["id"]
     session = (await studio.call("GET", "/users/me/sessions", bearer=bearer)).json()["items"][0]["id"]
-    for path, error in ((f"/sessions/{session}/end", "not signed in there"), (f"/keys/{key}/delete", "no such key")):
+    for path, error in (
+        (f"/sessions/{session}/end", "Session not found"),
+        (f"/keys/{key}/delete", "API key not found"),
+    ):
         answer = await send(ada, path)
         assert answer.status_code == 404
         assert error in main_text(answer)
@@ -149,7 +152,7 @@ async def test_a_new_key_is_shown_on_one_page_only(studio: Studio, ada: httpx.As
     assert await studio.status(secret) == 401
 
 
-async def test_a_key_is_valid_until_the_end_of_its_last_day(studio: Studio, ada: httpx.AsyncClient) -> None:
+async def test_a_key_is_valid_until_the_end_of_its_expiry_date(studio: Studio, ada: httpx.AsyncClient) -> None:
     answer = await send(ada, "/keys", name="today", expires_at="2026-11-20")
     (secret,) = set(re.findall(r"atl_[\w-]{20,}", answer.text))
     studio.clock.now = datetime(2026, 11, 20, 23, 59, 58)
@@ -160,11 +163,14 @@ async def test_a_key_is_valid_until_the_end_of_its_last_day(studio: Studio, ada:
 
 async def test_an_invalid_key_form_keeps_its_values_and_names_the_error(ada: httpx.AsyncClient) -> None:
     forms: list[tuple[dict[str, str], str]] = [
-        ({"name": " ", "expires_at": "2030-01-01"}, "Name is needed."),
-        ({"name": "old", "expires_at": "2020-01-01"}, "Last day must be in the future."),
-        ({"name": "odd", "expires_at": "next week"}, "Last day must be a date."),
-        ({"name": "x" * 101}, "Name must have at most 100 characters."),
-        ({"name": "x", "monthly_cap_usd": "much"}, "Monthly limit (USD, optional) must be an amount such as 25"),
+        ({"name": " ", "expires_at": "2030-01-01"}, "Name is required."),
+        ({"name": "old", "expires_at": "2020-01-01"}, "Expires must be in the future."),
+        ({"name": "odd", "expires_at": "next week"}, "Expires must be a date such as 2030-12-31."),
+        ({"name": "x" * 101}, "Name must be at most 100 characters."),
+        (
+            {"name": "x", "monthly_cap_usd": "much"},
+            "Monthly limit must be a positive amount such as 25",
+        ),
     ]
     with Cases() as cases:
         for form, error in forms:
@@ -197,7 +203,7 @@ async def test_invalid_models_are_reported_and_kept_in_the_form(ada: httpx.Async
     typed = f"google/veo-3.1 {'x' * 201}"
     answer = await send(ada, "/keys", name="x", allowed_models=typed)
     assert answer.status_code == 400
-    assert "Models (optional) must be ids of models, such as google/veo-3.1." in main_text(answer)
+    assert "Models must be model ids such as google/veo-3.1." in main_text(answer)
     assert f">{typed}</textarea>" in answer.text
 
 

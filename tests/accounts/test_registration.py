@@ -55,7 +55,7 @@ async def test_emails_are_compared_without_case_and_surrounding_spaces(studio: S
     assert (answer.status_code, error_code(answer), field_errors(answer)) == (
         409,
         "CONFLICT",
-        {"email": "is taken already"},
+        {"email": "is already in use"},
     )
 
 

@@ -1,4 +1,4 @@
-"""No password, token or key appears in a log, a repr or an error."""
+"""Passwords, tokens and keys never appear in logs, reprs or errors."""
 
 import inspect
 import json
@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from app.accounts import api, schemas
-from app.accounts.repository import person_signing_in
+from app.accounts.repository import credentials_by_email
 from app.base import logging
 from tests.kit import Cases
 
@@ -18,7 +18,7 @@ from .studio import PASSWORD, Studio
 
 @pytest.fixture
 def logged(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
-    """What the program logs, as it does where stderr is no terminal."""
+    """Returns the log output, in the format for a stderr that is not a terminal."""
     before = structlog.get_config()
     logging.start(human=False)
     yield lambda: capsys.readouterr().err
@@ -84,7 +84,7 @@ def test_a_struct_that_holds_a_secret_does_not_show_it() -> None:
 
 async def test_the_repr_of_a_user_who_signs_in_does_not_show_the_hash(studio: Studio) -> None:
     await studio.register()
-    user = await studio.database.read(person_signing_in, "ada@example.org")
+    user = await studio.database.read(credentials_by_email, "ada@example.org")
     assert user is not None
     assert "argon2" in str(user.password_hash)
     assert "argon2" not in repr(user)

@@ -1,4 +1,4 @@
-"""Signing in and out, access tokens, and where each credential is accepted."""
+"""Signing in and out, access tokens, and which routes accept which credential."""
 
 import asyncio
 import threading
@@ -64,7 +64,7 @@ async def test_every_wrong_sign_in_costs_one_password_check(studio: Studio) -> N
 
 
 def test_the_password_check_for_an_unknown_email_costs_the_same_as_any_other() -> None:
-    """With the parameters of the program itself, which no test uses for hashing."""
+    """With the default parameters, which no other test uses."""
     settings = config.load({})
     passwords = Passwords(memory_kib=settings.password_memory_kib, passes=settings.password_passes)
     assert passwords.dummy_hash.rpartition("$")[0].rpartition("$")[0] == "$argon2id$v=19$m=19456,t=2,p=1"
@@ -73,7 +73,7 @@ def test_the_password_check_for_an_unknown_email_costs_the_same_as_any_other() -
 
 
 async def test_a_stored_hash_has_the_parameters_of_the_settings(studio: Studio) -> None:
-    """The only test that hashes with the program's own parameters."""
+    """The only test that hashes with the default parameters."""
     settings = config.load({})
     passwords = Passwords(memory_kib=settings.password_memory_kib, passes=settings.password_passes)
     hashed = await passwords.hash(PASSWORD)
@@ -119,22 +119,22 @@ async def test_hashing_uses_two_threads_and_never_the_event_loop() -> None:
     passwords.close()
 
 
-class HeldPasswords(RecordingPasswords):
-    """Comparisons wait in their threads until they are released."""
+class BlockedPasswords(RecordingPasswords):
+    """Comparisons block their threads until `released` is set."""
 
     def __init__(self) -> None:
         super().__init__()
         self.released = threading.Event()
 
-    def matches(self, known: str, password: str) -> bool:
+    def matches(self, password_hash: str, password: str) -> bool:
         assert self.released.wait(300)
-        return super().matches(known, password)
+        return super().matches(password_hash, password)
 
 
 async def test_requests_are_served_while_many_sign_ins_wait_for_the_password_threads(studio: Studio) -> None:
     await studio.register()
     bearer = await studio.bearer()
-    held = HeldPasswords()
+    held = BlockedPasswords()
     studio.restart(held)
     crowd = asyncio.gather(*(studio.login() for _ in range(30)))
     try:
@@ -159,23 +159,27 @@ async def test_a_deactivated_user_cannot_sign_in_and_learns_why_only_with_the_ri
 
 
 @asynccontextmanager
-async def late_sign_in(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[], Awaitable[int]]]:
-    """Bob's sign-in, paused after his password was found right; yields what resumes it and returns its status."""
+async def paused_sign_in(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[[], Awaitable[int]]]:
+    """Bob's sign-in, paused after his password was verified. Yields a function that resumes it and returns the status."""
     verify = studio.passwords.verify
     checked, resumed = asyncio.Event(), asyncio.Event()
 
-    async def paused(known: str | None, given: str) -> bool:
-        right = await verify(known, given)
+    async def paused(password_hash: str | None, password: str) -> bool:
+        matches = await verify(password_hash, password)
         checked.set()
         await resumed.wait()
-        return right
+        return matches
 
     async def resume() -> int:
         resumed.set()
-        return (await late).status_code
+        return (await sign_in).status_code
 
     monkeypatch.setattr(studio.passwords, "verify", paused)
-    late = asyncio.create_task(studio.call("POST", "/auth/login", {"email": "bob@example.org", "password": PASSWORD}))
+    sign_in = asyncio.create_task(
+        studio.call("POST", "/auth/login", {"email": "bob@example.org", "password": PASSWORD})
+    )
     await checked.wait()
     monkeypatch.setattr(studio.passwords, "verify", verify)
     yield resume
@@ -187,7 +191,7 @@ async def test_a_sign_in_whose_password_changes_after_the_check_is_refused(
     await studio.register("ada@example.org")
     await studio.register("bob@example.org")
     bearer = await studio.bearer("bob@example.org")
-    async with late_sign_in(studio, monkeypatch) as resume:
+    async with paused_sign_in(studio, monkeypatch) as resume:
         body = {"password": "another password", "current_password": PASSWORD}
         assert (await studio.call("PUT", "/users/me", body, bearer=bearer)).status_code == 200
         assert await resume() == 401
@@ -199,7 +203,7 @@ async def test_a_sign_in_whose_user_is_deactivated_after_the_check_is_refused(
 ) -> None:
     await studio.register("ada@example.org")
     bob = await studio.register("bob@example.org")
-    async with late_sign_in(studio, monkeypatch) as resume:
+    async with paused_sign_in(studio, monkeypatch) as resume:
         await studio.accounts.set_active(bob["id"], False)
         assert await resume() == 401
     assert (await studio.accounts.sessions(bob["id"])).total == 0
@@ -247,7 +251,7 @@ async def test_an_access_token_names_the_user_and_never_a_role(studio: Studio) -
     assert claims["exp"] - claims["iat"] == 900
 
 
-async def test_an_access_token_that_was_not_signed_by_the_program_is_refused(studio: Studio) -> None:
+async def test_an_access_token_that_was_not_signed_by_the_application_is_refused(studio: Studio) -> None:
     await studio.register()
     bob = await studio.register("bob@example.org")
     genuine = jwt.decode(await studio.bearer(), KEY).claims
@@ -325,7 +329,7 @@ async def test_pages_never_accept_a_bearer(studio: Studio) -> None:
     await studio.register()
     bearer = await studio.bearer()
     answer = await studio.client.get("/who", headers={"Authorization": f"Bearer {bearer}"})
-    assert answer.json() == {"email": None, "how": None}
+    assert answer.json() == {"email": None, "method": None}
 
 
 async def test_media_accept_a_cookie_or_a_bearer(studio: Studio) -> None:
@@ -348,4 +352,4 @@ async def test_openai_paths_and_metrics_accept_a_bearer(studio: Studio) -> None:
 async def test_a_request_knows_its_user_and_the_kind_of_credential(studio: Studio) -> None:
     await studio.register()
     browser = await studio.sign_in_browser()
-    assert (await browser.get("/who")).json() == {"email": "ada@example.org", "how": "session"}
+    assert (await browser.get("/who")).json() == {"email": "ada@example.org", "method": "session"}

@@ -1,4 +1,4 @@
-"""The sign-in and registration pages of the whole program: who is redirected to them and back, cookies, refused forms."""
+"""The sign-in and registration pages of the whole application: redirects, cookies, rejected forms."""
 
 import re
 from urllib.parse import parse_qs, urlsplit
@@ -15,7 +15,7 @@ PRIVATE_PAGES = [
     "/generate/text",
     "/generate/image",
     "/generate/video",
-    "/generate/video?mode=picture",
+    "/generate/video?mode=image",
     "/library",
     "/library?kind=video&q=a%20b",
     "/jobs",
@@ -156,7 +156,7 @@ async def test_the_session_cookie_is_hidden_from_scripts_and_other_sites(atelier
     age = re.search(r"max-age=(\d+)", lowered)
     assert age
     assert int(age[1]) == 30 * 24 * 3600
-    assert "secure" not in lowered  # the address is http
+    assert "secure" not in lowered  # the URL is http
 
 
 async def test_a_garbled_session_cookie_is_no_session(atelier: Studio) -> None:

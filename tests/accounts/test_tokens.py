@@ -1,4 +1,4 @@
-"""Refresh tokens: one use each, their families (the tokens of one sign-in), and what revokes them."""
+"""Refresh tokens: single use, families (the tokens of one session), and what revokes them."""
 
 import asyncio
 from pathlib import Path
@@ -12,7 +12,7 @@ from .studio import PASSWORD, Studio, error_code, studio_over
 
 
 async def refresh(studio: Studio, token: str) -> str | None:
-    """The next refresh token, or None when this one is refused."""
+    """The next refresh token, or None if this one is rejected."""
     answer = await studio.call("POST", "/auth/refresh", {"refresh_token": token})
     if answer.status_code == 401:
         assert error_code(answer) == "AUTHENTICATION_ERROR"

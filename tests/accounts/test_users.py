@@ -1,4 +1,4 @@
-"""What admins see and change of other users, and who may not."""
+"""User administration, and that only admins can use it."""
 
 import asyncio
 from typing import Any
@@ -15,7 +15,7 @@ from .studio import Response, Studio, error_code, field_errors
 
 @pytest.fixture
 async def admin(studio: Studio) -> str:
-    """The bearer of Ada, the first account."""
+    """The access token of Ada, the first account."""
     await studio.register()
     return await studio.bearer()
 
@@ -114,9 +114,9 @@ async def test_only_admins_list_and_change_users(studio: Studio, admin: str) -> 
 
 async def test_users_are_looked_up_by_their_ids(studio: Studio, admin: str) -> None:
     bob = await studio.register("bob@example.org")
-    found = await studio.accounts.people_by_id([bob["id"], "unknown"])
+    found = await studio.accounts.users_by_id([bob["id"], "unknown"])
     assert {user_id: user.email for user_id, user in found.items()} == {bob["id"]: "bob@example.org"}
-    assert await studio.accounts.people_by_id([]) == {}
+    assert await studio.accounts.users_by_id([]) == {}
 
 
 # Roles
@@ -192,7 +192,7 @@ async def test_the_command_line_makes_an_admin_by_email(studio: Studio, admin: s
         await studio.accounts.promote("eve@example.org")
 
 
-# Being active
+# Deactivation
 
 
 async def test_a_deactivated_user_is_signed_out_everywhere_at_once(studio: Studio, admin: str) -> None:
@@ -200,12 +200,12 @@ async def test_a_deactivated_user_is_signed_out_everywhere_at_once(studio: Studi
     bearer = await studio.bearer("bob@example.org")
     key = await studio.key(bearer)
     browser = await studio.sign_in_browser("bob@example.org")
-    assert (await browser.get("/desk")).status_code == 200
+    assert (await browser.get("/private")).status_code == 200
     assert await studio.status(bearer) == await studio.status(key) == 200
     answer = await set_active(studio, admin, bob["id"], False)
     assert (answer.status_code, answer.json()["is_active"]) == (200, False)
     assert await studio.status(bearer) == await studio.status(key) == 401
-    assert (await browser.get("/desk")).status_code == 303
+    assert (await browser.get("/private")).status_code == 303
 
 
 async def test_a_reactivated_user_has_to_sign_in_again(studio: Studio, admin: str) -> None:
@@ -217,7 +217,7 @@ async def test_a_reactivated_user_has_to_sign_in_again(studio: Studio, admin: st
     assert await studio.status(await studio.bearer("bob@example.org")) == 200
 
 
-# Deletion, which the admin feature makes part of its own transaction
+# Deletion, as part of the transaction of the admin feature
 
 
 async def test_a_deleted_user_is_gone_at_once_with_sessions_tokens_and_keys(studio: Studio, admin: str) -> None:
@@ -230,7 +230,7 @@ async def test_a_deleted_user_is_gone_at_once_with_sessions_tokens_and_keys(stud
     deleted = await studio.database.write(studio.accounts.remove, ada, bob["id"])
     assert deleted.email == "bob@example.org"
     assert await studio.status(tokens["access_token"]) == await studio.status(key) == 401
-    assert (await browser.get("/desk")).status_code == 303
+    assert (await browser.get("/private")).status_code == 303
     answer = await studio.call("POST", "/auth/refresh", {"refresh_token": tokens["refresh_token"]})
     assert answer.status_code == 401
 

@@ -1,4 +1,4 @@
-"""A program for the tests of administration, which look at everything in it. Its first user, ann@studio.example, is the admin."""
+"""An application for the administration tests. Its first user, ann@studio.example, is the admin."""
 
 import html
 import re
@@ -25,7 +25,7 @@ async def shared_admin_studio(tmp_path_factory: pytest.TempPathFactory) -> Async
 
 @pytest.fixture
 async def admin_studio(shared_admin_studio: Studio) -> Studio:
-    """The program in which all tests of administration run, one after the other. No job is unfinished when a test begins."""
+    """The application that all administration tests share. No job is unfinished when a test begins."""
 
     async def unfinished() -> int:
         return len(shared_admin_studio.program.jobs.snapshot().unfinished)
@@ -36,12 +36,12 @@ async def admin_studio(shared_admin_studio: Studio) -> Studio:
 
 @pytest.fixture
 async def admin(admin_studio: Studio) -> httpx.AsyncClient:
-    """The admin, with an API client."""
+    """An API client of the admin."""
     return await admin_studio.person(ADMIN, direct=True)
 
 
 class AdminBrowser:
-    """The admin, with a browser in the admin section."""
+    """A browser of the admin, in the admin section."""
 
     def __init__(self, browser: Browser) -> None:
         self.browser = browser
@@ -50,7 +50,7 @@ class AdminBrowser:
         return await self.browser.get(f"/admin{path}")
 
     async def text(self, path: str) -> str:
-        """The text of a page of the section."""
+        """The text of an admin page."""
         answer = await self.get(path)
         assert answer.status_code == 200, answer.text
         return main_text(answer)
@@ -73,7 +73,7 @@ class OrdinaryUser:
         self.id = id
 
     async def video(self, prompt: str = "[stamp] a boat") -> str:
-        """The id of a video that was accepted just now."""
+        """Request a video and return its job id."""
         answer = await self.client.post("/api/v1/generate/video", json={**TINY_VIDEO, "prompt": prompt})
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
@@ -94,6 +94,6 @@ async def bob(admin_studio: Studio) -> OrdinaryUser:
 
 
 def main_text(answer: httpx.Response) -> str:
-    """The text in the main part of a page."""
+    """The text of the `main` element of a page."""
     main = answer.text.partition("<main")[2].partition("</main>")[0]
     return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", main)))

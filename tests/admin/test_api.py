@@ -1,4 +1,4 @@
-"""What an admin may see and do with the API, and that no one else may."""
+"""The administration API, and that only admins can use it."""
 
 import re
 from decimal import Decimal
@@ -38,7 +38,7 @@ async def stats(admin: httpx.AsyncClient) -> Any:
 
 
 async def cost(admin: httpx.AsyncClient) -> Decimal:
-    """The cost of everything so far, in dollars."""
+    """The total cost so far, in dollars."""
     return Decimal((await stats(admin))["cost_usd"] or "0")
 
 
@@ -77,7 +77,7 @@ async def test_the_statistics_count_all_users(admin: httpx.AsyncClient, admin_st
 
 async def test_health_shows_background_tasks_disk_and_versions(admin: httpx.AsyncClient) -> None:
     health = (await admin.get("/api/v1/admin/health")).json()
-    assert {loop["name"] for loop in health["loops"]} >= {"worker", "catalogue", "sweeper"}
+    assert {loop["name"] for loop in health["loops"]} >= {"worker", "model refresh", "asset cleanup"}
     assert all(loop["alive"] for loop in health["loops"])
     assert health["disk"]["free_bytes"] > 0
     assert health["versions"]["duckdb"]
@@ -204,7 +204,7 @@ async def test_a_refresh_of_the_models_says_what_changed(admin: httpx.AsyncClien
     assert newest["detail"] == {"added": 0, "removed": 0, "changed": 0}
 
 
-async def test_a_role_change_and_a_deactivation_take_effect_on_the_very_next_request(
+async def test_a_role_change_and_a_deactivation_take_effect_on_the_next_request(
     admin: httpx.AsyncClient, bob: OrdinaryUser
 ) -> None:
     path = f"/api/v1/users/{bob.id}"
@@ -259,7 +259,7 @@ async def test_the_last_admin_cannot_be_deleted_and_no_admin_can_delete_themselv
     assert (await ann.client.put(f"/api/v1/users/{ann.id}/role", json={"role": "user"})).status_code == 409
     assert (await ann.client.put(f"/api/v1/users/{ann.id}/active", json={"is_active": False})).status_code == 409
     await ann.client.put(f"/api/v1/users/{bob.id}/role", json={"role": "admin"})
-    assert (await ann.client.delete(f"/api/v1/users/{ann.id}")).status_code == 409, "there is another admin now"
+    assert (await ann.client.delete(f"/api/v1/users/{ann.id}")).status_code == 409, "no admin can delete themselves"
     assert (await bob.client.delete(f"/api/v1/users/{ann.id}")).status_code == 204
 
 
@@ -282,7 +282,7 @@ async def test_every_timestamp_has_the_same_form(admin: httpx.AsyncClient, bob: 
 async def test_a_key_with_an_expiry_beyond_the_calendar_is_rejected(admin: httpx.AsyncClient) -> None:
     body = {"name": "laptop", "expires_at": "9999-12-31T23:59:59-12:00"}
     error = (await admin.post("/api/v1/users/me/keys", json=body)).json()["error"]
-    assert error["details"]["fields"] == {"expires_at": "There is no such time."}
+    assert error["details"]["fields"] == {"expires_at": "must be a time between the years 1 and 9999"}
 
 
 async def test_without_overdue_jobs_none_is_marked_as_timed_out(admin: httpx.AsyncClient) -> None:

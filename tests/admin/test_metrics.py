@@ -1,4 +1,4 @@
-"""What is measured: for an admin's collector only, under a fixed set of names, and without anything about users."""
+"""The metrics endpoint: only for admins, with a fixed set of labels, and without personal data."""
 
 from collections.abc import AsyncIterator, Iterable
 
@@ -13,7 +13,7 @@ from tests.studio import PASSWORD, Studio, running
 
 
 class Samples:
-    """What `/metrics` answered."""
+    """A parsed response of `/metrics`."""
 
     def __init__(self, text: str) -> None:
         self.samples: dict[str, list[tuple[dict[str, str], float]]] = {}
@@ -25,7 +25,7 @@ class Samples:
         return name in self.samples
 
     def labels(self, name: str) -> list[dict[str, str]]:
-        """Those of each series."""
+        """The labels of each series."""
         return [labels for labels, _ in self.samples.get(name, [])]
 
     def value(self, name: str, **labels: str) -> float:
@@ -35,7 +35,7 @@ class Samples:
 
 @pytest_asyncio.fixture(scope="module")
 async def measured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Studio]:
-    """A program that only the tests of this module use, so that nothing else is counted."""
+    """An application that only this module uses, so that nothing else is counted."""
     async with running(tmp_path_factory.mktemp("measured")) as studio:
         await studio.person("admin@studio.example")
         yield studio
@@ -58,7 +58,7 @@ async def test_only_an_admins_bearer_may_read(measured: Studio, admin: httpx.Asy
     user = await measured.person("ben@studio.example")
     browser = await measured.person_in_browser("admin@studio.example")  # by cookie
     assert (await admin.get("/metrics")).status_code == 200
-    key = (await admin.post("/api/v1/users/me/keys", json={"name": "collector"})).json()["key"]
+    key = (await admin.post("/api/v1/users/me/keys", json={"name": "scraper"})).json()["key"]
     assert (await measured.client(key).get("/metrics")).status_code == 200
     error_of(await user.get("/metrics"), 403, "FORBIDDEN")
     error_of(await measured.client().get("/metrics"), 401, "AUTHENTICATION_ERROR")
@@ -74,7 +74,7 @@ async def test_requests_are_counted_by_route_and_never_by_path(admin: httpx.Asyn
         await admin.request(f"WEIRD{number}", "/health")
     await admin.head("/health")
     after = await read(admin)
-    count = "atelier_request_seconds_count"
+    count = "atelier_http_request_duration_seconds_count"
 
     def counted(**labels: str) -> float:
         return after.value(count, **labels) - before.value(count, **labels)
@@ -87,7 +87,7 @@ async def test_requests_are_counted_by_route_and_never_by_path(admin: httpx.Asyn
     assert not any("nothing" in labels["route"] or "0000" in labels["route"] for labels in after.labels(count))
 
 
-async def test_jobs_are_counted_by_state_and_calls_of_providers_by_outcome(
+async def test_jobs_are_counted_by_state_and_provider_requests_by_outcome(
     measured: Studio, admin: httpx.AsyncClient
 ) -> None:
     before = await read(admin)
@@ -103,11 +103,11 @@ async def test_jobs_are_counted_by_state_and_calls_of_providers_by_outcome(
     states = {labels["state"]: counted("atelier_jobs", **labels) for labels in after.labels("atelier_jobs")}
     assert states == {"queued": 0, "processing": 0, "completed": 2, "failed": 2, "cancelled": 0}
     calls = "atelier_provider_requests_total"
-    assert counted(calls, operation="submit text", outcome="done") == 1
-    assert counted(calls, operation="submit text", outcome="never", code="PROVIDER_REFUSED") == 2
-    assert counted(calls, operation="submit video", outcome="later") == 1
-    assert counted(calls, operation="poll", outcome="done") == 1
-    assert after.value(calls, operation="offers", provider="openrouter", outcome="done") == 1
+    assert counted(calls, operation="submit text", outcome="completed") == 1
+    assert counted(calls, operation="submit text", outcome="failed", code="PROVIDER_REFUSED") == 2
+    assert counted(calls, operation="submit video", outcome="pending") == 1
+    assert counted(calls, operation="poll", outcome="completed") == 1
+    assert after.value(calls, operation="offers", provider="openrouter", outcome="completed") == 1
     assert counted("atelier_provider_seconds_count", operation="submit text") == 3
     assert counted("atelier_provider_seconds_sum", operation="poll") > 0
 
@@ -126,19 +126,21 @@ async def test_how_long_the_oldest_job_has_waited(studio: Studio) -> None:
     assert (requested - accepted).total_seconds() <= waited <= (clock.now() - begun).total_seconds()
 
 
-async def test_what_the_program_itself_does(measured: Studio, admin: httpx.AsyncClient) -> None:
+async def test_database_event_loop_and_background_tasks_are_measured(
+    measured: Studio, admin: httpx.AsyncClient
+) -> None:
     samples = await read(admin)
     assert samples.value("atelier_db_transactions_total") >= samples.value("atelier_commit_seconds_count") > 0
     assert samples.value("atelier_db_write_queue_depth") >= 0
-    assert samples.value("atelier_loop_lag_seconds_count") > 0
+    assert samples.value("atelier_event_loop_lag_seconds_count") > 0
     assert "atelier_event_loop_blocks_total" in samples
     assert "atelier_event_loop_longest_block_seconds" in samples
-    tasks = {labels["loop"] for labels in samples.labels("atelier_background_task_last_success_timestamp_seconds")}
-    assert tasks == {beat.name for beat in measured.program.background.beats()}
-    assert {labels["loop"] for labels in samples.labels("atelier_background_task_up")} == tasks
+    tasks = {labels["task"] for labels in samples.labels("atelier_background_task_last_success_timestamp_seconds")}
+    assert tasks == {state.name for state in measured.program.background.health()}
+    assert {labels["task"] for labels in samples.labels("atelier_background_task_up")} == tasks
     assert samples.value("atelier_background_task_up") == len(tasks), "each has the value 1"
     assert samples.value("process_resident_memory_bytes") > 10_000_000
-    assert samples.value("atelier_http_requests_in_progress") == 1, "this one"
+    assert samples.value("atelier_http_requests_in_progress") == 1, "this request"
 
 
 async def test_open_streams_are_counted(admin: httpx.AsyncClient) -> None:
@@ -149,8 +151,8 @@ async def test_open_streams_are_counted(admin: httpx.AsyncClient) -> None:
         assert answer.status_code == 200
         assert (await read(admin)).value("atelier_open_streams") == 1
     after = await eventually(lambda: read(admin), lambda now: not now.value("atelier_open_streams"))
-    # Counted is the time until the first word, and not how long the stream was open.
-    count = "atelier_request_seconds_count"
+    # The histogram counts the time to the first byte, not the duration of the stream.
+    count = "atelier_http_request_duration_seconds_count"
     assert after.value(count, route=route) - before.value(count, route=route) == 1
     (job, *_) = (await admin.get("/api/v1/jobs")).json()["items"]
     assert job["prompt"] == body["prompt"]
@@ -158,18 +160,18 @@ async def test_open_streams_are_counted(admin: httpx.AsyncClient) -> None:
     await eventually(lambda: read_job(admin, job["id"]), lambda now: now["status"] == "cancelled")
 
 
-async def test_nothing_about_users(measured: Studio, admin: httpx.AsyncClient) -> None:
+async def test_the_metrics_contain_no_personal_data(measured: Studio, admin: httpx.AsyncClient) -> None:
     other = await measured.person("ben.secret@studio.example")
     job = await requested_video(other, "[stamp] a prompt of mine")
     await measured.finished(other, job["id"])
     text = (await admin.get("/metrics")).text
     me = (await other.get("/api/v1/users/me")).json()
     private = ("ben.secret", "admin@", me["id"], job["id"], "prompt of mine", PASSWORD, "127.0.0.1", VIDEO_MODEL)
-    assert [one for one in private if one in text] == []
+    assert [value for value in private if value in text] == []
 
 
 async def test_no_label_grows_with_use(measured: Studio, admin: httpx.AsyncClient) -> None:
-    """Twice the work, not one series more."""
+    """Repeating the same requests adds no series."""
 
     async def use() -> Iterable[str]:
         body = {"model": VIDEO_MODEL, "prompt": "[stamp] a boat", **SHORT_VIDEO}
@@ -183,7 +185,7 @@ async def test_no_label_grows_with_use(measured: Studio, admin: httpx.AsyncClien
     assert await use() == first
 
 
-async def test_an_admin_sees_the_stalls_in_the_health_too(admin: httpx.AsyncClient) -> None:
+async def test_an_admin_sees_event_loop_blocks_in_the_health_report(admin: httpx.AsyncClient) -> None:
     health = (await admin.get("/api/v1/admin/health")).json()
     assert health["longest_stall_ms"] >= 0
     assert all(set(stall) == {"at", "ms", "cpu_ms", "where"} for stall in health["stalls"])

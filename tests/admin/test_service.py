@@ -1,4 +1,4 @@
-"""An action and its entry in the audit log are one: if the entry cannot be written, nothing has been done."""
+"""An action and its audit log entry are atomic: if the entry cannot be written, the action has no effect."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ async def test_without_its_audit_entry_no_job_is_cancelled_retried_or_timed_out(
     admin_studio: Studio, bob: OrdinaryUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     admin, jobs = admin_studio.program.admin, admin_studio.program.jobs
-    monkeypatch.setattr(jobs, "to_poll", lambda _: [])  # or the worker would time it out before the admin does
+    monkeypatch.setattr(jobs, "to_poll", lambda _: [])  # else the worker would time it out first
     cancelled, processing = await bob.video("[stuck] a boat"), await bob.video("[stuck] a boat")
     await bob.client.post(f"/api/v1/jobs/{cancelled}/cancel")
 

@@ -1,4 +1,4 @@
-"""The audit log holds an action exactly when the change itself was made, and is read newest first in pages."""
+"""The audit log contains an entry exactly if the change was committed, and is read in pages, newest first."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,7 +21,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def test_an_entry_holds_who_did_what_to_whom(database: Database) -> None:
+async def test_an_entry_contains_actor_action_subject_and_detail(database: Database) -> None:
     audit = Audit(database)
     await database.write(lambda tx: audit.record(tx, ANN, Action.ROLE_CHANGED, "bob@studio.example", role="admin"))
     await database.write(lambda tx: audit.record(tx, COMMAND_LINE, Action.TOKENS_PURGED, count=3))

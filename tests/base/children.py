@@ -1,7 +1,8 @@
-"""Programs that need a process of their own: because they are killed, because they limit the whole process, or because they are
-about what happens in a process for the first time.
+"""Test code that needs a separate process: because it is killed, limits the whole process, or tests what happens the first time
+in a process.
 
-Each runs in a child of a process without threads that has imported everything already, which costs a tenth of a new interpreter.
+Each function runs in a fork of a process without threads that has already imported everything, which takes a tenth of the time
+of a new interpreter.
 """
 
 import asyncio
@@ -23,17 +24,17 @@ import msgspec
 
 from app.accounts.passwords import Passwords
 from app.base import loop_watchdog, malloc, struct_warmup
-from app.db.database import Database, DatabaseError, NoRoom, Transaction
+from app.db.database import Database, DatabaseError, DatabaseFull, Transaction
 from app.db.duckdb.append_log import AppendLog
 from tests.base.notes import add_notes, note_ids, notes_database
 
-get_temp_dir()  # chosen now: a program that runs in this process moves temporary files into its data folder
+get_temp_dir()  # chosen now: an application in this process moves temporary files into its data folder
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["pytest", __name__])  # a child imports what the parent's main module imports
 
 
 async def run_in_child(function: Callable[..., Any], *arguments: Any) -> tuple[int, Any]:
-    """Call a function of this module in a new process: its exit code, negative for a signal, and what the function returned."""
+    """Call a function of this module in a new process. Returns the exit code, negative for a signal, and the function's result."""
     return await asyncio.to_thread(_run_in_child, function, arguments)
 
 
@@ -59,8 +60,8 @@ def _call_and_send(sender: "Connection[Any, Any]", function: Callable[..., Any],
 
 
 def add_until_killed(folder: Path, at: int) -> int:
-    """Add one note after the other, then several at once; be killed at crash point number `at`, if there are so many. The file
-    `acknowledged` lists what `add` has returned from. Returns how many crash points there were."""
+    """Add notes one by one, then several at once; kill this process at crash point number `at`, if there are that many. The file
+    `acknowledged` lists the notes whose `add` has returned. Returns the number of crash points."""
     folder.mkdir()
     count = 0
 
@@ -81,13 +82,13 @@ def add_until_killed(folder: Path, at: int) -> int:
 
         setattr(owner, name, call)
 
-    async def live() -> None:
-        database = await notes_database(folder, segment=300, take_in=0.001)
+    async def run() -> None:
+        database = await notes_database(folder, segment_bytes=300, apply_after=0.001)
         for name in ("open", "write", "fdatasync", "fsync", "ftruncate"):
             watch(os, name)
-        for name in ("insert_all", "execute", "finish"):
+        for name in ("insert_all", "execute", "flush"):
             watch(Transaction, name)
-        watch(AppendLog, "taken")
+        watch(AppendLog, "mark_applied")
         watch(Path, "unlink")
 
         async def add(id: int) -> None:
@@ -96,21 +97,20 @@ def add_until_killed(folder: Path, at: int) -> int:
 
         for id in range(6):
             await add(id)
-            await asyncio.sleep(0.002)  # sometimes the note is in its table by then, and sometimes not
+            await asyncio.sleep(0.002)  # the note may or may not be in its table by then
         await asyncio.gather(*(add(id) for id in range(6, 12)))
         await database.read(note_ids)
         await database.close()
 
     with open(folder / "acknowledged", "w") as acknowledged:
-        asyncio.run(live())
+        asyncio.run(run())
     return count
 
 
 def add_on_a_full_disk(folder: Path) -> tuple[list[str], list[int]]:
-    """Add notes while no file may grow, which is like a disk without space; the refusals, and the notes that are there in the
-    end."""
+    """Add notes while no file may grow, which is like a full disk. Returns the error messages and the notes stored at the end."""
 
-    def journal_size() -> int:
+    def log_size() -> int:
         [file] = folder.glob("*.journal-*")
         return file.stat().st_size
 
@@ -119,24 +119,24 @@ def add_on_a_full_disk(folder: Path) -> tuple[list[str], list[int]]:
         await database.add(add_notes, 1)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        refused = []
-        resource.setrlimit(resource.RLIMIT_FSIZE, (journal_size() + 40, hard))
+        errors = []
+        resource.setrlimit(resource.RLIMIT_FSIZE, (log_size() + 40, hard))
         for id in (2, 3):
             try:
                 await database.add(add_notes, id)
-            except NoRoom as exc:
-                refused.append(exc.message)
+            except DatabaseFull as exc:
+                errors.append(exc.message)
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         await database.add(add_notes, 4)
         ids = await database.read(note_ids)
         await database.close()
-        return refused, ids
+        return errors, ids
 
     return asyncio.run(run())
 
 
-def refusal_to_open(path: Path) -> str:
-    """The message with which a database cannot be opened; empty when it can."""
+def error_on_open(path: Path) -> str:
+    """The error message of opening a database; empty when it succeeds."""
     try:
         Database(path)
     except DatabaseError as exc:
@@ -144,8 +144,8 @@ def refusal_to_open(path: Path) -> str:
     return ""
 
 
-def memory_kept_after_hashing(keep_less: bool) -> int:
-    """The bytes by which a process has grown after hashing some passwords."""
+def memory_growth_after_hashing(limited: bool) -> int:
+    """The bytes by which a process has grown after hashing some passwords, with or without `malloc.limit_arenas`."""
 
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -157,18 +157,18 @@ def memory_kept_after_hashing(keep_less: bool) -> int:
             await passwords.hash("correct horse battery")
         return resident() - before
 
-    if keep_less:
+    if limited:
         malloc.limit_arenas()
     return asyncio.run(hash_passwords())
 
 
 def read_frames_while_collecting() -> bool:
-    """Read the frames of all threads while a collection starts and frees a `threading.local`. A process that stands still is
+    """Read the frames of all threads while a collection starts and frees a `threading.local`. A process that hangs is
     killed after five minutes."""
 
     class Cycle:
         def __init__(self) -> None:
-            self.itself = self
+            self.cycle = self
             self.local = threading.local()
             self.local.value = 1
 
@@ -178,29 +178,30 @@ def read_frames_while_collecting() -> bool:
         gc.disable()
         Cycle()
         freed = [{"a": 1} for _ in range(10)]
-        del freed  # so the result needs no new memory, and the first object that is allocated is a frame
+        del freed  # so that the result needs no new memory and the first allocated object is a frame
         gc.enable()
         loop_watchdog.current_frames()
     return gc.isenabled()
 
 
 def convert_structs_in_threads() -> tuple[int, int]:
-    """Convert to every struct of the program for the first time in four threads at once, ten times in a new process: how many
-    structs there are, and how many of the processes have crashed."""
+    """Convert to every struct for the first time in four threads at once, in ten new processes. Returns the number of structs and
+    of crashed processes."""
     import app.main  # noqa: F401 (defines the structs)
 
     struct_warmup.warm_up()
-    # Two have a field that nothing can be converted to, and nothing is.
+    # Two have a field of an unsupported type and are never converted to.
     known = sorted(
-        {shape for shape in struct_warmup.struct_types() if shape.__name__ not in ("Settings", "Program")}, key=repr
+        {struct for struct in struct_warmup.struct_types() if struct.__name__ not in ("Settings", "Application")},
+        key=repr,
     )
     sys.setswitchinterval(1e-6)
 
     def convert(barrier: threading.Barrier) -> None:
-        for shape in known:
+        for struct in known:
             barrier.wait()
             with contextlib.suppress(msgspec.ValidationError):
-                msgspec.convert(dict.fromkeys(shape.__struct_encode_fields__), shape)
+                msgspec.convert(dict.fromkeys(struct.__struct_encode_fields__), struct)
 
     crashed = 0
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""A table of notes to which the tests of the journal add."""
+"""A table of notes for the tests of the append log."""
 
 from pathlib import Path
 from typing import Any

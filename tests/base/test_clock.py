@@ -1,4 +1,4 @@
-"""Time that never goes back, and timestamps as they are written."""
+"""The clock never goes back, and timestamps are formatted in UTC."""
 
 from datetime import datetime, timedelta
 
@@ -10,7 +10,7 @@ def test_times_are_written_in_utc_with_a_z() -> None:
     assert now().tzinfo is None
 
 
-def test_time_follows_a_clock_that_is_set_forward_and_goes_on_when_it_is_set_back() -> None:
+def test_time_follows_a_clock_that_is_set_forward_and_continues_when_it_is_set_back() -> None:
     second = 1_000_000_000
     wall, steady = 1_900_000_000 * second, 77 * second
     clock = Clock(wall=lambda: wall, steady=lambda: steady)

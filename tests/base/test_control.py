@@ -35,7 +35,7 @@ async def test_a_command_runs_however_deep_the_folder_is(tmp_path: Path) -> None
         assert not path.exists()
 
 
-async def test_a_refusal_is_explained_and_a_bug_is_reported_without_details(tmp_path: Path) -> None:
+async def test_an_expected_error_is_explained_and_a_bug_is_reported_without_details(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     async with control.listening(path, {"refuse": _refuse, "fail": _fail}):
         assert await control.ask(path, "refuse", "ann") == control.ControlReply(False, "ann is the last admin")

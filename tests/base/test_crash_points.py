@@ -1,4 +1,4 @@
-"""Crash points call the one listener there is, with a name and a subject."""
+"""Crash points call the listener, with a name and a subject."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from app.db.database import Database, Transaction
 
 @pytest.fixture
 def points() -> Iterator[list[tuple[str, str]]]:
-    """What the listener is called with, in this test and not by a program that runs in the same process."""
+    """The calls that the listener receives from this test, not from an application in the same process."""
     found: list[tuple[str, str]] = []
 
     def listener(name: str, subject: str) -> None:

@@ -1,9 +1,9 @@
-"""Counters, gauges and durations in Prometheus's text format."""
+"""Counters, gauges and histograms in Prometheus's text format."""
 
 from app.base.metrics import Metrics
 
 
-async def test_what_is_counted_has_the_prefix_and_is_one_series_per_label() -> None:
+async def test_a_counter_has_the_prefix_and_is_one_series_per_label() -> None:
     metrics = Metrics()
     counter = metrics.counter("visits", "Visits.", ["route"])
     counter.labels("/a").inc()
@@ -28,10 +28,10 @@ async def test_a_name_that_is_requested_again_is_the_same_series() -> None:
     metrics.counter("visits", "Visits.").inc()
     metrics.counter("visits", "Visits.").inc()
     assert b"atelier_visits_total 2.0" in await metrics.text()
-    assert b"atelier_visits_total" not in await Metrics().text(), "each program has its own"
+    assert b"atelier_visits_total" not in await Metrics().text(), "each application has its own"
 
 
-async def test_a_reading_is_looked_up_when_the_text_is_written() -> None:
+async def test_a_callback_is_read_when_the_text_is_written() -> None:
     metrics, value = Metrics(), 1.0
     metrics.gauge_callback("queue", "Waiting.", lambda: value)
     metrics.gauge_callbacks("alive", "Alive.", "task", lambda: {"worker": value})

@@ -3,21 +3,21 @@
 from app.base.secret import Ids, derive_key, new_token, sha256_hex, uuid7
 
 
-def test_ids_sort_by_the_time_they_were_made_and_never_repeat() -> None:
+def test_ids_sort_by_creation_time_and_never_repeat() -> None:
     ids = [uuid7() for _ in range(10_000)]
     assert ids == sorted(ids)
     assert len(set(ids)) == 10_000
     assert len({id[-15:] for id in ids}) == 10_000, "what does not come from the clock is random"
 
 
-def test_a_token_cannot_be_read_from_its_fingerprint() -> None:
+def test_a_token_cannot_be_read_from_its_hash() -> None:
     token = new_token("atl_")
     assert token.startswith("atl_")
     assert token not in sha256_hex(token)
     assert derive_key("secret", "forms") != derive_key("secret", "tokens")
 
 
-def test_ids_sort_by_the_time_they_were_made_however_the_clock_is_set() -> None:
+def test_ids_sort_by_creation_time_however_the_clock_is_set() -> None:
     now = 1_900_000_000 * 10**9
     ids = Ids(lambda: now)
     made = [ids.new()]

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
-from app.base.loop_watchdog import BEAT, LoopWatchdog
+from app.base.loop_watchdog import HEARTBEAT, LoopWatchdog
 from app.base.metrics import Metrics
 from tests.benchmarks.figures import Figure, run
 
@@ -27,7 +27,7 @@ async def sampling() -> AsyncIterator[Figure]:
         value=(watched - idle) / SECONDS * 100,
         unit="% core",
         target="<= 1.5",
-        workload=f"{SECONDS:.0f} s of an idle loop, a beat every {BEAT * 1000:.0f} ms",
+        workload=f"{SECONDS:.0f} s of an idle loop, a beat every {HEARTBEAT * 1000:.0f} ms",
     )
 
 

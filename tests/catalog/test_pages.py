@@ -6,7 +6,7 @@ import re
 import httpx
 import pytest
 
-from app.catalog.prices import free, in_short, prices, usual
+from app.catalog.prices import free, prices, summary, typical_cost
 from app.catalog.schemas import Model, Price
 from app.web.render import money
 from tests.pages import PageUser
@@ -38,29 +38,33 @@ def as_text(found: list[Price]) -> list[str]:
     [
         (
             {"prompt": "0.000003", "completion": "0.000015"},
-            ["$3.00 a million tokens read", "$15.00 a million tokens written"],
+            ["$3.00 per 1M input tokens", "$15.00 per 1M output tokens"],
         ),
-        ({"prompt": "0", "completion": "0", "image_output": "0.00000366"}, ["$3.66 a million picture tokens"]),
-        ({"image_output": "0.04"}, ["$0.04 a picture"]),
-        ({"prompt": "0.0000001", "request": "0.0005"}, ["$0.10 a million tokens read", "$0.0005 a request"]),
-        ({"prompt": "0.000001", "input_cache_read": "0.0000001", "audio": "0.1"}, ["$1.00 a million tokens read"]),
-        ({"duration_seconds_480p": "0.05", "duration_seconds_1080p": "0.14"}, ["$0.05 to $0.14 a second"]),
-        ({"cents_per_second_output": "3.2"}, ["$0.032 a second"]),
-        ({"per_video": "0.5"}, ["$0.50 a video"]),
+        ({"prompt": "0", "completion": "0", "image_output": "0.00000366"}, ["$3.66 per 1M image output tokens"]),
+        ({"image_output": "0.04"}, ["$0.04 per image"]),
+        ({"prompt": "0.0000001", "request": "0.0005"}, ["$0.10 per 1M input tokens", "$0.0005 per request"]),
+        ({"prompt": "0.000001", "input_cache_read": "0.0000001", "audio": "0.1"}, ["$1.00 per 1M input tokens"]),
+        ({"duration_seconds_480p": "0.05", "duration_seconds_1080p": "0.14"}, ["$0.05 to $0.14 per second"]),
+        ({"cents_per_second_output": "3.2"}, ["$0.032 per second"]),
+        ({"per_video": "0.5"}, ["$0.50 per video"]),
         ({"prompt": "0", "completion": "0"}, []),
         ({}, []),
     ],
 )
-def test_the_short_price_is_what_matters_for_a_choice(pricing: dict[str, str], text: list[str]) -> None:
-    assert as_text(in_short(model(**pricing))) == text
+def test_the_short_price_is_a_summary_of_the_main_prices(pricing: dict[str, str], text: list[str]) -> None:
+    assert as_text(summary(model(**pricing))) == text
 
 
 def test_all_prices_are_listed_with_what_they_depend_on() -> None:
     veo = model(duration_seconds_with_audio="0.40", duration_seconds_without_audio="0.20", duration_seconds_4k="0.6")
-    assert as_text(prices(veo)) == ["$0.40 a second with sound", "$0.20 a second without sound", "$0.60 a second at 4k"]
+    assert as_text(prices(veo)) == [
+        "$0.40 per second with audio",
+        "$0.20 per second without audio",
+        "$0.60 per second at 4k",
+    ]
     assert as_text(prices(model(prompt="0", web_search="0.01"))) == [
-        "$0.00 a million tokens read",
-        "$0.01 a search of the web",
+        "$0.00 per 1M input tokens",
+        "$0.01 per web search",
     ]
 
 
@@ -72,9 +76,9 @@ def test_a_model_is_free_when_all_its_prices_are_zero() -> None:
 
 def test_prices_can_be_compared_across_kinds_of_output() -> None:
     row = [model(prompt="0"), model(prompt="0.0000003"), model(image_output="0.00003"), model(duration_seconds="0.04")]
-    costs = [usual(it) for it in row]
+    costs = [typical_cost(it) for it in row]
     assert costs == sorted(costs, key=lambda cost: cost or 0)
-    assert usual(model()) is None
+    assert typical_cost(model()) is None
 
 
 async def models_page(browser: Browser, query: str = "") -> httpx.Response:
@@ -98,7 +102,7 @@ async def test_models_are_filtered_and_sorted(viewer: PageUser) -> None:
     assert all_models == sorted(all_models, key=str.lower)
     assert len(model_names(await models_page(browser, "?output=video"))) == 4
     assert "MiniMax: Hailuo 2.3 Fast" not in model_names(await models_page(browser, "?output=video&input=text"))
-    assert model_names(await models_page(browser, "?q=SOUND+clips")) == ["Google: Veo 3.1"]
+    assert model_names(await models_page(browser, "?q=AUDIO+frame")) == ["Google: Veo 3.1"]
     assert model_names(await models_page(browser, "?provider=unknown")) == []
     assert "Nothing found" in (await models_page(browser, "?q=nothing+has+this")).text
     cheapest = model_names(await models_page(browser, "?sort=price"))
@@ -111,8 +115,8 @@ async def test_models_are_filtered_and_sorted(viewer: PageUser) -> None:
 async def test_prices_are_shown_beside_the_models_and_free_ones_are_marked(viewer: PageUser) -> None:
     browser = viewer.browser
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", (await models_page(browser)).text))
-    assert "$3.00 a million tokens read" in text
-    assert "$0.20 to $0.40 a second" in text
+    assert "$3.00 per 1M input tokens" in text
+    assert "$0.20 to $0.40 per second" in text
     assert re.search(r"Llama 3\.3 70B Instruct \(free\) .{,200} Free ", text)
     assert text.count(" Free ") == 1
 
@@ -132,7 +136,7 @@ async def test_the_page_of_a_model_lists_its_parameters(viewer: PageUser) -> Non
     answer = await browser.get("/models/google/veo-3.1")
     assert "Aspect ratio" in answer.text
     assert "16:9, 9:16" in answer.text
-    assert "a second with sound" in answer.text
+    assert "per second with audio" in answer.text
     for id in ("no/such", "google/veo-3.1/more", "x%2F..%2Fy"):
         assert (await browser.get(f"/models/{id}")).status_code == 404
 

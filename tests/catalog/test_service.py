@@ -1,4 +1,4 @@
-"""The catalogue: which models are offered, what parameters each accepts, and the form fields for them."""
+"""The model catalog: available models, their parameters and form fields."""
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -83,7 +83,7 @@ async def test_after_a_restart_without_a_network_the_models_are_still_offered(
     again = new_catalog(database, provider)
     await again.load()
     assert again.find("google/veo-3.1") == catalog.find("google/veo-3.1")
-    with pytest.raises(Upstream, match="last known one stays"):
+    with pytest.raises(Upstream, match="last known list is still"):
         await again.refresh()
     assert again.find("acme/writer").context_length == 128_000
 
@@ -138,13 +138,13 @@ async def test_parameters_that_a_model_accepts_stay_unchanged(catalog: Catalog) 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"aspect_ratio": "1:1"}, "aspect_ratio", "Aspect ratio must be one of 16:9, 9:16"),
     ({"duration": "8"}, "duration", "Duration must be one of 4, 8"),
-    ({"seed": 100}, "seed", "Seed must be a whole number from 0 to 99"),
-    ({"seed": 1.5}, "seed", "Seed must be a whole number from 0 to 99"),
-    ({"strength": "much"}, "strength", "Strength must be a number from 0 to 1"),
+    ({"seed": 100}, "seed", "Seed must be an integer between 0 and 99"),
+    ({"seed": 1.5}, "seed", "Seed must be an integer between 0 and 99"),
+    ({"strength": "much"}, "strength", "Strength must be a number between 0 and 1"),
     ({"generate_audio": "yes"}, "generate_audio", "Sound must be true or false"),
-    ({"colour": "red"}, "colour", "no parameter is called 'colour'"),
-    ({"seed": {"$ne": 1}}, "seed", "Seed must be a whole number from 0 to 99"),
-    ({"x" * 500: 1}, "x" * 60, f"no parameter is called '{'x' * 60}'"),
+    ({"colour": "red"}, "colour", "unknown parameter 'colour'"),
+    ({"seed": {"$ne": 1}}, "seed", "Seed must be an integer between 0 and 99"),
+    ({"x" * 500: 1}, "x" * 60, f"unknown parameter '{'x' * 60}'"),
 ]
 
 
@@ -169,7 +169,7 @@ async def test_an_error_message_names_the_model_once(catalog: Catalog) -> None:
     with pytest.raises(Invalid) as refused:
         catalog.check(catalog.find("google/veo-3.1"), {"seed": -1, "colour": "red"})
     assert refused.value.message.count("Veo 3.1") == 1
-    assert refused.value.message.endswith("no parameter is called 'colour'")
+    assert refused.value.message.endswith("unknown parameter 'colour'")
 
 
 async def test_all_invalid_parameters_are_named_at_once(catalog: Catalog) -> None:
@@ -213,14 +213,14 @@ async def test_text_that_cannot_be_converted_is_refused_by_the_check(catalog: Ca
 
 
 async def test_a_model_without_the_requested_output_is_refused(catalog: Catalog) -> None:
-    with pytest.raises(Invalid, match=r"Veo 3\.1 does not make pictures"):
+    with pytest.raises(Invalid, match=r"Veo 3\.1 does not generate images"):
         catalog.choose("google/veo-3.1", Kind.IMAGE)
-    with pytest.raises(Invalid, match="no model 'nope'"):
+    with pytest.raises(Invalid, match="Model 'nope' is not available"):
         catalog.choose("nope", Kind.VIDEO)
 
 
-async def test_before_the_first_refresh_the_catalogue_is_unready(database: Database) -> None:
-    with pytest.raises(Unready, match="still being fetched"):
+async def test_before_the_first_refresh_the_catalog_is_unready(database: Database) -> None:
+    with pytest.raises(Unready, match="still loading"):
         new_catalog(database, ListingProvider()).choose("google/veo-3.1", Kind.VIDEO)
 
 

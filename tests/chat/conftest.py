@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.catalog.service import Catalog
-from app.chat.schemas import USUAL, ChatLimits, Message, NewMessage
+from app.chat.schemas import DEFAULT_LIMITS, ChatLimits, Message, NewMessage
 from app.chat.service import Chat
 from app.db.database import Database
 from app.jobs.service import Jobs
@@ -132,11 +132,11 @@ async def open_chat(database: Database, provider: ScriptedProvider) -> AsyncIter
     """Starts chat as the program does: from the rows in the database and nothing else."""
     opened: list[Chat] = []
 
-    async def open_chat(limits: ChatLimits = USUAL) -> Chat:
+    async def open_chat(limits: ChatLimits = DEFAULT_LIMITS) -> Chat:
         catalog = Catalog(database, {"openrouter": provider})
         await catalog.refresh()
         library: Any = None  # nothing here creates a file
-        jobs = Jobs(database, Ledger(database), catalog, library, {}, timeout=60.0, pause=1.0)
+        jobs = Jobs(database, Ledger(database), catalog, library, {}, timeout=60.0, poll_interval=1.0)
         opened.append(Chat(database, Ledger(database), catalog, jobs, {"openrouter": provider}, limits))
         await opened[-1].rescue()
         return opened[-1]

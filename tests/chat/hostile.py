@@ -138,7 +138,7 @@ BREAKING_OUT = [
     f"<div id=message-1 class=turn>{OUT}</div>",
     "<img name=getElementById><form name=body><input name=cookie>",
     "<a id=defaultView><a id=defaultView name=x>",
-    "<h1 id=said>x</h1>",
+    "<h1 id=announcements>x</h1>",
     '<div hx-get="/logout" hx-trigger="load">x</div>',
     '<div data-hx-post="/chat" data-hx-trigger="revealed">x</div>',
     f'<div hx-sse:connect="{EVIL}">x</div>',

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.providers.simulator.stage import Stage
+from app.providers.simulator.runtime import Runtime
 
 BOUND = 300.0  # seconds; only a broken product takes this long
 
@@ -54,14 +54,14 @@ async def paced(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pace]:
     """Every pause that the simulators in this process make for a prompt with [slow] in it, one before each word of a streamed
     answer, lasts until the test lets it end. All other prompts are answered as usual."""
     pace = Pace()
-    take = Stage.take
+    sleep = Runtime.sleep
 
-    async def take_paced(stage: Stage, seconds: float, faults: frozenset[str] = frozenset()) -> None:
+    async def sleep_paced(runtime: Runtime, seconds: float, faults: frozenset[str] = frozenset()) -> None:
         if "slow" in faults:
             await pace.pause()
         else:
-            await take(stage, seconds, faults)
+            await sleep(runtime, seconds, faults)
 
-    monkeypatch.setattr(Stage, "take", take_paced)
+    monkeypatch.setattr(Runtime, "sleep", sleep_paced)
     yield pace
     await pace.close()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from app.base import clock
 from app.base.secret import uuid7
 from app.chat import repository
-from app.chat.schemas import Conversation, Message, Role
+from app.chat.schemas import Conversation, Message, MessageRole
 from app.db.database import Transaction
 from tests.studio import Studio
 
@@ -17,7 +17,7 @@ async def store_conversation(
     id, now = uuid7(), clock.now()
     messages: list[Message] = []
     for answer in answers:
-        for role, text in ((Role.USER, question), (Role.ASSISTANT, answer)):
+        for role, text in ((MessageRole.USER, question), (MessageRole.ASSISTANT, answer)):
             messages.append(
                 Message(
                     id=uuid7(),
@@ -26,8 +26,8 @@ async def store_conversation(
                     parent_id=messages[-1].id if messages else None,
                     role=role,
                     text=text,
-                    model="maker/model" if role is Role.ASSISTANT else None,
-                    model_name="Model" if role is Role.ASSISTANT else None,
+                    model="maker/model" if role is MessageRole.ASSISTANT else None,
+                    model_name="Model" if role is MessageRole.ASSISTANT else None,
                     created_at=now,
                     ended_at=now,
                 )

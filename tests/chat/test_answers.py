@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from app.base.errors import Unready
-from app.chat.answers import LONGEST
-from app.chat.schemas import ChatLimits, Message, NewMessage, Status
+from app.chat.answers import MAX_ANSWER
+from app.chat.schemas import ChatLimits, Message, MessageStatus, NewMessage
 from app.chat.service import Chat
 from app.db.database import Database, Transaction
 from app.providers.contract import Chunk, ErrorCode, Failed, Failure, Request, Retryable
@@ -69,7 +69,7 @@ async def test_all_answers_are_saved_by_one_statement(
 
     provider.script = waiting
     answers = [await started(chat, f"question {n}") for n in range(30)]
-    await until(lambda: sum(bool(live.text) for live in chat.being_written("ann")) == 30)
+    await until(lambda: sum(bool(live.text) for live in chat.streaming_answers("ann")) == 30)
     statements: list[str] = []
     write = database.write
 
@@ -97,9 +97,9 @@ async def test_a_kill_loses_only_what_arrived_after_the_last_flush(
     restarted = await open_chat()
     (it,) = (await restarted.open("ann", answer.conversation_id or "")).shown[1:]
     assert it.message.text == "saved "
-    assert it.message.status is Status.FAILED
+    assert it.message.status is MessageStatus.FAILED
     assert it.message.error
-    assert it.message.error.message.startswith("Atelier was stopped while this was being written")
+    assert it.message.error.message.startswith("Atelier was stopped while the answer was being written")
     assert await ledger(database, answer) == [("hold", None), ("settlement", None)]
     provider.script = saying("Whole.")
     retried = await restarted.retry("ann", answer.conversation_id or "", answer.id)
@@ -115,7 +115,7 @@ async def test_a_graceful_stop_keeps_everything_and_ends_the_readers(chat: Chat,
     async with asyncio.timeout(300):
         await chat.close()
         last = await reading
-    assert (last.text, last.status, last.cost_nano) == ("all of it", Status.FAILED, None)
+    assert (last.text, last.status, last.cost_nano) == ("all of it", MessageStatus.FAILED, None)
     assert provider.closed == 1
     with pytest.raises(Unready):
         await started(chat)
@@ -138,7 +138,7 @@ async def test_an_answer_can_be_stopped_before_its_first_word(chat: Chat, provid
     provider.script = Steps()
     answer = await started(chat)
     await chat.stop("ann", answer.conversation_id or "")
-    assert (await ended(chat, answer)).status is Status.STOPPED
+    assert (await ended(chat, answer)).status is MessageStatus.STOPPED
     await chat.stop("ann", answer.conversation_id or "")  # there is nothing left to stop: no error
 
 
@@ -171,7 +171,7 @@ async def test_a_failure_in_the_middle_keeps_the_text_and_the_reason(
     await steps.send("half a sen")
     steps.fail(refusal(cost=700))
     last = await ended(chat, answer)
-    assert (last.text, last.status, last.cost_nano) == ("half a sen", Status.FAILED, 700)
+    assert (last.text, last.status, last.cost_nano) == ("half a sen", MessageStatus.FAILED, 700)
     assert last.error
     assert last.error.code is ErrorCode.PROVIDER_REFUSED
     assert "inner words" not in last.error.message
@@ -215,14 +215,14 @@ async def test_a_request_whose_answer_has_begun_is_never_sent_again(
         raise Failure(Retryable(code=ErrorCode.PROVIDER_UNREACHABLE, message="The line broke."))
 
     provider.script = broken
-    assert (await ended(chat, await started(chat))).status is Status.FAILED
+    assert (await ended(chat, await started(chat))).status is MessageStatus.FAILED
     assert len(provider.requests) == 1
 
 
 async def test_an_answer_without_text_is_a_failure(chat: Chat, provider: ScriptedProvider) -> None:
     provider.script = saying("")
     last = await ended(chat, await started(chat))
-    assert last.status is Status.FAILED
+    assert last.status is MessageStatus.FAILED
     assert last.error
     assert "without any text" in last.error.message
 
@@ -235,7 +235,7 @@ async def test_an_endless_answer_is_cut_and_its_stream_closed(chat: Chat, provid
 
     provider.script = endless
     last = await ended(chat, await started(chat))
-    assert len(last.text) == LONGEST
+    assert len(last.text) == MAX_ANSWER
     assert last.error
     assert last.error.code is ErrorCode.RESULT_TOO_LARGE
     assert provider.open == 0
@@ -251,7 +251,7 @@ async def test_a_bug_ends_one_answer_and_nothing_else(chat: Chat, provider: Scri
     assert last.error
     assert "secret" not in last.error.message
     provider.script = saying("Fine.")
-    assert (await ended(chat, await started(chat))).status is Status.COMPLETE
+    assert (await ended(chat, await started(chat))).status is MessageStatus.COMPLETE
 
 
 async def test_two_hundred_answers_at_once_are_each_complete(chat: Chat, provider: ScriptedProvider) -> None:
@@ -363,8 +363,8 @@ async def test_only_the_cost_remains_of_a_deleted_user(
     await started(chat, "my secret")
     await steps.send("known only to me")
     await chat.flush()
-    await database.write(chat.forget_person, "ann")
-    await until(lambda: not chat.being_written("ann"))
+    await database.write(chat.forget_user, "ann")
+    await until(lambda: not chat.streaming_answers("ann"))
     assert provider.open == 0
     rows = await database.read(lambda tx: tx.rows("select text, role, cost_nano from messages order by id"))
     assert [(it["text"], it["role"], it["cost_nano"]) for it in rows] == [
@@ -379,7 +379,7 @@ async def test_an_answer_is_written_even_when_its_request_is_cancelled(chat: Cha
     await asyncio.sleep(0)
     request.cancel()
     await asyncio.gather(request, return_exceptions=True)
-    await until(lambda: provider.closed == 1 and not chat.being_written("ann"))
+    await until(lambda: provider.closed == 1 and not chat.streaming_answers("ann"))
     found = await chat.newest("ann")
     assert await shown(chat, found.items[0].id) == ["Hello", "One two three."]
 
@@ -390,7 +390,7 @@ async def test_a_client_that_reads_slowly_still_gets_every_piece(chat: Chat, pro
     pieces = []
     async for piece in chat.stream("ann", ask):
         pieces.append(piece)
-        await until(lambda: not chat.being_written("ann"))  # it has ended when the second piece is read
+        await until(lambda: not chat.streaming_answers("ann"))  # it has ended when the second piece is read
     *deltas, last = pieces
     assert isinstance(last, Message)
     assert "".join(str(it) for it in deltas) == last.text == "one two three four five "

@@ -144,7 +144,7 @@ async def test_an_image_is_sent_to_a_model_that_accepts_images(ann: httpx.AsyncC
     body = {"model": vision, "messages": [{"role": "user", "content": content}]}
     answer = await ann.post("/api/v1/ai/chat", json=body)
     assert answer.status_code == 200, answer.text
-    assert "You sent 2 pictures along." in answer.json()["message"]["content"]
+    assert "You attached 2 images." in answer.json()["message"]["content"]
 
 
 async def test_the_parameters_of_a_model_are_accepted(ann: httpx.AsyncClient, model: str) -> None:
@@ -339,7 +339,7 @@ async def test_a_client_that_disconnects_stops_the_model_and_pays_for_what_was_u
                     client.post("/api/v1/ai/chat", json=asking("[slow] Count to 400", model, stream=streaming))
                 )
                 pace.allow(10)
-                being_written = partial(atelier.program.chat.being_written, owner)
+                being_written = partial(atelier.program.chat.streaming_answers, owner)
                 await until(partial(has_text, being_written))
                 request.cancel()
                 await asyncio.gather(request, return_exceptions=True)

@@ -322,7 +322,7 @@ async def test_a_text_that_takes_too_long_is_shown_unformatted() -> None:
 
 
 async def test_rendered_texts_are_cached_within_bounds() -> None:
-    renderer = Renderer(kept=10_000)
+    renderer = Renderer(cache_size=10_000)
     (first,) = await renderer.render(["*a*"])
     assert (await renderer.render(["*a*", "*b*", "*a*"]))[0] is first
     texts = [f"{n} " * 300 for n in range(50)]

@@ -25,7 +25,7 @@ from tests.trust import trust
 
 UNKNOWN_ID = "0" * 32
 ACCOUNT = {"email": "ann@studio.example", "password": PASSWORD}
-STOPPED = "Atelier was stopped while this was being written"
+STOPPED = "Atelier was stopped while the answer was being written"
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ async def test_a_conversation_is_renamed_deleted_and_restored(browser: Browser) 
     await finished(browser, address)
     renamed = await browser.send_form(f"{address}/rename", {"title": "<b>Boats</b>"})
     page = (await browser.get(renamed.headers["location"])).text
-    assert "The conversation was renamed." in page
+    assert "Conversation renamed." in page
     assert "&lt;b&gt;Boats&lt;/b&gt;" in page
     assert "<b>Boats" not in page
     deleted = await browser.send_form(f"{address}/delete")
@@ -244,7 +244,7 @@ async def test_an_error_stands_beside_its_field_and_the_input_stays(browser: Bro
     fragment = await browser.send_form(address, {"text": "  "}, headers=FRAGMENT)
     assert fragment.status_code == 400
     assert fragment.text.startswith('<form class="maker composer" id="composer"')
-    assert "Write something first." in fragment.text
+    assert "Enter a message." in fragment.text
 
 
 def field_and_error(page: str, field: str) -> tuple[str, str]:
@@ -262,18 +262,18 @@ async def test_a_refused_edit_keeps_the_input_with_the_error_beside_it(browser: 
     answer = await browser.send_form(edit, {"text": typed})
     assert answer.status_code == 400
     assert answer.text.lstrip().startswith("<!doctype html>")
-    assert field_and_error(answer.text, "text") == (typed, "This has 100,001 characters; at most 100,000 are taken.")
+    assert field_and_error(answer.text, "text") == (typed, "Must be at most 100,000 characters.")
     assert '<details class="edit" open>' in answer.text
     empty = await browser.send_form(edit, {"text": " "}, headers=FRAGMENT)
     assert empty.status_code == 400
     assert empty.text.startswith(f'<form class="panel" id="edit-{ids(page)[0]}"')
-    assert field_and_error(empty.text, "text")[1] == "Write something first."
+    assert field_and_error(empty.text, "text")[1] == "Enter a message."
 
     await browser.send_form(address, {"text": "[slow] Count to 900"})
     answer = await browser.send_form(edit, {"text": "Too soon"})
     assert answer.status_code == 409
     text, error = field_and_error(answer.text, "text")
-    assert (text, error.partition(".")[0]) == ("Too soon", "An answer is still being written here")
+    assert (text, error.partition(".")[0]) == ("Too soon", "An answer is still being written in this conversation")
     assert 'http-equiv="refresh"' not in answer.text, "a refresh would lose what was typed"
 
 
@@ -298,7 +298,7 @@ async def test_an_invalid_edit_of_an_earlier_message_is_shown_on_its_page(atelie
 async def test_a_refused_title_keeps_the_input_with_the_error_beside_it(browser: Browser) -> None:
     address = await begin(browser, "Hello")
     await finished(browser, address)
-    for title, error in (("x" * 500, "This has 500 characters; at most 80 are taken."), (" ", "Give it a title.")):
+    for title, error in (("x" * 500, "Must be at most 80 characters."), (" ", "Enter a title.")):
         answer = await browser.send_form(f"{address}/rename", {"title": title})
         assert answer.status_code == 400
         assert field_and_error(answer.text, "title") == (title, error)
@@ -380,7 +380,7 @@ async def test_the_list_is_searched_and_read_in_pages(atelier: Studio) -> None:
     assert rest.count('class="talk"') == 3
     assert "Older" not in rest
     assert (await browser.get("/chat/list", params={"q": "BOAT 1"}, headers=FRAGMENT)).text.count('class="talk"') == 8
-    assert "No title has these words." in (await browser.get("/chat/new", params={"q": "zebra"})).text
+    assert "No matching conversations." in (await browser.get("/chat/new", params={"q": "zebra"})).text
     (older,) = re.findall(r'class="button" href="(/chat/new\?cursor[^"]+)"', first)
     assert (await browser.get(unescape(older))).text.count('class="talk"') == 3
     assert (await browser.get("/chat/list", params={"cursor": "nonsense"}, headers=FRAGMENT)).status_code == 400
@@ -452,7 +452,7 @@ async def test_a_failed_answer_shows_the_reason_and_offers_a_retry(browser: Brow
     answer = turns(await finished(browser, address))[1]
     assert 'data-status="failed"' in answer
     assert "1, 2" in text_of(answer)
-    assert "What arrived is kept" in text_of(answer)
+    assert "The text so far was saved" in text_of(answer)
     assert '<button class="button">' in answer
 
 
@@ -482,7 +482,7 @@ async def flushed(client: httpx.AsyncClient, admin_token: str) -> None:
     async def last_beat() -> str:
         answer = await client.get("/api/v1/admin/health", headers={"Authorization": f"Bearer {admin_token}"})
         loops: list[Json] = answer.json()["loops"]
-        return next(str(loop["last_beat"]) for loop in loops if loop["name"] == "chat")
+        return next(str(loop["last_beat"]) for loop in loops if loop["name"] == "chat flush")
 
     beat = await last_beat()
     for _ in range(2):

@@ -3,14 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.chat.schemas import MessageNode, Role
+from app.chat.schemas import MessageNode, MessageRole
 from app.chat.tree import TOKENS_A_MESSAGE, Tree, fitting
 
 
 def branch(sizes: list[int]) -> list[MessageNode]:
     """A branch that begins and ends with a message of the user."""
     return [
-        MessageNode(str(n), str(n - 1) if n else None, Role.USER if n % 2 == 0 else Role.ASSISTANT, size)
+        MessageNode(str(n), str(n - 1) if n else None, MessageRole.USER if n % 2 == 0 else MessageRole.ASSISTANT, size)
         for n, size in enumerate(sizes)
     ]
 
@@ -30,7 +30,7 @@ def test_what_is_sent_fits_ends_with_the_question_and_begins_with_the_user(
     assert kept == ids[len(ids) - len(kept) :], "the newest, without a gap"
     tokens = [-(-sizes[int(id)] // 4) + TOKENS_A_MESSAGE for id in kept]
     if len(kept) > 1:
-        assert twigs[int(kept[0])].role is Role.USER
+        assert twigs[int(kept[0])].role is MessageRole.USER
         assert sum(tokens) <= min(context or 32_000, 256_000)
 
 
@@ -41,11 +41,11 @@ def test_a_conversation_that_fits_is_sent_whole() -> None:
 def test_a_tree_knows_its_branches() -> None:
     tree = Tree(
         [
-            MessageNode("a", None, Role.USER, 1),
-            MessageNode("b", "a", Role.ASSISTANT, 1),
-            MessageNode("c", "a", Role.ASSISTANT, 1),
-            MessageNode("d", "b", Role.USER, 1),
-            MessageNode("e", None, Role.USER, 1),
+            MessageNode("a", None, MessageRole.USER, 1),
+            MessageNode("b", "a", MessageRole.ASSISTANT, 1),
+            MessageNode("c", "a", MessageRole.ASSISTANT, 1),
+            MessageNode("d", "b", MessageRole.USER, 1),
+            MessageNode("e", None, MessageRole.USER, 1),
         ]
     )
     assert [twig.id for twig in tree.branch("d")] == ["a", "b", "d"]

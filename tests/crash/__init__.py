@@ -1,1 +1,1 @@
-"""The program is killed at every crash point (`app.base.crash_points`) and must have lost nothing afterwards."""
+"""Tests that kill the server at every crash point (`app.base.crash_points`) and check that nothing is lost."""

@@ -1,5 +1,5 @@
-"""`python -m tests.crash [TEXT]`: kill the program at every crash point that occurs in the scenes (whose line contains TEXT),
-one run for each. Prints a line for each run; the exit code is 1 when anything was lost."""
+"""`python -m tests.crash [TEXT]`: kill the server at every crash point of the scenes, one run each; TEXT selects the
+runs whose line contains it. Prints one line per run; the exit code is 1 if anything was lost."""
 
 import asyncio
 import sys

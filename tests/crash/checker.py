@@ -1,5 +1,5 @@
-"""What must hold after a crash and a restart, judged from outside: the database opened after its process has ended, the files
-on the disk, and the provider's own log. It shares no code with the program that it judges."""
+"""Checks the state after a crash and a restart from outside: the database, the files on disk and the provider's log. It
+shares no code with the application under test."""
 
 import contextlib
 import hashlib
@@ -17,18 +17,18 @@ import msgspec
 
 Row = dict[str, Any]
 NANO = 1_000_000_000
-RESCUES = 5
+MAX_RECOVERIES = 5
 
 
 class ProviderLog(msgspec.Struct, frozen=True):
-    """How often the provider has accepted each prompt, and what it has charged for it in nano-dollars."""
+    """How often the provider accepted each prompt, and what it charged for it in nano-dollars."""
 
     submits: Mapping[str, int]
     charged: Mapping[str, int]
 
 
 def run_of(prompt: str) -> str:
-    """The run that a prompt belongs to: it stands behind the bar."""
+    """The run that a prompt belongs to, which follows the `|`."""
     return prompt.partition(" | ")[2].partition(" ")[0]
 
 
@@ -69,18 +69,18 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
 
 
 def in_submission(data: Path) -> set[str]:
-    """The jobs that were being submitted when the process died, also those cancelled meanwhile: the provider may have accepted
-    them or not, and no one can know."""
+    """The jobs that were being submitted when the process died, including those cancelled meanwhile: whether the
+    provider accepted them cannot be known."""
     sql = (
         "select id from jobs where upstream_job_id is null"
-        " and (status = 'processing' or (status = 'cancelled' and late is not null))"
+        " and (status = 'processing' or (status = 'cancelled' and late_result_policy is not null))"
     )
     with opened(data) as connection:
         return {row["id"] for row in _rows(connection, sql)}
 
 
 def check(data: Path, provider: ProviderLog, acknowledged: Collection[str], unknown: Collection[str]) -> list[str]:
-    """One sentence for each thing that is wrong; `unknown` are the jobs that may have ended as OUTCOME_UNKNOWN."""
+    """One sentence per fault; `unknown` are the jobs that may have ended as OUTCOME_UNKNOWN."""
     with opened(data) as connection:
         jobs = _rows(connection, "select * from jobs")
         ledger = _rows(connection, "select * from ledger where subject_kind = 'job'")
@@ -157,28 +157,26 @@ def _costs(jobs: list[Row], provider: ProviderLog, unknown: Collection[str]) -> 
         charged = provider.charged.get(job["prompt"], 0)
         if job["cost_nano"] is None:
             free = job["status"] != "completed" and charged == 0  # the provider does not charge for a video that failed
-            parked = (
-                job["recovery_count"] >= RESCUES
-            )  # its result crashed the program again and again: left to an admin
-            if not free and not parked and job["id"] not in unknown:
-                ended = f"{job['error_code'] or job['status']}, recovered {job['rescues']} times"
-                yield f"{job['prompt']} ({ended}) cost {charged}, and the program does not know it"
+            stopped = job["recovery_count"] >= MAX_RECOVERIES  # its result crashed the server repeatedly
+            if not free and not stopped and job["id"] not in unknown:
+                ended = f"{job['error_code'] or job['status']}, recovered {job['recovery_count']} times"
+                yield f"{job['prompt']} ({ended}) cost {charged}, but its cost is not recorded"
         elif job["cost_nano"] != charged:
-            yield f"{job['prompt']} cost {charged}, the program says {job['cost_nano']}"
+            yield f"{job['prompt']} cost {charged}, but {job['cost_nano']} is recorded"
 
 
 def _results(jobs: list[Row], assets: list[Row]) -> Iterator[str]:
-    made = Counter(asset["job_id"] for asset in assets if asset["job_id"])
+    results = Counter(asset["job_id"] for asset in assets if asset["job_id"])
     known = {job["id"] for job in jobs}
     for job in jobs:
-        wanted = job["kind"] != "text" and job["status"] == "completed"
-        if wanted != bool(made[job["id"]]) and job["status"] != "cancelled":
-            yield f"{job['prompt']} ({job['status']}) has {made[job['id']]} files"
-        if made[job["id"]] > 1:
-            yield f"{job['prompt']} has {made[job['id']]} results"
+        expected = job["kind"] != "text" and job["status"] == "completed"
+        if expected != bool(results[job["id"]]) and job["status"] != "cancelled":
+            yield f"{job['prompt']} ({job['status']}) has {results[job['id']]} files"
+        if results[job["id"]] > 1:
+            yield f"{job['prompt']} has {results[job['id']]} results"
         if job["kind"] == "text" and (job["text"] is not None) != (job["status"] == "completed"):
             yield f"{job['prompt']} ({job['status']}) has {'a' if job['text'] else 'no'} text"
-    for id in made.keys() - known:
+    for id in results.keys() - known:
         yield f"a file belongs to a job {id} that does not exist"
 
 

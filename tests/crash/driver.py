@@ -1,7 +1,7 @@
-"""A process that has imported everything and forks one child for each start of the real program.
+"""A process that imports everything once and forks a child for each start of the server.
 
-A child runs `app.__main__.main` as `python -m app` does, with a listener at the crash points. Forking saves the seconds that
-importing and compiling take, some two hundred times. Orders come in as lines of JSON, and answers go out as lines of JSON.
+A child runs `app.__main__.main` as `python -m app` does, with a listener at the crash points. Forking saves the seconds
+that importing takes, about two hundred times. Commands and responses are lines of JSON.
 """
 
 import faulthandler
@@ -27,19 +27,19 @@ from tests.crash.recorder import Recorder
 
 
 def serve() -> None:
-    """Until there are no more orders; no child is left behind."""
+    """Run until the input ends; then kill the remaining children."""
     children: set[int] = set()
     for line in sys.stdin:
-        order = json.loads(line)
-        if "start" in order:
-            children.add(child := _fork(order["start"]))
+        command = json.loads(line)
+        if "start" in command:
+            children.add(child := _fork(command["start"]))
             print(json.dumps(child), flush=True)
-        elif "pause" in order:
-            os.kill(order["pause"], signal.SIGSTOP)
-            os.waitid(os.P_PID, order["pause"], os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        elif "pause" in command:
+            os.kill(command["pause"], signal.SIGSTOP)
+            os.waitid(os.P_PID, command["pause"], os.WSTOPPED | os.WEXITED | os.WNOWAIT)
             print(json.dumps(None), flush=True)
         else:
-            pid, status = os.waitpid(order["exit_code"], os.WNOHANG)
+            pid, status = os.waitpid(command["exit_code"], os.WNOHANG)
             children.discard(pid)
             print(json.dumps(os.waitstatus_to_exitcode(status) if pid else None), flush=True)
     for child in children:
@@ -47,16 +47,16 @@ def serve() -> None:
         os.waitpid(child, 0)
 
 
-def _fork(order: dict[str, Any]) -> int:
+def _fork(command: dict[str, Any]) -> int:
     child = os.fork()
     if child:
         return child
     code = 1
     try:
-        code = _run(order)
+        code = _run(command)
     except SystemExit as exc:
         code = exc.code if isinstance(exc.code, int) else 1
-    except BaseException:  # must not return into the loop of the parent
+    except BaseException:  # must not return into the parent's loop
         traceback.print_exc()
     finally:
         sys.stdout.flush()
@@ -64,22 +64,22 @@ def _fork(order: dict[str, Any]) -> int:
         os._exit(code)
 
 
-def _run(order: dict[str, Any]) -> int:
-    output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+def _run(command: dict[str, Any]) -> int:
+    output = os.open(command["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for number, target in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(number, target)
     faulthandler.enable()
-    os.environ.update(order["environ"])
-    if order["program"] == "simulator":
-        sys.argv = ["simulator", *order["arguments"]]
+    os.environ.update(command["environ"])
+    if command["program"] == "simulator":
+        sys.argv = ["simulator", *command["arguments"]]
         simulator()
         return 0
-    setattr(service, "FIRST_WAIT", 0.01)  # noqa: B010  (a second attempt comes at once: the tests are about order, not time)
-    if order["queue_held"]:
-        setattr(worker, "STARTING", 0)  # noqa: B010  (no queued job is started)
-    crash_points.listen(Recorder(Path(order["record"]), Path(order["crash_at"])))
-    return atelier(order["arguments"])
+    setattr(service, "FIRST_RETRY_DELAY", 0.01)  # noqa: B010  (retries come at once)
+    if command["queue_held"]:
+        setattr(worker, "MAX_SUBMITS", 0)  # noqa: B010  (no queued job is started)
+    crash_points.listen(Recorder(Path(command["record"]), Path(command["crash_at"])))
+    return atelier(command["arguments"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Starts, kills and stops the real program quickly: each is a child of one process that has imported everything."""
+"""Starts, kills and stops the server quickly: each run is forked from one process that has imported everything."""
 
 import asyncio
 import contextlib
@@ -16,22 +16,22 @@ from typing import Any, Final
 
 from tests.processes import ROOT, environment
 
-BOUND: Final = 300.0  # seconds until something must have happened; only a broken program takes as long
-NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+TIMEOUT: Final = 300.0  # seconds; only reached if something is broken
+NO_SETTINGS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 async def until(condition: Callable[[], bool], otherwise: Callable[[], object]) -> None:
-    """Wait until the condition holds. AssertionError with what `otherwise` says when it does not within the bound."""
+    """Wait until the condition holds. Raises AssertionError with the result of `otherwise` after TIMEOUT."""
     try:
-        async with asyncio.timeout(BOUND):
-            while not condition():  # noqa: ASYNC110  (it is another process that changes it)
+        async with asyncio.timeout(TIMEOUT):
+            while not condition():  # noqa: ASYNC110  (another process changes it)
                 await asyncio.sleep(0.02)
     except TimeoutError:
         raise AssertionError(otherwise()) from None
 
 
 class Child:
-    """One run of the program or the simulator; `url` is set once it listens."""
+    """One run of the server or the simulator; `url` is set once it listens."""
 
     def __init__(self, driver: "Driver", pid: int, output: Path, record: Path, crash_at: Path) -> None:
         self._driver = driver
@@ -51,7 +51,7 @@ class Child:
 
     @property
     def output(self) -> str:
-        """What it has printed and logged."""
+        """Its output and log."""
         with contextlib.suppress(FileNotFoundError):
             return self._output.read_text("utf-8", "replace")
         return ""
@@ -64,8 +64,8 @@ class Child:
         return []
 
     @property
-    def at_rest(self) -> bool:
-        """Whether it has removed what an earlier run left behind, and no job's temporary folder is in use."""
+    def idle(self) -> bool:
+        """Whether the startup cleanup is done and no job's temporary folder is in use."""
         points = self.points
         return "orphans.swept" in points and points.count("temp_folder.created") == points.count("temp_folder.removed")
 
@@ -77,33 +77,33 @@ class Child:
                 self.url = address[1]
             return bool(self.url) or self.exit_code is not None
 
-        await until(found, lambda: f"it does not start: {self.output}")
+        await until(found, lambda: f"did not start: {self.output}")
         return self
 
-    async def rest(self) -> None:
-        """Wait until it is at rest."""
-        await until(lambda: self.at_rest, lambda: f"it does not come to rest: {self.points} {self.output}")
+    async def wait_idle(self) -> None:
+        """Wait until it is idle."""
+        await until(lambda: self.idle, lambda: f"did not become idle: {self.points} {self.output}")
 
     async def ended(self) -> int:
-        """Wait until it has ended; its exit code."""
-        await until(lambda: self.exit_code is not None, lambda: f"it does not end: {self.output}")
+        """Wait until it has ended; returns its exit code."""
+        await until(lambda: self.exit_code is not None, lambda: f"did not end: {self.output}")
         assert self.exit_code is not None
         return self.exit_code
 
     async def stopped(self) -> int:
-        """Stop it as an admin would; its exit code."""
+        """Stop it with SIGTERM; returns its exit code."""
         self.send(signal.SIGTERM)
         return await self.ended()
 
     def crash_at(self, point: str) -> None:
-        """Have it kill itself at this crash point, from now on."""
+        """Make it kill itself the next time it reaches this crash point."""
         part = self._crash_at.with_suffix(".part")
         part.write_text(point)
         part.rename(self._crash_at)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """No thread of it runs meanwhile."""
+        """Suspend the process."""
         self._driver.ask({"pause": self.pid})
         try:
             yield
@@ -117,7 +117,7 @@ class Child:
 
 
 class Driver:
-    """The process that forks."""
+    """The process that forks the children."""
 
     def __init__(self) -> None:
         self._started = 0
@@ -130,10 +130,10 @@ class Driver:
             text=True,
         )
 
-    def ask(self, order: dict[str, Any]) -> Any:
+    def ask(self, command: dict[str, Any]) -> Any:
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
@@ -143,17 +143,17 @@ class Driver:
         *,
         program: str = "atelier",
         arguments: Sequence[str] = (),
-        settings: Mapping[str, str] = NOTHING,
+        settings: Mapping[str, str] = NO_SETTINGS,
         queue_held: bool = False,
         crash_at: str | None = None,
     ) -> Child:
-        """Atelier on the data folder below `folder`, or the simulator alone. With `queue_held` no queued job is started;
-        with `crash_at` the program kills itself at that crash point."""
+        """Start Atelier on the data folder in `folder`, or the simulator. With `queue_held` no queued job is started;
+        with `crash_at` it kills itself at that crash point."""
         self._started += 1
         output, record, at = (folder / f"{program}-{self._started}.{suffix}" for suffix in ("log", "points", "crash"))
         if crash_at:
             at.write_text(crash_at)
-        order = {
+        command = {
             "program": program,
             "arguments": [*arguments],
             "environ": {name: text for name, text in environment(folder, settings).items() if name not in os.environ},
@@ -162,7 +162,7 @@ class Driver:
             "queue_held": queue_held,
             "crash_at": str(at),
         }
-        return Child(self, self.ask({"start": order}), output, record, at)
+        return Child(self, self.ask({"start": command}), output, record, at)
 
     def close(self) -> None:
         self._process.communicate()
@@ -170,17 +170,17 @@ class Driver:
 
 @contextlib.contextmanager
 def driver() -> Iterator[Driver]:
-    """Ended with all of its children."""
-    found = Driver()
+    """A driver; it and all its children are ended afterwards."""
+    driver = Driver()
     try:
-        yield found
+        yield driver
     finally:
-        found.close()
+        driver.close()
 
 
 @contextlib.asynccontextmanager
 async def simulator(driver: Driver, folder: Path) -> AsyncIterator[tuple[str, Path]]:
-    """The provider, which outlives every Atelier: its address, and the folder with its jobs and its submit log."""
+    """The provider, which keeps running across all restarts: its URL, and the folder with its jobs and submit log."""
     data = folder / "provider"
     arguments = ["--port", "0", "--data", str(data), "--speed", "0"]
     child = await driver.start(folder, program="simulator", arguments=arguments).listening()
@@ -192,6 +192,6 @@ async def simulator(driver: Driver, folder: Path) -> AsyncIterator[tuple[str, Pa
 
 
 def copied(template: Path, folder: Path) -> Path:
-    """A data folder as it was after registering, so that a run begins with a user who is signed in."""
+    """Copy the data folder with the registered user, so that a run starts signed in."""
     shutil.copytree(template / "data", folder / "data", ignore=shutil.ignore_patterns("control.sock", "lock"))
     return folder

@@ -1,5 +1,5 @@
-"""Crash runs: a scene is played until the program kills itself at a crash point, it is started again, and everything is
-inspected. Starting is what costs most, so the program that has recovered from one run plays the scene of the next."""
+"""Crash runs: play a scene until the server kills itself at a crash point, restart it, and inspect everything. Starting
+takes the most time, so the server that recovered from one run is reused for the next."""
 
 import contextlib
 import signal
@@ -23,8 +23,8 @@ _numbers = count(1)
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a run ended: what was found, whether the program was killed at each of the crash points, and its log up to the first
-    of them."""
+    """The result of a run: the faults found, whether the server was killed at each crash point, and its log up to the
+    first of them."""
 
     faults: list[str]
     crashed: list[bool]
@@ -32,7 +32,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Chain(msgspec.Struct):
-    """Runs on one data folder: the program that runs there now, and what is known of the runs so far."""
+    """The runs on one data folder: the current process, and what is known from the runs so far."""
 
     folder: Path
     child: Child
@@ -46,7 +46,8 @@ class Chain(msgspec.Struct):
 
 
 class CrashLab:
-    """What all runs of a worker share: the provider with its folder, and a data folder in which one user has registered."""
+    """Shared by all runs of an xdist worker: the provider with its folder, and a data folder with one registered
+    user."""
 
     def __init__(self, driver: Driver, provider_url: str, provider: Path, folder: Path) -> None:
         self.provider = provider
@@ -62,7 +63,7 @@ class CrashLab:
         self._chain: Chain | None = None
 
     async def prepare(self) -> None:
-        """Register the user, in the folder that every run begins with."""
+        """Register the user in the template folder."""
         self._template.mkdir()
         child = await self.start(self._template)
         assert child.url, child.output
@@ -70,36 +71,36 @@ class CrashLab:
         assert await child.stopped() == 0, child.output
 
     async def start(self, folder: Path, *, queue_held: bool = False, crash_at: str | None = None) -> Child:
-        """The program on this folder, once it listens or has crashed."""
+        """Start the server on this folder; returns once it listens or has crashed."""
         child = self._driver.start(folder, settings=self._settings, queue_held=queue_held, crash_at=crash_at)
         return await child.listening()
 
     def new_folder(self) -> Path:
-        """With a data folder in which the user has registered."""
+        """A new copy of the template folder."""
         folder = self.folder / f"chain{next(_numbers)}"
         folder.mkdir()
         return copied(self._template, folder)
 
     async def record(self, scenes: Iterable[str]) -> dict[str, list[str]]:
-        """The crash points of each scene, in a run without a crash: one scene after another, so that each point is known to
-        be of its scene."""
+        """The crash points of each scene, recorded without a crash. The scenes run one after another, so that each
+        point belongs to a known scene."""
         found: dict[str, list[str]] = {}
         for held in (True, False):
             child = await self.start(self.new_folder(), queue_held=held)
             for scene in scenes:
                 if held == (scene in QUEUE_HELD):
-                    await child.rest()
+                    await child.wait_idle()
                     before = len(child.points)
                     await self._play(child, scene, f"record{next(_numbers)}")
-                    await child.rest()
+                    await child.wait_idle()
                     found[scene] = list(numbered(child.points[before:]))
             assert await child.stopped() == 0, child.output
         return found
 
     async def crash(self, scene: str, *points: str) -> Outcome:
-        """Play the scene until the first crash point, start again until the next, and so on; then start once more and
+        """Play the scene until the first crash point, restart until the next one, and so on; then restart and
         inspect."""
-        chain = await self._taken(queue_held=scene in QUEUE_HELD)
+        chain = await self._take_chain(queue_held=scene in QUEUE_HELD)
         run = f"run{next(_numbers)}"
         chain.runs.append(run)
         first, *others = points
@@ -115,28 +116,28 @@ class CrashLab:
                     await self._all_ended(chain.child, run)
             crashed.append(await self._crashed(chain))
         chain.child = await self.start(chain.folder)
-        faults = await self._inspected(chain, run, acknowledged)
+        faults = await self._inspect(chain, run, acknowledged)
         self._chain = chain
         if faults or not all(crashed) or len(chain.runs) == RUNS:
             faults += await self.close()
         return Outcome(faults, crashed, log)
 
     async def close(self) -> list[str]:
-        """End the chain; what is wrong with how the program stops."""
+        """End the chain; returns the faults of the shutdown."""
         chain, self._chain = self._chain, None
         if chain is None or (code := await chain.child.stopped()) == 0:
             return []
-        return [f"it did not stop in good order: {code} {chain.child.output[-2000:]}"]
+        return [f"did not shut down cleanly: {code} {chain.child.output[-2000:]}"]
 
-    async def _taken(self, *, queue_held: bool) -> Chain:
-        """The chain that goes on, or a new one. It must be given back: after a run that broke off it is not used again."""
+    async def _take_chain(self, *, queue_held: bool) -> Chain:
+        """Take the current chain, or a new one. It is only reused if the run puts it back."""
         if queue_held:
             assert await self.close() == []
         chain, self._chain = self._chain, None
         if chain is None:
             folder = self.new_folder()
             chain = Chain(folder, await self.start(folder, queue_held=queue_held))
-            await chain.child.rest()
+            await chain.child.wait_idle()
         return chain
 
     async def _play(self, child: Child, scene: str, run: str) -> Acknowledged:
@@ -148,25 +149,23 @@ class CrashLab:
             await User(http, child, self.provider, run).all_ended()
 
     async def _crashed(self, chain: Chain) -> bool:
-        """Whether it has killed itself; a program that has come to rest instead is stopped here."""
+        """Whether the server killed itself; if it became idle instead, it is stopped here."""
         child = chain.child
-        await until(
-            lambda: child.exit_code is not None or child.at_rest, lambda: f"it does not come to rest: {child.points}"
-        )
+        await until(lambda: child.exit_code is not None or child.idle, lambda: f"did not become idle: {child.points}")
         code = await child.stopped()
         chain.unknown |= checker.in_submission(chain.data)
         return code == -signal.SIGKILL
 
-    async def _inspected(self, chain: Chain, run: str, acknowledged: Acknowledged) -> list[str]:
-        """What is wrong after a restart, for the user, for an admin, and seen from outside."""
+    async def _inspect(self, chain: Chain, run: str, acknowledged: Acknowledged) -> list[str]:
+        """The faults after a restart, as seen by the user, by the doctor command and from outside."""
         child = chain.child
         if not child.url:
-            return [f"it does not start again: {child.output}"]
+            return [f"did not restart: {child.output}"]
         _, faults = await inspect(child, self.user, self.provider, acknowledged, run)
-        await child.rest()
+        await child.wait_idle()
         doctor = await control.ask(chain.data / "control.sock", "doctor")
         if not doctor.ok:
-            faults.append(f"the doctor says: {doctor.text}")
+            faults.append(f"doctor: {doctor.text}")
         provider = checker.provider_log(self.provider, chain.runs)
         with child.paused():
             faults += checker.check(chain.data, provider, chain.acknowledged, chain.unknown)

@@ -1,8 +1,8 @@
-"""`python -m tests.crash.random_crashes [SEED]`: users ask for 240 jobs of all kinds while the program is killed (SIGKILL) again
-and again at random times and started again; then everything is inspected.
+"""`python -m tests.crash.random_crashes [SEED]`: users request 240 jobs of all kinds while the server is repeatedly
+killed (SIGKILL) at random times and restarted; then everything is inspected.
 
-A request that was not answered is repeated with the same Idempotency-Key, as a careful client does, so each must become one
-job. The seed is printed; with it as an argument the same requests are made again (not the same crashes: their times are real).
+A request without a response is repeated with the same Idempotency-Key, so each must become exactly one job. The seed is
+printed; passing it repeats the same requests, but not the same crash times.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ from tests.crash.scenes import Acknowledged, client, inspect
 from tests.kit import IMAGE_MODEL, SHORT_VIDEO, TEXT_MODEL, VIDEO_MODEL
 
 JOBS: Final = 240
-USERS: Final = 6  # that ask at the same time
-LIFE: Final = (0.2, 1.5)  # seconds from a start to its crash
+USERS: Final = 6  # concurrent
+LIFE: Final = (0.2, 1.5)  # seconds between a start and its crash
 REQUESTS: Final[list[tuple[str, dict[str, Any], str]]] = [
     ("text", {"model": TEXT_MODEL}, ""),
     ("text", {"model": TEXT_MODEL}, "[busy]"),
@@ -42,25 +42,25 @@ RUN: Final = "random"
 
 
 class RandomCrashes:
-    """The program that crashes, and the users that go on."""
+    """A server that keeps crashing, and users that keep sending requests."""
 
-    def __init__(self, lab: CrashLab, dice: random.Random) -> None:
+    def __init__(self, lab: CrashLab, rng: random.Random) -> None:
         self._lab = lab
         self._folder = lab.new_folder()
         self._data = self._folder / "data"
-        self._dice = dice
+        self._rng = rng
         self._child: Child | None = None
         self.acknowledged = Acknowledged()
         self.unknown: set[str] = set()
         self.crashes = 0
 
     async def run(self) -> None:
-        """Until every user has what it has asked for."""
-        requests = iter([(number, *self._dice.choice(REQUESTS)) for number in range(JOBS)])
+        """Run until every request has been acknowledged."""
+        requests = iter([(number, *self._rng.choice(REQUESTS)) for number in range(JOBS)])
         users = asyncio.gather(*(self._user(requests) for _ in range(USERS)))
         while not users.done():
             self._child = await self._lab.start(self._folder)
-            await asyncio.wait([users], timeout=self._dice.uniform(*LIFE))
+            await asyncio.wait([users], timeout=self._rng.uniform(*LIFE))
             child, self._child = self._child, None
             child.send(signal.SIGKILL)
             await child.ended()
@@ -72,18 +72,18 @@ class RandomCrashes:
         for number, kind, body, directive in requests:
             prompt = f"request {number} | {RUN} {directive}".strip()
             id = self.acknowledged.jobs[prompt] = await self._generated(number, kind, {**body, "prompt": prompt})
-            if self._dice.random() < 0.1:
+            if self._rng.random() < 0.1:
                 await self._cancel(id)
 
     async def _generated(self, number: int, kind: str, body: dict[str, Any]) -> str:
-        """The job's id, however often one has to ask."""
+        """Send the request until it is answered; returns the job's id."""
         while True:
             if id := await self._generate(number, kind, body):
                 return id
             await asyncio.sleep(0.02)
 
     async def _generate(self, number: int, kind: str, body: dict[str, Any]) -> str | None:
-        """The job's id; None when there was no answer."""
+        """The job's id; None if there was no response."""
         if self._child is None:
             return None
         headers = {"Prefer": "respond-async", "Idempotency-Key": f"request-{number}"}
@@ -92,38 +92,35 @@ class RandomCrashes:
                 response = await http.post(f"/api/v1/generate/{kind}", json=body, headers=headers)
         except httpx.TransportError:
             return None
-        if response.status_code in (
-            409,
-            503,
-        ):  # the first request is still in progress, or the program is just starting
+        if response.status_code in (409, 503):  # the first request is in progress, or the server is starting
             return None
         job = response.json()
-        if response.status_code not in (200, 202):  # a text that failed: its job is named
+        if response.status_code not in (200, 202):  # a text job failed: the error names the job
             job = {"id": job["error"]["details"]["job_id"]}
         id: str = job["id"]
         return id
 
     async def _cancel(self, id: str) -> None:
-        """Once; a cancel without an answer may have happened or not."""
+        """Cancel once; without a response the cancel may have happened or not."""
         if self._child is not None:
             try:
                 async with client(self._child, self._lab.user) as http:
-                    keep = self._dice.random() < 0.5
+                    keep = self._rng.random() < 0.5
                     await http.post(f"/api/v1/jobs/{id}/cancel", json={"keep_result": keep})
             except httpx.TransportError:
                 return
 
     async def faults(self) -> list[str]:
-        """After a last start that is left alone: what is not as it should be."""
+        """Restart without a crash and return the faults found."""
         child = await self._lab.start(self._folder)
         assert child.url, child.output
         jobs, faults = await inspect(child, self._lab.user, self._lab.provider, self.acknowledged, RUN)
-        await child.rest()
+        await child.wait_idle()
         doctor = await control.ask(self._data / "control.sock", "doctor")
         if (code := await child.stopped()) != 0:
-            faults.append(f"it did not stop in good order: {code}")
+            faults.append(f"did not shut down cleanly: {code}")
         if not doctor.ok:
-            faults.append(f"the doctor says: {doctor.text}")
+            faults.append(f"doctor: {doctor.text}")
         if len(jobs) != JOBS:
             faults.append(f"{JOBS} requests became {len(jobs)} jobs")
         provider = checker.provider_log(self._lab.provider, [RUN])
@@ -138,12 +135,12 @@ def _is_unknown(job: dict[str, Any]) -> bool:
 
 
 async def main(folder: Path, seed: int) -> int:
-    began = time.monotonic()
+    started = time.monotonic()
     async with crash_lab(folder) as lab:
         crashes = RandomCrashes(lab, random.Random(seed))
         await crashes.run()
         faults = await crashes.faults()
-    print(f"{crashes.crashes} crashes in {time.monotonic() - began:.0f} s, seed {seed}")
+    print(f"{crashes.crashes} crashes in {time.monotonic() - started:.0f} s, seed {seed}")
     print(
         "\n".join(faults)
         or "nothing lost, nothing submitted twice, no file without a row, no row without a file, the ledger is exact"

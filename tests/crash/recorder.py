@@ -1,8 +1,8 @@
-"""Listens at the crash points of a process under test: records each, and kills the process at one of them.
+"""Records the crash points that a process reaches, and kills it at one of them.
 
-A point has the name that the program gives it. Behind it stands the transaction function it belongs to, or whether a request
-to the provider is a submit or a poll, as in `transaction.committed complete` and `request.sent poll`; when it comes again, its
-number, as in `file.renamed #2`.
+A recorded point is the name of the crash point, followed by its transaction function or by the provider request (submit
+or poll), as in `transaction.committed complete` and `request.sent poll`. A repeated point has a number, as in
+`file.renamed #2`.
 """
 
 import contextvars
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 PROVIDER_CALLS: Final = {"provider.submit_started": "submit", "provider.poll_started": "poll"}
-# The transactions of periodic tasks, and the one that notes when an API key was used: they come at any time.
+# Transactions of periodic tasks and of API key usage, which occur at any time.
 BACKGROUND: Final = re.compile(r"transaction\.\w+ (note_key_use|\w+_any)")
 WIRE: Final = {"connection.opened", "request.sent", "response.started", "response.read"}
 
@@ -24,7 +24,7 @@ _call: contextvars.ContextVar[str] = contextvars.ContextVar("provider call", def
 
 
 def numbered(points: Iterable[str]) -> Iterator[str]:
-    """The same points; one that was there before with its number behind it."""
+    """The same points, with a number appended to repeated ones."""
     seen: Counter[str] = Counter()
     for point in points:
         seen[point] += 1
@@ -32,14 +32,14 @@ def numbered(points: Iterable[str]) -> Iterator[str]:
 
 
 class Recorder:
-    """A listener for `crash_points.listen`. Writes a line for each point into the file `record`. Once there is a file
-    `crash_at`, the process kills itself at the point that it names, before the line is written; counting begins then."""
+    """A listener for `crash_points.listen`. Appends each point to the file `record`. Once the file
+    `crash_at` exists, the process kills itself at the point named there, before recording it; counting starts then."""
 
     def __init__(self, record: Path, crash_at: Path) -> None:
         self._record = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._crash_at = crash_at
         self._point = ""
-        self._left = 0
+        self._remaining = 0
         self._lock = threading.Lock()
 
     def __call__(self, name: str, subject: str) -> None:
@@ -49,16 +49,16 @@ class Recorder:
         with self._lock:
             if not self._point and self._crash_at.exists():
                 self._point, _, number = self._crash_at.read_text().partition(" #")
-                self._left = int(number or 1)
+                self._remaining = int(number or 1)
             if point == self._point:
-                self._left -= 1
-                if self._left == 0:
+                self._remaining -= 1
+                if self._remaining == 0:
                     os.kill(os.getpid(), signal.SIGKILL)
             os.write(self._record, f"{point}\n".encode())
 
 
 def _named(name: str, subject: str) -> str | None:
-    """None for what comes at any time, as do requests for a list of models."""
+    """The recorded point; None for points that occur at any time, such as requests for the model list."""
     if name.startswith("transaction."):
         point = f"{name} {subject.removeprefix('_')}"
         return None if BACKGROUND.fullmatch(point) else point

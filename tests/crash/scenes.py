@@ -1,5 +1,4 @@
-"""What a user asks for in a crash run, one scene for each kind of work, and what was acknowledged: the client outlives the
-program."""
+"""The client side of a crash run: one scene per kind of job, and what the server acknowledged."""
 
 import asyncio
 import contextlib
@@ -14,9 +13,9 @@ import httpx
 import msgspec
 
 from app.jobs.schemas import EventType
-from app.providers.simulator.state import Memory
+from app.providers.simulator.state import JobStore
 from tests.crash.checker import run_of
-from tests.crash.harness import BOUND, Child, until
+from tests.crash.harness import TIMEOUT, Child, until
 from tests.kit import (
     FINAL_STATES,
     IMAGE_MODEL,
@@ -37,23 +36,23 @@ USER: Final = {"email": "ann@studio.example", "password": PASSWORD}
 
 
 class Crashed(Exception):
-    """The program does not answer any more."""
+    """The server no longer responds."""
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """Of the user: an API key, and the cookie of a session."""
+    """The user's API key and session cookie."""
 
     key: str
     session: str
 
 
 class Acknowledged(msgspec.Struct):
-    """What the program has confirmed: jobs by their prompts, uploaded files, cancelled jobs."""
+    """What the server confirmed: jobs by prompt, uploaded files, cancelled jobs."""
 
     jobs: dict[str, str] = {}
     assets: list[str] = []
     cancelled: list[str] = []
-    connection_errors: list[str] = []  # how the requests ended that were not answered
+    connection_errors: list[str] = []  # of requests without a response
 
 
 @asynccontextmanager
@@ -62,7 +61,7 @@ async def client(child: Child, user: Credentials) -> AsyncIterator[httpx.AsyncCl
         base_url=child.url,
         headers={"Authorization": f"Bearer {user.key}"},
         cookies={"session": user.session},
-        timeout=BOUND,
+        timeout=TIMEOUT,
         trust_env=False,
         verify=trust(),
     ) as http:
@@ -71,11 +70,11 @@ async def client(child: Child, user: Credentials) -> AsyncIterator[httpx.AsyncCl
 
 async def register(child: Child) -> Credentials:
     """Register the first user, with an API key and a session that outlive every restart."""
-    async with Browser(base_url=child.url, timeout=BOUND, trust_env=False, verify=trust()) as browser:
+    async with Browser(base_url=child.url, timeout=TIMEOUT, trust_env=False, verify=trust()) as browser:
         response = await browser.send_form("/register", {**USER, "name": "Ann Kern"})
         assert response.status_code == 303, response.text
         session = browser.cookies["session"]
-    async with httpx.AsyncClient(base_url=child.url, timeout=BOUND, trust_env=False, verify=trust()) as http:
+    async with httpx.AsyncClient(base_url=child.url, timeout=TIMEOUT, trust_env=False, verify=trust()) as http:
         tokens = (await http.post("/api/v1/auth/login", json=USER)).json()
         http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
         key = (await http.post("/api/v1/users/me/keys", json={"name": "crash tests"})).json()["key"]
@@ -89,34 +88,34 @@ async def register(child: Child) -> Credentials:
 
 
 class User:
-    """The client in one run. `run` is part of each prompt, so that the provider's log tells the runs apart."""
+    """The client in one run. `run` is part of each prompt, to tell the runs apart in the provider's log."""
 
     def __init__(self, http: httpx.AsyncClient, child: Child, provider: Path, run: str) -> None:
         """`provider` is the folder of the simulator."""
         self._http = http
         self._child = child
-        self._provider = Memory(provider)
+        self._provider = JobStore(provider)
         self._run = run
         self.acknowledged = Acknowledged()
 
     async def play(self, scene: str) -> Acknowledged:
-        """Everything that is asked in this scene, until all of it has ended or the program has crashed."""
+        """Send the requests of this scene and wait until all jobs have ended or the server has crashed."""
         with contextlib.suppress(Crashed):
             await SCENES[scene](self)
             await self.all_ended()
         return self.acknowledged
 
     async def all_ended(self) -> list[Json]:
-        """All jobs, once they have ended and no late cost is awaited that can still come. The provider holds nothing back any
-        more. Raises Crashed."""
-        end = time.monotonic() + BOUND
+        """All jobs, once they have ended and no late cost is awaited; stuck videos are released at the provider. Raises
+        Crashed."""
+        end = time.monotonic() + TIMEOUT
         while True:
             self._release()
             jobs = await self._jobs()
             if all(job["status"] in FINAL_STATES for job in jobs) and not await self._awaited(jobs):
                 return jobs
             states = {job["prompt"]: (job["status"], job["cost_usd"]) for job in jobs}
-            assert time.monotonic() < end, f"they do not end: {states}"
+            assert time.monotonic() < end, f"jobs did not end: {states}"
             await asyncio.sleep(0.1)
 
     # Scenes
@@ -140,7 +139,7 @@ class User:
         await self._generate("image", {"model": IMAGE_MODEL}, "[stamp]")
 
     async def video(self) -> None:
-        """Its result is asked for once in vain."""
+        """The first download of its result fails."""
         await self._generate("video", {"model": VIDEO_MODEL, **SHORT_VIDEO}, "[stamp][notyet]")
 
     async def image_to_video(self) -> None:
@@ -152,25 +151,26 @@ class User:
         await self._generate("video", {"model": VIDEO_MODEL, **SHORT_VIDEO}, "[fail]")
 
     async def cancelled_in_queue(self) -> None:
-        """In a program whose queue is held."""
+        """Requires a server with `queue_held`."""
         await self._cancel(await self._generate("image", {"model": IMAGE_MODEL}, "[stamp]"), keep_result=False)
 
     async def cancelled_at_provider(self) -> None:
-        """The provider has the job, and finishes it only when it has been cancelled; the result is kept all the same."""
+        """The provider finishes the job only after it was cancelled; the result is kept."""
         before = len(self._child.points)
         job = await self._generate("video", {"model": VIDEO_MODEL, **SHORT_VIDEO}, "[stamp][stuck]")
         await until(
             lambda: (
-                "transaction.acknowledged go_on" in self._child.points[before:] or self._child.exit_code is not None
+                "transaction.acknowledged record_progress" in self._child.points[before:]
+                or self._child.exit_code is not None
             ),
-            lambda: f"it is not submitted: {self._child.points}",
+            lambda: f"was not submitted: {self._child.points}",
         )
         await self._cancel(job, keep_result=True)
 
     # Requests
 
-    def _prompt(self, what: str, directive: str = "") -> str:
-        return f"{what} | {self._run} {directive}".strip()
+    def _prompt(self, kind: str, directive: str = "") -> str:
+        return f"{kind} | {self._run} {directive}".strip()
 
     async def _generate(self, kind: str, body: Json, directive: str = "") -> str:
         prompt = self._prompt(kind, directive)
@@ -197,14 +197,18 @@ class User:
         return jobs
 
     def _release(self) -> None:
-        """Have the provider finish a video that never ends by itself."""
+        """Make the provider finish videos that would never end."""
         for line in self._provider.submits():
             submit = msgspec.json.decode(line)
-            if run_of(submit["prompt"]) == self._run and (job := self._provider.job(submit["id"])) and job.ends is None:
-                self._provider.save(msgspec.structs.replace(job, ends=time.time()))
+            if (
+                run_of(submit["prompt"]) == self._run
+                and (job := self._provider.job(submit["id"]))
+                and job.ends_at is None
+            ):
+                self._provider.save(msgspec.structs.replace(job, ends_at=time.time()))
 
     async def _awaited(self, jobs: list[Json]) -> bool:
-        """Whether the cost of a cancelled job may still come: its timeline says when nothing more is expected."""
+        """Whether the cost of a cancelled job is still awaited, according to its timeline."""
         for job in jobs:
             if job["status"] == "cancelled" and job["cost_usd"] is None:
                 page = (await self._request("GET", f"/jobs/{job['id']}")).text
@@ -237,7 +241,7 @@ QUEUE_HELD: Final = {"cancelled in queue"}
 async def inspect(
     child: Child, user: Credentials, provider: Path, acknowledged: Acknowledged, run: str
 ) -> tuple[list[Json], list[str]]:
-    """After a restart: the jobs of the run once all have ended, and what is not as it should be for the user."""
+    """After a restart: the jobs of the run once all have ended, and the faults that the user sees."""
     faults = []
     async with client(child, user) as http:
         jobs = [job for job in await User(http, child, provider, run).all_ended() if run_of(job["prompt"]) == run]

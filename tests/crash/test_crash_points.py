@@ -1,7 +1,7 @@
-"""The program is killed (SIGKILL) at every kind of crash point on the way of a job, started again beside a provider that went
-on, and nothing is lost, nothing paid for twice, no file without a row, no row without a file, and the ledger is exact.
+"""The server is killed (SIGKILL) at every kind of crash point of a job and restarted while the provider keeps running:
+nothing may be lost or paid for twice, files and rows must match, and the ledger must be exact.
 
-Here is a selection in which every kind of crash point comes at least once; `python -m tests.crash` goes through all of them.
+This is a selection with every kind of crash point at least once; `python -m tests.crash` runs all of them.
 """
 
 import re
@@ -29,7 +29,7 @@ POINTS: dict[str, tuple[str, ...]] = {
         *transaction("add"),
         "temp_folder.released",
     ),
-    # One request to the provider, whose response is the result
+    # One provider request, whose response is the result
     "image": (
         *transaction("enqueue"),
         "ledger.hold_written",
@@ -57,19 +57,19 @@ POINTS: dict[str, tuple[str, ...]] = {
         "ledger.settlement_written",
     ),
     "text": ("request.sent submit", "transaction.committed complete"),
-    # The provider is overloaded at first
-    "retried text": transaction("again"),
+    # The provider is busy at first
+    "retried text": transaction("schedule_retry"),
     # A submit, polls, a download
     "video": (
         "request.sent submit",
         "provider.submit_answered",
-        *transaction("go_on"),
+        *transaction("record_progress"),
         "provider.poll_started",
         "request.sent poll",
         "response.started poll",
         "response.read poll #4",
         "provider.poll_answered #2",
-        *transaction("fetched"),
+        *transaction("mark_downloaded"),
         "file.renamed",
         "transaction.committed complete",
     ),
@@ -83,28 +83,28 @@ POINTS: dict[str, tuple[str, ...]] = {
         "transaction.committed complete",
     ),
 }
-# Killed, and once more while the next start puts things in order.
+# Killed, and killed again during the recovery.
 TWICE = [
-    *(("video", "transaction.committed go_on", point) for point in transaction("rescue")),
+    *(("video", "transaction.committed record_progress", point) for point in transaction("rescue")),
     ("image", "request.sent submit", "transaction.committed fail"),
     ("video", "media.inspected", "temp_folders.cleanup_started"),
     ("video", "file.renamed", "orphans.sweep_started"),
     ("image", "transaction.requested complete", "file.removal_started"),
     ("image", "transaction.requested complete", "file.removed"),
-    ("video", "transaction.committed fetched", "transaction.committed complete"),
+    ("video", "transaction.committed mark_downloaded", "transaction.committed complete"),
 ]
-# These come or not: a request without a body takes a connection that is still open.
-CHANCE = {"connection.opened poll"}
+# These may not occur: a request without a body reuses an open connection.
+OPTIONAL = {"connection.opened poll"}
 
 
 def kind(point: str) -> str:
-    """Without its number."""
+    """The point without its number."""
     return re.sub(r" #\d+$", "", point)
 
 
 def spread(name: str, runs: Sequence[tuple[str, ...]]) -> list[Any]:
-    """The runs in small groups, each of which goes to whichever worker is free."""
-    groups = (pytest.mark.xdist_group(f"{name} {place // matrix.RUNS}") for place in range(len(runs)))
+    """The runs in small groups, which xdist distributes to free workers."""
+    groups = (pytest.mark.xdist_group(f"{name} {index // matrix.RUNS}") for index in range(len(runs)))
     return [pytest.param(*run, marks=group) for run, group in zip(runs, groups, strict=True)]
 
 
@@ -118,10 +118,10 @@ async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[CrashLa
 async def test_every_kind_of_crash_point_is_in_the_matrix(lab: CrashLab) -> None:
     recorded = await lab.record(SCENES)
     unknown = {scene: set(points) - set(recorded[scene]) for scene, points in POINTS.items()}
-    assert not any(unknown.values()), f"these do not occur: {unknown}"
+    assert not any(unknown.values()), f"these points do not occur: {unknown}"
     covered = {kind(point) for points in POINTS.values() for point in points}
     found = {kind(point) for points in recorded.values() for point in points}
-    assert not found - covered - CHANCE, "the program is never killed at these"
+    assert not found - covered - OPTIONAL, "no test kills the server at these points"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The routes of `/v1` as plain HTTP: what OpenAI's own package would hide, and what only our keys have."""
+"""The routes of `/v1` over plain HTTP: details that the `openai` package hides, and limits of Atelier's API keys."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every way in which a provider can fail, requested by a directive in the prompt, and what the user learns of it.
+"""Every way in which a provider can fail, requested by a directive in the prompt, and how it is reported to the user.
 
 All jobs of the first tests are requested at once, because some are retried; each test looks at those that it is about.
 """
@@ -45,15 +45,18 @@ CODES = {
     "RESULT_TOO_LARGE",
     "STORAGE_FULL",
 }
-UNSURE = {"PROVIDER_UNREACHABLE", "OUTCOME_UNKNOWN"}  # after a broken connection no one can know whether it was charged
+UNCERTAIN = {
+    "PROVIDER_UNREACHABLE",
+    "OUTCOME_UNKNOWN",
+}  # after a broken connection no one can know whether it was charged
 
 FAILING: dict[tuple[str, str], set[str]] = {
     ("text", "refuse"): {"PROVIDER_REFUSED"},
     ("text", "fail"): {"PROVIDER_FAILED"},
     ("text", "credits"): {"PROVIDER_FAILED"},
     ("text", "key-limit"): {"PROVIDER_FAILED"},
-    ("text", "html"): {"PROVIDER_FAILED", *UNSURE},
-    ("text", "unreachable"): UNSURE,
+    ("text", "html"): {"PROVIDER_FAILED", *UNCERTAIN},
+    ("text", "unreachable"): UNCERTAIN,
     ("text", "ambiguous"): {"OUTCOME_UNKNOWN"},
     ("text", "cut"): {"OUTCOME_UNKNOWN", "RESULT_INVALID", "PROVIDER_FAILED"},
     ("text", "error-first"): {"PROVIDER_FAILED"},
@@ -62,8 +65,8 @@ FAILING: dict[tuple[str, str], set[str]] = {
     ("image", "fail"): {"PROVIDER_FAILED"},
     ("image", "credits"): {"PROVIDER_FAILED"},
     ("image", "key-limit"): {"PROVIDER_FAILED"},
-    ("image", "html"): {"PROVIDER_FAILED", *UNSURE},
-    ("image", "unreachable"): UNSURE,
+    ("image", "html"): {"PROVIDER_FAILED", *UNCERTAIN},
+    ("image", "unreachable"): UNCERTAIN,
     ("image", "ambiguous"): {"OUTCOME_UNKNOWN"},
     ("image", "cut"): {"OUTCOME_UNKNOWN", "RESULT_INVALID", "PROVIDER_FAILED"},
     ("image", "badmedia"): {"RESULT_INVALID"},
@@ -73,10 +76,10 @@ FAILING: dict[tuple[str, str], set[str]] = {
     ("video", "fail"): {"PROVIDER_FAILED"},
     ("video", "credits"): {"PROVIDER_FAILED"},
     ("video", "key-limit"): {"PROVIDER_FAILED"},
-    ("video", "html"): {"PROVIDER_FAILED", *UNSURE},
+    ("video", "html"): {"PROVIDER_FAILED", *UNCERTAIN},
     ("video", "expire"): {"PROVIDER_EXPIRED"},
     ("video", "cancelled"): {"PROVIDER_FAILED"},
-    ("video", "unreachable"): UNSURE,
+    ("video", "unreachable"): UNCERTAIN,
     ("video", "ambiguous"): {"OUTCOME_UNKNOWN"},
     ("video", "badmedia"): {"RESULT_INVALID"},
     ("video", "gone"): CODES - {"PROVIDER_REFUSED", "STORAGE_FULL", "RESULT_TOO_LARGE"},
@@ -94,7 +97,7 @@ KINDS = ("text", "image", "video")
 
 
 async def generate(client: httpx.AsyncClient, kind: str, directive: str) -> httpx.Response:
-    """A call that waits for its text or image as long as the API allows."""
+    """A request that waits for its text or image as long as the API allows."""
     prompt = f"[{directive}] [stamp] a {kind} of a lighthouse"
     body: Json = {"model": TEXT_MODEL, "prompt": prompt}
     if kind == "image":
@@ -110,7 +113,7 @@ def job_id_of(answer: httpx.Response) -> str:
 
 
 class Outcome:
-    """What the call answered, and its job after it had ended."""
+    """The response to the request, and its ended job."""
 
     def __init__(self, client: httpx.AsyncClient, answer: httpx.Response, job: Json) -> None:
         self.client = client
@@ -138,7 +141,7 @@ async def outcomes(atelier: Studio) -> Outcomes:
     wanted = [*FAILING, *WORKING]
     users = {kind: await key_client(atelier, kind) for kind in KINDS}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs_service, "FIRST_WAIT", 0.1)
+        patch.setattr(jobs_service, "FIRST_RETRY_DELAY", 0.1)
         answers = await asyncio.gather(*(generate(users[kind], kind, directive) for kind, directive in wanted))
         jobs: dict[str, Json] = {}
         for kind in KINDS:
@@ -243,8 +246,8 @@ OVERDUE: dict[tuple[str, str], set[str]] = {
 
 @pytest_asyncio.fixture(scope="module", autouse=True)
 async def overdue(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[asyncio.Future[dict[str, Json]]]:
-    """Jobs that take longer than a deadline of one second, as they were when they had ended: by kind and directive. They
-    run beside the other tests of this file."""
+    """Ended jobs that exceeded a deadline of one second, by kind and directive. They run concurrently with the other
+    tests of this file."""
     async with running(tmp_path_factory.mktemp("deadline"), ATELIER_JOB_TIMEOUT_SECONDS="1") as studio:
         client = await studio.person()
         calls = [asyncio.ensure_future(generate(client, kind, directive)) for kind, directive in OVERDUE]

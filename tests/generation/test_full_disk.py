@@ -1,4 +1,4 @@
-"""A disk that is full while a result is stored: one clear failure, nothing lost, nothing paid twice.
+"""A disk that is full while a result is stored: one clear failure, nothing lost, nothing charged twice.
 
 The data folder is on a small file system of its own, which takes permission to mount (root, not in every container). The
 simulator has its folder elsewhere.
@@ -51,7 +51,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 
 def occupy(folder: Path) -> None:
-    """Leave at most FREE bytes; to be called again while something runs, because the database gives room back at times."""
+    """Leave at most FREE bytes; call it again while something runs, because the database may release space."""
     state = os.statvfs(folder)
     with (folder / "ballast").open("ab", buffering=0) as file:
         file.write(bytes(max(0, state.f_bavail * state.f_frsize - FREE)))
@@ -179,7 +179,7 @@ async def test_after_a_disk_without_a_free_byte_everything_works_again(small: Pa
         assert (await client.get("/health")).status_code == 200
         for job in await jobs_of(client):
             assert (await ended_job(client, job["id"]))["status"] in ("completed", "failed")
-    # After a restart everything is there that was confirmed before.
+    # After a restart all confirmed data is there.
     async with studio_on(small, tmp_path / "simulator") as (_, client):
         found = (await client.get("/api/v1/jobs", params={"limit": 100})).json()["items"]
         assert earlier["id"] in {job["id"] for job in found}

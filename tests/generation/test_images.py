@@ -113,7 +113,7 @@ async def test_with_respond_async_the_answer_is_202_at_once_and_the_job_complete
 async def test_prefer_sets_how_long_the_answer_waits_for_the_image(
     creator: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That a wait ends after its seconds is shown in `tests/jobs/test_service.py`."""
+    """`tests/jobs/test_service.py` tests that a wait ends in time."""
     waits: list[float] = []
     wait = Generation.wait
 

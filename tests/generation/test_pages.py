@@ -45,14 +45,14 @@ async def test_only_models_with_the_right_output_are_offered(viewer: PageUser) -
 
 
 CREATE_FORMS = [
-    ("image", IMAGE_MODEL, "words"),
-    ("image", MULTI_IMAGE_MODEL, "words"),
-    ("image", SIZED_IMAGE_MODEL, "words"),
-    ("video", VIDEO_MODEL, "words"),
-    ("video", IMAGE_TO_VIDEO_MODEL, "words"),
-    ("video", IMAGE_TO_VIDEO_MODEL, "picture"),
-    ("video", "google/veo-3.1", "words"),
-    ("text", TEXT_MODEL, "words"),
+    ("image", IMAGE_MODEL, "text"),
+    ("image", MULTI_IMAGE_MODEL, "text"),
+    ("image", SIZED_IMAGE_MODEL, "text"),
+    ("video", VIDEO_MODEL, "text"),
+    ("video", IMAGE_TO_VIDEO_MODEL, "text"),
+    ("video", IMAGE_TO_VIDEO_MODEL, "image"),
+    ("video", "google/veo-3.1", "text"),
+    ("text", TEXT_MODEL, "text"),
 ]
 OWN_FIELDS = {
     "_csrf_token",
@@ -61,7 +61,7 @@ OWN_FIELDS = {
     "prompt",
     "system_prompt",
     "source",
-    "picture",
+    "image",
     "image_url",
     "image_asset_id",
     "idempotency_key",
@@ -103,15 +103,15 @@ async def test_changing_the_model_changes_the_fields(viewer: PageUser) -> None:
 
 
 async def test_image_to_video_offers_models_with_image_input_and_three_sources(viewer: PageUser) -> None:
-    form = (await viewer.page("/generate/video?mode=picture")).one("form", id="create")
+    form = (await viewer.page("/generate/video?mode=image")).one("form", id="create")
     assert VIDEO_MODEL not in select_values(form, "model")
     assert IMAGE_TO_VIDEO_MODEL in select_values(form, "model")
     assert form["enctype"] == "multipart/form-data"
-    assert form.one("input", name="picture")["type"] == "file"
+    assert form.one("input", name="image")["type"] == "file"
     assert form.all("input", name="image_asset_id")  # the images in the library
     assert form.one("input", name="image_url")
     text_to_video = (await viewer.page("/generate/video")).one("form", id="create")
-    assert not text_to_video.all("input", name="picture")
+    assert not text_to_video.all("input", name="image")
 
 
 async def test_an_unusual_query_is_answered_or_refused(viewer: PageUser) -> None:
@@ -124,7 +124,7 @@ async def test_an_unusual_query_is_answered_or_refused(viewer: PageUser) -> None
         "prompt=%00",
         "prompt=%ff",
         "model=%F0%9F",
-        "mode=picture&asset=%27",
+        "mode=image&asset=%27",
     ]
     with Cases() as cases:
         for kind in ("image", "video"):
@@ -212,7 +212,7 @@ async def test_a_refused_form_keeps_the_input_and_names_the_field(page_user: Pag
 
 
 async def submit_image_to_video(user: PageUser, files: Json | None = None, **form: str) -> httpx.Response:
-    page = await user.page(f"/generate/video?mode=picture&model={quote(IMAGE_TO_VIDEO_MODEL, safe='')}")
+    page = await user.page(f"/generate/video?mode=image&model={quote(IMAGE_TO_VIDEO_MODEL, safe='')}")
     filled = {
         **page.one("form", id="create").values(),
         "prompt": "[stamp] it wakes",
@@ -223,13 +223,13 @@ async def submit_image_to_video(user: PageUser, files: Json | None = None, **for
     if not filled.get("image_asset_id"):
         filled.pop("image_asset_id", None)
     # Without a file a browser still sends the empty part.
-    parts = files or {"picture": ("", b"", "application/octet-stream")}
+    parts = files or {"image": ("", b"", "application/octet-stream")}
     return await user.browser.send_form("/generate/video", filled, files=parts, headers=FRAGMENT)
 
 
 async def test_a_video_starts_from_an_uploaded_image(page_user: PageUser, atelier: Studio) -> None:
     prompt = f"[stamp] it wakes from an upload {page_user.address}"
-    files = {"picture": ("me.png", png(300, 300, "red"), "image/png")}
+    files = {"image": ("me.png", png(300, 300, "red"), "image/png")}
     answer = await submit_image_to_video(page_user, files, source="upload", prompt=prompt)
     assert answer.status_code == 200, answer.text[:800]
     [job] = await page_user.jobs()
@@ -249,8 +249,8 @@ async def test_a_video_starts_from_an_image_of_the_library(page_user: PageUser) 
 
 
 INVALID_SOURCES: list[tuple[Json | None, dict[str, str]]] = [
-    ({"picture": ("x.png", b"<svg onload=alert(1)>", "image/png")}, {"source": "upload"}),
-    ({"picture": ("x.png", b"", "image/png")}, {"source": "upload"}),
+    ({"image": ("x.png", b"<svg onload=alert(1)>", "image/png")}, {"source": "upload"}),
+    ({"image": ("x.png", b"", "image/png")}, {"source": "upload"}),
     (None, {"source": "upload"}),
     (None, {"source": "url", "image_url": "http://127.0.0.1/x.png"}),
     (None, {"source": "url", "image_url": "http://169.254.169.254/latest"}),

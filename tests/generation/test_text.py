@@ -1,4 +1,4 @@
-"""`/generate/text`: the text in one answer, and a job that keeps it."""
+"""`/generate/text`: the text in one response, recorded as a job."""
 
 import httpx
 

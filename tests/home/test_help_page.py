@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.home.examples import Examples, written
+from app.home.examples import Examples, build_examples
 from tests.kit import new_email
 from tests.pages import PageUser
 from tests.studio import Browser, Studio, running
@@ -38,9 +38,9 @@ async def test_the_page_is_for_signed_in_users(atelier: Studio) -> None:
 
 async def test_a_user_without_a_key_finds_the_link_to_create_one(atelier: Studio) -> None:
     page = await help_page(await atelier.person_in_browser(new_email(), direct=True))
-    assert "You have no key yet" in page
+    assert "You have no API key yet" in page
     assert 'href="/users/profile#api-keys"' in page
-    assert "a key of yours" in samples(page)["python"]
+    assert "your API key" in samples(page)["python"]
 
 
 async def test_the_examples_name_the_newest_valid_key_and_never_show_it(page_user: PageUser) -> None:
@@ -49,11 +49,11 @@ async def test_the_examples_name_the_newest_valid_key_and_never_show_it(page_use
         for name in ("old", "laptop")
     ]
     page = await help_page(page_user.browser)
-    assert "Your newest key is “laptop”." in page
+    assert "Your newest API key is “laptop”." in page
     found = samples(page)
-    assert 'your key "laptop"' in found["curl"]
-    assert 'your key "laptop"' in found["python"]
-    assert 'your key "laptop"' in found["javascript"]
+    assert 'your API key "laptop"' in found["curl"]
+    assert 'your API key "laptop"' in found["python"]
+    assert 'your API key "laptop"' in found["javascript"]
     assert found["variable"].startswith(f"export ATELIER_KEY={keys[1][:12]}")
     assert not any(key in page for key in keys)
 
@@ -83,11 +83,11 @@ async def test_the_page_is_linked_from_the_keys_and_from_the_reference(viewer: P
 
 @pytest.fixture
 def hostile() -> Examples:
-    return written("https://studio.example", HOSTILE, "atl_abc", HOSTILE)
+    return build_examples("https://studio.example", HOSTILE, "atl_abc", HOSTILE)
 
 
 def text_of(examples: Examples, id: str) -> str:
-    return next(program.text for program in examples.programs if program.id == id)
+    return next(program.text for program in examples.samples if program.id == id)
 
 
 def test_with_any_name_of_a_key_or_model_the_shell_example_is_one_command(hostile: Examples) -> None:

@@ -1,4 +1,4 @@
-"""The examples of the OpenAPI document work as they are written, and answers that may be streamed fit both descriptions."""
+"""The examples of the OpenAPI document work unchanged, and streamed responses match both schemas."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def example(described: Document, name: str) -> dict[str, Any]:
 
 
 async def prepared(actors: Actors, name: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The example where what it refers to exists: Ada, her token, her image."""
+    """An instance in which the objects of the examples exist: Ada, her token and her image."""
     if name.endswith("/auth/register"):
         found = (await actors.admin.get("/api/v1/users", params={"q": ADA})).json()["items"]
         for user in found:

@@ -1,4 +1,4 @@
-"""Jobs on a real database, without a provider and without a worker: the tests play what the provider answers."""
+"""Jobs on a real database, without a provider and without a worker: the tests supply the provider's outcomes."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
@@ -37,14 +37,14 @@ class ModelProvider:
 
 
 class StoppableProvider:
-    """A provider that accepts a cancellation; the tests say what it answers afterwards."""
+    """A provider that accepts a cancellation; the tests supply what follows."""
 
     name = "stoppable"
     can_cancel = True
 
 
 class FakeClock:
-    """Stands in for the clock of the process; time passes only when a test says so."""
+    """Replaces the process clock; time passes only when a test advances it."""
 
     def __init__(self) -> None:
         self.moment = clock.now()
@@ -57,7 +57,7 @@ class FakeClock:
 
 
 def delete_rows(tx: Transaction) -> None:
-    """Empty every table that tests of jobs write to."""
+    """Empty every table that job tests write to."""
     for table in ("jobs", "job_events", "ledger", "idempotency", "assets", "models"):
         tx.execute(f"delete from {table}")  # noqa: S608
 
@@ -82,7 +82,7 @@ def new_job(owner: str = "ann", kind: Kind = Kind.VIDEO, **changes: Any) -> Job:
 
 @pytest_asyncio.fixture(scope="session")
 async def open_database(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Database]:
-    """The database that all tests of jobs in this worker use, one after the other."""
+    """The database that the job tests of this xdist worker share."""
     database = Database(migrated_database(tmp_path_factory.mktemp("jobs") / "test.duckdb"))
     yield database
     await database.close()
@@ -102,7 +102,7 @@ def model_provider() -> ModelProvider:
 
 @pytest.fixture
 async def catalog(database: Database, model_provider: ModelProvider) -> Catalog:
-    """Offers the model of `new_job`."""
+    """A catalog with the model of `new_job`."""
     providers: dict[str, Any] = {"openrouter": model_provider}
     catalog = Catalog(database, providers)
     await catalog.refresh()
@@ -122,11 +122,16 @@ async def library(database: Database, tmp_path: Path) -> AsyncIterator[Library]:
 
 @pytest.fixture
 def open_jobs(database: Database, catalog: Catalog, library: Library) -> OpenJobs:
-    """Makes a new Jobs service, as after a restart: it knows the rows and nothing else."""
+    """Makes a new Jobs service, as after a restart: it knows only the rows."""
 
     def open_jobs(providers: Any = None, **options: Any) -> Jobs:
         return Jobs(
-            database, Ledger(database), catalog, library, providers or {}, **{"timeout": 1800, "pause": 15, **options}
+            database,
+            Ledger(database),
+            catalog,
+            library,
+            providers or {},
+            **{"timeout": 1800, "poll_interval": 15, **options},
         )
 
     return open_jobs
@@ -139,7 +144,7 @@ def jobs(open_jobs: OpenJobs) -> Jobs:
 
 @pytest.fixture
 def fake_clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    """The clock of the whole process while the test runs."""
+    """The clock of the process during a test."""
     fake = FakeClock()
     monkeypatch.setattr(clock, "now", fake.now)
     return fake

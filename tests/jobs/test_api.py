@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from app.providers.simulator.stage import Clock
+from app.providers.simulator.runtime import SimulatorClock
 from tests.kit import (
     IMAGE_MODEL,
     IMAGE_TO_VIDEO_MODEL,
@@ -203,7 +203,7 @@ async def test_a_retry_sends_the_input_image_of_the_first_job(creator: httpx.Asy
 
 
 async def test_an_unknown_id_is_404(ann: httpx.AsyncClient) -> None:
-    """Over a real connection, as the HTTP parser passes the path on."""
+    """Over a real connection, so that the path passes through the HTTP parser."""
     ids = ["x", "1", "%00", "..%2f..%2fusers%2fme", "%ff%fe", "a" * 3000, "' or '1'='1", "é", UNKNOWN_ID]
     with Cases() as cases:
         for method, path in (("GET", "{}"), ("POST", "{}/cancel"), ("POST", "{}/retry")):
@@ -213,8 +213,8 @@ async def test_an_unknown_id_is_404(ann: httpx.AsyncClient) -> None:
                     error_of(answer, 404, "RESOURCE_NOT_FOUND")
 
 
-class SteppedClock(Clock):
-    """The simulator's time: it stands still until a test moves it, and pauses take none."""
+class SteppedClock(SimulatorClock):
+    """The simulator's clock: it only advances when a test sets it, and sleeping takes no time."""
 
     def __init__(self) -> None:
         self.time = time.time()

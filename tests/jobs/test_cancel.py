@@ -1,5 +1,6 @@
-"""A cancellation has three outcomes: nothing was submitted, the provider was asked to stop, or it is too late. In the last
-case the cost is still recorded, and the result is kept or discarded as the user chose. Nothing that arrives late overturns it."""
+"""Cancellation: before the submit, at a provider that can cancel, and too late. In the last case the cost is still
+recorded, and the result is kept or discarded as the user chose. A late outcome never changes a cancelled job's
+status."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,7 +17,7 @@ import pytest_asyncio
 from app.base import clock
 from app.base.errors import Conflict
 from app.db.database import Database
-from app.jobs.schemas import Job, LateResultPolicy, Status
+from app.jobs.schemas import Job, JobStatus, LateResultPolicy
 from app.jobs.service import Jobs
 from app.library.schemas import Asset, AssetKind, Origin
 from app.main import Application
@@ -38,14 +39,14 @@ from tests.kit import (
 )
 from tests.studio import Studio, running
 
-TICKET = UpstreamJob("up-1", "/api/v1/videos/up-1")
+UPSTREAM_JOB = UpstreamJob("up-1", "/api/v1/videos/up-1")
 BUSY = Retryable(code=ErrorCode.PROVIDER_FAILED, message="The provider is busy.")
 FAILED = Failed(code=ErrorCode.PROVIDER_FAILED, message="The provider failed.", cost_nano=3)
 DONE = Completed(text="a text", cost_nano=5)
 
 
 def pending(state: str = "pending") -> Pending:
-    return Pending(upstream_job=TICKET, state=state)
+    return Pending(upstream_job=UPSTREAM_JOB, state=state)
 
 
 async def submitting(jobs: Jobs, job: Job | None = None) -> Job:
@@ -94,7 +95,7 @@ def asset_of(job: Job) -> Asset:
 async def test_a_job_cancelled_in_the_queue_costs_nothing(jobs: Jobs, database: Database) -> None:
     job = (await jobs.enqueue(new_job())).job
     cancelled = await jobs.cancel("ann", job.id)
-    assert (cancelled.status, cancelled.cost_nano) == (Status.CANCELLED, 0)
+    assert (cancelled.status, cancelled.cost_nano) == (JobStatus.CANCELLED, 0)
     assert await settlements(database, job) == [("settlement", 0)]
     assert await jobs.claim(5) == []
 
@@ -107,14 +108,14 @@ async def test_a_video_cancelled_during_its_submit_is_polled_until_its_cost_is_k
 ) -> None:
     for late in LateResultPolicy:
         job = await submitting(jobs)
-        assert (await jobs.cancel("ann", job.id, late)).status is Status.CANCELLED
+        assert (await jobs.cancel("ann", job.id, late)).status is JobStatus.CANCELLED
         await jobs.record_progress(job, pending())
-        (waiting,) = jobs.snapshot().late_result_policy.values()
-        assert (waiting.id, waiting.upstream_job) == (job.id, TICKET)
+        (waiting,) = jobs.snapshot().awaiting_late_result.values()
+        assert (waiting.id, waiting.upstream_job) == (job.id, UPSTREAM_JOB)
         await jobs.complete(waiting, DONE, [asset_of(job)])
         found = await jobs.find("ann", job.id)
         assert (found.status, found.cost_nano, len(found.assets)) == (
-            Status.CANCELLED,
+            JobStatus.CANCELLED,
             5,
             int(late is LateResultPolicy.KEEP),
         )
@@ -131,10 +132,10 @@ async def test_a_video_cancelled_during_its_submit_is_polled_after_a_restart_too
     restarted = open_jobs()
     await restarted.rescue()
     (waiting,) = restarted.to_poll(10)
-    assert (waiting.id, waiting.upstream_job) == (job.id, TICKET)
+    assert (waiting.id, waiting.upstream_job) == (job.id, UPSTREAM_JOB)
     assert await restarted.complete(waiting, DONE, [asset_of(job)])
     found = await restarted.find("ann", job.id)
-    assert (found.status, found.cost_nano, len(found.assets)) == (Status.CANCELLED, 5, 1)
+    assert (found.status, found.cost_nano, len(found.assets)) == (JobStatus.CANCELLED, 5, 1)
 
 
 async def test_a_cancelled_job_whose_submit_fails_costs_nothing(jobs: Jobs, database: Database) -> None:
@@ -142,7 +143,7 @@ async def test_a_cancelled_job_whose_submit_fails_costs_nothing(jobs: Jobs, data
     await jobs.cancel("ann", job.id)
     await jobs.schedule_retry(job, BUSY)
     found = await jobs.find("ann", job.id)
-    assert (found.status, found.cost_nano) == (Status.CANCELLED, 0)
+    assert (found.status, found.cost_nano) == (JobStatus.CANCELLED, 0)
     assert await settlements(database, job) == [("settlement", None), ("correction", 0)]
 
 
@@ -155,21 +156,21 @@ async def test_a_cancelled_submit_that_a_crash_interrupted_is_not_awaited_after_
     restarted = open_jobs()
     await restarted.rescue()
     found = await restarted.find("ann", job.id)
-    assert (found.status, found.cost_nano, found.late_result_policy) == (Status.CANCELLED, None, None)
+    assert (found.status, found.cost_nano, found.late_result_policy) == (JobStatus.CANCELLED, None, None)
     assert restarted.to_poll(10) == []
 
 
 # After the submit, at a provider that cannot cancel
 
 
-async def test_every_late_answer_records_the_cost_once_and_ends_the_follow_up(jobs: Jobs, database: Database) -> None:
+async def test_every_late_outcome_records_the_cost_once_and_ends_the_follow_up(jobs: Jobs, database: Database) -> None:
     for outcome, cost, text in ((DONE, 5, "a text"), (FAILED, 3, None), (BUSY, 0, None)):
         job = await accepted(jobs)
         await jobs.cancel("ann", job.id, LateResultPolicy.KEEP)
-        for _ in range(2):  # twice, as when the program restarts after the answer and before it is stored
+        for _ in range(2):  # twice, as after a restart between the response and its commit
             await answer(jobs, job, outcome)
             found = await jobs.find("ann", job.id)
-            assert (found.status, found.error, found.late_result_policy) == (Status.CANCELLED, None, None)
+            assert (found.status, found.error, found.late_result_policy) == (JobStatus.CANCELLED, None, None)
             assert (found.cost_nano, found.text) == (cost, text)
             assert await settlements(database, job) == [("settlement", None), ("correction", cost)]
 
@@ -194,7 +195,7 @@ async def test_the_deadline_ends_the_follow_up_of_a_cancelled_job(jobs: Jobs) ->
     )
     assert jobs.next_due() is None
     found = await jobs.find("ann", job.id)
-    assert (found.status, found.cost_nano, found.late_result_policy) == (Status.CANCELLED, None, None)
+    assert (found.status, found.cost_nano, found.late_result_policy) == (JobStatus.CANCELLED, None, None)
 
 
 async def test_a_late_result_of_a_deleted_job_is_not_kept(jobs: Jobs, database: Database) -> None:
@@ -205,15 +206,15 @@ async def test_a_late_result_of_a_deleted_job_is_not_kept(jobs: Jobs, database: 
     assert await settlements(database, job) == [("settlement", None), ("correction", 5)]
 
 
-async def test_an_answer_for_an_ended_job_does_not_reopen_it(jobs: Jobs, database: Database) -> None:
-    """An admin ends an overdue job while it is being polled; the poll then answers that nothing is new."""
+async def test_an_outcome_for_an_ended_job_does_not_reopen_it(jobs: Jobs, database: Database) -> None:
+    """An admin ends an overdue job while it is being polled; the poll then reports no change."""
     job = await accepted(jobs)
     assert await database.write(jobs.time_out, [job]) == 1
     assert await database.write(jobs.time_out, [job]) == 0
     await jobs.record_progress(job, pending())
     assert jobs.current(job.id) is None
     assert jobs.to_poll(10) == []
-    assert (await jobs.find("ann", job.id)).status is Status.FAILED
+    assert (await jobs.find("ann", job.id)).status is JobStatus.FAILED
 
 
 # At a provider that can cancel
@@ -230,10 +231,10 @@ async def test_a_job_whose_provider_was_asked_to_stop_is_cancelled_when_the_prov
     for outcome, cost in ((FAILED, 3), (BUSY, 0)):
         job = await accepted(stoppable, new_job(provider="stoppable"))
         requested = await stoppable.cancel("ann", job.id)
-        assert (requested.status, requested.cancel_requested, requested.run_at) == (Status.PROCESSING, True, None)
+        assert (requested.status, requested.cancel_requested, requested.run_at) == (JobStatus.PROCESSING, True, None)
         await answer(stoppable, job, outcome)
         found = await stoppable.find("ann", job.id)
-        assert (found.status, found.error, found.cost_nano) == (Status.CANCELLED, None, cost)
+        assert (found.status, found.error, found.cost_nano) == (JobStatus.CANCELLED, None, cost)
         assert await settlements(database, job) == [("settlement", cost)]
         with pytest.raises(Conflict):
             await stoppable.cancel("ann", job.id)
@@ -242,7 +243,7 @@ async def test_a_job_whose_provider_was_asked_to_stop_is_cancelled_when_the_prov
 async def test_a_result_that_arrives_after_the_request_to_stop_is_kept_or_discarded_as_the_user_chose(
     stoppable: Jobs, database: Database
 ) -> None:
-    for late, status in ((LateResultPolicy.KEEP, Status.COMPLETED), (LateResultPolicy.DISCARD, Status.CANCELLED)):
+    for late, status in ((LateResultPolicy.KEEP, JobStatus.COMPLETED), (LateResultPolicy.DISCARD, JobStatus.CANCELLED)):
         job = await accepted(stoppable, new_job(provider="stoppable"))
         await stoppable.cancel("ann", job.id, late)
         kept = await stoppable.complete(job, DONE, [asset_of(job)])
@@ -267,7 +268,7 @@ async def test_a_poll_that_began_before_the_request_to_stop_does_not_undo_it(
 
 
 async def answer(jobs: Jobs, job: Job, outcome: Outcome) -> None:
-    """What the worker does with an outcome."""
+    """Record an outcome as the worker does."""
     match outcome:
         case Completed():
             await jobs.complete(job, outcome, [])
@@ -284,7 +285,7 @@ async def answer(jobs: Jobs, job: Job, outcome: Outcome) -> None:
 
 @pytest_asyncio.fixture(scope="module")
 async def studio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Studio]:
-    """A program of its own for this file, because the tests pause its worker and count its files."""
+    """A separate application for this file, because the tests pause its worker and count its files."""
     async with running(tmp_path_factory.mktemp("cancel")) as studio:
         yield studio
 
@@ -315,7 +316,7 @@ def paused(program: Application, monkeypatch: pytest.MonkeyPatch, method: str) -
 def held_submits(
     program: Application, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
-    """The provider's answers to submits are held back until the second event is set; the first says that one has arrived."""
+    """Hold back the outcomes of submits until the second event is set; the first is set once one has arrived."""
     arrived, release = asyncio.Event(), asyncio.Event()
     provider = program.providers["openrouter"]
     submit = provider.submit
@@ -367,7 +368,7 @@ def submits(studio: Studio, prompt: str) -> int:
 
 
 def stored_files(studio: Studio) -> int:
-    return sum(path.is_file() for path in studio.program.folder.media.rglob("*"))
+    return sum(path.is_file() for path in studio.program.data_dir.media.rglob("*"))
 
 
 async def stored_files_become(studio: Studio, count: int) -> None:
@@ -500,7 +501,7 @@ async def test_a_cost_that_never_arrives_is_not_awaited_beyond_the_deadline(
 
     async def awaited() -> bool:
         fake_clock.advance(1)  # the next poll becomes due
-        return job["id"] in studio.program.jobs.snapshot().late_result_policy
+        return job["id"] in studio.program.jobs.snapshot().awaiting_late_result
 
     assert await awaited()
     fake_clock.advance(studio.program.settings.job_timeout_seconds)

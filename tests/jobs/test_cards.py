@@ -109,7 +109,7 @@ async def test_a_job_or_file_of_another_user_and_an_unknown_one_get_the_same_pag
         assert [answer.status_code for answer in answers] == [404, 404], template
         assert len({ids.sub("", answer.text) for answer in answers}) == 1
     assert (await viewer.client.get(asset["url"])).status_code == 200
-    for template, owned in [("/generate/image?from={}", job), ("/generate/video?mode=picture&asset={}", asset)]:
+    for template, owned in [("/generate/image?from={}", job), ("/generate/video?mode=image&asset={}", asset)]:
         pages = [await page_user.browser.get(template.format(it)) for it in (owned["id"], UNKNOWN_ID)]
         assert pages[0].status_code == pages[1].status_code
         assert len({ids.sub("", page.text) for page in pages}) == 1

@@ -1,4 +1,4 @@
-"""The system's clock is set while jobs are in progress."""
+"""The system clock is changed while jobs are in progress."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from tests.upstream import submission_is_stored, upstream
 
 
 class SystemClock:
-    """The system's clock, `ahead` of the right time by so many seconds."""
+    """The system clock, `ahead` of real time by that many seconds."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -53,7 +53,7 @@ async def test_jobs_in_progress_end_within_minutes_whatever_the_clock_is_set_to(
         await provider.clock.sleeping(1)
         provider.clock.advance(60)
         assert (await image)["status"] == "completed"
-        assert (await studio.program.upkeep.examine()).ok
+        assert (await studio.program.maintenance.examine()).ok
 
 
 async def test_a_video_whose_deadline_passes_in_a_jump_fails_and_a_retry_fetches_it_without_a_second_charge(

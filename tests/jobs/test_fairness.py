@@ -1,4 +1,4 @@
-"""Fair turns over HTTP, judged by the order in which jobs start, not by the clock."""
+"""Fair scheduling over HTTP, measured by the order in which jobs start, not by time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -10,26 +10,27 @@ import pytest
 import pytest_asyncio
 
 from app.jobs.schemas import Job
-from app.jobs.worker import STARTING
+from app.jobs.worker import MAX_SUBMITS
 from app.providers.contract import Outcome, Request
 from tests.kit import SHORT_VIDEO, TEXT_MODEL, VIDEO_MODEL, Json, ended_job, eventually, new_email
 from tests.studio import Studio, running
 
 BATCH = 200
-EACH = 5  # jobs of each of several users; together fewer than are submitted at one time
+EACH = 5  # jobs of each of several users; together fewer than MAX_SUBMITS
 
 
 @pytest_asyncio.fixture(scope="module")
 async def studio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Studio]:
-    """A program of its own for this file, because the tests look at the order in which its jobs start."""
+    """A separate application for this file, because the tests check the order in which jobs start."""
     async with running(tmp_path_factory.mktemp("fairness")) as studio:
         yield studio
 
 
 class Claims:
-    """What the worker claims: nothing before `begin`; then the prompts in order, at most `limit` at a time."""
+    """Records the prompts of claimed jobs in order. Nothing is claimed before `begin`; then at most `limit` at a
+    time."""
 
-    def __init__(self, studio: Studio, limit: int = STARTING) -> None:
+    def __init__(self, studio: Studio, limit: int = MAX_SUBMITS) -> None:
         self.prompts: list[str] = []
         self.begun = False
         self._jobs = studio.program.jobs
@@ -49,7 +50,7 @@ class Claims:
 
 
 @contextmanager
-def recorded_claims(studio: Studio, limit: int = STARTING) -> Iterator[Claims]:
+def recorded_claims(studio: Studio, limit: int = MAX_SUBMITS) -> Iterator[Claims]:
     claims = Claims(studio, limit)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(studio.program.jobs, "claim", claims.claim)
@@ -64,13 +65,13 @@ async def new_user(studio: Studio) -> httpx.AsyncClient:
 
 
 async def enqueue(client: httpx.AsyncClient, prompt: str) -> Json:
-    answer = await client.post("/api/v1/generate/video", json={"model": VIDEO_MODEL, "prompt": prompt, **SHORT_VIDEO})
-    assert answer.status_code == 202, answer.text
-    job: Json = answer.json()
+    response = await client.post("/api/v1/generate/video", json={"model": VIDEO_MODEL, "prompt": prompt, **SHORT_VIDEO})
+    assert response.status_code == 202, response.text
+    job: Json = response.json()
     return job
 
 
-async def test_a_batch_of_two_hundred_does_not_hold_up_the_first_job_of_another_user(
+async def test_a_batch_of_two_hundred_does_not_delay_the_first_job_of_another_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bob's job ends although the provider answers only the first handful of submits until then."""
@@ -79,7 +80,7 @@ async def test_a_batch_of_two_hundred_does_not_hold_up_the_first_job_of_another_
     async def few_submits(request: Request, folder: Path) -> Outcome:
         nonlocal submits
         submits += 1
-        if submits > STARTING:
+        if submits > MAX_SUBMITS:
             await bob_has_ended.wait()
         return await submit(request, folder)
 
@@ -89,14 +90,14 @@ async def test_a_batch_of_two_hundred_does_not_hold_up_the_first_job_of_another_
         submit = provider.submit
         monkeypatch.setattr(provider, "submit", few_submits)
         with recorded_claims(studio) as claims:
-            # [fail] and not a video: nothing needs to be encoded.
+            # [fail] avoids encoding a video.
             for first in range(0, BATCH, 50):
                 await asyncio.gather(*(enqueue(ann, f"[fail] ann {number}") for number in range(first, first + 50)))
             job = await enqueue(bob, "[fail] the first job of bob")
             claims.begin()
             assert (await ended_job(bob, job["id"]))["status"] == "failed"
-            assert claims.prompts.index("[fail] the first job of bob") < STARTING
-            assert len(claims.prompts) <= 2 * STARTING, "the rest of the batch still waits"
+            assert claims.prompts.index("[fail] the first job of bob") < MAX_SUBMITS
+            assert len(claims.prompts) <= 2 * MAX_SUBMITS, "the rest of the batch still waits"
             bob_has_ended.set()
 
 
@@ -127,7 +128,7 @@ async def test_several_users_take_turns(studio: Studio, monkeypatch: pytest.Monk
         claims.begin()
         await eventually(claimed, lambda count: count == len(requests))
         all_claimed.set()
-        assert {answer.status_code for answer in await asyncio.gather(*requests)} == {200}
+        assert {response.status_code for response in await asyncio.gather(*requests)} == {200}
     for turn in range(0, len(claims.prompts), len(users)):
         assert sorted(claims.prompts[turn : turn + len(users)]) == ["0", "1", "2"], claims.prompts
 

@@ -1,5 +1,5 @@
-"""A paid request with an `Idempotency-Key` is carried out once, however often it is sent. That is judged by the provider's own
-log beside the rows."""
+"""A paid request with an `Idempotency-Key` is executed once, however often it is sent, according to the provider's log
+and the rows."""
 
 import asyncio
 import re
@@ -13,8 +13,8 @@ from app.base import clock
 from app.base.errors import Conflict
 from app.base.once import Once
 from app.db.database import Database
-from app.jobs.schemas import Status
-from app.jobs.service import KEY_LIFE, Jobs
+from app.jobs.schemas import JobStatus
+from app.jobs.service import IDEMPOTENCY_KEY_TTL, Jobs
 from app.providers.contract import ErrorCode, Failed, Pending, UpstreamJob
 from tests.jobs.conftest import OpenJobs, new_job
 from tests.kit import (
@@ -50,7 +50,7 @@ def body(kind: str, prompt: str) -> Json:
 
 
 def key(value: str) -> dict[str, str]:
-    """Headers with this key; images are awaited for as long as the API allows."""
+    """Headers with this key; image requests wait as long as the API allows."""
     return {"Idempotency-Key": value, "Prefer": "wait=120"}
 
 
@@ -89,7 +89,7 @@ async def test_a_hundred_concurrent_requests_with_one_key_create_one_job(atelier
         assert submits(atelier, prompt) == 1
 
 
-async def test_a_key_is_in_conflict_with_another_body_or_another_path(atelier: Studio, ann: httpx.AsyncClient) -> None:
+async def test_a_key_conflicts_with_another_body_or_path(atelier: Studio, ann: httpx.AsyncClient) -> None:
     prompt = f"[stamp] {new_email()} a conflict"
     request = body("video", prompt)
     first = await ann.post("/api/v1/generate/video", json=request, headers=key("k"))
@@ -148,7 +148,7 @@ async def test_a_rejected_request_does_not_use_up_its_key(ann: httpx.AsyncClient
     assert (await ann.post("/api/v1/generate/image", json=request, headers=key("k"))).status_code == 200
 
 
-async def test_a_failed_request_is_not_carried_out_again_when_it_is_repeated(ann: httpx.AsyncClient) -> None:
+async def test_a_failed_request_is_not_executed_again_when_repeated(ann: httpx.AsyncClient) -> None:
     refused = body("image", "[refuse] something")
     first = error_of(await ann.post("/api/v1/generate/image", json=refused, headers=key("k")), 400)
     repeated = error_of(await ann.post("/api/v1/generate/image", json=refused, headers=key("k")), 400)
@@ -180,7 +180,7 @@ async def test_a_hundred_concurrent_retries_with_one_key_create_one_job(ann: htt
     error_of(await ann.post(f"/api/v1/jobs/{id}/retry", headers=key("r")), 409, "CONFLICT")
 
 
-async def test_a_retry_by_an_admin_is_carried_out_and_recorded_once(studio: Studio) -> None:
+async def test_a_retry_by_an_admin_is_executed_and_recorded_once(studio: Studio) -> None:
     admin, bob = await studio.person(direct=True), await studio.person("bob@studio.example", direct=True)
     retried: list[str] = []
     for kind in ("jobs", "videos"):
@@ -203,7 +203,7 @@ async def test_a_retry_by_an_admin_is_carried_out_and_recorded_once(studio: Stud
         own = await bob.post(f"/api/v1/jobs/{failed[1]}/retry", headers=key(kind))
         assert own.status_code == 201, "the key belongs to the admin, not to the user"
         validation_error(await admin.post(path, headers=key("")), "Idempotency-Key")
-    assert (await studio.program.upkeep.examine()).ok
+    assert (await studio.program.maintenance.examine()).ok
 
 
 async def test_an_invalid_key_is_rejected(ann: httpx.AsyncClient) -> None:
@@ -283,16 +283,16 @@ async def test_a_double_click_on_retry_by_an_admin_creates_one_job(atelier: Stud
 async def test_a_key_is_valid_for_a_day(jobs: Jobs, open_jobs: OpenJobs) -> None:
     first_use, request = clock.now(), Once("k", "hash")
     first = await jobs.enqueue(new_job(created_at=first_use), request)
-    repeated = await open_jobs().enqueue(new_job(created_at=first_use + KEY_LIFE), request)
+    repeated = await open_jobs().enqueue(new_job(created_at=first_use + IDEMPOTENCY_KEY_TTL), request)
     assert (repeated.repeated, repeated.job.id) == (True, first.job.id)
-    later = first_use + KEY_LIFE + timedelta(seconds=1)
+    later = first_use + IDEMPOTENCY_KEY_TTL + timedelta(seconds=1)
     assert not (await jobs.enqueue(new_job(created_at=later), Once("k", "another hash"))).repeated
     with pytest.raises(Conflict):
         await jobs.enqueue(new_job(created_at=later), request)
 
 
 async def test_expired_keys_are_deleted(jobs: Jobs, database: Database) -> None:
-    old = clock.now() - KEY_LIFE - timedelta(minutes=1)
+    old = clock.now() - IDEMPOTENCY_KEY_TTL - timedelta(minutes=1)
     await jobs.enqueue(new_job(created_at=old), Once("old", "hash"))
     await jobs.enqueue(new_job(), Once("new", "hash"))
     await jobs.sweep()
@@ -311,8 +311,8 @@ async def test_a_paid_result_is_fetched_by_one_retry_only(jobs: Jobs) -> None:
     assert (first.repeated, second.repeated) == (False, True)
     assert (first.job.upstream_job, second.job.id) == (upstream_job, first.job.id)
     (retried,) = await jobs.claim(5)
-    assert (retried.status, retried.attempts) == (Status.PROCESSING, 0), "nothing was submitted"
-    await jobs.fail(retried, DISK_FULL)  # the disk is still full: then it may be retried once more
+    assert (retried.status, retried.attempts) == (JobStatus.PROCESSING, 0), "nothing was submitted"
+    await jobs.fail(retried, DISK_FULL)  # the disk is still full, so another retry is allowed
     third = await jobs.retry("ann", job.id, Once("b", "x"))
     assert (third.repeated, third.job.upstream_job) == (False, upstream_job)
 

@@ -36,8 +36,8 @@ class Card:
 
 @pytest_asyncio.fixture(scope="module")
 async def studio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Studio]:
-    """A program that polls its provider once an hour, so that videos stay unfinished, and whose time for throttles stands
-    still."""
+    """An application that polls its provider once an hour, so that videos stay unfinished, and whose rate-limit clock
+    stands still."""
     folder = tmp_path_factory.mktemp("cards")
     async with running(folder, timer=lambda: 0.0, ATELIER_WORKER_SECONDS="3600", ATELIER_RATE_LIMITS="on") as studio:
         yield studio
@@ -50,23 +50,23 @@ async def browser(studio: Studio) -> Browser:
 
 @pytest.fixture
 async def card(browser: Browser) -> Card:
-    answer = await browser.send_form("/generate/video", FORM)
-    card = Card(browser, answer.headers["location"].removeprefix("/jobs/"))
+    response = await browser.send_form("/generate/video", FORM)
+    card = Card(browser, response.headers["location"].removeprefix("/jobs/"))
     await browser.get("/jobs")
-    await eventually(card.poll, lambda answer: 'data-status="processing"' in answer.text)
+    await eventually(card.poll, lambda response: 'data-status="processing"' in response.text)
     return card
 
 
-def content(answer: httpx.Response) -> Json:
-    """Everything that must be equal in two answers to one question."""
-    headers = dict(answer.headers)
+def content(response: httpx.Response) -> Json:
+    """The parts of a response that must be equal for equal requests."""
+    headers = dict(response.headers)
     assert len(headers.pop("x-request-id")) == 32
     headers.pop("date")
     headers.pop("vary", None)
-    return {"status": answer.status_code, "body": answer.text, **headers}
+    return {"status": response.status_code, "body": response.text, **headers}
 
 
-async def test_a_poll_is_answered_from_memory_exactly_as_it_is_from_the_database(
+async def test_a_poll_is_answered_from_memory_exactly_as_from_the_database(
     studio: Studio, card: Card, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = studio.program.jobs
@@ -74,9 +74,9 @@ async def test_a_poll_is_answered_from_memory_exactly_as_it_is_from_the_database
     assert job is not None
     monkeypatch.setattr(clock, "system", FakeClock())  # the card shows seconds
     from_memory = await card.poll()
-    assert jobs.shown(job.owner_id, card.id) is not None
+    assert jobs.cached(job.owner_id, card.id) is not None
     with monkeypatch.context() as patch:
-        patch.setattr(jobs, "shown", lambda *_: None)
+        patch.setattr(jobs, "cached", lambda *_: None)
         routed = await card.poll()
     assert from_memory.status_code == 200
     assert "a paper boat" in from_memory.text
@@ -87,7 +87,7 @@ async def test_a_poll_is_answered_from_memory_exactly_as_it_is_from_the_database
     )
 
 
-async def test_a_poll_of_a_card_that_shows_everything_is_answered_with_nothing(card: Card) -> None:
+async def test_a_poll_of_an_up_to_date_card_is_answered_with_204(card: Card) -> None:
     first = await card.poll()
     seen = re.search(r'name="seen" value="([0-9a-f]+)"', first.text)
     assert seen

@@ -1,4 +1,4 @@
-"""A retry is a purchase like any other: a model that is no longer offered cannot be bought with it, by no route."""
+"""A retry is a paid request like any other: no route accepts one for a model that is no longer available."""
 
 from collections.abc import Awaitable, Callable
 
@@ -34,7 +34,7 @@ async def test_a_model_that_is_no_longer_offered_cannot_be_used_by_a_retry(
         with pytest.raises(Invalid) as rejection:
             await jobs.retry("ann", job.id)
         assert "model" in rejection.value.fields
-        assert not jobs.waiting()
+        assert not jobs.has_waiting()
 
 
 async def test_a_paid_result_is_fetched_even_when_its_model_has_been_disabled(
@@ -60,7 +60,7 @@ async def test_no_route_retries_with_a_disabled_model_not_even_for_an_admin(stud
         browser = await studio.person_in_browser(email, direct=True)
         rejected = await browser.send_form(path)
         assert rejected.status_code == 400
-        assert "on offer" in rejected.text
+        assert "is not available" in rejected.text
     assert (await bob.get("/api/v1/jobs")).json()["total"] == 1
     assert len(submit_log(studio)) == before
     await admin.put(f"/api/v1/admin/models/{IMAGE_MODEL}", json={"enabled": True})

@@ -12,20 +12,20 @@ from app.base.errors import Conflict, Missing
 from app.db.database import Database
 from app.jobs import repository, service
 from app.jobs.poll_schedule import PollSchedule
-from app.jobs.schemas import Job, Status
+from app.jobs.schemas import Job, JobStatus
 from app.jobs.service import Jobs
 from app.providers.contract import Completed, ErrorCode, Failed, Kind, Pending, Retryable, UpstreamJob
 from tests.jobs.conftest import FakeClock, OpenJobs, new_job
 from tests.kit import Cases
 
-TICKET = UpstreamJob("up-1", "/api/v1/videos/up-1")
+UPSTREAM_JOB = UpstreamJob("up-1", "/api/v1/videos/up-1")
 REFUSED = Failed(code=ErrorCode.PROVIDER_REFUSED, message="The provider refused this prompt.")
 BUSY = Retryable(code=ErrorCode.PROVIDER_UNREACHABLE, message="The provider is busy.")
 
 
 def polled(state: str = "pending", progress: int | None = None) -> Pending:
-    """The provider's answer that it is still working."""
-    return Pending(upstream_job=TICKET, state=state, progress=progress)
+    """A poll outcome: the provider is still processing."""
+    return Pending(upstream_job=UPSTREAM_JOB, state=state, progress=progress)
 
 
 async def claimed_job(jobs: Jobs, job: Job | None = None) -> Job:
@@ -41,7 +41,7 @@ async def test_an_accepted_job_is_on_disk_and_survives_a_restart(jobs: Jobs, ope
     await restarted.rescue()
     found = await restarted.find("ann", job.id)
     assert msgspec.structs.replace(found, estimate=job.estimate) == job
-    assert restarted.waiting()
+    assert restarted.has_waiting()
 
 
 async def test_jobs_are_claimed_oldest_first_and_only_once(jobs: Jobs) -> None:
@@ -54,11 +54,11 @@ async def test_jobs_are_claimed_oldest_first_and_only_once(jobs: Jobs) -> None:
 
 async def test_claiming_counts_as_an_attempt_and_polling_does_not(jobs: Jobs) -> None:
     job = await claimed_job(jobs)
-    assert (job.status, job.attempts) == (Status.PROCESSING, 1)
+    assert (job.status, job.attempts) == (JobStatus.PROCESSING, 1)
     for state in ("pending", "in_progress", "in_progress"):
         await jobs.record_progress(jobs.current(job.id) or job, polled(state))
     found = await jobs.find("ann", job.id)
-    assert (found.attempts, found.upstream_state, found.upstream_job) == (1, "in_progress", TICKET)
+    assert (found.attempts, found.upstream_state, found.upstream_job) == (1, "in_progress", UPSTREAM_JOB)
 
 
 async def test_the_providers_job_id_is_stored_before_anything_else_is_done_with_it(
@@ -71,7 +71,7 @@ async def test_the_providers_job_id_is_stored_before_anything_else_is_done_with_
     assert [polled.upstream_job for polled in restarted.to_poll(9)] == []  # not due yet
     found = restarted.current(job.id)
     assert found is not None
-    assert found.upstream_job == TICKET
+    assert found.upstream_job == UPSTREAM_JOB
     assert found.run_at is not None
 
 
@@ -82,11 +82,11 @@ async def test_a_submit_whose_outcome_is_unknown_after_a_crash_fails_and_is_not_
     restarted = open_jobs()
     await restarted.rescue()
     found = await restarted.find("ann", job.id)
-    assert found.status is Status.FAILED
+    assert found.status is JobStatus.FAILED
     assert found.error is not None
     assert found.error.code is ErrorCode.OUTCOME_UNKNOWN
     assert "not sent again" in found.error.message
-    assert not restarted.waiting()
+    assert not restarted.has_waiting()
     assert await restarted.claim(10) == []
 
 
@@ -95,32 +95,32 @@ async def test_a_retryable_failure_is_retried_later_and_fails_after_the_last_att
 ) -> None:
     job = await claimed_job(jobs)
     waits = []
-    for attempt in range(1, service.ATTEMPTS[Kind.VIDEO]):
+    for attempt in range(1, service.MAX_ATTEMPTS[Kind.VIDEO]):
         await jobs.schedule_retry(job, BUSY)
         waiting = await jobs.find("ann", job.id)
-        assert (waiting.status, waiting.attempts) == (Status.QUEUED, attempt)
+        assert (waiting.status, waiting.attempts) == (JobStatus.QUEUED, attempt)
         assert waiting.run_at is not None
         waits.append((waiting.run_at - clock.now()).total_seconds())
-        assert not jobs.waiting(), "it is not due yet"
+        assert not jobs.has_waiting(), "it is not due yet"
         assert await jobs.claim(1) == []
         fake_clock.advance(waits[-1])
         (job,) = await jobs.claim(1)
     await jobs.schedule_retry(job, BUSY)
     failed = await jobs.find("ann", job.id)
-    assert failed.status is Status.FAILED
+    assert failed.status is JobStatus.FAILED
     assert failed.error is not None
     assert failed.error.code is ErrorCode.PROVIDER_UNREACHABLE
     assert waits == sorted(waits), "each wait is longer than the one before"
 
 
 async def test_a_job_that_waits_for_its_retry_is_not_polled(open_jobs: OpenJobs) -> None:
-    rounds = PollSchedule()
-    jobs = open_jobs(rounds=rounds)
+    polls = PollSchedule()
+    jobs = open_jobs(polls=polls)
     job = await claimed_job(jobs)
     await jobs.record_progress(job, polled())
-    assert rounds.next_due() is not None
+    assert polls.next_due() is not None
     await jobs.schedule_retry(jobs.current(job.id) or job, BUSY)
-    assert rounds.next_due() is None
+    assert polls.next_due() is None
 
 
 async def test_a_retry_waits_as_long_as_the_provider_asks(jobs: Jobs, fake_clock: FakeClock) -> None:
@@ -136,7 +136,7 @@ async def test_a_completed_job_keeps_its_text_and_cost(jobs: Jobs) -> None:
     await jobs.complete(job, Completed(text="Once upon a time", cost_nano=6_100_000), [])
     done = await jobs.find("ann", job.id)
     assert (done.status, done.text, done.cost_nano, done.progress) == (
-        Status.COMPLETED,
+        JobStatus.COMPLETED,
         "Once upon a time",
         6_100_000,
         100,
@@ -151,7 +151,7 @@ async def test_an_unknown_cost_stays_unknown(jobs: Jobs) -> None:
     assert (await jobs.find("ann", job.id)).cost_nano is None
 
 
-async def test_a_late_answer_never_overturns_a_cancellation(jobs: Jobs) -> None:
+async def test_a_late_outcome_never_changes_a_cancelled_job(jobs: Jobs) -> None:
     answers: dict[str, Callable[[Job], Awaitable[object]]] = {
         "completed": lambda job: jobs.complete(job, Completed(text="late", cost_nano=5), []),
         "failed": lambda job: jobs.fail(job, REFUSED),
@@ -165,7 +165,7 @@ async def test_a_late_answer_never_overturns_a_cancellation(jobs: Jobs) -> None:
                 await jobs.cancel("ann", job.id)
                 await answer(job)
                 found = await jobs.find("ann", job.id)
-                assert (found.status, found.text, found.error) == (Status.CANCELLED, None, None)
+                assert (found.status, found.text, found.error) == (JobStatus.CANCELLED, None, None)
                 assert jobs.current(job.id) is None
                 assert await jobs.claim(10) == []
 
@@ -191,17 +191,17 @@ async def test_an_ended_job_cannot_be_cancelled(jobs: Jobs) -> None:
         assert (await jobs.find("ann", job.id)).status == status
 
 
-async def test_of_a_cancellation_and_an_answer_at_the_same_time_exactly_one_wins(jobs: Jobs) -> None:
+async def test_of_a_concurrent_cancel_and_outcome_exactly_one_wins(jobs: Jobs) -> None:
     for _ in range(20):
         job = await claimed_job(jobs, new_job(kind=Kind.TEXT))
         results = await asyncio.gather(
             jobs.complete(job, Completed(text="x"), []), jobs.cancel("ann", job.id), return_exceptions=True
         )
         found = await jobs.find("ann", job.id)
-        if found.status is Status.COMPLETED:
+        if found.status is JobStatus.COMPLETED:
             assert isinstance(results[1], Conflict)
         else:
-            assert found.status is Status.CANCELLED
+            assert found.status is JobStatus.CANCELLED
             assert found.text is None
         assert jobs.current(job.id) is None
 
@@ -220,17 +220,17 @@ async def test_a_retry_is_a_new_job_linked_to_the_old_one(jobs: Jobs) -> None:
     await jobs.fail(job, REFUSED)
     retried = (await jobs.retry("ann", job.id)).job
     assert retried.id != job.id
-    assert (retried.retry_of, retried.status, retried.attempts) == (job.id, Status.QUEUED, 0)
+    assert (retried.retry_of, retried.status, retried.attempts) == (job.id, JobStatus.QUEUED, 0)
     assert (retried.prompt, retried.params, retried.system_prompt) == (job.prompt, job.params, job.system_prompt)
     assert retried.upstream_job is None
 
 
-async def test_a_retry_after_a_full_disk_asks_for_the_result_that_was_paid_for(jobs: Jobs) -> None:
+async def test_a_retry_after_a_full_disk_fetches_the_paid_result(jobs: Jobs) -> None:
     job = await claimed_job(jobs)
     await jobs.record_progress(job, polled())
     await jobs.fail(job, Failed(code=ErrorCode.STORAGE_FULL, message="The disk is full."))
     retried = (await jobs.retry("ann", job.id)).job
-    assert retried.upstream_job == TICKET
+    assert retried.upstream_job == UPSTREAM_JOB
 
 
 async def test_only_a_failed_or_cancelled_job_can_be_retried(jobs: Jobs) -> None:
@@ -247,12 +247,12 @@ async def test_a_job_of_another_user_is_missing_exactly_like_an_unknown_id(jobs:
     theirs = (await jobs.enqueue(new_job(owner="bob"))).job
     messages = []
     for id in (theirs.id, "invented"):
-        for verb in (jobs.find, jobs.cancel, jobs.retry, jobs.delete):
+        for method in (jobs.find, jobs.cancel, jobs.retry, jobs.delete):
             with pytest.raises(Missing) as missing:
-                await verb("ann", id)
+                await method("ann", id)
             messages.append(missing.value.message)
     assert len(set(messages)) == 1
-    assert (await jobs.find("bob", theirs.id)).status is Status.QUEUED
+    assert (await jobs.find("bob", theirs.id)).status is JobStatus.QUEUED
 
 
 async def test_waiting_ends_when_the_job_does(jobs: Jobs) -> None:
@@ -260,17 +260,17 @@ async def test_waiting_ends_when_the_job_does(jobs: Jobs) -> None:
     waiting = asyncio.create_task(jobs.wait("ann", job.id, 300))
     await asyncio.sleep(0)
     await jobs.complete(job, Completed(text="x"), [])
-    assert (await waiting).status is Status.COMPLETED
+    assert (await waiting).status is JobStatus.COMPLETED
 
 
 async def test_waiting_returns_the_unfinished_job_after_its_time(jobs: Jobs) -> None:
     job = (await jobs.enqueue(new_job())).job
-    assert (await jobs.wait("ann", job.id, 0.01)).status is Status.QUEUED
+    assert (await jobs.wait("ann", job.id, 0.01)).status is JobStatus.QUEUED
 
 
 async def test_a_deleted_job_is_missing_until_it_is_restored(jobs: Jobs) -> None:
     job = await claimed_job(jobs)
-    with pytest.raises(Conflict, match="still being made"):
+    with pytest.raises(Conflict, match="still in progress"):
         await jobs.delete("ann", job.id)
     await jobs.complete(job, Completed(text="x", cost_nano=7), [])
     await jobs.delete("ann", job.id)
@@ -289,24 +289,24 @@ async def test_a_list_is_newest_first_filtered_by_kind_and_status_in_pages(jobs:
     rest = await jobs.newest("ann", kinds=[Kind.VIDEO], before=page.next, limit=10)
     assert ([job.id for job in rest.items], rest.next) == (videos[2::-1], None)
     assert [job.id for job in (await jobs.newest("ann", kinds=[Kind.TEXT])).items] == [text.id]
-    assert (await jobs.newest("ann", statuses=[Status.FAILED])).items == []
+    assert (await jobs.newest("ann", statuses=[JobStatus.FAILED])).items == []
 
 
 async def test_polling_the_card_of_an_unfinished_job_reads_nothing_from_the_database(
     jobs: Jobs, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = await claimed_job(jobs)
-    await jobs.find("ann", job.id)  # the first question learns what such jobs took before
+    await jobs.find("ann", job.id)  # loads the durations of earlier jobs
 
     async def refuse(*_: object) -> None:
-        raise AssertionError("the database was asked")
+        raise AssertionError("the database was read")
 
     monkeypatch.setattr(database, "read", refuse)
-    assert (await jobs.find("ann", job.id)).status is Status.PROCESSING
+    assert (await jobs.find("ann", job.id)).status is JobStatus.PROCESSING
 
 
 async def test_the_database_rejects_an_ended_job_without_an_end_time(database: Database, jobs: Jobs) -> None:
     job = (await jobs.enqueue(new_job())).job
     with pytest.raises(Exception, match="CHECK"):
         await database.write(lambda tx: tx.execute("update jobs set status = 'failed' where id = $1", job.id))
-    assert (await database.read(repository.unfinished_any))[0].status is Status.QUEUED
+    assert (await database.read(repository.unfinished_any))[0].status is JobStatus.QUEUED

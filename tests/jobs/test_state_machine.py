@@ -1,8 +1,8 @@
-"""Whatever users ask and providers answer, in whatever order, and however often the program restarts: a job makes only the
-transitions that exist, its ledger adds up, and what is in memory equals what is in the tables.
+"""Stateful test of the jobs service: for any sequence of requests, provider outcomes and restarts, jobs make only valid
+transitions, the ledger adds up, and memory equals the tables.
 
-A model of a few lines says what must become of each job; Hypothesis looks for a sequence of steps after which the real
-service, on a real database, says something else. Time passes only in steps of its own.
+A small model predicts the state of each job; Hypothesis searches for a sequence of steps after which the real service,
+on a real database, differs from it. Time passes only in steps of its own.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ from app.catalog.service import Catalog
 from app.db.database import Database, Row
 from app.jobs.poll_schedule import PollSchedule
 from app.jobs.scheduler import FairQueue
-from app.jobs.schemas import Job, LateResultPolicy, Status
-from app.jobs.service import ATTEMPTS, KEY_LIFE, RESCUES, UNDO, Jobs
+from app.jobs.schemas import Job, JobStatus, LateResultPolicy
+from app.jobs.service import IDEMPOTENCY_KEY_TTL, MAX_ATTEMPTS, MAX_RECOVERIES, UNDO_PERIOD, Jobs
 from app.ledger.service import Ledger
 from app.library.service import Library
 from app.providers.client import Client
@@ -36,19 +36,22 @@ from tests.jobs.conftest import FakeClock, ModelProvider, StoppableProvider, del
 from tests.studio import migrated_database
 
 T = TypeVar("T")
-TIMEOUT, PAUSE = 1800.0, 15.0
+TIMEOUT, POLL_INTERVAL = 1800.0, 15.0
 MAX_UNFINISHED = 3  # jobs at a time
 USERS = ("ann", "bob")
-JOBS = "select id, status, attempts, cost_nano, text, upstream_job_id, late, error_code, cancel_requested, deleted_at from jobs"
+JOBS = (
+    "select id, status, attempts, cost_nano, text, upstream_job_id, late_result_policy, error_code, cancel_requested,"
+    " deleted_at from jobs"
+)
 LEDGER = "select subject_id, owner_id, entry, held_nano, spent_nano from ledger"
 TRANSITIONS = {
-    Status.QUEUED: {Status.QUEUED, Status.PROCESSING, Status.CANCELLED},
-    Status.PROCESSING: {*Status},
-    Status.COMPLETED: {Status.COMPLETED},
-    Status.FAILED: {Status.FAILED},
-    Status.CANCELLED: {Status.CANCELLED},
+    JobStatus.QUEUED: {JobStatus.QUEUED, JobStatus.PROCESSING, JobStatus.CANCELLED},
+    JobStatus.PROCESSING: {*JobStatus},
+    JobStatus.COMPLETED: {JobStatus.COMPLETED},
+    JobStatus.FAILED: {JobStatus.FAILED},
+    JobStatus.CANCELLED: {JobStatus.CANCELLED},
 }
-RESUMED = (ErrorCode.TIMED_OUT, ErrorCode.STORAGE_FULL)
+RESUMABLE = (ErrorCode.TIMED_OUT, ErrorCode.STORAGE_FULL)
 BUSY = Retryable(code=ErrorCode.PROVIDER_FAILED, message="The provider is busy.")
 REFUSED = Failed(code=ErrorCode.PROVIDER_REFUSED, message="The provider refused this.")
 FULL = Failed(code=ErrorCode.STORAGE_FULL, message="The disk is full.")
@@ -56,11 +59,11 @@ COSTS = st.sampled_from([None, 7])
 
 
 class Expected:
-    """What the row of a job must hold."""
+    """The expected row of a job."""
 
     def __init__(self, job: Job) -> None:
         self.id, self.owner, self.kind, self.provider = job.id, job.owner_id, job.kind, job.provider
-        self.status = Status.QUEUED
+        self.status = JobStatus.QUEUED
         self.upstream_job = job.upstream_job
         self.submits = 0
         self.retry_of = job.retry_of
@@ -77,20 +80,22 @@ class Expected:
         self.erased = False
         self.corrections = 0
 
-    def end(self, status: Status, cost: int | None, code: ErrorCode | None = None, *, text: str | None = None) -> None:
+    def end(
+        self, status: JobStatus, cost: int | None, code: ErrorCode | None = None, *, text: str | None = None
+    ) -> None:
         """From processing; a job whose cancellation was requested ends as cancelled."""
-        if self.status is not Status.PROCESSING:
+        if self.status is not JobStatus.PROCESSING:
             self.end_late(cost, text)
         elif self.cancel_requested and not (
-            status is Status.COMPLETED and self.late_result_policy is LateResultPolicy.KEEP
+            status is JobStatus.COMPLETED and self.late_result_policy is LateResultPolicy.KEEP
         ):
-            self.status, self.cost, self.late_result_policy = Status.CANCELLED, cost, None
+            self.status, self.cost, self.late_result_policy = JobStatus.CANCELLED, cost, None
         else:
             self.status, self.cost, self.code, self.text = status, cost, code, text
-            self.late_result_policy = None if status is Status.COMPLETED else self.late_result_policy
+            self.late_result_policy = None if status is JobStatus.COMPLETED else self.late_result_policy
 
     def end_late(self, cost: int | None, text: str | None = None) -> None:
-        if self.status is Status.CANCELLED and self.late_result_policy is not None:
+        if self.status is JobStatus.CANCELLED and self.late_result_policy is not None:
             if cost is not None:
                 self.cost, self.corrections = cost, 1
             if self.late_result_policy is LateResultPolicy.KEEP and self.deleted is None:
@@ -100,11 +105,13 @@ class Expected:
     @property
     def awaited(self) -> bool:
         """Whether the cost is still polled for after a cancellation."""
-        return self.status is Status.CANCELLED and self.late_result_policy is not None and self.upstream_job is not None
+        return (
+            self.status is JobStatus.CANCELLED and self.late_result_policy is not None and self.upstream_job is not None
+        )
 
 
 class JobsMachine(RuleBasedStateMachine):
-    """Steps in the lives of the jobs of two users."""
+    """Random steps on the jobs of two users."""
 
     database: ClassVar[Database]
     catalog: ClassVar[Catalog]
@@ -118,11 +125,11 @@ class JobsMachine(RuleBasedStateMachine):
         self.clock.moment = datetime(2026, 11, 20, 9, 0)
         self.finish(self.database.write(delete_rows))
         self.expected: dict[str, Expected] = {}
-        self.submits: dict[str, Job] = {}  # that have not been answered
-        self.polls: dict[str, Job] = {}  # that have not been answered
-        self.keys: dict[tuple[str, str], tuple[str, str, datetime]] = {}  # request hash, job, when
-        self.statuses: dict[str, Status] = {}
-        self.tickets = 0
+        self.submits: dict[str, Job] = {}  # without an outcome yet
+        self.polls: dict[str, Job] = {}  # without an outcome yet
+        self.keys: dict[tuple[str, str], tuple[str, str, datetime]] = {}  # request hash, job id, created at
+        self.statuses: dict[str, JobStatus] = {}
+        self.upstream_jobs = 0
         self.jobs = self._open()
 
     def finish(self, work: Coroutine[Any, Any, T]) -> T:
@@ -134,8 +141,8 @@ class JobsMachine(RuleBasedStateMachine):
         return self.runner.run(with_callbacks())
 
     def _open(self) -> Jobs:
-        """The service as after a start."""
-        self.line, self.rounds = FairQueue(), PollSchedule()
+        """A new service, as after a restart."""
+        self.queue, self.poll_schedule = FairQueue(), PollSchedule()
         jobs = Jobs(
             self.database,
             Ledger(self.database),
@@ -143,9 +150,9 @@ class JobsMachine(RuleBasedStateMachine):
             self.library,
             self.providers,
             timeout=TIMEOUT,
-            pause=PAUSE,
-            line=self.line,
-            rounds=self.rounds,
+            poll_interval=POLL_INTERVAL,
+            queue=self.queue,
+            polls=self.poll_schedule,
         )
         self.finish(jobs.rescue())
         return jobs
@@ -156,16 +163,16 @@ class JobsMachine(RuleBasedStateMachine):
 
     @property
     def queued(self) -> dict[str, datetime | None]:
-        """With the time for which their retry is scheduled."""
-        return {job.id: job.run_at for job in self.expected.values() if job.status is Status.QUEUED}
+        """The ids of queued jobs, with the time of their scheduled retry."""
+        return {job.id: job.run_at for job in self.expected.values() if job.status is JobStatus.QUEUED}
 
     @property
     def ended(self) -> list[str]:
         return [job.id for job in self.expected.values() if job.status.final]
 
-    def _pick(self, place: int, *, of: list[str] | None = None) -> Expected:
+    def _pick(self, index: int, *, of: list[str] | None = None) -> Expected:
         ids = list(self.expected) if of is None else of
-        return self.expected[ids[place % len(ids)]]
+        return self.expected[ids[index % len(ids)]]
 
     def _result_or_error(self, work: Coroutine[Any, Any, T]) -> T | type[Exception]:
         try:
@@ -173,7 +180,7 @@ class JobsMachine(RuleBasedStateMachine):
         except (Conflict, Missing) as exc:
             return type(exc)
 
-    # What users do
+    # Actions of users
 
     @precondition(lambda self: len(self.unfinished) < MAX_UNFINISHED)
     @rule(
@@ -188,7 +195,7 @@ class JobsMachine(RuleBasedStateMachine):
         job = new_job(owner, kind, provider=provider, priority=priority, created_at=clock.now())
         answer = self._result_or_error(self.jobs.enqueue(job, Once(key, request) if key else None))
         known = self.keys.get((owner, key)) if key else None
-        if known is None or known[2] < clock.now() - KEY_LIFE:
+        if known is None or known[2] < clock.now() - IDEMPOTENCY_KEY_TTL:
             assert not isinstance(answer, type)
             assert (answer.job.id, answer.repeated) == (job.id, False)
             self.expected[job.id] = Expected(job)
@@ -203,10 +210,10 @@ class JobsMachine(RuleBasedStateMachine):
             assert (answer.job.id, answer.repeated) == (known[1], True)
 
     @precondition(lambda self: self.unfinished)
-    @rule(place=st.integers(0, 99), late=st.sampled_from(LateResultPolicy))
-    def cancel(self, place: int, late: LateResultPolicy) -> None:
+    @rule(index=st.integers(0, 99), late=st.sampled_from(LateResultPolicy))
+    def cancel(self, index: int, late: LateResultPolicy) -> None:
         active = [id for id in (*self.submits, *self.polls) if not self.expected[id].status.final]
-        self._cancel(self._pick(place, of=active or self.unfinished), late)
+        self._cancel(self._pick(index, of=active or self.unfinished), late)
 
     def _cancel(self, job: Expected, late: LateResultPolicy) -> None:
         answer = self._result_or_error(self.jobs.cancel(job.owner, job.id, late))
@@ -214,21 +221,23 @@ class JobsMachine(RuleBasedStateMachine):
             assert answer is Missing
         elif job.status.final:
             assert answer is Conflict
-        elif job.status is Status.PROCESSING and job.provider == "stoppable":
+        elif job.status is JobStatus.PROCESSING and job.provider == "stoppable":
             job.cancel_requested, job.late_result_policy = True, late
         else:
-            job.late_result_policy = late if job.status is Status.PROCESSING else None
-            job.cost = 0 if job.status is Status.QUEUED else None
-            job.status, job.cancel_requested = Status.CANCELLED, True
+            job.late_result_policy = late if job.status is JobStatus.PROCESSING else None
+            job.cost = 0 if job.status is JobStatus.QUEUED else None
+            job.status, job.cancel_requested = JobStatus.CANCELLED, True
 
     @precondition(lambda self: self.ended)
-    @rule(place=st.integers(0, 99), verb=st.sampled_from(["retry", "retry alone", "delete", "restore", "erase"]))
-    def act_on_ended_job(self, place: int, verb: str) -> None:
-        """On one of the latest jobs that have ended."""
-        job = self._pick(place, of=self.ended[-4:])
-        match verb:
-            case "retry" | "retry alone":
-                self._retry(job, alone=verb == "retry alone")
+    @rule(
+        index=st.integers(0, 99), action=st.sampled_from(["retry", "single-flight retry", "delete", "restore", "erase"])
+    )
+    def act_on_ended_job(self, index: int, action: str) -> None:
+        """Act on one of the latest ended jobs."""
+        job = self._pick(index, of=self.ended[-4:])
+        match action:
+            case "retry" | "single-flight retry":
+                self._retry(job, single_flight=action == "single-flight retry")
             case "delete":
                 self._delete(job)
             case "restore":
@@ -238,41 +247,41 @@ class JobsMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.expected)
     @rule(
-        place=st.integers(0, 99),
+        index=st.integers(0, 99),
         event=st.sampled_from([1, 700, TIMEOUT + 1, 90_000, "time out", "restart", "find", "retry"]),
     )
-    def something_else_happens(self, place: int, event: float | str) -> None:
-        """Seconds pass, an admin ends overdue jobs, the program restarts, or a request comes that must be rejected."""
+    def other_event(self, index: int, event: float | str) -> None:
+        """Seconds pass, an admin ends overdue jobs, the program restarts, or a request must be rejected."""
         match event:
             case "time out":
                 self._time_out()
             case "restart":
-                self._restart_program()
+                self._restart()
             case str():
-                self._send_rejected_request(self._pick(place), event)
+                self._send_rejected_request(self._pick(index), event)
             case _:
                 self.clock.advance(event)
 
-    def _send_rejected_request(self, job: Expected, verb: str) -> None:
-        work: Coroutine[Any, Any, object] = getattr(self.jobs, verb)("eve", job.id)
+    def _send_rejected_request(self, job: Expected, action: str) -> None:
+        work: Coroutine[Any, Any, object] = getattr(self.jobs, action)("eve", job.id)
         assert self._result_or_error(work) is Missing
         if job.status.final:
             self._cancel(job, LateResultPolicy.KEEP)
         else:
-            self._retry(job, alone=False)
+            self._retry(job, single_flight=False)
             self._delete(job)
             self._restore(job)
 
-    def _retry(self, old: Expected, *, alone: bool) -> None:
-        answer = self._result_or_error(self.jobs.retry(old.owner, old.id, alone=alone))
+    def _retry(self, old: Expected, *, single_flight: bool) -> None:
+        answer = self._result_or_error(self.jobs.retry(old.owner, old.id, single_flight=single_flight))
         if old.deleted is not None:
             assert answer is Missing
             return
-        if old.status not in (Status.FAILED, Status.CANCELLED):
+        if old.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
             assert answer is Conflict
             return
         assert not isinstance(answer, type)
-        upstream_job = old.upstream_job if old.code in RESUMED else None
+        upstream_job = old.upstream_job if old.code in RESUMABLE else None
         holders = [
             job.id
             for job in self.expected.values()
@@ -280,10 +289,10 @@ class JobsMachine(RuleBasedStateMachine):
             and job.upstream_job == upstream_job
             and job.owner == old.owner
             and job.provider == old.provider
-            if job.deleted is None and job.status not in (Status.FAILED, Status.CANCELLED)
+            if job.deleted is None and job.status not in (JobStatus.FAILED, JobStatus.CANCELLED)
         ]
         unfinished = [job.id for job in self.expected.values() if job.retry_of == old.id and not job.status.final]
-        earlier = holders or (unfinished if alone else [])
+        earlier = holders or (unfinished if single_flight else [])
         if earlier:
             assert answer.repeated
             assert answer.job.id in earlier
@@ -302,37 +311,37 @@ class JobsMachine(RuleBasedStateMachine):
 
     def _restore(self, job: Expected) -> None:
         answer = self._result_or_error(self.jobs.restore(job.owner, job.id))
-        if job.deleted is None or job.erased or job.deleted < clock.now() - UNDO:
+        if job.deleted is None or job.erased or job.deleted < clock.now() - UNDO_PERIOD:
             assert answer is Missing
         else:
             job.deleted = None
 
     def _erase(self, job: Expected) -> None:
         self.finish(self.database.write(lambda tx: self.jobs.erase(tx, [job.id])))
-        job.deleted, job.erased, job.text = clock.now() - 2 * UNDO, True, None
+        job.deleted, job.erased, job.text = clock.now() - 2 * UNDO_PERIOD, True, None
 
     def _time_out(self) -> None:
         overdue = self.jobs.overdue()
         self.finish(self.database.write(self.jobs.time_out, overdue))
         for job in overdue:
-            self.expected[job.id].end(Status.FAILED, None, ErrorCode.TIMED_OUT)
+            self.expected[job.id].end(JobStatus.FAILED, None, ErrorCode.TIMED_OUT)
 
-    def _restart_program(self) -> None:
-        """As after a crash: open requests are lost, rows are not."""
+    def _restart(self) -> None:
+        """As after a crash: running requests are lost, rows are not."""
         self.submits.clear()
         self.polls.clear()
         for job in self.expected.values():
-            if job.status is Status.PROCESSING and job.upstream_job is None:
-                job.end(Status.FAILED, None, ErrorCode.OUTCOME_UNKNOWN)
-            elif job.status is Status.PROCESSING and job.recovery_count >= RESCUES:
-                job.end(Status.FAILED, None, ErrorCode.RESULT_INVALID)
-            elif job.status is Status.PROCESSING:
+            if job.status is JobStatus.PROCESSING and job.upstream_job is None:
+                job.end(JobStatus.FAILED, None, ErrorCode.OUTCOME_UNKNOWN)
+            elif job.status is JobStatus.PROCESSING and job.recovery_count >= MAX_RECOVERIES:
+                job.end(JobStatus.FAILED, None, ErrorCode.RESULT_INVALID)
+            elif job.status is JobStatus.PROCESSING:
                 job.recovery_count += job.state == "downloaded"
-            elif job.status is Status.CANCELLED and job.upstream_job is None:
+            elif job.status is JobStatus.CANCELLED and job.upstream_job is None:
                 job.end_late(None)
         self.jobs = self._open()
 
-    # What the worker does
+    # Actions of the worker
 
     def _advance_to(self, time: datetime) -> None:
         self.clock.moment = max(self.clock.moment, time)
@@ -340,83 +349,85 @@ class JobsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.queued)
     @rule(limit=st.integers(1, 4))
     def claim(self, limit: int) -> None:
-        """Jobs that are due, or else the one that will be due next."""
+        """Claim due jobs; if none is due, first advance the clock to the next."""
         if all(self.queued.values()):
-            self._advance_to(min(due for due in self.queued.values() if due))
-        due = [id for id, time in self.queued.items() if time is None or time <= clock.now()]
+            self._advance_to(min(run_at for run_at in self.queued.values() if run_at))
+        due = [id for id, run_at in self.queued.items() if run_at is None or run_at <= clock.now()]
         claimed = self.finish(self.jobs.claim(limit))
         assert len(claimed) == min(limit, len(due))
         for job in claimed:
             assert job.id in due
             expected = self.expected[job.id]
-            expected.status, expected.run_at = Status.PROCESSING, None
+            expected.status, expected.run_at = JobStatus.PROCESSING, None
             expected.started = expected.started or clock.now()
             if expected.upstream_job is None:
                 expected.submits += 1
                 self.submits[job.id] = job
 
-    @precondition(lambda self: self.rounds.next_due())
+    @precondition(lambda self: self.poll_schedule.next_due())
     @rule(limit=st.integers(1, 4))
     def poll(self, limit: int) -> None:
-        self._advance_to(self.rounds.next_due() or clock.now())
+        self._advance_to(self.poll_schedule.next_due() or clock.now())
         for job in self.jobs.to_poll(limit):
             assert job.id not in self.polls
             assert job.upstream_job is not None
             self.polls[job.id] = job
 
     @precondition(lambda self: self.submits)
-    @rule(place=st.integers(0, 99))
-    def submit_is_accepted(self, place: int) -> None:
-        self.tickets += 1
-        self._submit_answered(place, Pending(upstream_job=UpstreamJob(f"ticket {self.tickets}"), state="pending"))
+    @rule(index=st.integers(0, 99))
+    def submit_is_accepted(self, index: int) -> None:
+        self.upstream_jobs += 1
+        self._submit_answered(
+            index, Pending(upstream_job=UpstreamJob(f"upstream {self.upstream_jobs}"), state="pending")
+        )
 
     @precondition(lambda self: self.submits)
-    @rule(place=st.integers(0, 99), cost=COSTS)
-    def submit_completes(self, place: int, cost: int | None) -> None:
-        self._submit_answered(place, Completed(text="made", cost_nano=cost))
+    @rule(index=st.integers(0, 99), cost=COSTS)
+    def submit_completes(self, index: int, cost: int | None) -> None:
+        self._submit_answered(index, Completed(text="result", cost_nano=cost))
 
     @precondition(lambda self: self.submits)
-    @rule(place=st.integers(0, 99))
-    def submit_is_retryable(self, place: int) -> None:
-        self._submit_answered(place, BUSY)
+    @rule(index=st.integers(0, 99))
+    def submit_is_retryable(self, index: int) -> None:
+        self._submit_answered(index, BUSY)
 
     @precondition(lambda self: self.submits)
-    @rule(place=st.integers(0, 99), cost=COSTS)
-    def submit_is_refused(self, place: int, cost: int | None) -> None:
-        self._submit_answered(place, msgspec.structs.replace(REFUSED, cost_nano=cost))
+    @rule(index=st.integers(0, 99), cost=COSTS)
+    def submit_is_refused(self, index: int, cost: int | None) -> None:
+        self._submit_answered(index, msgspec.structs.replace(REFUSED, cost_nano=cost))
 
-    def _submit_answered(self, place: int, outcome: Outcome) -> None:
-        self._answer(self.submits.pop(self._pick(place, of=list(self.submits)).id), outcome)
+    def _submit_answered(self, index: int, outcome: Outcome) -> None:
+        self._answer(self.submits.pop(self._pick(index, of=list(self.submits)).id), outcome)
 
     @precondition(lambda self: self.polls)
-    @rule(place=st.integers(0, 99), state=st.sampled_from(["pending", "in_progress"]))
-    def poll_is_pending(self, place: int, state: str) -> None:
-        job = self.polls[self._pick(place, of=list(self.polls)).id]
+    @rule(index=st.integers(0, 99), state=st.sampled_from(["pending", "in_progress"]))
+    def poll_is_pending(self, index: int, state: str) -> None:
+        job = self.polls[self._pick(index, of=list(self.polls)).id]
         assert job.upstream_job is not None
         self._poll_answered(job, Pending(upstream_job=job.upstream_job, state=state))
 
     @precondition(lambda self: self.polls)
-    @rule(place=st.integers(0, 99), cost=COSTS)
-    def poll_completes(self, place: int, cost: int | None) -> None:
-        job = self.polls[self._pick(place, of=list(self.polls)).id]
-        self._poll_answered(job, Completed(text="made", cost_nano=cost))
+    @rule(index=st.integers(0, 99), cost=COSTS)
+    def poll_completes(self, index: int, cost: int | None) -> None:
+        job = self.polls[self._pick(index, of=list(self.polls)).id]
+        self._poll_answered(job, Completed(text="result", cost_nano=cost))
 
     @precondition(lambda self: self.polls)
-    @rule(place=st.integers(0, 99), outcome=st.sampled_from([REFUSED, REFUSED, FULL, BUSY]))
-    def poll_fails(self, place: int, outcome: Outcome) -> None:
-        self._poll_answered(self.polls[self._pick(place, of=list(self.polls)).id], outcome)
+    @rule(index=st.integers(0, 99), outcome=st.sampled_from([REFUSED, REFUSED, FULL, BUSY]))
+    def poll_fails(self, index: int, outcome: Outcome) -> None:
+        self._poll_answered(self.polls[self._pick(index, of=list(self.polls)).id], outcome)
 
     def _poll_answered(self, job: Job, outcome: Outcome) -> None:
         self._answer(self.polls.pop(job.id), outcome)
         self.jobs.polled(job)
 
     @precondition(lambda self: self.polls)
-    @rule(place=st.integers(0, 99))
-    def download(self, place: int) -> None:
+    @rule(index=st.integers(0, 99))
+    def download(self, index: int) -> None:
         """The result has arrived and is about to be inspected."""
-        job = self.polls[self._pick(place, of=list(self.polls)).id]
-        self.finish(self.jobs.fetched(job))
-        if self.expected[job.id].status is Status.PROCESSING:
+        job = self.polls[self._pick(index, of=list(self.polls)).id]
+        self.finish(self.jobs.mark_downloaded(job))
+        if self.expected[job.id].status is JobStatus.PROCESSING:
             self.expected[job.id].state = "downloaded"
 
     def _answer(self, job: Job, outcome: Outcome) -> None:
@@ -425,35 +436,35 @@ class JobsMachine(RuleBasedStateMachine):
         match outcome:
             case Completed():
                 self.finish(self.jobs.complete(job, outcome, []))
-                expected.end(Status.COMPLETED, outcome.cost_nano, text=outcome.text)
+                expected.end(JobStatus.COMPLETED, outcome.cost_nano, text=outcome.text)
             case Pending() if overdue:
                 self.finish(self.jobs.record_progress(job, outcome))
-                expected.end(Status.FAILED, None, ErrorCode.TIMED_OUT)
+                expected.end(JobStatus.FAILED, None, ErrorCode.TIMED_OUT)
             case Pending():
                 self.finish(self.jobs.record_progress(job, outcome))
-                if expected.status is Status.PROCESSING:
+                if expected.status is JobStatus.PROCESSING:
                     expected.upstream_job, expected.state = outcome.upstream_job, outcome.state
-                elif expected.status is Status.CANCELLED and expected.late_result_policy is not None:
+                elif expected.status is JobStatus.CANCELLED and expected.late_result_policy is not None:
                     expected.upstream_job = expected.upstream_job or outcome.upstream_job
             case Retryable():
                 self.finish(self.jobs.schedule_retry(job, outcome))
                 if (
-                    expected.status is not Status.PROCESSING
+                    expected.status is not JobStatus.PROCESSING
                     or expected.cancel_requested
-                    or job.attempts >= ATTEMPTS[job.kind]
+                    or job.attempts >= MAX_ATTEMPTS[job.kind]
                 ):
-                    expected.end(Status.FAILED, 0, outcome.code)
+                    expected.end(JobStatus.FAILED, 0, outcome.code)
                 else:
-                    expected.status, expected.state = Status.QUEUED, None
+                    expected.status, expected.state = JobStatus.QUEUED, None
                     row = self.finish(self.jobs.find(job.owner_id, job.id))
                     assert row.run_at is not None
                     assert row.run_at > clock.now()
                     expected.run_at = row.run_at
             case Failed():
                 self.finish(self.jobs.fail(job, outcome))
-                expected.end(Status.FAILED, outcome.cost_nano, outcome.code)
+                expected.end(JobStatus.FAILED, outcome.cost_nano, outcome.code)
 
-    # What must hold after every step
+    # Invariants
 
     @invariant()
     def the_rows_are_as_expected_and_the_ledger_adds_up(self) -> None:
@@ -462,7 +473,7 @@ class JobsMachine(RuleBasedStateMachine):
         assert rows.keys() == self.expected.keys()
         for id, expected in self.expected.items():
             row = rows[id]
-            assert Status(row["status"]) in TRANSITIONS[self.statuses.get(id, Status.QUEUED)]
+            assert JobStatus(row["status"]) in TRANSITIONS[self.statuses.get(id, JobStatus.QUEUED)]
             assert (
                 row["status"],
                 row["attempts"],
@@ -481,7 +492,7 @@ class JobsMachine(RuleBasedStateMachine):
             assert row["error_code"] == (expected.code.value if expected.code else None)
             assert row["cancel_requested"] == expected.cancel_requested
             assert row["deleted_at"] == expected.deleted
-            assert row["attempts"] <= ATTEMPTS[expected.kind]
+            assert row["attempts"] <= MAX_ATTEMPTS[expected.kind]
             self.statuses[id] = expected.status
         self._check_ledger(ledger)
 
@@ -524,23 +535,23 @@ class JobsMachine(RuleBasedStateMachine):
                 job.late_result_policy,
             )
         awaited = {id for id, job in self.expected.items() if job.awaited}
-        assert memory.late_result_policy.keys() == awaited
-        polled = {id for id, job in unfinished.items() if job.status is Status.PROCESSING and job.upstream_job}
-        assert self.rounds.ids() == polled | awaited
+        assert memory.awaiting_late_result.keys() == awaited
+        polled = {id for id, job in unfinished.items() if job.status is JobStatus.PROCESSING and job.upstream_job}
+        assert self.poll_schedule.ids() == polled | awaited
 
     @invariant()
-    def exactly_the_waiting_jobs_get_a_turn(self) -> None:
-        waiting = {id for id, due in self.queued.items() if due is None or due <= clock.now()}
-        assert self.jobs.waiting() == bool(waiting)
-        assert set(self.line.next_batch(1000)) == waiting
+    def exactly_the_due_jobs_are_chosen(self) -> None:
+        waiting = {id for id, run_at in self.queued.items() if run_at is None or run_at <= clock.now()}
+        assert self.jobs.has_waiting() == bool(waiting)
+        assert set(self.queue.next_batch(1000)) == waiting
         for owner in USERS:
             own = [job for job in self.expected.values() if job.owner == owner]
-            assert self.line.running(owner) == sum(job.status is Status.PROCESSING for job in own)
+            assert self.queue.running(owner) == sum(job.status is JobStatus.PROCESSING for job in own)
 
 
 @pytest.fixture
 def services(tmp_path: Path, fake_clock: FakeClock) -> Iterator[None]:
-    """What the machine needs: one database for all runs, and a clock that each run sets itself."""
+    """The services of the machine: one database for all runs, and a clock that each run sets itself."""
     for name in ("media", "tmp"):
         (tmp_path / name).mkdir()
     with asyncio.Runner() as runner:

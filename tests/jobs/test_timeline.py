@@ -1,9 +1,9 @@
-"""A job's timeline holds codes and details, and every one of them has a sentence for people."""
+"""A job's timeline stores event codes and details, and every event has a sentence."""
 
 from datetime import datetime
 
 from app.jobs import timeline
-from app.jobs.schemas import CancelStage, Event, EventType, Job, LateResultPolicy
+from app.jobs.schemas import CancelStage, EventType, Job, JobEvent, LateResultPolicy
 from app.jobs.service import Jobs
 from app.providers.contract import Completed, ErrorCode, Failed, Pending, Retryable, UpstreamJob
 from tests.jobs.conftest import FakeClock, OpenJobs, StoppableProvider, new_job
@@ -14,12 +14,12 @@ DONE = Completed(text="a text", cost_nano=5)
 
 
 def polled(job: Job, state: str) -> Pending:
-    """The provider's answer that the job has this state there."""
+    """A poll outcome with this upstream state."""
     return Pending(upstream_job=UpstreamJob(f"upstream {job.id}"), state=state)
 
 
-def line(event: EventType, **detail: object) -> timeline.Line:
-    return timeline.line(Event(at=datetime(2026, 11, 20, 12, 0), event=event, detail=detail))
+def line(event: EventType, **detail: object) -> timeline.TimelineEntry:
+    return timeline.entry(JobEvent(at=datetime(2026, 11, 20, 12, 0), event=event, detail=detail))
 
 
 async def codes(jobs: Jobs, job: Job) -> list[str]:
@@ -54,7 +54,7 @@ def test_the_line_of_an_event_is_filled_in_from_its_detail() -> None:
 async def test_the_timeline_has_the_events_of_a_job_in_order_and_for_its_owner_only(jobs: Jobs) -> None:
     job = await submitted(jobs)
     await jobs.record_progress(job, polled(job, "in_progress"))
-    await jobs.fetched(job)
+    await jobs.mark_downloaded(job)
     await jobs.complete(job, DONE, [])
     assert [(event.event, event.detail) for event in await jobs.events("ann", job.id)] == [
         ("queued", {}),
@@ -101,7 +101,7 @@ async def test_every_event_that_the_service_writes_has_the_detail_that_its_sente
 ) -> None:
     finished = await submitted(jobs)
     await jobs.record_progress(finished, polled(finished, "in_progress"))
-    await jobs.fetched(finished)
+    await jobs.mark_downloaded(finished)
     await jobs.complete(finished, DONE, [])
 
     not_submitted = (await jobs.enqueue(new_job())).job
@@ -144,4 +144,4 @@ async def test_every_event_that_the_service_writes_has_the_detail_that_its_sente
     everything = (finished, not_submitted, kept, given_up, unavailable, failed, retry, stopped, too_late, recovered)
     events = [event for job in everything for event in await jobs.events("ann", job.id)]
     assert {event.event for event in events} == {*EventType}
-    assert all(timeline.line(event).sentence for event in events)
+    assert all(timeline.entry(event).sentence for event in events)

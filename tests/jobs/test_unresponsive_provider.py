@@ -1,4 +1,5 @@
-"""A provider that never answers, answers slowly, or breaks off: each job ends with a clear error, and nothing else waits."""
+"""A provider that never answers, answers slowly, or breaks off: each job ends with a clear error, and nothing else
+waits."""
 
 import asyncio
 from pathlib import Path
@@ -49,11 +50,11 @@ async def ended(studio: Studio, client: httpx.AsyncClient, kind: str, fault: str
     return await studio.finished(client, id)
 
 
-async def test_whatever_the_provider_does_each_job_ends_with_a_clear_error(
+async def test_with_every_fault_each_job_ends_with_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(provider, "Timeouts", lambda: SHORT_TIMEOUTS)
-    monkeypatch.setattr(jobs_service, "FIRST_WAIT", 0.05)
+    monkeypatch.setattr(jobs_service, "FIRST_RETRY_DELAY", 0.05)
     async with running(tmp_path, ATELIER_JOB_TIMEOUT_SECONDS="4") as studio:
         ann, bob = await studio.person(), await studio.person("bob@studio.example")
 
@@ -65,7 +66,7 @@ async def test_whatever_the_provider_does_each_job_ends_with_a_clear_error(
         jobs = await asyncio.gather(*(ended(studio, ann, *case) for case in cases))
         for (kind, fault), job in zip(cases, jobs, strict=True):
             if job["status"] == "completed":
-                assert fault in ("trickle", "cut"), (kind, fault)  # so little was left that it came all the same
+                assert fault in ("trickle", "cut"), (kind, fault)  # the rest was so short that it arrived anyway
                 continue
             assert (job["status"], job["error"]["code"] in CODES) == ("failed", True), (kind, fault, job["error"])
             assert job["error"]["message"].endswith((".", "!")), (kind, fault)
@@ -74,7 +75,7 @@ async def test_whatever_the_provider_does_each_job_ends_with_a_clear_error(
         for answer in await asyncio.gather(*(chat(fault) for fault in FAULTS)):
             if answer.status_code != 200:
                 assert error_of(answer, 502, "UPSTREAM_ERROR")["message"].endswith(".")
-        result = await studio.program.upkeep.examine()
+        result = await studio.program.maintenance.examine()
         assert result.ok, result.text
 
         async def generates() -> bool:
@@ -86,7 +87,7 @@ async def test_whatever_the_provider_does_each_job_ends_with_a_clear_error(
 
 
 async def test_others_do_not_wait_while_a_provider_does_not_answer(atelier: Studio) -> None:
-    """All of these would wait for minutes: whatever kept the event loop until then would keep the other user too."""
+    """All of these wait for minutes: anything that blocked the event loop would block the other user too."""
     ann, bob = await new_user(atelier), await new_user(atelier)
     requests: dict[str, asyncio.Task[httpx.Response]] = {}
     for kind, body in REQUESTS.items():

@@ -1,4 +1,5 @@
-"""A webhook makes the next poll due now and does nothing else: what it says is not trusted, and a forged one changes nothing."""
+"""A webhook makes the next poll due now and does nothing else: its content is not trusted, and a forged one changes
+nothing."""
 
 import asyncio
 import hashlib
@@ -24,7 +25,7 @@ from app.providers.contract import Pending, UpstreamJob
 from app.providers.openrouter import Webhooks
 from app.providers.simulator.app import build as build_simulator
 from app.providers.webhooks import WebhookVerifier
-from app.web.server import Server, listening, serving
+from app.web.server import HttpServer, listening, serving
 from tests.jobs.conftest import OpenJobs, new_job
 from tests.kit import SHORT_VIDEO, VIDEO_MODEL, Cases, Json, ended_job, error_of, eventually, requested_video
 from tests.studio import Studio, running
@@ -32,7 +33,7 @@ from tests.trust import trust
 
 ORIGIN = "https://studio.example.org"
 SECRET = "whsec-a-secret-of-the-workspace"
-POLL_SECONDS = 3600.0  # an earlier poll can only be due to a webhook
+POLL_SECONDS = 3600.0  # so an earlier poll can only come from a webhook
 BODY = json.dumps({"type": "video.generation.completed", "data": {"id": "up-1", "status": "completed"}}).encode()
 
 
@@ -68,17 +69,17 @@ class Video:
 
 
 def token_of(webhooks: WebhookVerifier, job: Job, provider: str = "openrouter") -> str:
-    """The last part of the address that this provider calls for the job."""
+    """The token in the webhook URL of this job."""
     return webhooks.address(provider, job.id).rpartition("/")[2]
 
 
 def webhooks_of(secret: str | None) -> WebhookVerifier:
-    return WebhookVerifier(ORIGIN, "a secret of the program", {"openrouter": Webhooks(secret).key})
+    return WebhookVerifier(ORIGIN, "a server secret", {"openrouter": Webhooks(secret).key})
 
 
 async def processing_video(open_jobs: OpenJobs, secret: str | None) -> Video:
     webhooks = webhooks_of(secret)
-    jobs = open_jobs(timeout=7200, pause=POLL_SECONDS, calls=webhooks)
+    jobs = open_jobs(timeout=7200, poll_interval=POLL_SECONDS, webhooks=webhooks)
     await jobs.enqueue(new_job())
     (claimed,) = await jobs.claim(1)
     await jobs.record_progress(claimed, Pending(upstream_job=UpstreamJob("up-1"), state="pending"))
@@ -89,7 +90,7 @@ async def processing_video(open_jobs: OpenJobs, secret: str | None) -> Video:
 
 
 async def polled(video: Video, state: str = "pending") -> None:
-    """The poll that is due takes place."""
+    """Run the poll that is due."""
     (job,) = video.jobs.to_poll(9)
     await video.jobs.record_progress(job, Pending(upstream_job=UpstreamJob("up-1"), state=state))
     video.jobs.polled(job)
@@ -132,7 +133,7 @@ async def test_a_forged_webhook_is_refused_and_changes_nothing(video: Video) -> 
                 assert video.jobs.current(video.job.id) == video.job
 
 
-async def test_a_webhook_at_an_address_that_was_not_given_out_changes_nothing(video: Video) -> None:
+async def test_a_webhook_at_an_unknown_url_changes_nothing(video: Video) -> None:
     other = video.webhooks.address("openrouter", "0" * 32).rpartition("/")[2]
     tokens = {
         "only the id": video.job.id,
@@ -184,7 +185,7 @@ async def test_the_content_of_a_webhook_is_not_trusted(video: Video) -> None:
 
 
 async def test_a_webhook_during_a_poll_has_the_job_polled_once_more(video: Video) -> None:
-    """The provider may have finished just after it answered."""
+    """The provider may have finished just after its response."""
     video.call()
     (job,) = video.jobs.to_poll(9)
     video.call(given=headers(key="up-1-expired"))
@@ -194,9 +195,9 @@ async def test_a_webhook_during_a_poll_has_the_job_polled_once_more(video: Video
     assert video.run_at() == [video.job.id]
 
 
-async def test_a_webhook_that_arrives_before_the_answer_to_the_submit_is_not_lost(open_jobs: OpenJobs) -> None:
+async def test_a_webhook_that_arrives_before_the_submit_response_is_not_lost(open_jobs: OpenJobs) -> None:
     webhooks = webhooks_of(None)
-    jobs = open_jobs(timeout=7200, pause=POLL_SECONDS, calls=webhooks)
+    jobs = open_jobs(timeout=7200, poll_interval=POLL_SECONDS, webhooks=webhooks)
     await jobs.enqueue(new_job())
     (job,) = await jobs.claim(1)
     jobs.on_webhook("openrouter", token_of(webhooks, job), {}, b"{}")
@@ -205,7 +206,7 @@ async def test_a_webhook_that_arrives_before_the_answer_to_the_submit_is_not_los
     assert [job.id for job in jobs.to_poll(9)] == [job.id]
 
 
-async def test_without_a_secret_the_address_alone_proves_the_origin(open_jobs: OpenJobs) -> None:
+async def test_without_a_secret_the_url_token_alone_authenticates(open_jobs: OpenJobs) -> None:
     video = await processing_video(open_jobs, None)
     video.call(token=f"{video.job.id}-{'0' * 64}", given={})
     assert video.run_at() == []
@@ -213,7 +214,7 @@ async def test_without_a_secret_the_address_alone_proves_the_origin(open_jobs: O
     assert video.run_at() == [video.job.id]
 
 
-async def test_a_provider_without_webhooks_has_no_address(video: Video) -> None:
+async def test_a_provider_without_webhooks_has_no_webhook_url(video: Video) -> None:
     with pytest.raises(Missing):
         video.jobs.on_webhook("fal", video.token, headers(), BODY)
 
@@ -291,8 +292,8 @@ async def test_an_address_may_send_600_webhooks_in_a_minute(tmp_path: Path) -> N
 
 @asynccontextmanager
 async def provider_with_webhooks(folder: Path) -> AsyncIterator[tuple[Studio, httpx.AsyncClient]]:
-    """Atelier with a public address and a poll every hour, and as its provider a simulator that sends it webhooks; with a
-    client of the simulator."""
+    """Atelier with a public URL and hourly polls, with a simulator that sends webhooks as its provider; yields a client
+    of the simulator too."""
     listener = listening("127.0.0.1", 0)
     listener.listen()  # so that Atelier's first request waits for the simulator, which needs Atelier's address
     origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -306,14 +307,14 @@ async def provider_with_webhooks(folder: Path) -> AsyncIterator[tuple[Studio, ht
     ) as studio:
         simulator = build_simulator(folder / "provider", 0, webhook_to=studio.url, webhook_secret=SECRET)
         config = uvicorn.Config(simulator, lifespan="on", log_config=None, access_log=False)
-        server = Server(config)
+        server = HttpServer(config)
         task = asyncio.create_task(server.serve([listener]))
         assert await serving(server, task)
         try:
             async with httpx.AsyncClient(base_url=origin, trust_env=False, verify=trust()) as client:
                 yield studio, client
         finally:
-            simulator.state.stage.hang_up()
+            simulator.state.runtime.abort_requests()
             server.should_exit = True
             await task
 
@@ -336,7 +337,7 @@ async def test_a_video_arrives_long_before_its_next_poll(tmp_path: Path, log_ent
         (webhook,) = await eventually(lambda: sent_webhooks(provider), lambda sent: len(sent) == 1)
     assert webhook["status"] == 204
     assert webhook["path"].startswith(f"/webhooks/openrouter/{job['id']}-")
-    # The path is as good as a password, so the log does not contain it.
+    # The path contains the secret token, so it is not logged.
     lines = log_entries()
     requests = [json.loads(line) for line in lines if '"request"' in line]
     (logged,) = [entry for entry in requests if str(entry.get("path", "")).startswith("/webhooks/")]

@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, ViewportSize, async_playwright, expect
 
-from app.providers.simulator.stage import Stage
+from app.providers.simulator.runtime import Runtime
 from tests.chat.pace import Pace, paced
 from tests.kit import new_email
 from tests.studio import PASSWORD, Studio
@@ -97,13 +97,13 @@ async def pace(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pace]:
 def videos(monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Event]:
     """The simulator sends no video before this event is set, so that jobs stay in progress."""
     released = asyncio.Event()
-    draw = Stage.draw_once
+    render_once = Runtime.render_once
 
-    async def held(stage: Stage, *args: Any, **kwargs: Any) -> Any:
+    async def held(runtime: Runtime, *args: Any, **kwargs: Any) -> Any:
         await released.wait()
-        return await draw(stage, *args, **kwargs)
+        return await render_once(runtime, *args, **kwargs)
 
-    monkeypatch.setattr(Stage, "draw_once", held)
+    monkeypatch.setattr(Runtime, "render_once", held)
     yield released
     released.set()
 

@@ -103,7 +103,7 @@ async def test_a_video_starts_from_an_uploaded_image(chromium: Browser, atelier:
     _, user = await new_browser_user(atelier)
     async with open_window(chromium, atelier, user) as window:
         page = window.page
-        await window.go(f"/generate/video?mode=picture&model={IMAGE_TO_VIDEO_MODEL}")
+        await window.go(f"/generate/video?mode=image&model={IMAGE_TO_VIDEO_MODEL}")
         await page.locator("summary", has_text="Settings").click()
         await page.get_by_label("Resolution").select_option("480p")
         await page.get_by_label("Duration in seconds").select_option("2")
@@ -130,7 +130,7 @@ async def test_an_invalid_form_is_corrected_a_failed_job_retried_and_a_deleted_c
         await page.fill("#prompt", "   ")
         await page.keyboard.press("Control+Enter")
         await expect(page.locator("#prompt")).to_have_attribute("aria-invalid", "true")
-        await expect(page.locator("#create").get_by_text("Write a prompt first.")).to_be_visible()
+        await expect(page.locator("#create").get_by_text("Enter a prompt.")).to_be_visible()
         await page.fill("#prompt", 'a boat <b>&amp; "quotes"')
         await page.keyboard.press("Control+Enter")
         await expect(page.locator("#feed article").first).to_contain_text('a boat <b>&amp; "quotes"')
@@ -195,7 +195,7 @@ PAGES = [
     f"/generate/text?prompt={'a' * 300}&system_prompt={'a' * 300}",
     "/generate/image",
     "/generate/video",
-    "/generate/video?mode=picture",
+    "/generate/video?mode=image",
     "/library",
     "/jobs",
     "/help/api",

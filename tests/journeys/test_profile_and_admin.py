@@ -21,11 +21,11 @@ async def test_a_user_changes_name_and_password(chromium: Browser, atelier: Stud
         page = window.page
         await window.go("/")
         await page.get_by_role("button", name="You").click()
-        await page.get_by_role("link", name="Profile and keys").click()
-        await page.get_by_label("What you are called here").fill("Ann Keller")
-        await page.get_by_role("button", name="Save the name").click()
-        await window.notified("Your name was saved.")
-        await expect(page.get_by_label("What you are called here")).to_have_value("Ann Keller")
+        await page.get_by_role("link", name="Profile and API keys").click()
+        await page.get_by_label("Display name").fill("Ann Keller")
+        await page.get_by_role("button", name="Save", exact=True).click()
+        await window.notified("Display name saved.")
+        await expect(page.get_by_label("Display name")).to_have_value("Ann Keller")
 
         password = page.get_by_role("region", name="Password")
         await password.get_by_label("Current password").fill("not it")
@@ -33,13 +33,13 @@ async def test_a_user_changes_name_and_password(chromium: Browser, atelier: Stud
         await page.keyboard.press("Control+Enter")
         await expect(password.get_by_label("Current password")).to_have_attribute("aria-invalid", "true")
         await expect(password.get_by_label("Current password")).to_be_focused()
-        await expect(password).to_contain_text("Current password is not your password.")
+        await expect(password).to_contain_text("Current password is incorrect.")
         await expect(password.get_by_label("New password")).to_have_value("")
 
         await password.get_by_label("Current password").fill(PASSWORD)
         await password.get_by_label("New password").fill(NEW_PASSWORD)
-        await password.get_by_role("button", name="Change the password").click()
-        await window.notified("Your password was changed")
+        await password.get_by_role("button", name="Change password").click()
+        await window.notified("Password changed.")
         assert window.problems == []
     async with open_window(chromium, atelier) as window:
         await window.sign_in(email, NEW_PASSWORD)
@@ -55,13 +55,13 @@ async def test_a_refused_email_stays_in_its_field(chromium: Browser, atelier: St
         email = page.get_by_role("region", name="Email")
         await email.get_by_label("Email", exact=True).fill(taken)
         await email.get_by_label("Current password").fill(PASSWORD)
-        await email.get_by_role("button", name="Change the email").click()
-        await expect(email).to_contain_text("Email is taken already.")
+        await email.get_by_role("button", name="Change email").click()
+        await expect(email).to_contain_text("Email is already in use.")
         await expect(email.get_by_label("Email", exact=True)).to_have_value(taken)
         await email.get_by_label("Email", exact=True).fill(free)
         await email.get_by_label("Current password").fill(PASSWORD)
-        await email.get_by_role("button", name="Change the email").click()
-        await window.notified("Your email was changed")
+        await email.get_by_role("button", name="Change email").click()
+        await window.notified("Email changed.")
         await expect(email.get_by_label("Email", exact=True)).to_have_value(free)
         assert window.problems == []
 
@@ -74,10 +74,10 @@ async def test_a_key_is_shown_once_works_and_stops_working_when_it_is_deleted(
         page = window.page
         await window.go("/users/profile")
         keys = page.get_by_role("region", name="API keys")
-        await keys.get_by_role("button", name="Make a key").click()
-        await expect(keys).to_contain_text("Name is needed.")
+        await keys.get_by_role("button", name="Create API key").click()
+        await expect(keys).to_contain_text("Name is required.")
         await keys.get_by_label("Name").fill("laptop")
-        await keys.get_by_label("Last day").fill("2100-12-31")
+        await keys.get_by_label("Expires").fill("2100-12-31")
         await page.keyboard.press("Control+Enter")
         secret = await page.locator("#new-key").inner_text()
         assert re.fullmatch(r"atl_\S{40,}", secret)
@@ -87,9 +87,9 @@ async def test_a_key_is_shown_once_works_and_stops_working_when_it_is_deleted(
 
         await window.go("/users/profile")
         assert secret not in await page.content()
-        await keys.get_by_role("button", name="Delete the key laptop").click()
-        await keys.get_by_role("button", name="Delete the key", exact=True).click()
-        await window.notified("The key was deleted.")
+        await keys.get_by_role("button", name="Delete API key laptop").click()
+        await keys.get_by_role("button", name="Delete API key", exact=True).click()
+        await window.notified("API key deleted.")
         await expect(keys.get_by_role("row", name="laptop")).to_have_count(0)
         assert (await atelier.direct(secret).get("/api/v1/users/me")).status_code == 401
         assert window.problems == []
@@ -101,15 +101,15 @@ async def test_a_user_signs_another_browser_out(chromium: Browser, atelier: Stud
         await there.sign_in(email)
         await here.sign_in(email)
         await here.go("/users/profile")
-        sessions = here.page.get_by_role("region", name="Where you are signed in")
-        current = sessions.get_by_role("row", name="Chrome on Linux this one")
+        sessions = here.page.get_by_role("region", name="Active sessions")
+        current = sessions.get_by_role("row", name="Chrome on Linux current session")
         await expect(current).to_be_visible()
         await expect(current.get_by_role("button")).to_have_count(0)
         await sessions.get_by_role("button", name="Sign out Chrome on Linux").click()
-        await here.notified("You are signed out there.")
+        await here.notified("Session signed out.")
         await there.go("/library")
         await expect(there.page).to_have_url(f"{there.url}/login?next=%2Flibrary")
-        await sessions.get_by_role("button", name="Sign out everywhere else").click()
+        await sessions.get_by_role("button", name="Sign out all other sessions").click()
         await expect(sessions.get_by_role("row")).to_have_count(2)
         assert here.problems == []
 
@@ -122,31 +122,31 @@ async def test_an_admin_finds_deactivates_and_deletes_a_user(chromium: Browser, 
         page = window.page
         await window.go("/")
         await page.get_by_role("link", name="Admin").click()
-        await page.get_by_role("navigation", name="Admin").get_by_role("link", name="People").click()
-        await expect(page.get_by_role("heading", name="3 people")).to_be_visible()
+        await page.get_by_role("navigation", name="Admin").get_by_role("link", name="Users").click()
+        await expect(page.get_by_role("heading", name="3 users")).to_be_visible()
         await page.evaluate("window.neverReloaded = true")
         await page.get_by_label("Name or email").press_sequentially("bob")
-        await expect(page.get_by_role("heading", name="1 person")).to_be_visible()
-        await expect(page).to_have_url(f"{window.url}/admin/people?q=bob")
+        await expect(page.get_by_role("heading", name="1 user")).to_be_visible()
+        await expect(page).to_have_url(f"{window.url}/admin/users?q=bob")
 
         row = page.get_by_role("row", name=BOB)
-        await row.get_by_role("button", name=f"Change {BOB}").click()
+        await row.get_by_role("button", name=f"Actions for {BOB}").click()
         await row.get_by_role("button", name="Deactivate").click()
         await window.notified(f"{BOB} was deactivated and signed out.")
         await expect(row).to_contain_text("Deactivated")
-        await expect(row.get_by_role("button", name=f"Change {BOB}")).to_be_focused()
-        await expect(page).to_have_url(f"{window.url}/admin/people?q=bob")
+        await expect(row.get_by_role("button", name=f"Actions for {BOB}")).to_be_focused()
+        await expect(page).to_have_url(f"{window.url}/admin/users?q=bob")
         assert await page.evaluate("window.neverReloaded"), "the page was not reloaded"
         assert (await bob.get("/api/v1/users/me")).status_code == 401
 
-        await row.get_by_role("button", name=f"Change {BOB}").click()
+        await row.get_by_role("button", name=f"Actions for {BOB}").click()
         await row.get_by_role("link", name="Delete").click()
         await expect(page.get_by_role("heading", name=f"Delete {BOB}?")).to_be_visible()
         await expect(page.locator("main")).to_contain_text("0 jobs")
-        await page.get_by_role("button", name="Delete for good").click()
+        await page.get_by_role("button", name="Delete permanently").click()
         await window.notified(f"{BOB} was deleted.")
-        await expect(page).to_have_url(f"{window.url}/admin/people")
-        await expect(page.get_by_role("heading", name="2 people")).to_be_visible()
+        await expect(page).to_have_url(f"{window.url}/admin/users")
+        await expect(page.get_by_role("heading", name="2 users")).to_be_visible()
         assert window.problems == []
 
 
@@ -154,16 +154,16 @@ async def test_the_last_admin_cannot_be_demoted_deactivated_or_deleted(chromium:
     admin = await studio.person_in_browser(ANN, direct=True)
     async with open_window(chromium, studio, admin) as window:
         page = window.page
-        await window.go("/admin/people")
+        await window.go("/admin/users")
         row = page.get_by_role("row", name=ANN)
-        for action in ("Make a user", "Deactivate"):
-            await row.get_by_role("button", name=f"Change {ANN}").click()
+        for action in ("Make user", "Deactivate"):
+            await row.get_by_role("button", name=f"Actions for {ANN}").click()
             await row.get_by_role("button", name=action).click()
-            await window.notified("This is the last admin. Make somebody else an admin first.")
+            await window.notified("This is the last admin. Make another user an admin first.")
             await page.get_by_role("button", name="Close").click()
-        await row.get_by_role("button", name=f"Change {ANN}").click()
+        await row.get_by_role("button", name=f"Actions for {ANN}").click()
         await row.get_by_role("link", name="Delete").click()
-        await page.get_by_role("button", name="Delete for good").click()
+        await page.get_by_role("button", name="Delete permanently").click()
         await window.notified("You cannot delete your own account.")
         await expect(page.get_by_role("heading", name="Delete Ann Kern?")).to_be_visible()
         assert window.problems == []
@@ -177,11 +177,11 @@ async def test_a_disabled_model_is_neither_in_the_form_nor_in_the_list(chromium:
     async with open_window(chromium, studio, admin) as window:
         page = window.page
         await window.go("/admin/models?q=veo")
-        switch = page.get_by_role("switch", name="Offer Google: Veo 3.1")
+        switch = page.get_by_role("switch", name="Enable Google: Veo 3.1")
         await expect(switch).to_be_checked()
         await switch.focus()
         await page.keyboard.press("Space")
-        await window.notified("Google: Veo 3.1 is switched off.")
+        await window.notified("Google: Veo 3.1 is disabled.")
         await expect(switch).not_to_be_checked()
         await expect(switch).to_be_focused()
         await expect(page).to_have_url(f"{window.url}/admin/models?q=veo")
@@ -190,14 +190,14 @@ async def test_a_disabled_model_is_neither_in_the_form_nor_in_the_list(chromium:
             assert "Veo 3.1" not in await page.locator(place).inner_text()
         await window.go(f"/generate/video?from={job}")
         await expect(page.locator("#prompt")).to_have_value("[refuse] a boat")
-        instead = page.get_by_text("google/veo-3.1 is not on offer here, so ")
+        instead = page.get_by_text("google/veo-3.1 is not available here.")
         await expect(instead).to_contain_text(await page.locator("#model :checked").inner_text())
         async with page.expect_response("**/fields?*"):
             await page.get_by_label("Model", exact=True).select_option(index=1)
         await expect(instead).to_have_count(0)
         await window.go("/admin/models?q=veo")
         await switch.click()
-        await window.notified("is on offer again")
+        await window.notified("is enabled")
         await window.go("/models?q=veo")
         await page.get_by_role("link", name="Use Google: Veo 3.1").click()
         await expect(page).to_have_url(re.compile(r"/generate/video\?model=google%2Fveo-3\.1$"))
@@ -222,19 +222,19 @@ async def test_old_jobs_are_counted_before_they_are_deleted_and_the_audit_log_re
         row = page.get_by_role("row", name="another boat")
         await expect(row).to_contain_text(BOB)
         await expect(row).to_contain_text("Failed: refused")
-        await row.get_by_role("button", name="What to do with").click()
+        await row.get_by_role("button", name="Actions for").click()
         await row.get_by_role("button", name="Delete…").click()
-        await row.get_by_role("button", name="Delete for good").click()
-        await window.notified("The job was deleted for good.")
+        await row.get_by_role("button", name="Delete permanently").click()
+        await window.notified("Job deleted permanently.")
         await expect(page.get_by_role("heading", name="1 job")).to_be_visible()
 
         await page.get_by_label("Ended more than this many days ago").fill("0")
         await page.get_by_label("Completed").check()
-        await page.get_by_role("button", name="Count them").click()
-        await expect(page.get_by_role("heading", name="Delete 2 jobs for good?")).to_be_visible()
+        await page.get_by_role("button", name="Count jobs").click()
+        await expect(page.get_by_role("heading", name="Permanently delete 2 jobs?")).to_be_visible()
         assert (await client.get("/api/v1/admin/jobs")).json()["total"] == 2, "counting deletes nothing"
         await page.get_by_role("button", name="Delete 2 jobs").click()
-        await window.notified("2 jobs were deleted for good.")
+        await window.notified("2 jobs were deleted permanently.")
         await expect(page.get_by_text("No jobs yet")).to_be_visible()
 
         await page.get_by_role("link", name="Audit log").click()
@@ -253,10 +253,10 @@ async def test_an_admin_cancels_and_retries_a_stuck_job(chromium: Browser, ateli
         await window.go(f"/admin/jobs/{job['id']}")
         await expect(page.locator("article")).to_contain_text(email)
         await page.get_by_role("button", name="Cancel").click()
-        await window.notified("The job was cancelled.")
+        await window.notified("Job cancelled.")
         await expect(page.locator("article .pairs")).to_contain_text("Cancelled")
         await page.get_by_role("button", name="Retry").click()
-        await window.notified("started again as this one")
+        await window.notified("Retried as this new job.")
         await expect(page).not_to_have_url(f"{window.url}/admin/jobs/{job['id']}")
         assert window.problems == []
 
@@ -266,18 +266,18 @@ async def test_models_are_found_while_typing_compared_and_used(chromium: Browser
     async with open_window(chromium, atelier, user) as window:
         page = window.page
         await window.go("/generate/image")
-        await page.get_by_role("link", name="Compare the models").click()
-        await expect(page.get_by_label("Makes")).to_have_value("image")
+        await page.get_by_role("link", name="Compare models").click()
+        await expect(page.get_by_label("Output")).to_have_value("image")
         await page.get_by_label("Order").select_option("price")
         await expect(page).to_have_url(re.compile(r"output=image&sort=price$"))
-        await page.get_by_label("Name or words").press_sequentially("recraft")
+        await page.get_by_label("Search models").press_sequentially("recraft")
         await expect(page.get_by_role("heading", name="1 model")).to_be_visible()
-        await expect(page.get_by_label("Name or words")).to_be_focused()
+        await expect(page.get_by_label("Search models")).to_be_focused()
         await page.reload()
         await expect(page.get_by_role("heading", name="1 model")).to_be_visible()
         await page.get_by_role("link", name="Recraft: Recraft V4", exact=True).click()
-        await expect(page.get_by_role("region", name="What can be set")).to_contain_text("Aspect ratio")
-        await page.get_by_role("link", name="Use it").click()
+        await expect(page.get_by_role("region", name="Parameters")).to_contain_text("Aspect ratio")
+        await page.get_by_role("link", name="Use model").click()
         await expect(page.get_by_label("Model", exact=True)).to_have_value(IMAGE_MODEL)
         assert window.problems == []
 
@@ -289,22 +289,22 @@ async def test_profile_and_admin_work_without_javascript(chromium: Browser, stud
         page = window.page
         await window.go("/users/profile")
         await page.get_by_role("region", name="API keys").get_by_label("Name").fill("laptop")
-        await page.get_by_role("button", name="Make a key").click()
+        await page.get_by_role("button", name="Create API key").click()
         await expect(page.locator("#new-key")).to_contain_text("atl_")
 
-        await window.go("/admin/people")
+        await window.go("/admin/users")
         await page.get_by_label("Name or email").fill("bob")
         await page.get_by_role("button", name="Search").click()
         row = page.get_by_role("row", name=BOB)
-        await row.get_by_role("button", name=f"Change {BOB}").click()
-        await row.get_by_role("button", name="Make an admin").click()
+        await row.get_by_role("button", name=f"Actions for {BOB}").click()
+        await row.get_by_role("button", name="Make admin").click()
         await expect(page.locator("#notice")).to_contain_text(f"{BOB} is now an admin.")
 
         await window.go("/admin/models?q=recraft")
         await page.get_by_role("switch").click()
-        await expect(page.locator("#notice")).to_contain_text("is switched off")
+        await expect(page.locator("#notice")).to_contain_text("is disabled")
         await window.go("/models")
-        await page.get_by_label("Makes").select_option("video")
+        await page.get_by_label("Output").select_option("video")
         await page.get_by_role("button", name="Search").click()
         await expect(page.get_by_role("heading", name="4 models")).to_be_visible()
         assert window.problems == []
@@ -327,8 +327,8 @@ async def test_account_and_admin_pages_are_accessible_and_fit_every_screen(chrom
             "/models?q=nothing+has+this",
             "/models/google/veo-3.1",
             "/admin",
-            "/admin/people",
-            f"/admin/people/{user}/delete",
+            "/admin/users",
+            f"/admin/users/{user}/delete",
             "/admin/jobs",
             f"/admin/jobs/{job}",
             "/admin/models",

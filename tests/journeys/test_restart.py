@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.providers.simulator.stage import Stage
+from app.providers.simulator.runtime import Runtime
 from tests.kit import (
     IMAGE_MODEL,
     SHORT_VIDEO,
@@ -115,14 +115,14 @@ async def test_a_video_is_generated_once_however_often_atelier_is_killed(
 ) -> None:
     """Killed while it submits, as soon as it is back, and while it downloads."""
     downloading, released = asyncio.Event(), asyncio.Event()
-    draw = Stage.draw_once
+    render_once = Runtime.render_once
 
-    async def held(stage: Stage, *args: Any, **kwargs: Any) -> Any:
+    async def held(runtime: Runtime, *args: Any, **kwargs: Any) -> Any:
         downloading.set()
         await released.wait()
-        return await draw(stage, *args, **kwargs)
+        return await render_once(runtime, *args, **kwargs)
 
-    monkeypatch.setattr(Stage, "draw_once", held)
+    monkeypatch.setattr(Runtime, "render_once", held)
     async with upstream(tmp_path) as provider:
         async with started(tmp_path, provider) as process:
             async with signed_in(process) as client:

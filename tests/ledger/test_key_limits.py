@@ -1,4 +1,4 @@
-"""API keys with a monthly limit or a list of models: what they may do by every route, and that nothing else is affected."""
+"""API keys with a monthly limit or a list of models: enforced on every route, without effect on other keys."""
 
 import asyncio
 import time
@@ -43,7 +43,7 @@ KEY_LIMITS = "0009_key_limits.sql"
 
 
 class Calendar:
-    """The system's clock, which the tests set: it runs on from there, and is never set back."""
+    """A wall clock that the tests set; it continues from there and is never set back."""
 
     def __init__(self) -> None:
         self._offset = 0
@@ -70,7 +70,7 @@ def calendar() -> Iterator[Calendar]:
 
 @pytest_asyncio.fixture(scope="module")
 async def studio(calendar: Calendar, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Studio]:
-    """A program of its own, because its calendar is moved."""
+    """A separate application, because the tests set its clock."""
     async with running(tmp_path_factory.mktemp("key-limits")) as studio:
         await studio.person(ADMIN, direct=True)
         yield studio
@@ -115,7 +115,7 @@ async def generate_image(client: httpx.AsyncClient, prompt: str = "a lighthouse"
 
 
 async def price(client: httpx.AsyncClient) -> Decimal:
-    """The cost of one image, which the program has learned then."""
+    """The cost of one image, which Atelier then uses as its estimate."""
     return Decimal((await generated_image(client))["cost_usd"])
 
 
@@ -183,7 +183,7 @@ async def test_fifty_requests_at_once_with_one_key_stay_within_its_limit(
     assert len(submit_log(studio)) - before == 5
     (key,) = await keys(limited)
     assert Decimal(key["spent_usd"]) == cost * 5 <= Decimal(key["monthly_cap_usd"])
-    assert (await studio.program.upkeep.examine()).ok
+    assert (await studio.program.maintenance.examine()).ok
 
 
 async def test_a_job_in_progress_counts_until_it_is_cancelled(studio: Studio, ann: httpx.AsyncClient) -> None:
@@ -274,7 +274,7 @@ async def test_the_ledger_names_the_key_that_spent_also_after_the_key_is_deleted
     assert await ledger(studio, ann) == before
     await generated_image(ann)
     assert {row["key_id"] for row in (await ledger(studio, ann))[len(before) :]} == {None}
-    assert (await studio.program.upkeep.examine()).ok
+    assert (await studio.program.maintenance.examine()).ok
 
 
 async def test_a_cost_that_becomes_known_after_a_cancel_is_charged_to_the_key(
@@ -297,7 +297,7 @@ async def test_a_cost_that_becomes_known_after_a_cancel_is_charged_to_the_key(
     await eventually(lambda: ledger(studio, ann), lambda rows: rows[-1]["entry"] == "correction")
     assert {row["key_id"] for row in await ledger(studio, ann)} == {key["id"]}
     assert Decimal((await keys(client))[0]["spent_usd"]) > 0
-    assert (await studio.program.upkeep.examine()).ok
+    assert (await studio.program.maintenance.examine()).ok
 
 
 def submitted_prompts(studio: Studio) -> Any:
@@ -332,9 +332,9 @@ async def test_a_key_with_a_list_is_refused_all_other_models_by_every_route(
         for path, body in requests:
             with cases.case(path, body):
                 error = error_of(await listed.post(f"/api/v1/{path}", json=body), 403, "FORBIDDEN")
-                assert error["message"] == f"This API key may not use {body['model'].strip()}."
+                assert error["message"] == f"This API key cannot use {body['model'].strip()}."
     error = error_of(await listed.post(f"/api/v1/jobs/{failed}/retry"), 403, "FORBIDDEN")
-    assert error["message"] == f"This API key may not use {IMAGE_MODEL}."
+    assert error["message"] == f"This API key cannot use {IMAGE_MODEL}."
     assert await ledger(studio, ann) == before
     assert len(submit_log(studio)) == sent
     video = {"model": "google/veo-3.1", "prompt": "[stamp] a boat"}

@@ -1,4 +1,4 @@
-"""Every figure of what was spent agrees with the ledger: jobs and chat answers, deleted ones included, unknown costs not."""
+"""All displayed costs equal the ledger: jobs and chat answers, including deleted ones, without unknown costs."""
 
 import re
 from decimal import Decimal

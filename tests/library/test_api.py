@@ -1,4 +1,4 @@
-"""`/assets`: uploads, which are judged by their content and never by their name, and the list of all files of a user."""
+"""`/assets`: uploads, whose type is detected from the content and not from the name, and the list of a user's assets."""
 
 import io
 import os
@@ -186,7 +186,7 @@ async def test_an_image_above_the_limit_is_413(ann: httpx.AsyncClient) -> None:
     file = io.BytesIO()
     Image.frombytes("RGB", (2048, 2048), os.urandom(2048 * 2048 * 3)).save(file, "PNG", compress_level=0)
     error = error_of(await ann.post(PATH, files={"file": ("a.png", file.getvalue())}), 413, "FILE_TOO_LARGE")
-    assert error["message"] == "This picture is larger than the 10 MB that are taken."
+    assert error["message"] == "This image must be at most 10 MB."
     assert (await ann.get(PATH)).json()["total"] == 0
 
 

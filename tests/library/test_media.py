@@ -13,7 +13,7 @@ from tests.studio import Studio
 
 
 class OwnedVideo:
-    """A video and its bytes, as its owner gets them."""
+    """A video and its bytes, as served to its owner."""
 
     def __init__(self, client: httpx.AsyncClient, asset: Json, content: bytes, etag: str) -> None:
         self.client = client
@@ -27,7 +27,7 @@ class OwnedVideo:
 
 
 def error_in(answer: httpx.Response) -> Json:
-    """The error in the envelope."""
+    """The error of the response."""
     assert answer.headers["content-type"].startswith("application/json")
     assert answer.json().keys() == {"error"}
     error: Json = answer.json()["error"]
@@ -125,7 +125,7 @@ async def test_a_browser_gets_a_page_for_a_range_outside_the_file(page_user: Pag
     assert answer.headers["content-type"].startswith("text/html")
     assert answer.headers["content-range"] == f"bytes */{asset['bytes']}"
     assert answer.headers["cache-control"] == "no-store"
-    assert "lies outside it" in answer.text
+    assert "is outside the file" in answer.text
 
 
 INVALID_RANGES = [

@@ -1,5 +1,5 @@
-"""A data folder that was in use and a backup of it: made once per worker, copied for each test that damages them; and the
-commands of the command line."""
+"""Fixtures: a used data folder and its backup, created once per worker and copied for each test that damages them, and
+the commands of the command line."""
 
 import contextlib
 import shutil
@@ -16,7 +16,7 @@ import pytest_asyncio
 from app.base.data_dir import DataDir
 from app.jobs import service as jobs_service
 from app.main import MIGRATIONS, VERSION
-from app.maintenance.service import Maintenance, alone
+from app.maintenance.service import Maintenance, offline_maintenance
 from tests.commands import resident_commands
 from tests.disks import mounted
 from tests.kit import (
@@ -34,7 +34,7 @@ from tests.kit import (
 from tests.processes import ROOT
 from tests.studio import Studio, running
 
-HOLDINGS = "2 people, 9 jobs"  # what the data folder has, as reports say it
+HOLDINGS = "2 users, 9 jobs"  # the content of the data folder in reports
 QUEUED = "[overloaded] a video in the queue"  # the prompt of Bob's job that is still queued
 
 
@@ -72,8 +72,8 @@ async def use(studio: Studio) -> None:
 
 @contextlib.contextmanager
 def retries_in_an_hour() -> Iterator[None]:
-    """What must be tried again meanwhile is tried again in an hour, so that it stays in the queue."""
-    with patch.object(jobs_service, "FIRST_WAIT", 3600.0), patch.object(jobs_service, "MAX_WAIT", 3600.0):
+    """Retries are scheduled in an hour, so that the jobs stay queued."""
+    with patch.object(jobs_service, "FIRST_RETRY_DELAY", 3600.0), patch.object(jobs_service, "MAX_RETRY_DELAY", 3600.0):
         yield
 
 
@@ -84,7 +84,7 @@ async def until_retry_is_scheduled(client: httpx.AsyncClient, job: Json) -> None
 
 @pytest_asyncio.fixture(scope="session")
 async def used_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data folder of a program that was used and has stopped; not to be changed."""
+    """The data folder of a stopped instance that was used; read-only."""
     folder = tmp_path_factory.mktemp("used")
     async with running(folder) as studio:
         await use(studio)
@@ -93,13 +93,13 @@ async def used_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def data(used_data: Path, tmp_path: Path) -> Path:
-    """A copy of it that may be damaged."""
+    """A copy of the data folder that a test may damage."""
     return shutil.copytree(used_data, tmp_path / "data")
 
 
 @pytest_asyncio.fixture(scope="session")
 async def made_backup(used_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A backup of it; not to be changed."""
+    """A backup of the data folder; read-only."""
     folder = tmp_path_factory.mktemp("backup")
     async with upkeep(shutil.copytree(used_data, folder / "data")) as offline:
         assert (await offline.backup(str(folder / "backup"))).ok
@@ -108,19 +108,19 @@ async def made_backup(used_data: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def backup(made_backup: Path, tmp_path: Path) -> Path:
-    """A copy of the backup that may be damaged."""
+    """A copy of the backup that a test may damage."""
     return shutil.copytree(made_backup, tmp_path / "backup")
 
 
 @asynccontextmanager
 async def upkeep(data: Path) -> AsyncIterator[Maintenance]:
-    """Backups and the doctor where no program serves."""
-    async with alone(DataDir(data), MIGRATIONS, program=VERSION) as upkeep:
+    """Backup and doctor without a serving instance."""
+    async with offline_maintenance(DataDir(data), MIGRATIONS, program=VERSION) as upkeep:
         yield upkeep
 
 
 class Outcome(NamedTuple):
-    """Of a command: its exit code, and the lines on each stream; `err` without the lines of the log."""
+    """The exit code of a command and the lines of each stream; `err` is without log lines."""
 
     code: int
     out: list[str]
@@ -135,7 +135,7 @@ class Command(Protocol):
 
 @pytest_asyncio.fixture(scope="session")
 async def command() -> AsyncIterator[Command]:
-    """In an interpreter that is kept, because to start one takes a second of processor time."""
+    """Runs in one interpreter for all tests, because starting one takes a second of CPU time."""
     async with resident_commands() as commands:
 
         async def run(folder: Path, *arguments: str, cwd: Path = ROOT) -> Outcome:
@@ -148,6 +148,6 @@ async def command() -> AsyncIterator[Command]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with 32 MB."""
+    """A separate file system of 32 MB."""
     with mounted(tmp_path / "small", megabytes=32) as folder:
         yield folder

@@ -1,4 +1,4 @@
-"""A backup is of one moment, is made while the program serves, and says when it could not be completed."""
+"""A backup is consistent, is created while the server runs, and reports when it could not be completed."""
 
 import asyncio
 import errno
@@ -20,14 +20,14 @@ from app.library.schemas import Asset, AssetKind, Origin
 from app.main import MIGRATIONS
 from app.maintenance import backup as backup_module
 from app.maintenance.schemas import CommandResult
-from app.maintenance.service import examine_backup, restored
+from app.maintenance.service import examine_backup, restore_backup
 from tests.kit import TEXT_MODEL, eventually, generated_image
 from tests.maintenance.conftest import HOLDINGS, Command, upkeep
 from tests.studio import Studio, running
 
 T = TypeVar("T")
-pytestmark = pytest.mark.xdist_group("maintenance")  # one worker makes what these tests share
-BOUND = 300  # seconds; only a broken product needs them
+pytestmark = pytest.mark.xdist_group("maintenance")  # one worker creates the shared fixtures
+BOUND = 300  # seconds; reached only on failure
 
 
 def files_in(folder: Path) -> set[str]:
@@ -39,15 +39,15 @@ def media_in(folder: Path) -> set[str]:
 
 
 def rejection(source: Path, folder: Path) -> str:
-    """Why this backup is not restored; nothing is touched then."""
+    """The error message of a rejected backup; nothing is changed."""
     with pytest.raises(Exception, match=r"\.") as raised:
-        restored(str(source), DataDir(folder), MIGRATIONS)
+        restore_backup(str(source), DataDir(folder), MIGRATIONS)
     assert not folder.exists()
     return str(raised.value)
 
 
 async def fill_library(studio: Studio, owner: str, count: int, size: int) -> None:
-    """Add so many files of so many bytes to a user's library."""
+    """Add files of this number and size to a user's library."""
     for number in range(count):
         async with studio.program.files.folder() as folder:
             (folder / "file").write_bytes(os.urandom(size))
@@ -87,7 +87,7 @@ async def test_users_go_on_working_while_a_backup_is_made_and_it_is_of_one_momen
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The backup waits, first while it copies the database and then while it copies a file, until several more jobs were
-    accepted and completed. A backup that kept the event loop or the writer would wait in vain."""
+    accepted and completed. A backup that blocked the event loop or the writer would never finish."""
     async with running(tmp_path) as studio:
         ann = await studio.person()
         await generated_image(ann)
@@ -123,10 +123,10 @@ async def test_users_go_on_working_while_a_backup_is_made_and_it_is_of_one_momen
             wait_for_work("file")
             return copy(*arguments)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(studio.program.database, "copy_to", slow_copy_to)
+        monkeypatch.setattr(studio.program.database, "snapshot", slow_copy_to)
         monkeypatch.setattr(backup_module, "copy", slow_copy)
         await work(before)
-        making = asyncio.create_task(studio.program.upkeep.backup(str(tmp_path / "backup")))
+        making = asyncio.create_task(studio.program.maintenance.backup(str(tmp_path / "backup")))
         async with asyncio.timeout(BOUND):
             for what in ("database", "file"):
                 await waiting[what].wait()
@@ -134,9 +134,9 @@ async def test_users_go_on_working_while_a_backup_is_made_and_it_is_of_one_momen
                 worked[what].set()
         result = await making
         assert result.ok, result.text
-        assert (await studio.program.upkeep.examine()).ok
+        assert (await studio.program.maintenance.examine()).ok
     monkeypatch.undo()
-    restored(str(tmp_path / "backup"), DataDir(tmp_path / "again"), MIGRATIONS)
+    restore_backup(str(tmp_path / "backup"), DataDir(tmp_path / "again"), MIGRATIONS)
     async with upkeep(tmp_path / "again") as offline:
         result = await offline.examine()
         assert result.ok, result.text
@@ -162,14 +162,14 @@ async def test_what_is_deleted_meanwhile_is_in_the_backup_and_gone_afterwards(
             assert (await admin.delete(f"/api/v1/users/{id}")).status_code == 204
             return copied
 
-        monkeypatch.setattr(studio.program.database, "copy_to", then_delete)
-        result = await studio.program.upkeep.backup(str(tmp_path / "backup"))
+        monkeypatch.setattr(studio.program.database, "snapshot", then_delete)
+        result = await studio.program.maintenance.backup(str(tmp_path / "backup"))
         assert result.ok, result.text
         assert media_in(tmp_path / "data") == set()
-        assert (await studio.program.upkeep.examine()).ok
-    restored(str(tmp_path / "backup"), DataDir(tmp_path / "again"), MIGRATIONS)
+        assert (await studio.program.maintenance.examine()).ok
+    restore_backup(str(tmp_path / "backup"), DataDir(tmp_path / "again"), MIGRATIONS)
     async with upkeep(tmp_path / "again") as offline:
-        assert (await offline.examine()).text.startswith("everything is in order (2 people, 1 jobs")
+        assert (await offline.examine()).text.startswith("everything is in order (2 users, 1 jobs")
 
 
 async def test_a_file_that_is_lost_already_is_reported_and_everything_else_is_in_the_backup(
@@ -188,7 +188,7 @@ async def test_a_file_that_is_lost_already_is_reported_and_everything_else_is_in
         assert "\n".join(outcome.err).count(victim.name) == 1
         assert victim.name not in {path.name for path in (root / "backup").rglob("*")}
         assert len(media_in(root / "backup")) == len(media_in(used_data)) - 1
-        result = restored(str(root / "backup"), DataDir(root / "again"), MIGRATIONS)
+        result = restore_backup(str(root / "backup"), DataDir(root / "again"), MIGRATIONS)
         assert victim.name in result.text
         async with upkeep(root / "again") as offline:
             result = await offline.examine()
@@ -237,13 +237,13 @@ async def test_the_commands_work_while_the_program_serves_and_while_it_does_not(
     async with running(tmp_path):
         outcome = await command(tmp_path, "backup", "one", cwd=cwd)
         assert outcome.code == 0
-        assert "holds a backup now" in outcome.out[0]
+        assert "backup created in" in outcome.out[0]
         outcome = await command(tmp_path, "doctor")
         assert outcome.code == 0
         assert outcome.out[0].startswith("everything is in order")
         outcome = await command(tmp_path, "backup", "one", cwd=cwd)
         assert outcome.code == 1
-        assert "holds a backup: choose a new folder" in outcome.err[0]
+        assert "already contains a backup. Choose a new folder" in outcome.err[0]
     outcome = await command(tmp_path, "backup", "two", cwd=cwd)
     assert outcome.code == 0
     for name in ("one", "two"):
@@ -257,17 +257,17 @@ async def test_without_a_database_there_is_nothing_to_back_up(tmp_path: Path, co
     for arguments in (["backup", "target"], ["doctor"]):
         outcome = await command(tmp_path, *arguments, cwd=tmp_path)
         assert outcome.code == 1
-        assert f"There is no studio in {tmp_path / 'data'}" in "\n".join(outcome.out + outcome.err)
+        assert f"There is no Atelier database in {tmp_path / 'data'}" in "\n".join(outcome.out + outcome.err)
     assert files_in(tmp_path) == set()
     assert not (tmp_path / "data").exists()
 
 
 async def test_a_secret_of_the_environment_is_not_in_the_backup_and_the_restore_says_so(tmp_path: Path) -> None:
     async with running(tmp_path, ATELIER_SECRET_KEY="a secret of forty characters for a test.") as studio:
-        assert (await studio.program.upkeep.backup(str(tmp_path / "backup"))).ok
+        assert (await studio.program.maintenance.backup(str(tmp_path / "backup"))).ok
     assert "secret.key" not in files_in(tmp_path / "backup")
-    result = restored(str(tmp_path / "backup"), DataDir(tmp_path / "again"), MIGRATIONS)
-    assert "set ATELIER_SECRET_KEY to what it was" in result.text
+    result = restore_backup(str(tmp_path / "backup"), DataDir(tmp_path / "again"), MIGRATIONS)
+    assert "set ATELIER_SECRET_KEY to its previous value" in result.text
 
 
 # A backup that was interrupted is recognised
@@ -294,7 +294,7 @@ async def test_a_backup_that_is_interrupted_is_recognised(
                 with pytest.raises(KeyError):
                     await offline.backup(str(target))
             assert len(media_in(target)) == after
-            with pytest.raises(Conflict, match="holds an incomplete backup: choose a new folder"):
+            with pytest.raises(Conflict, match="contains an incomplete backup"):
                 await offline.backup(str(target))
         assert "incomplete" in rejection(target, data.parent / "again")
         outcome = await command(data.parent, "doctor", str(target))
@@ -313,8 +313,8 @@ async def test_a_full_disk_ends_a_backup_with_one_sentence_and_the_program_goes_
             with (small_disk / "ballast").open("wb") as ballast:
                 free = shutil.disk_usage(small_disk).free
                 ballast.write(bytes(max(0, free - room)))
-            with pytest.raises(Exception, match=r"There is no room for the backup on the disk of .* remove it") as full:
-                await studio.program.upkeep.backup(str(target))
+            with pytest.raises(Exception, match=r"The disk of .* is full.* remove it") as full:
+                await studio.program.maintenance.backup(str(target))
             assert str(full.value).count("\n") == 0
             assert not (target / "manifest.json").exists()
             assert "incomplete" in rejection(target, tmp_path / "again")
@@ -323,13 +323,13 @@ async def test_a_full_disk_ends_a_backup_with_one_sentence_and_the_program_goes_
             job = await generated_image(ann)
             assert job["status"] == "completed"
             assert studio.program.database.healthy
-        assert (await studio.program.upkeep.examine()).ok
+        assert (await studio.program.maintenance.examine()).ok
 
 
 async def test_a_disk_that_fills_up_while_files_are_copied_ends_the_backup(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The room that others take meanwhile is not known beforehand."""
+    """Other processes may fill the disk after the check for free space."""
     copy = backup_module.copy
 
     def full(source: Path, target: Path, name: str) -> object:
@@ -339,7 +339,7 @@ async def test_a_disk_that_fills_up_while_files_are_copied_ends_the_backup(
 
     monkeypatch.setattr(backup_module, "copy", full)
     async with upkeep(data) as offline:
-        with pytest.raises(Exception, match="There is no room for the backup"):
+        with pytest.raises(Exception, match=r"The disk of .* is full"):
             await offline.backup(str(data.parent / "backup"))
     assert "incomplete" in rejection(data.parent / "backup", data.parent / "again")
 
@@ -347,7 +347,7 @@ async def test_a_disk_that_fills_up_while_files_are_copied_ends_the_backup(
 async def test_a_program_that_stops_meanwhile_gives_the_backup_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The backup reads in its copy of the database until it is interrupted."""
+    """The backup keeps reading its copy of the database until it is interrupted."""
     async with running(tmp_path) as studio:
         await studio.person()
         database = studio.program.database
@@ -360,8 +360,8 @@ async def test_a_program_that_stops_meanwhile_gives_the_backup_up(
 
             return await copy_to(path, verb)
 
-        monkeypatch.setattr(database, "copy_to", endless_copy_to)
-        making = asyncio.create_task(studio.program.upkeep.backup(str(tmp_path / "backup")))
+        monkeypatch.setattr(database, "snapshot", endless_copy_to)
+        making = asyncio.create_task(studio.program.maintenance.backup(str(tmp_path / "backup")))
         await eventually(lambda: asyncio.sleep(0, begun.is_set()), bool)
         async with asyncio.timeout(BOUND):
             await database.close()

@@ -1,4 +1,4 @@
-"""The doctor finds each fault that is planted, reports it in one line, and finds nothing where there is nothing."""
+"""The doctor reports each planted fault in one line, and nothing for a sound data folder."""
 
 import os
 import re
@@ -14,17 +14,17 @@ import pytest_asyncio
 from app.base.errors import AtelierError
 from app.db.database import Database, DatabaseError, Transaction
 from app.maintenance import doctor
-from app.maintenance.repository import QUESTIONS
+from app.maintenance.repository import INVARIANTS
 from app.maintenance.schemas import Invariant
-from app.maintenance.service import STRAY
+from app.maintenance.service import STALE_AFTER
 from app.storage.files import Files
 from tests.kit import generated_image
 from tests.maintenance.conftest import HOLDINGS, Command, upkeep
 from tests.studio import running
 
-pytestmark = pytest.mark.xdist_group("maintenance")  # one worker makes what these tests share
+pytestmark = pytest.mark.xdist_group("maintenance")  # one worker creates the shared fixtures
 
-# Names in the changes below, and what they stand for.
+# Placeholders in the changes below.
 NAMES = {
     "ENDED": "(select min(id) from jobs where status = 'completed' and cost_nano > 0)",
     "FAILED": "(select min(id) from jobs where status = 'failed')",
@@ -32,131 +32,143 @@ NAMES = {
     "NOTHING": "'01a1fb00000070000000000000000000'",
 }
 
-# What is changed in a sound database, and what the doctor reports.
+# Changes to a sound database, and what the doctor reports.
 ROWS = {
-    "no hold": ("delete from ledger where entry = 'hold' and subject_id = ENDED", "has not exactly one hold"),
+    "no hold": ("delete from ledger where entry = 'hold' and subject_id = ENDED", "does not have exactly one hold"),
     "two holds": (
         "insert into ledger select 'x', owner_id, subject_kind, subject_id, entry, held_nano, spent_nano, happened_at, key_id"
         " from ledger where entry = 'hold' and subject_id = ENDED",
-        "has not exactly one hold",
+        "does not have exactly one hold",
     ),
     "no settlement": (
         "delete from ledger where entry = 'settlement' and subject_id = ENDED",
-        "job .* has ended and has not exactly one settlement",
+        "job .* has ended without exactly one settlement",
     ),
     "two settlements": (
         "insert into ledger select 'x', owner_id, subject_kind, subject_id, entry, held_nano, spent_nano, happened_at, key_id"
         " from ledger where entry = 'settlement' and subject_id = ENDED",
-        "has not exactly one settlement",
+        "has ended without exactly one settlement",
     ),
     "settled too early": (
         "update jobs set status = 'processing', ended_at = null, cost_nano = null where id = ENDED",
-        "is unfinished and is settled already",
+        "is unfinished but already settled",
     ),
     "still held": (
         "update ledger set held_nano = held_nano + 1 where entry = 'hold' and subject_id = ENDED",
-        "money is still held",
+        "still has a held amount",
     ),
-    "another cost": ("update jobs set cost_nano = cost_nano + 1 where id = ENDED", "cost something else"),
+    "another cost": ("update jobs set cost_nano = cost_nano + 1 where id = ENDED", "cost that differs from the ledger"),
     "a known cost became unknown": (
         "update ledger set spent_nano = null where entry = 'settlement' and subject_id = ENDED",
-        "cost something else",
+        "cost that differs from the ledger",
     ),
-    "a cost without a settlement": ("update jobs set cost_nano = 5 where id = FAILED", "cost something else"),
+    "a cost without a settlement": (
+        "update jobs set cost_nano = 5 where id = FAILED",
+        "cost that differs from the ledger",
+    ),
     "a cost before the end": (
         "update jobs set status = 'processing', ended_at = null where id = ENDED",
-        "is unfinished and has a cost already",
+        "is unfinished but already has a cost",
     ),
     "a settlement of another user": (
         "update ledger set owner_id = 'another' where entry = 'settlement' and subject_id = ENDED",
-        "entries of another person",
+        "entries of another user",
     ),
     "a settlement of another key": (
         "update ledger set key_id = 'another' where entry = 'settlement' and subject_id = ENDED",
-        "ledger entry .* names another API key than its hold",
+        "ledger entry .* has a different API key than its hold",
     ),
     "a hold without a job": (
         "insert into ledger values ('x', 'ann', 'job', NOTHING, 'hold', 0, null, now()::timestamp, null)",
-        "ledger entry x is of a job that does not exist",
+        "ledger entry x belongs to a missing job",
     ),
     "a settlement without an answer": (
         "insert into ledger values ('x', 'ann', 'answer', NOTHING, 'settlement', 0, null, now()::timestamp, null)",
-        "ledger entry x is of an answer that does not exist",
+        "ledger entry x belongs to a missing answer",
     ),
     "a negative cost": (
         "update ledger set spent_nano = -1 where entry = 'settlement' and subject_id = ENDED",
-        "amounts that such an entry cannot have",
+        "amounts that are invalid for its type",
     ),
     "an answer without a hold": (
         "delete from ledger where entry = 'hold' and subject_id = ANSWER",
-        "answer .* has not exactly one hold",
+        "answer .* does not have exactly one hold",
     ),
     "an answer not settled": (
         "delete from ledger where entry = 'settlement' and subject_id = ANSWER",
-        "answer .* has ended and has not exactly one settlement",
+        "answer .* has ended without exactly one settlement",
     ),
     "an answer at another cost": (
         "update messages set cost_nano = 123 where id = ANSWER",
-        "answer .* cost something else",
+        "answer .* cost that differs from the ledger",
     ),
-    "completed before it began": ("update jobs set started_at = null where id = ENDED", "does not fit its times"),
-    "failed without a reason": ("update jobs set error_code = null where id = FAILED", "error that does not fit"),
+    "completed before it began": (
+        "update jobs set started_at = null where id = ENDED",
+        "timestamps that do not match its status",
+    ),
+    "failed without a reason": (
+        "update jobs set error_code = null where id = FAILED",
+        "error that does not match its status",
+    ),
     "a late result policy without a cancel": (
-        "update jobs set late = 'keep' where id = ENDED",
-        "without having been cancelled",
+        "update jobs set late_result_policy = 'keep' where id = ENDED",
+        "but was not cancelled",
     ),
     "deleted too early": (
         "update jobs set status = 'queued', ended_at = null, deleted_at = now()::timestamp where id = ENDED",
         "was deleted before it ended",
     ),
-    "a job without a history": ("delete from job_events where job_id = ENDED", "job .* has no history"),
+    "a job without a history": ("delete from job_events where job_id = ENDED", "job .* has no events"),
     "a history without a job": (
         "insert into job_events values (NOTHING, 'ann', now()::timestamp, 'queued', '{}')",
-        "does not exist and has a history",
+        "is missing but has events",
     ),
     "a job without a user": (
         "update jobs set owner_id = 'unknown' where id = ENDED",
-        "job .* is of a person who does not",
+        "job .* belongs to a missing user",
     ),
     "a file without a user": (
         "update assets set owner_id = 'unknown', job_id = null",
-        "file .* is of a person who does not",
+        "asset .* belongs to a missing user",
     ),
     "a file without a job": (
         "update assets set job_id = NOTHING where job_id is not null",
-        "made by a job that does not",
+        "asset .* belongs to a missing job",
     ),
-    "a retry without its job": ("update jobs set retry_of = NOTHING where id = ENDED", "repeats a job that does not"),
-    "a request without its job": ("update idempotency set job_id = NOTHING", "answer to a repeated request"),
-    "a session without a user": ("update sessions set user_id = 'unknown'", "session .* is of a person who does not"),
-    "a token without a user": ("update refresh_tokens set user_id = 'unknown'", "refresh token .* person who does not"),
-    "a key without a user": ("update api_keys set user_id = 'unknown'", "API key .* is of a person who does not"),
+    "a retry without its job": ("update jobs set retry_of = NOTHING where id = ENDED", "retries a missing job"),
+    "a request without its job": ("update idempotency set job_id = NOTHING", "has an idempotency key"),
+    "a session without a user": ("update sessions set user_id = 'unknown'", "session .* belongs to a missing user"),
+    "a token without a user": (
+        "update refresh_tokens set user_id = 'unknown'",
+        "refresh token .* belongs to a missing user",
+    ),
+    "a key without a user": ("update api_keys set user_id = 'unknown'", "API key .* belongs to a missing user"),
     "a conversation without a user": (
         "update conversations set owner_id = 'unknown'",
-        "conversation .* person who does not",
+        "conversation .* belongs to a missing user",
     ),
     "a message without a user": (
         "update messages set owner_id = 'unknown' where role = 'user'",
-        "message .* person who does",
+        "message .* belongs to a missing user",
     ),
     "a message without a conversation": (
         "delete from conversations",
-        "message .* is of a conversation that does not exist",
+        "message .* belongs to a missing conversation",
     ),
     "a message without its parent": (
         "update messages set parent_id = NOTHING where role = 'user'",
-        "follows a message that",
+        "follows a missing message",
     ),
     "a conversation without its last message": (
         "update conversations set leaf_id = NOTHING",
-        "ends in a message that does not exist",
+        "ends with a missing message",
     ),
-    "no admin": ("update users set role = 'user'", "nobody who is active is an admin"),
+    "no admin": ("update users set role = 'user'", "there is no active admin"),
 }
 
 
 class Undone(Exception):
-    """What was planted is taken back."""
+    """Rolls the change back."""
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -168,15 +180,15 @@ async def database(used_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
     await database.close()
 
 
-async def reported_with(database: Database, sql: str, questions: Sequence[Invariant] = QUESTIONS) -> list[str]:
-    """What the doctor reports of the database with this change, which is undone again."""
+async def reported_with(database: Database, sql: str, invariants: Sequence[Invariant] = INVARIANTS) -> list[str]:
+    """The doctor's findings with this change, which is rolled back."""
     found: list[str] = []
     for name, meaning in NAMES.items():
         sql = sql.replace(name, meaning)
 
     def plant(tx: Transaction) -> None:
         tx.execute(sql)
-        found.extend(doctor.asked(tx, questions))
+        found.extend(doctor.check_rows(tx, invariants))
         raise Undone
 
     with pytest.raises(Undone):
@@ -185,18 +197,18 @@ async def reported_with(database: Database, sql: str, questions: Sequence[Invari
 
 
 async def test_each_fault_among_the_rows_is_found(database: Database) -> None:
-    """All questions take a tenth of a second, so only those run that may report what is expected."""
+    """All invariants take a tenth of a second, so only those run that may report the expected fault."""
     failures = {}
     for fault, (sql, expected) in ROWS.items():
-        questions = [question for question in QUESTIONS if re.search(expected, question.fault.format(id="x"))]
-        found = await reported_with(database, sql, questions)
+        invariants = [invariant for invariant in INVARIANTS if re.search(expected, invariant.message.format(id="x"))]
+        found = await reported_with(database, sql, invariants)
         if not any(re.search(expected, line) for line in found) or any("\n" in line for line in found):
             failures[fault] = found
     assert not failures
 
 
 async def test_a_sound_database_has_none(database: Database) -> None:
-    assert await database.read(doctor.asked) == []
+    assert await database.read(doctor.check_rows) == []
 
 
 async def test_of_a_fault_that_is_everywhere_the_first_few_are_named_and_the_others_counted(database: Database) -> None:
@@ -206,7 +218,7 @@ async def test_of_a_fault_that_is_everywhere_the_first_few_are_named_and_the_oth
         " from range(1000) as numbers(i)",
     )
     assert len(found) == 21
-    assert found[-1] == "… and 980 more like the last"
+    assert found[-1] == "… and 980 more of this kind"
 
 
 def contents(data: Path) -> dict[str, bytes]:
@@ -252,9 +264,9 @@ def damage(data: Path, how: str) -> None:
         case "a thumbnail removed":
             a_file(data, ".webp").unlink()
         case "a file without a row":
-            strange = data / "media" / "ab" / "cd" / f"abcd{'0' * 60}.png"
-            strange.parent.mkdir(parents=True, exist_ok=True)
-            strange.write_bytes(b"x")
+            unreferenced = data / "media" / "ab" / "cd" / f"abcd{'0' * 60}.png"
+            unreferenced.parent.mkdir(parents=True, exist_ok=True)
+            unreferenced.write_bytes(b"x")
         case "an unknown file among the media":
             (data / "media" / "holiday.jpg").write_bytes(b"x")
         case "a temporary file":
@@ -271,19 +283,19 @@ def damage(data: Path, how: str) -> None:
 
 
 FILES = {
-    "removed": r"stored file .*\.png of file \w+ is missing",
-    "a byte flipped": r"stored file .*\.png of file \w+ is damaged",
+    "removed": r"stored file .*\.png of asset \w+ is missing",
+    "a byte flipped": r"stored file .*\.png of asset \w+ is damaged",
     "cut": "is damaged",
     "grown": "is damaged",
     "emptied": "is damaged",
     "a folder in its place": "stored file .* (is missing|cannot be read)",
-    "a thumbnail removed": r"stored file .*\.webp of file \w+ is missing",
-    "a file without a row": "is named by no row; the next start removes it",
-    "an unknown file among the media": r"media/holiday\.jpg is not a file of this store",
+    "a thumbnail removed": r"stored file .*\.webp of asset \w+ is missing",
+    "a file without a row": "is not referenced by any row; the next start removes it",
+    "an unknown file among the media": r"media/holiday\.jpg is not a stored file",
     "a temporary file": "temporary file left was left behind",
-    "rows set aside": r"atelier\.duckdb\.refused holds rows that fitted into no table",
+    "rows set aside": r"atelier\.duckdb\.refused contains rows that could not be applied",
     "a byte of the database flipped": "damaged",
-    "no database": "There is no studio",
+    "no database": "There is no Atelier database",
 }
 
 
@@ -317,7 +329,7 @@ async def test_while_the_program_serves_faults_are_found_and_work_in_progress_is
     async with running(tmp_path) as studio:
         ann = await studio.person()
         job = await generated_image(ann)
-        upkeep, data = studio.program.upkeep, tmp_path / "data"
+        upkeep, data = studio.program.maintenance, tmp_path / "data"
         assert (await upkeep.examine()).ok
 
         async with studio.program.files.folder() as folder:  # work in progress
@@ -325,7 +337,7 @@ async def test_while_the_program_serves_faults_are_found_and_work_in_progress_is
             assert (await upkeep.examine()).ok
         left = data / "tmp" / "left"
         left.write_bytes(b"x")
-        os.utime(left, times=(0, time.time() - STRAY - 1))
+        os.utime(left, times=(0, time.time() - STALE_AFTER - 1))
         result = await upkeep.examine()
         assert (result.ok, result.text) == (False, "temporary file left was left behind; the next start removes it")
         left.unlink()
@@ -335,27 +347,27 @@ async def test_while_the_program_serves_faults_are_found_and_work_in_progress_is
         result = await upkeep.examine()
         assert len(result.text.splitlines()) == 2
         assert "is missing" in result.text
-        assert "is named by no row" in result.text
+        assert "is not referenced by any row" in result.text
         assert (await ann.get(f"/api/v1/jobs/{job['id']}")).status_code == 200, "the program serves on"
 
 
 async def test_a_result_that_is_being_stored_is_not_a_fault(tmp_path: Path) -> None:
-    """Its file lies in the store before its row says so."""
+    """Its file is stored before its row is written."""
     async with running(tmp_path) as studio:
-        made = await studio.person()
-        await generated_image(made, "a lighthouse")
+        ann = await studio.person()
+        await generated_image(ann, "a lighthouse")
         library, files = studio.program.library, studio.program.files
         (tmp_path / "new.png").write_bytes(a_file(tmp_path / "data").read_bytes() + b"")
         await studio.program.database.write(lambda tx: tx.execute("delete from assets"))
-        async with library.stage_results("ann", "job", "a lighthouse", [tmp_path / "new.png"]) as shelf:
-            assert shelf.assets
+        async with library.stage_results("ann", "job", "a lighthouse", [tmp_path / "new.png"]) as results:
+            assert results.assets
             found = await doctor.check(studio.program.database, files, in_use=library.is_pinned)
             assert found == []
             assert len(await doctor.check(studio.program.database, files)) == 2, "without knowing that it is in use"
 
 
 async def test_files_are_read_piece_by_piece(tmp_path: Path) -> None:
-    """A file that is larger than what may be in memory is checked all the same."""
+    """A file larger than the available memory can be checked."""
     store = Files(tmp_path / "media", tmp_path / "tmp")
     for name in ("media", "tmp"):
         (tmp_path / name).mkdir()

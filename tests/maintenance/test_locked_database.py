@@ -1,4 +1,4 @@
-"""A database that another process has open: each command says so in one line."""
+"""A database that another process has open: each command reports it in one line."""
 
 import asyncio
 import sys
@@ -10,7 +10,7 @@ import pytest
 
 from tests.maintenance.conftest import Command
 
-pytestmark = pytest.mark.xdist_group("maintenance")  # one worker makes what these tests share
+pytestmark = pytest.mark.xdist_group("maintenance")  # one worker creates the shared fixtures
 
 
 @asynccontextmanager

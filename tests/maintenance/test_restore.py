@@ -1,5 +1,4 @@
-"""After a restore everything is as it was, nothing is paid for twice, and what is damaged is rejected before anything is
-changed."""
+"""A restore brings everything back and charges nothing twice; a damaged backup is rejected before anything changes."""
 
 import asyncio
 import hashlib
@@ -18,8 +17,8 @@ from app.base.errors import AtelierError
 from app.db.database import Database
 from app.db.migrate import migrate
 from app.main import MIGRATIONS
-from app.maintenance.schemas import Applied, Manifest, ManifestEntry
-from app.maintenance.service import examine_backup, restored
+from app.maintenance.schemas import AppliedMigration, Manifest, ManifestEntry
+from app.maintenance.service import examine_backup, restore_backup
 from tests.kit import (
     IMAGE_MODEL,
     TEXT_MODEL,
@@ -34,12 +33,12 @@ from tests.maintenance.conftest import HOLDINGS, QUEUED, Command, retries_in_an_
 from tests.studio import PASSWORD, Browser, Studio, running
 from tests.upstream import submission_is_stored, upstream
 
-pytestmark = pytest.mark.xdist_group("maintenance")  # one worker makes what these tests share
+pytestmark = pytest.mark.xdist_group("maintenance")  # one worker creates the shared fixtures
 # Everything is as it was
 
 
 async def api_view(client: httpx.AsyncClient) -> Json:
-    """All that users see of what is theirs, media by their hashes."""
+    """Everything users see of their data, media as hashes."""
     seen: Json = {"me": (await client.get("/api/v1/users/me")).json()}
     for path in ("/jobs?limit=100", "/assets?limit=100", "/users/me/keys", "/ai/models?limit=100"):
         seen[path] = (await client.get(f"/api/v1{path}")).json()
@@ -53,7 +52,7 @@ async def api_view(client: httpx.AsyncClient) -> Json:
 
 
 async def browser_view(browser: Browser) -> Json:
-    """The same in the browser: the chat and the library."""
+    """The chat and library pages."""
     chat = await browser.get("/chat", follow_redirects=True)
     assert chat.status_code == 200
     messages = re.findall(r"Hello there|data-role=\S+", chat.text)
@@ -79,11 +78,11 @@ async def test_every_user_finds_everything_again_and_is_still_signed_in(tmp_path
         tokens = (await studio.client().post("/api/v1/auth/login", json=account)).json()
         assert (await studio.client(key).get("/api/v1/users/me")).status_code == 200
         before = [await api_view(ann), await api_view(bob), await browser_view(browser), await ledger(studio)]
-        assert (await studio.program.upkeep.backup(str(tmp_path / "backup"))).ok
+        assert (await studio.program.maintenance.backup(str(tmp_path / "backup"))).ok
         await generated_image(ann, "generated after the backup")
         cookies = dict(browser.cookies)
-    result = restored(str(tmp_path / "backup"), DataDir(tmp_path / "again" / "data"), MIGRATIONS)
-    assert "3 people, 3 jobs" in result.text
+    result = restore_backup(str(tmp_path / "backup"), DataDir(tmp_path / "again" / "data"), MIGRATIONS)
+    assert "3 users, 3 jobs" in result.text
     async with running(tmp_path / "again") as studio:
         ann_again, bob_again = (studio.client(one.headers["Authorization"].split()[1]) for one in (ann, bob))
         browser_again = studio.browser()
@@ -99,7 +98,7 @@ async def test_every_user_finds_everything_again_and_is_still_signed_in(tmp_path
         assert (await studio.client().post("/api/v1/auth/login", json=account)).status_code == 200
         refreshed = await studio.client().post("/api/v1/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
         assert refreshed.status_code == 200
-        assert (await studio.program.upkeep.examine()).ok
+        assert (await studio.program.maintenance.examine()).ok
         await generated_image(ann_again, "and it goes on")
 
 
@@ -121,7 +120,7 @@ async def test_what_was_unfinished_is_polled_or_fails_as_unknown_and_is_never_se
     async with upstream(tmp_path) as provider:
 
         async def sent(prompt: str, count: int = 1) -> None:
-            """Wait until it was accepted by the provider so many times."""
+            """Wait until the provider has accepted it this many times."""
             await eventually(lambda: asyncio.sleep(0, provider.prompts().count(prompt)), lambda now: now == count)
 
         async with provider.atelier(tmp_path) as studio:
@@ -133,14 +132,14 @@ async def test_what_was_unfinished_is_polled_or_fails_as_unknown_and_is_never_se
             with retries_in_an_hour():
                 queued = await requested_video(ann, in_queue)
                 await until_retry_is_scheduled(ann, queued)
-            assert (await studio.program.upkeep.backup(str(backup))).ok
+            assert (await studio.program.maintenance.backup(str(backup))).ok
             assert in_queue not in provider.prompts()
-            # The program that was backed up goes on, and sends what was queued then.
+            # The original instance continues and sends the queued jobs.
             await ann.post(f"/api/v1/jobs/{queued['id']}/cancel")
             await ann.post(f"/api/v1/jobs/{queued['id']}/retry")
             await sent(in_queue)
-            await studio.program.worker.stop(0)  # the image does not come before the provider's time goes on
-        restored(str(backup), DataDir(again), MIGRATIONS)
+            await studio.program.worker.stop(0)  # the provider's clock stands still, so the image is not ready
+        restore_backup(str(backup), DataDir(again), MIGRATIONS)
         async with provider.atelier(tmp_path / "again") as studio:
             ann = await studio.person()
             for job in (queued, image):
@@ -150,7 +149,7 @@ async def test_what_was_unfinished_is_polled_or_fails_as_unknown_and_is_never_se
             provider.clock.advance(60)
             assert (await studio.finished(ann, video["id"]))["status"] == "completed"
             assert sorted(provider.prompts()) == sorted([in_progress, being_sent, in_queue])
-            assert (await studio.program.upkeep.examine()).ok
+            assert (await studio.program.maintenance.examine()).ok
 
             retried = (await ann.post(f"/api/v1/jobs/{queued['id']}/retry")).json()
             await sent(in_queue, 2)
@@ -183,7 +182,7 @@ def rejection(source: Path, folder: Path) -> str:
     existed = folder.exists()
     before = set(folder.rglob("*"))
     with pytest.raises(AtelierError) as raised:
-        restored(str(source), DataDir(folder), MIGRATIONS)
+        restore_backup(str(source), DataDir(folder), MIGRATIONS)
     assert "\n" not in raised.value.message
     assert folder.exists() == existed
     assert set(folder.rglob("*")) == before
@@ -220,7 +219,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 
 @contextmanager
 def damaged(path: Path, damage: str) -> Iterator[None]:
-    """A file, damaged until the end of the block."""
+    """Damages a file until the end of the block."""
     content = path.read_bytes()
     DAMAGES[damage](path)
     try:
@@ -245,7 +244,7 @@ def test_a_file_that_is_not_as_it_was_is_named(backup: Path) -> None:
 
 
 def changed_manifests(manifest: Manifest, backup: Path) -> dict[str, Manifest]:
-    """What may have been done to a manifest, sealed again."""
+    """Manipulated manifests with a valid seal."""
     replace, files = msgspec.structs.replace, manifest.files
     outside = backup.parent / "outside.png"
     outside.write_bytes(b"x")
@@ -256,23 +255,23 @@ def changed_manifests(manifest: Manifest, backup: Path) -> dict[str, Manifest]:
         "without the database": replace(manifest, files=[one for one in files if "duckdb" not in one.path]),
         "without the secret": replace(manifest, files=[one for one in files if "secret" not in one.path]),
         "of a newer program": replace(
-            manifest, program="9.9", migrations=[*manifest.migrations, Applied("9999_later.sql", "x")]
+            manifest, program="9.9", migrations=[*manifest.migrations, AppliedMigration("9999_later.sql", "x")]
         ),
         "of another program": replace(
-            manifest, migrations=[Applied("0001_accounts.sql", "x"), *manifest.migrations[1:]]
+            manifest, migrations=[AppliedMigration("0001_accounts.sql", "x"), *manifest.migrations[1:]]
         ),
         "of a newer format": replace(manifest, program="9.9", format=2),
     }
 
 
 REJECTIONS = {
-    "a path that leads out": "has no place in a backup",
-    "a path from the root": "has no place in a backup",
+    "a path that leads out": "does not belong in a backup",
+    "a path from the root": "does not belong in a backup",
     "without the database": "atelier.duckdb is missing",
     "without the secret": "secret.key is missing",
-    "of a newer program": r"was made by a newer program \(9.9\): restore it with that one",
-    "of another program": "whose migrations are not the same",
-    "of a newer format": r"was made by a newer program \(9.9\)",
+    "of a newer program": r"was created by a newer version of Atelier \(9.9\)",
+    "of another program": "has other migrations",
+    "of a newer format": r"was created by a newer version of Atelier \(9.9\)",
 }
 
 
@@ -335,11 +334,11 @@ def test_a_data_folder_that_is_not_empty_is_rejected(backup: Path, data: Path, t
 
 def test_what_a_start_leaves_before_anything_happens_counts_as_empty(backup: Path, tmp_path: Path) -> None:
     folder = DataDir(tmp_path / "again")
-    folder.make()
+    folder.create()
     folder.lock()
     folder.release()
     (folder.temporary / "left").write_text("x")
-    assert restored(str(backup), folder, MIGRATIONS).ok
+    assert restore_backup(str(backup), folder, MIGRATIONS).ok
 
 
 async def test_the_command_is_rejected_while_a_program_serves_there(
@@ -370,11 +369,11 @@ async def test_without_room_nothing_is_restored_and_it_works_once_there_is(
     everything = size_of(backup)
     for room in (database // 2, (database + everything) // 2):  # not enough for the database; only for that
         ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free - room))
-        with pytest.raises(AtelierError, match="there is no room on its disk"):
-            restored(str(backup), DataDir(folder), MIGRATIONS)
+        with pytest.raises(AtelierError, match="disk full"):
+            restore_backup(str(backup), DataDir(folder), MIGRATIONS)
         assert {path.name for path in folder.rglob("*") if path.is_file()} <= {"lock"}
         ballast.unlink()
-    assert restored(str(backup), DataDir(folder), MIGRATIONS).ok
+    assert restore_backup(str(backup), DataDir(folder), MIGRATIONS).ok
     async with upkeep(folder) as offline:
         assert (await offline.examine()).ok
 
@@ -385,15 +384,15 @@ async def test_a_backup_of_an_older_program_is_brought_up_to_date_by_the_next_st
     for path in sorted(MIGRATIONS.glob("*.sql"))[:-1]:
         shutil.copy(path, older)
     folder = DataDir(tmp_path / "data")
-    folder.make()
+    folder.create()
     folder.secret.write_text("x" * 64)
     database = Database(folder.database)
     await migrate(database, older)
     await database.close()
     async with upkeep(tmp_path / "data") as offline:
         assert (await offline.backup(str(tmp_path / "backup"))).ok
-        assert "is older than this program" in (await offline.examine()).text
-    restored(str(tmp_path / "backup"), DataDir(tmp_path / "again" / "data"), MIGRATIONS)
+        assert "is older than this version" in (await offline.examine()).text
+    restore_backup(str(tmp_path / "backup"), DataDir(tmp_path / "again" / "data"), MIGRATIONS)
     async with running(tmp_path / "again") as studio:
         assert (await generated_image(await studio.person()))["status"] == "completed"
-        assert (await studio.program.upkeep.examine()).ok
+        assert (await studio.program.maintenance.examine()).ok

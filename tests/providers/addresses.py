@@ -1,4 +1,4 @@
-"""Spellings of addresses that must not be reached, as the host of a URL. A new row makes the tests try it.
+"""Spellings of addresses that must not be reached, as the host of a URL. Tests try every row.
 
 Each row is a host as a user would type it, ready to stand between `http://` and the port.
 """
@@ -101,7 +101,7 @@ LOOPBACK = (
 
 UNSPECIFIED = ("0", "0.0.0.0", "0.0", "00000000000", "0x0", "000.000.000.000", "0.1.2.3", "[::]", "[0:0:0:0:0:0:0:0]")  # noqa: S104
 
-ELSEWHERE_WITHIN = (
+PRIVATE = (
     "10.0.0.1",
     "10.255.255.255",
     "167772161",
@@ -179,7 +179,7 @@ ELSEWHERE_WITHIN = (
     "[ff00::1]",
 )
 
-HOSTS = LOOPBACK + UNSPECIFIED + ELSEWHERE_WITHIN
+HOSTS = LOOPBACK + UNSPECIFIED + PRIVATE
 
 # Addresses that a name may resolve to.
 PUBLIC = ("1.1.1.1", "8.8.8.8", "104.18.2.115", "2606:4700::1111", "2a00:1450:4001:82a::200e", "64:ff9b::808:808")

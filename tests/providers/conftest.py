@@ -1,4 +1,4 @@
-"""Scripted servers for the tests of the providers."""
+"""Scripted servers for the provider tests."""
 
 from collections.abc import AsyncIterator
 
@@ -16,6 +16,6 @@ async def upstream() -> AsyncIterator[Upstream]:
 
 @pytest.fixture
 async def stranger() -> AsyncIterator[Upstream]:
-    """A second server: another origin, to which no key may go."""
+    """A second server at another origin, which must never receive the key."""
     async with running() as started:
         yield started

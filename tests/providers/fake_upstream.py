@@ -1,7 +1,7 @@
-"""A provider that answers exactly as a test scripts it, over real HTTP on loopback, and records every request.
+"""A scripted provider: real HTTP on loopback that records every request.
 
-It is written on bare sockets because most of what must be tested is what a proper server never does: hang up in the middle,
-trickle, announce more than it sends, or stay silent.
+It uses raw sockets because the tests need faults that an HTTP server library cannot produce: closing mid-response, sending
+slowly, declaring more than it sends, or never responding.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ SECONDS = 300.0  # only a broken product takes this long
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
-    """One request as it came in; header names in lower case."""
+    """A received request; header names are in lower case."""
 
     method: str
     path: str
@@ -38,8 +38,8 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """What is sent back. `pieces` are sent one by one, with `pause` seconds between, each when `gate` lets it, if there is one;
-    `length` is what is declared, when that differs from what is sent; `ending` is what happens after the last piece."""
+    """A response. `pieces` are sent one by one, `pause` seconds apart, each after acquiring `gate` if there is one. `length` is
+    the declared length if it differs from the real one; `ending` is what happens after the last piece."""
 
     status: int = 200
     headers: dict[str, str] = {}
@@ -52,14 +52,14 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Silence(msgspec.Struct, frozen=True):
-    """No answer at all: the connection hangs, closes or is reset after the request was read."""
+    """No response: the connection hangs, closes or is reset after the request has been read."""
 
     ending: str = "hang"  # hang | close | reset
 
 
 Script = Callable[[Recorded], "Reply | Silence"]
 
-# Every way to lose an answer after the request was sent.
+# All ways to lose a response after the request was sent.
 LOST_ANSWERS: dict[str, Reply | Silence] = {
     "reset": Silence("reset"),
     "closed": Silence("close"),
@@ -88,7 +88,7 @@ def error(status: int, message: str = "no", metadata: dict[str, Any] | None = No
 
 
 def sse(*events: Any, done: bool = True, ending: str = "close", gate: asyncio.Semaphore | None = None) -> Reply:
-    """A stream of events; text is sent as it is (a comment, say), anything else becomes a data line with JSON."""
+    """A stream of events. Strings are sent unchanged (such as comments), anything else as a data line with JSON."""
     lines = [event if isinstance(event, str) else f"data: {msgspec.json.encode(event).decode()}" for event in events]
     if done:
         lines.append("data: [DONE]")
@@ -102,23 +102,23 @@ def sse(*events: Any, done: bool = True, ending: str = "close", gate: asyncio.Se
 
 
 def joined(reply: Reply) -> Reply:
-    """The same, sent in one piece."""
+    """The same reply, sent in one piece."""
     return msgspec.structs.replace(reply, pieces=(b"".join(reply.pieces),))
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for a state that no event announces."""
+    """Poll until the condition is true."""
     async with asyncio.timeout(SECONDS):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
 class Upstream:
-    """Scripts by method and path; a list of replies is used one after the other, the last one for ever."""
+    """Scripts by method and path. Several replies are used in order; the last one repeats."""
 
     def __init__(self) -> None:
-        self.after_piece: Callable[[], object] = lambda: None  # called when a piece was sent
-        self.when_silent: Callable[[], object] = lambda: None  # called when a request gets no answer, or no more of it
+        self.after_piece: Callable[[], object] = lambda: None  # called after sending a piece
+        self.when_silent: Callable[[], object] = lambda: None  # called when a request gets no further response
         self.port = 0
         self.scheme = "http"
         self._server: asyncio.Server | None = None
@@ -126,10 +126,10 @@ class Upstream:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all scripts and all that was recorded."""
+        """Clear all scripts and recorded requests."""
         self.requests: list[Recorded] = []
         self.connections = 0
-        self._hung_up = asyncio.Event()
+        self._disconnected = asyncio.Event()
         self._arrived = asyncio.Event()
         self._scripts: dict[tuple[str, str], list[Reply | Silence | Script]] = {}
 
@@ -157,10 +157,10 @@ class Upstream:
         async with asyncio.timeout(SECONDS):
             await self._arrived.wait()
 
-    async def client_hung_up(self) -> None:
-        """Wait until a client has left while it was being answered."""
+    async def client_disconnected(self) -> None:
+        """Wait until a client has closed the connection during a response."""
         async with asyncio.timeout(SECONDS):
-            await self._hung_up.wait()
+            await self._disconnected.wait()
 
     async def start(self, tls: ssl.SSLContext | None = None) -> None:
         self.scheme = "https" if tls else "http"
@@ -184,7 +184,7 @@ class Upstream:
             while await self._one(reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError):
-            self._hung_up.set()
+            self._disconnected.set()
         except asyncio.CancelledError:
             pass
         finally:
@@ -194,7 +194,7 @@ class Upstream:
                 await writer.wait_closed()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Answer one request; whether the connection is kept."""
+        """Respond to one request. True if the connection is kept open."""
         head = await reader.readuntil(b"\r\n\r\n")
         request = await self._read(head.decode("latin-1"), reader)
         self.requests.append(request)
@@ -218,8 +218,8 @@ class Upstream:
     async def _end(self, ending: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         if ending == "hang":
             self.when_silent()
-            await reader.read()  # returns when the client leaves
-            self._hung_up.set()
+            await reader.read()  # returns when the client disconnects
+            self._disconnected.set()
         if ending == "reset":
             writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
@@ -246,8 +246,8 @@ class Upstream:
         )
         if not script:
             return error(404, f"nothing is scripted for {request.method} {request.path}")
-        following = script.pop(0) if len(script) > 1 else script[0]
-        return following(request) if callable(following) else following
+        script_reply = script.pop(0) if len(script) > 1 else script[0]
+        return script_reply(request) if callable(script_reply) else script_reply
 
 
 def _head(reply: Reply) -> bytes:

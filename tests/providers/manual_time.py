@@ -1,5 +1,5 @@
-"""An event loop whose time a test moves forward by hand, for timeouts: nothing waits for them, and a slow machine does not meet
-one too early.
+"""An event loop whose clock a test advances by hand, so that tests of timeouts neither wait nor depend on the machine's
+speed.
 
     @in_manual_time
     async def test_…(tmp_path: Path) -> None:
@@ -7,7 +7,7 @@ one too early.
             …
             skip(60)
 
-Such a test runs in a loop of its own. It cannot use asynchronous fixtures, which belong to the loop of the session.
+Such a test runs in its own loop and cannot use async fixtures, which belong to the session's loop.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ P = ParamSpec("P")
 
 
 class ManualTimeLoop(asyncio.SelectorEventLoop):
-    """Its time is the system's and what was skipped."""
+    """Its time is the system's plus the skipped time."""
 
     skipped = 0.0
 
@@ -31,7 +31,7 @@ class ManualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def skip(seconds: float) -> None:
-    """Let this time pass at once, as soon as everything that is ready has had its turn and waits for something."""
+    """Advance the clock after all ready callbacks have run."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, ManualTimeLoop), "this test is not in manual time"
     loop.call_soon(_pass, loop, seconds)
@@ -42,7 +42,7 @@ def _pass(loop: ManualTimeLoop, seconds: float) -> None:
 
 
 def in_manual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run an asynchronous test in a loop of its own whose time it can skip."""
+    """Run an async test in its own loop, whose time it can skip."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:

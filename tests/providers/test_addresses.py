@@ -1,14 +1,14 @@
-"""Which addresses are public, which lie within, and how far a provider's answer may point."""
+"""Which addresses are public, and which ones a provider's response may link to."""
 
 from app.providers import addresses
 from app.providers.addresses import EgressPolicy, Zone, zone
 from tests.kit import Cases
-from tests.providers.addresses import ELSEWHERE_WITHIN, HOSTS, LOOPBACK, PUBLIC, UNSPECIFIED
+from tests.providers.addresses import HOSTS, LOOPBACK, PRIVATE, PUBLIC, UNSPECIFIED
 
 
 def test_the_table_of_spellings_is_long_and_without_repetition() -> None:
     assert len(HOSTS) == len(set(HOSTS)) > 100
-    assert min(len(LOOPBACK), len(ELSEWHERE_WITHIN)) > 40
+    assert min(len(LOOPBACK), len(PRIVATE)) > 40
     assert len(UNSPECIFIED) > 5
 
 
@@ -35,7 +35,7 @@ def test_the_zones_of_other_addresses_are_distinguished() -> None:
     assert {address: zone(address) for address in zones} == zones
 
 
-async def test_an_answer_may_point_no_further_than_its_providers_own_kind_of_address() -> None:
+async def test_a_response_may_only_link_to_public_addresses_and_its_providers_zone() -> None:
     table: list[tuple[list[str], EgressPolicy]] = [
         (["127.0.0.1", "::1"], EgressPolicy.LOOPBACK),
         (["10.0.0.5"], EgressPolicy.PRIVATE),
@@ -46,10 +46,10 @@ async def test_an_answer_may_point_no_further_than_its_providers_own_kind_of_add
         (["8.8.8.8"], EgressPolicy.PUBLIC),
     ]
     with Cases() as cases:
-        for found, reach in table:
+        for found, policy in table:
 
             async def resolver(host: str, port: int, found: list[str] = found) -> list[str]:
                 return found
 
             with cases.case(found):
-                assert await addresses.provider_reach("provider.test", 80, resolver) is reach
+                assert await addresses.provider_reach("provider.test", 80, resolver) is policy

@@ -1,4 +1,4 @@
-"""The HTTP client: where it connects, what it sends along, and what its errors say about a request that failed."""
+"""The outbound HTTP client: allowed addresses, where the key is sent, and what errors say about a failed request."""
 
 import asyncio
 import datetime
@@ -23,18 +23,18 @@ from cryptography.x509.oid import NameOID
 
 from app.providers import addresses
 from app.providers.client import (
+    AddressNotAllowed,
     Ambiguous,
     Broken,
     Client,
     ClientError,
     NotSent,
     ProviderEndpoint,
-    Refused,
     TimedOut,
     TooBig,
 )
 from tests.kit import Cases
-from tests.providers.addresses import ELSEWHERE_WITHIN, LOOPBACK, UNSPECIFIED
+from tests.providers.addresses import LOOPBACK, PRIVATE, UNSPECIFIED
 from tests.providers.fake_upstream import Reply, Silence, Upstream, js, plain, running, sse, until
 from tests.providers.manual_time import in_manual_time, skip
 
@@ -50,13 +50,13 @@ async def client(upstream: Upstream) -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-def home(upstream: Upstream) -> ProviderEndpoint:
+def endpoint(upstream: Upstream) -> ProviderEndpoint:
     return ProviderEndpoint(upstream.base_url, {"Authorization": f"Bearer {KEY}"})
 
 
 @asynccontextmanager
 async def connected() -> AsyncIterator[tuple[Client, Upstream, ProviderEndpoint]]:
-    """The same three for a test in manual time."""
+    """Client, upstream and endpoint for a test in manual time."""
     async with running() as upstream:
         client = Client([upstream.base_url])
         yield client, upstream, ProviderEndpoint(upstream.base_url, {"Authorization": f"Bearer {KEY}"})
@@ -64,7 +64,7 @@ async def connected() -> AsyncIterator[tuple[Client, Upstream, ProviderEndpoint]
 
 
 async def this_machine(host: str, port: int) -> list[str]:
-    """Resolves every name to this machine."""
+    """Resolves every name to the loopback address."""
     return ["127.0.0.1"]
 
 
@@ -78,22 +78,20 @@ def closed_port() -> int:
 
 
 class TestEgress:
-    async def test_no_spelling_of_this_machine_is_reached(
-        self, client: Client, upstream: Upstream, tmp_path: Path
-    ) -> None:
+    async def test_no_spelling_of_loopback_is_reached(self, client: Client, upstream: Upstream, tmp_path: Path) -> None:
         with Cases() as cases:
             for host in LOOPBACK:
-                with cases.case(repr(host)), pytest.raises(NotSent):  # refused, or the name does not resolve
+                with cases.case(repr(host)), pytest.raises(NotSent):  # blocked, or the name does not resolve
                     await client.fetch_public(f"http://{host}:{upstream.port}/x", tmp_path / "x", max_bytes=100)
         assert upstream.connections == 0
 
-    async def test_no_spelling_of_an_address_within_is_tried(self, client: Client, tmp_path: Path) -> None:
+    async def test_no_spelling_of_a_private_address_is_tried(self, client: Client, tmp_path: Path) -> None:
         with Cases() as cases:
-            for host in UNSPECIFIED + ELSEWHERE_WITHIN:
-                with cases.case(repr(host)), pytest.raises(Refused):
+            for host in UNSPECIFIED + PRIVATE:
+                with cases.case(repr(host)), pytest.raises(AddressNotAllowed):
                     await client.fetch_public(f"http://{host}/x", tmp_path / "x", max_bytes=100)
 
-    async def test_a_name_is_refused_when_any_of_its_addresses_lies_within(
+    async def test_a_name_is_refused_when_any_of_its_addresses_is_private(
         self, upstream: Upstream, tmp_path: Path
     ) -> None:
         answers = (["127.0.0.1"], ["8.8.8.8", "127.0.0.1"], ["::1", "8.8.8.8"], ["8.8.8.8", "169.254.169.254"])
@@ -104,7 +102,7 @@ class TestEgress:
                     return answer
 
                 client = Client(resolver=resolver)
-                with cases.case(answer), pytest.raises(Refused):
+                with cases.case(answer), pytest.raises(AddressNotAllowed):
                     await client.fetch_public(f"http://images.test:{upstream.port}/x", tmp_path / "x", max_bytes=100)
                 await client.aclose()
         assert upstream.connections == 0
@@ -116,12 +114,12 @@ class TestEgress:
 
         async def resolver(host: str, port: int) -> list[str]:
             resolved.append(host)
-            skip(60)  # do not wait for an address that swallows packets
+            skip(60)  # do not wait for an address that drops packets
             return ["8.8.8.8"] if len(resolved) == 1 else ["127.0.0.1"]
 
         async with running() as upstream:
             client = Client(resolver=resolver)
-            # 8.8.8.8 is not reached from here, or refuses that port: what matters is that 127.0.0.1 was not reached.
+            # 8.8.8.8 is unreachable here or refuses the port; the point is that 127.0.0.1 was not reached.
             with pytest.raises(ClientError):
                 await client.download(
                     f"http://rebind.test:{upstream.port}/x", tmp_path / "x", max_bytes=100, idle=30, total=30
@@ -133,67 +131,69 @@ class TestEgress:
     async def test_only_http_and_https_urls_are_fetched(self, client: Client, tmp_path: Path) -> None:
         with Cases() as cases:
             for url in ("ftp://example.com/x", "file:///etc/passwd", "gopher://x", "", "x", "http:/x"):
-                with cases.case(repr(url)), pytest.raises(Refused):
+                with cases.case(repr(url)), pytest.raises(AddressNotAllowed):
                     await client.fetch_public(url, tmp_path / "x", max_bytes=100)
 
     async def test_a_port_out_of_range_is_refused(self, client: Client, tmp_path: Path) -> None:
         with Cases() as cases:
             for port in ("0", "65536", "99999999", "-1", "http"):
-                with cases.case(port), pytest.raises(Refused):
+                with cases.case(port), pytest.raises(AddressNotAllowed):
                     await client.fetch_public(f"http://8.8.8.8:{port}/x", tmp_path / "x", max_bytes=100)
 
     async def test_a_configured_provider_may_run_on_this_machine(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint
     ) -> None:
         upstream.on("GET", "/api/v1/models", js({"data": []}))
-        answer = await client.request_json("GET", f"{upstream.base_url}/models", home=home)
+        answer = await client.request_json("GET", f"{upstream.base_url}/models", endpoint=endpoint)
         assert answer.body == {"data": []}
 
     async def test_a_url_of_a_user_never_reaches_even_a_configured_provider(
         self, client: Client, upstream: Upstream, tmp_path: Path
     ) -> None:
-        """Also not over a connection that is still open from an earlier request to the provider."""
+        """Not even over a connection left open by an earlier request to the provider."""
         upstream.on("GET", "/api/v1/models", Reply(pieces=(b"{}",), ending="keep"))
-        home = ProviderEndpoint(upstream.base_url)
-        await client.request_json("GET", f"{upstream.base_url}/models", home=home)
-        with pytest.raises(Refused):
+        endpoint = ProviderEndpoint(upstream.base_url)
+        await client.request_json("GET", f"{upstream.base_url}/models", endpoint=endpoint)
+        with pytest.raises(AddressNotAllowed):
             await client.fetch_public(f"{upstream.base_url}/models", tmp_path / "x", max_bytes=100)
         assert len(upstream.requests) == 1
 
     async def test_a_provider_that_is_not_configured_is_refused(self, client: Client, stranger: Upstream) -> None:
-        with pytest.raises(Refused):
-            await client.request_json("GET", f"{stranger.base_url}/models", home=ProviderEndpoint(stranger.base_url))
+        with pytest.raises(AddressNotAllowed):
+            await client.request_json(
+                "GET", f"{stranger.base_url}/models", endpoint=ProviderEndpoint(stranger.base_url)
+            )
         assert stranger.connections == 0
 
     async def test_a_provider_on_this_machine_may_point_to_this_machine_without_the_key(
-        self, client: Client, upstream: Upstream, stranger: Upstream, home: ProviderEndpoint, tmp_path: Path
+        self, client: Client, upstream: Upstream, stranger: Upstream, endpoint: ProviderEndpoint, tmp_path: Path
     ) -> None:
         stranger.on("GET", "/video.mp4", plain(b"data"))
         download = await client.download(
-            f"{stranger.origin}/video.mp4", tmp_path / "video", max_bytes=100, home=home, with_key=True
+            f"{stranger.origin}/video.mp4", tmp_path / "video", max_bytes=100, endpoint=endpoint, with_key=True
         )
         assert download.bytes == 4
         assert stranger.only("GET", "/video.mp4").key is None
 
-    async def test_a_provider_on_this_machine_may_not_point_to_its_neighbours(
-        self, client: Client, home: ProviderEndpoint, tmp_path: Path
+    async def test_a_provider_on_this_machine_may_not_point_to_its_private_network(
+        self, client: Client, endpoint: ProviderEndpoint, tmp_path: Path
     ) -> None:
         with Cases() as cases:
             for target in ("10.0.0.1", "169.254.169.254", "[fd00:ec2::254]", "192.168.0.1"):
-                with cases.case(target), pytest.raises(Refused):
-                    await client.download(f"http://{target}/x", tmp_path / "x", max_bytes=100, home=home)
+                with cases.case(target), pytest.raises(AddressNotAllowed):
+                    await client.download(f"http://{target}/x", tmp_path / "x", max_bytes=100, endpoint=endpoint)
 
     async def test_a_public_provider_may_not_point_to_this_machine(self, upstream: Upstream, tmp_path: Path) -> None:
         async def resolver(host: str, port: int) -> list[str]:
             return ["104.18.2.115"] if host == "public.test" else await addresses.resolve(host, port)
 
         client = Client(["http://public.test/api/v1"], resolver=resolver)
-        with pytest.raises(Refused):
+        with pytest.raises(AddressNotAllowed):
             await client.download(
                 f"{upstream.origin}/x",
                 tmp_path / "x",
                 max_bytes=100,
-                home=ProviderEndpoint("http://public.test/api/v1"),
+                endpoint=ProviderEndpoint("http://public.test/api/v1"),
             )
         assert upstream.connections == 0
         await client.aclose()
@@ -205,87 +205,93 @@ class TestEgress:
         upstream.on("GET", "/x", js({"ok": True}))
         base = f"http://provider.test:{upstream.port}"
         client = Client([base], resolver=resolver)
-        answer = await client.request_json("GET", f"{base}/x", home=ProviderEndpoint(base))
+        answer = await client.request_json("GET", f"{base}/x", endpoint=ProviderEndpoint(base))
         assert answer.body == {"ok": True}
         assert upstream.only("GET", "/x").headers["host"] == f"provider.test:{upstream.port}"
         await client.aclose()
 
 
 class TestRedirects:
-    async def test_the_key_stays_behind_when_a_download_is_redirected_elsewhere(
-        self, client: Client, upstream: Upstream, stranger: Upstream, home: ProviderEndpoint, tmp_path: Path
+    async def test_the_key_is_not_sent_when_a_download_is_redirected_to_another_origin(
+        self, client: Client, upstream: Upstream, stranger: Upstream, endpoint: ProviderEndpoint, tmp_path: Path
     ) -> None:
         upstream.on("GET", "/api/v1/content", plain(b"", status=302, Location=f"{stranger.origin}/video"))
         stranger.on("GET", "/video", plain(b"data", "video/mp4"))
         download = await client.download(
-            f"{upstream.base_url}/content", tmp_path / "video", max_bytes=100, home=home, with_key=True
+            f"{upstream.base_url}/content", tmp_path / "video", max_bytes=100, endpoint=endpoint, with_key=True
         )
         assert (download.mime, (tmp_path / "video").read_bytes()) == ("video/mp4", b"data")
         assert upstream.only("GET", "/api/v1/content").key == f"Bearer {KEY}"
         assert stranger.only("GET", "/video").key is None
 
     async def test_the_key_is_not_sent_again_when_another_origin_redirects_back(
-        self, client: Client, upstream: Upstream, stranger: Upstream, home: ProviderEndpoint, tmp_path: Path
+        self, client: Client, upstream: Upstream, stranger: Upstream, endpoint: ProviderEndpoint, tmp_path: Path
     ) -> None:
         upstream.on("GET", "/start", plain(b"", status=307, Location=f"{stranger.origin}/back"))
         stranger.on("GET", "/back", plain(b"", status=307, Location=f"{upstream.origin}/end"))
         upstream.on("GET", "/end", plain(b"data"))
-        await client.download(f"{upstream.origin}/start", tmp_path / "x", max_bytes=100, home=home, with_key=True)
+        await client.download(
+            f"{upstream.origin}/start", tmp_path / "x", max_bytes=100, endpoint=endpoint, with_key=True
+        )
         assert upstream.only("GET", "/end").key is None
 
     async def test_a_relative_redirect_keeps_the_key(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint
     ) -> None:
         upstream.on("GET", "/api/v1/old", plain(b"", status=301, Location="new"))
         upstream.on("GET", "/api/v1/new", js({"ok": True}))
-        answer = await client.request_json("GET", f"{upstream.base_url}/old", home=home)
+        answer = await client.request_json("GET", f"{upstream.base_url}/old", endpoint=endpoint)
         assert answer.body == {"ok": True}
         assert upstream.only("GET", "/api/v1/new").key == f"Bearer {KEY}"
 
     async def test_the_target_of_every_redirect_is_checked(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint, tmp_path: Path
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint, tmp_path: Path
     ) -> None:
         within = ("169.254.169.254", "10.0.0.1", "[fe80::1]", "0xa9fea9fe")
         invalid = ("file:///etc/passwd", "ftp://127.0.0.1/", "http://user:pass@127.0.0.1/", "//[")
         with Cases() as cases:
             for location in (*(f"http://{host}/latest/meta-data" for host in within), *invalid):
                 upstream.on("GET", "/x", plain(b"", status=302, Location=location))
-                with cases.case(location), pytest.raises(Refused):
-                    await client.download(f"{upstream.origin}/x", tmp_path / "x", max_bytes=100, home=home)
+                with cases.case(location), pytest.raises(AddressNotAllowed):
+                    await client.download(f"{upstream.origin}/x", tmp_path / "x", max_bytes=100, endpoint=endpoint)
 
-    async def test_a_circle_of_redirects_ends(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint, tmp_path: Path
+    async def test_a_redirect_loop_ends(
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint, tmp_path: Path
     ) -> None:
         upstream.on("GET", "/x", plain(b"", status=302, Location="/x"))
         with pytest.raises(Broken):
-            await client.download(f"{upstream.origin}/x", tmp_path / "x", max_bytes=100, home=home)
+            await client.download(f"{upstream.origin}/x", tmp_path / "x", max_bytes=100, endpoint=endpoint)
         assert len(upstream.requests) == 6
 
-    async def test_a_post_is_never_redirected(self, client: Client, upstream: Upstream, home: ProviderEndpoint) -> None:
+    async def test_a_post_is_never_redirected(
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint
+    ) -> None:
         with Cases() as cases:
             for status in (301, 302, 303, 307, 308):
                 upstream.reset()
                 upstream.on("POST", "/api/v1/videos", plain(b"", status=status, Location="/api/v1/videos"))
                 with cases.case(status):
-                    answer = await client.request_json("POST", f"{upstream.base_url}/videos", home=home, content=b"{}")
+                    answer = await client.request_json(
+                        "POST", f"{upstream.base_url}/videos", endpoint=endpoint, content=b"{}"
+                    )
                     assert answer.status == status
                     upstream.only("POST", "/api/v1/videos")
 
 
 async def post(client: Client, upstream: Upstream, **more: Any) -> Any:
     return await client.request_json(
-        "POST", f"{upstream.base_url}/videos", home=ProviderEndpoint(upstream.base_url), content=b'{"a":1}', **more
+        "POST", f"{upstream.base_url}/videos", endpoint=ProviderEndpoint(upstream.base_url), content=b'{"a":1}', **more
     )
 
 
 class TestSentOrNot:
-    """Whether a request may be repeated depends on this."""
+    """Decides whether a request may be retried."""
 
     async def test_a_refused_connection_sent_nothing(self) -> None:
         base = f"http://127.0.0.1:{closed_port()}"
         client = Client([base])
         with pytest.raises(NotSent):
-            await client.request_json("POST", f"{base}/x", home=ProviderEndpoint(base), content=b"{}")
+            await client.request_json("POST", f"{base}/x", endpoint=ProviderEndpoint(base), content=b"{}")
         await client.aclose()
 
     async def test_a_name_that_does_not_resolve_sent_nothing(self) -> None:
@@ -295,7 +301,7 @@ class TestSentOrNot:
         client = Client(["http://nowhere.test"], resolver=resolver)
         with pytest.raises(NotSent):
             await client.request_json(
-                "POST", "http://nowhere.test/x", home=ProviderEndpoint("http://nowhere.test"), content=b"{}"
+                "POST", "http://nowhere.test/x", endpoint=ProviderEndpoint("http://nowhere.test"), content=b"{}"
             )
         await client.aclose()
 
@@ -309,7 +315,7 @@ class TestSentOrNot:
         client = Client(["http://slow.test"], resolver=resolver)
         with pytest.raises(NotSent):
             await client.request_json(
-                "POST", "http://slow.test/x", home=ProviderEndpoint("http://slow.test"), content=b"{}", total=50
+                "POST", "http://slow.test/x", endpoint=ProviderEndpoint("http://slow.test"), content=b"{}", total=50
             )
         await client.aclose()
 
@@ -323,7 +329,7 @@ class TestSentOrNot:
         base = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         client = Client([base])
         with pytest.raises(NotSent):
-            await client.request_json("POST", f"{base}/x", home=ProviderEndpoint(base), content=b"{}")
+            await client.request_json("POST", f"{base}/x", endpoint=ProviderEndpoint(base), content=b"{}")
         await client.aclose()
         server.close()
         await server.wait_closed()
@@ -340,7 +346,7 @@ class TestSentOrNot:
         base = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         client = Client([base])
         with pytest.raises(NotSent):
-            await client.request_json("POST", f"{base}/x", home=ProviderEndpoint(base), content=b"{}", total=50)
+            await client.request_json("POST", f"{base}/x", endpoint=ProviderEndpoint(base), content=b"{}", total=50)
         await client.aclose()
         server.close()
         await server.wait_closed()
@@ -365,7 +371,7 @@ class TestSentOrNot:
                 await post(client, upstream, idle=50, total=LONG)
             assert isinstance(caught.value, Ambiguous)
 
-    async def test_an_answer_that_breaks_off_is_ambiguous(self, client: Client, upstream: Upstream) -> None:
+    async def test_an_incomplete_response_is_ambiguous(self, client: Client, upstream: Upstream) -> None:
         upstream.on("POST", "/api/v1/videos", Reply(pieces=(b'{"id":',), length=100))
         with pytest.raises(Broken) as caught:
             await post(client, upstream)
@@ -383,49 +389,49 @@ class TestSentOrNot:
         base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         client = Client([base])
         with pytest.raises(Ambiguous):
-            await client.request_json("POST", f"{base}/x", home=ProviderEndpoint(base), content=b"{}")
+            await client.request_json("POST", f"{base}/x", endpoint=ProviderEndpoint(base), content=b"{}")
         await client.aclose()
         server.close()
         await server.wait_closed()
 
     @in_manual_time
-    async def test_an_answer_that_trickles_meets_the_deadline(self) -> None:
-        """Each byte is in time; all of them together are not."""
+    async def test_a_slow_response_meets_the_deadline(self) -> None:
+        """Each byte arrives in time, but the whole response does not."""
         async with connected() as (client, upstream, _):
             upstream.after_piece = functools.partial(skip, 1)
             upstream.on("POST", "/api/v1/videos", Reply(pieces=itertools.repeat(b"x"), length=LONG))
             with pytest.raises(TimedOut):
                 await post(client, upstream, idle=LONG, total=60, max_bytes=2 * LONG)
 
-    async def test_a_paid_request_never_uses_a_kept_connection(self, client: Client, upstream: Upstream) -> None:
-        """The server may be closing it at that very moment, and then it is unknown whether the request arrived."""
+    async def test_a_paid_request_never_reuses_a_connection(self, client: Client, upstream: Upstream) -> None:
+        """The server might be closing it at that moment; then it is unknown whether the request was received."""
         upstream.on("GET", "/api/v1/models", Reply(pieces=(b"{}",), ending="keep"))
         upstream.on("POST", "/api/v1/videos", Reply(pieces=(b"{}",), ending="keep"))
-        home = ProviderEndpoint(upstream.base_url)
+        endpoint = ProviderEndpoint(upstream.base_url)
         for _ in range(2):
-            await client.request_json("GET", f"{upstream.base_url}/models", home=home)
+            await client.request_json("GET", f"{upstream.base_url}/models", endpoint=endpoint)
         assert upstream.connections == 1
         for _ in range(2):
             await post(client, upstream)
         assert upstream.connections == 3
 
-    async def test_cancelling_the_caller_hangs_up(self, client: Client, upstream: Upstream) -> None:
+    async def test_cancelling_the_caller_closes_the_connection(self, client: Client, upstream: Upstream) -> None:
         upstream.on("POST", "/api/v1/videos", Silence())
         task = asyncio.create_task(post(client, upstream))
         await upstream.request_arrived()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await upstream.client_hung_up()
+        await upstream.client_disconnected()
 
 
 class TestAnswers:
     async def test_a_request_arrives_as_it_was_given(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint
     ) -> None:
         upstream.on("POST", "/api/v1/videos", js({"id": "v"}, 202, X_Generation_Id="gen-1"))
         answer = await client.request_json(
-            "POST", f"{upstream.base_url}/videos?a=b%20c", home=home, content=b'{"model":"m"}'
+            "POST", f"{upstream.base_url}/videos?a=b%20c", endpoint=endpoint, content=b'{"model":"m"}'
         )
         assert (answer.status, answer.body, answer.headers["x-generation-id"]) == (202, {"id": "v"}, "gen-1")
         request = upstream.only("POST", "/api/v1/videos")
@@ -442,68 +448,70 @@ class TestAnswers:
         }
 
     async def test_a_large_body_arrives_complete(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint
     ) -> None:
         upstream.on("POST", "/x", js({}))
         content = os.urandom(3_000_001).hex().encode()
-        await client.request_json("POST", f"{upstream.origin}/x", home=home, content=content)
+        await client.request_json("POST", f"{upstream.origin}/x", endpoint=endpoint, content=content)
         assert upstream.only("POST", "/x").body == content
 
-    async def test_an_answer_that_is_not_json_is_kept_as_text(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+    async def test_a_response_that_is_not_json_is_returned_as_text(
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint
     ) -> None:
         with Cases() as cases:
             for body in (b"<html>Bad gateway</html>", b"", b'{"a":', b"\xff\xfe", b"[" * 100_000):
                 upstream.on("GET", "/x", plain(body, "text/html", 502))
                 with cases.case(body[:20]):
-                    answer = await client.request_json("GET", f"{upstream.origin}/x", home=home)
+                    answer = await client.request_json("GET", f"{upstream.origin}/x", endpoint=endpoint)
                     assert (answer.status, answer.body) == (502, None)
                     assert answer.text == body[:2000].decode("utf-8", "replace")
 
-    async def test_an_answer_above_the_limit_is_not_read(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+    async def test_a_response_above_the_limit_is_not_read(
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint
     ) -> None:
         with Cases() as cases:
             for chunked in (False, True):
                 upstream.on("GET", "/x", Reply(pieces=(b"x" * 1000,) * 20, chunked=chunked))
                 with cases.case("chunked" if chunked else "with its length"), pytest.raises(TooBig):
-                    await client.request_json("GET", f"{upstream.origin}/x", home=home, max_bytes=10_000)
+                    await client.request_json("GET", f"{upstream.origin}/x", endpoint=endpoint, max_bytes=10_000)
 
-    async def test_a_compressed_answer_is_refused(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+    async def test_a_compressed_response_is_rejected(
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint
     ) -> None:
         """It could expand to far more than the limit."""
         upstream.on("GET", "/x", plain(b"\x1f\x8b", "application/json", Content_Encoding="gzip"))
         with pytest.raises(Broken):
-            await client.request_json("GET", f"{upstream.origin}/x", home=home)
+            await client.request_json("GET", f"{upstream.origin}/x", endpoint=endpoint)
 
-    async def test_cookies_are_not_kept(self, client: Client, upstream: Upstream, home: ProviderEndpoint) -> None:
+    async def test_cookies_are_not_kept(self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint) -> None:
         upstream.on("GET", "/x", js({}, Set_Cookie="tracker=1; Path=/"))
         for _ in range(2):
-            await client.request_json("GET", f"{upstream.origin}/x", home=home)
+            await client.request_json("GET", f"{upstream.origin}/x", endpoint=endpoint)
         assert "cookie" not in upstream.requests[1].headers
 
     async def test_proxies_of_the_environment_are_not_used(
-        self, upstream: Upstream, stranger: Upstream, home: ProviderEndpoint, monkeypatch: pytest.MonkeyPatch
+        self, upstream: Upstream, stranger: Upstream, endpoint: ProviderEndpoint, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("HTTP_PROXY", stranger.origin)
         monkeypatch.setenv("ALL_PROXY", stranger.origin)
         upstream.on("GET", "/x", js({}))
         client = Client([upstream.base_url])
-        await client.request_json("GET", f"{upstream.origin}/x", home=home)
+        await client.request_json("GET", f"{upstream.origin}/x", endpoint=endpoint)
         assert stranger.connections == 0
         await client.aclose()
 
 
 class TestSecrets:
     async def test_neither_errors_nor_reprs_show_the_key_or_a_signed_link(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint, caplog: pytest.LogCaptureFixture
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.DEBUG)
         upstream.on("POST", "/api/v1/x", Silence("reset"))
         with pytest.raises(Ambiguous) as caught:
-            await client.request_json("POST", f"{upstream.base_url}/x?signature=signed", home=home, content=b"{}")
-        shown = f"{caught.value!r} {caught.value} {home!r} {client!r} {caplog.text}"
+            await client.request_json(
+                "POST", f"{upstream.base_url}/x?signature=signed", endpoint=endpoint, content=b"{}"
+            )
+        shown = f"{caught.value!r} {caught.value} {endpoint!r} {client!r} {caplog.text}"
         chain: BaseException | None = caught.value
         while chain is not None:
             shown += repr(chain)
@@ -511,7 +519,7 @@ class TestSecrets:
         assert KEY not in shown
         assert "signed" not in shown
 
-    def test_a_key_that_no_header_can_carry_is_refused_without_quoting_it(self) -> None:
+    def test_a_key_that_is_invalid_in_a_header_is_rejected_without_quoting_it(self) -> None:
         with Cases() as cases:
             for key in ("sk-or-line\nbreak", "sk-or-\r\nX: y", "sk-or-…", "sk-or-\x00"):
                 with cases.case(repr(key)):
@@ -522,35 +530,37 @@ class TestSecrets:
 
 class TestDownloads:
     async def test_a_file_arrives_complete_and_with_its_type(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint, tmp_path: Path
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint, tmp_path: Path
     ) -> None:
         content = os.urandom(5_000_000)
         pieces = tuple(content[start : start + 700_001] for start in range(0, len(content), 700_001))
         upstream.on("GET", "/video", Reply(headers={"Content-Type": "Video/MP4; codecs=x"}, pieces=pieces))
-        download = await client.download(f"{upstream.origin}/video", tmp_path / "video", max_bytes=6_000_000, home=home)
+        download = await client.download(
+            f"{upstream.origin}/video", tmp_path / "video", max_bytes=6_000_000, endpoint=endpoint
+        )
         assert (download.status, download.mime, download.bytes) == (200, "video/mp4", 5_000_000)
         assert (tmp_path / "video").read_bytes() == content
 
     async def test_the_key_is_sent_only_on_request(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint, tmp_path: Path
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint, tmp_path: Path
     ) -> None:
         upstream.on("GET", "/video", plain(b"data"))
         for with_key in (False, True):
             await client.download(
-                f"{upstream.origin}/video", tmp_path / "x", max_bytes=10, home=home, with_key=with_key
+                f"{upstream.origin}/video", tmp_path / "x", max_bytes=10, endpoint=endpoint, with_key=with_key
             )
         assert [request.key for request in upstream.requests] == [None, f"Bearer {KEY}"]
 
-    async def test_a_file_that_breaks_off_is_not_taken_for_complete(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint, tmp_path: Path
+    async def test_an_incomplete_file_is_not_treated_as_complete(
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint, tmp_path: Path
     ) -> None:
         upstream.on("GET", "/video", Reply(pieces=(b"half",), length=8))
         with pytest.raises(Broken):
-            await client.download(f"{upstream.origin}/video", tmp_path / "video", max_bytes=100, home=home)
+            await client.download(f"{upstream.origin}/video", tmp_path / "video", max_bytes=100, endpoint=endpoint)
         assert not (tmp_path / "video").exists()
 
-    async def test_a_file_above_the_limit_is_given_up(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint, tmp_path: Path
+    async def test_a_file_above_the_limit_is_abandoned(
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint, tmp_path: Path
     ) -> None:
         with Cases() as cases:
             for chunked in (False, True):
@@ -558,23 +568,28 @@ class TestDownloads:
                 with cases.case("chunked" if chunked else "with its length"):
                     with pytest.raises(TooBig):
                         await client.download(
-                            f"{upstream.origin}/video", tmp_path / "video", max_bytes=10_000, home=home
+                            f"{upstream.origin}/video", tmp_path / "video", max_bytes=10_000, endpoint=endpoint
                         )
                     assert not (tmp_path / "video").exists()
 
     @in_manual_time
-    async def test_a_file_that_trickles_meets_the_deadline(self, tmp_path: Path) -> None:
-        async with connected() as (client, upstream, home):
+    async def test_a_slow_file_meets_the_deadline(self, tmp_path: Path) -> None:
+        async with connected() as (client, upstream, endpoint):
             upstream.after_piece = functools.partial(skip, 1)
             upstream.on("GET", "/video", Reply(pieces=itertools.repeat(b"x"), length=LONG))
             with pytest.raises(TimedOut):
                 await client.download(
-                    f"{upstream.origin}/video", tmp_path / "video", max_bytes=2 * LONG, home=home, idle=LONG, total=60
+                    f"{upstream.origin}/video",
+                    tmp_path / "video",
+                    max_bytes=2 * LONG,
+                    endpoint=endpoint,
+                    idle=LONG,
+                    total=60,
                 )
             assert not (tmp_path / "video").exists()
 
-    async def test_another_status_writes_nothing_and_returns_the_beginning_of_the_answer(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint, tmp_path: Path
+    async def test_another_status_writes_nothing_and_returns_the_beginning_of_the_response(
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint, tmp_path: Path
     ) -> None:
         with Cases() as cases:
             for status in (204, 206, 401, 404, 409, 410, 502):
@@ -582,27 +597,29 @@ class TestDownloads:
                 upstream.on("GET", "/video", plain(text.encode(), "text/plain", status))
                 with cases.case(status):
                     download = await client.download(
-                        f"{upstream.origin}/video", tmp_path / "video", max_bytes=4, home=home
+                        f"{upstream.origin}/video", tmp_path / "video", max_bytes=4, endpoint=endpoint
                     )
                     assert (download.status, download.bytes, download.text) == (status, 0, text)
                     assert not (tmp_path / "video").exists()
 
     async def test_a_full_disk_is_reported_as_such(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint, tmp_path: Path
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint, tmp_path: Path
     ) -> None:
         (tmp_path / "video").symlink_to("/dev/full")
         upstream.on("GET", "/video", plain(b"x" * 3_000_000))
         with pytest.raises(OSError, match="No space left") as caught:
-            await client.download(f"{upstream.origin}/video", tmp_path / "video", max_bytes=4_000_000, home=home)
+            await client.download(
+                f"{upstream.origin}/video", tmp_path / "video", max_bytes=4_000_000, endpoint=endpoint
+            )
         assert caught.value.errno == errno.ENOSPC
         assert not (tmp_path / "video").is_symlink()
 
     async def test_a_cancelled_download_leaves_nothing(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint, tmp_path: Path
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint, tmp_path: Path
     ) -> None:
         upstream.on("GET", "/video", Reply(pieces=(b"x" * 2_000_000,), length=3_000_000, ending="hang"))
         task = asyncio.create_task(
-            client.download(f"{upstream.origin}/video", tmp_path / "video", max_bytes=4_000_000, home=home)
+            client.download(f"{upstream.origin}/video", tmp_path / "video", max_bytes=4_000_000, endpoint=endpoint)
         )
         await until(lambda: (tmp_path / "video").exists() and (tmp_path / "video").stat().st_size)
         task.cancel()
@@ -612,10 +629,10 @@ class TestDownloads:
 
 
 async def read_stream(
-    client: Client, upstream: Upstream, home: ProviderEndpoint, **more: Any
+    client: Client, upstream: Upstream, endpoint: ProviderEndpoint, **more: Any
 ) -> tuple[list[str], bool]:
-    """The data of all events, and whether the end mark came."""
-    async with client.stream_events(f"{upstream.base_url}/chat", home=home, content=b"{}", **more) as events:
+    """The data of all events, and whether the end marker came."""
+    async with client.stream_events(f"{upstream.base_url}/chat", endpoint=endpoint, content=b"{}", **more) as events:
         assert events.is_stream
         async with aclosing(events.payloads()) as batches:
             found = [payload async for payloads in batches for payload in payloads]
@@ -623,44 +640,46 @@ async def read_stream(
 
 
 class TestStreams:
-    async def test_events_come_without_comments_and_with_their_end_mark(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+    async def test_events_come_without_comments_and_with_their_end_marker(
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint
     ) -> None:
         upstream.on("POST", "/api/v1/chat", sse(": OPENROUTER PROCESSING", {"a": 1}, ": still", {"b": 2}))
-        assert await read_stream(client, upstream, home) == (['{"a":1}', '{"b":2}'], True)
+        assert await read_stream(client, upstream, endpoint) == (['{"a":1}', '{"b":2}'], True)
 
     async def test_a_stream_without_its_end_mark_is_recognised(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint
     ) -> None:
         upstream.on("POST", "/api/v1/chat", sse({"a": 1}, done=False))
-        assert await read_stream(client, upstream, home) == (['{"a":1}'], False)
+        assert await read_stream(client, upstream, endpoint) == (['{"a":1}'], False)
 
     async def test_the_end_mark_ends_the_stream_though_the_connection_stays_open(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint
     ) -> None:
         upstream.on("POST", "/api/v1/chat", sse({"a": 1}, ending="hang"))
-        assert await read_stream(client, upstream, home) == (['{"a":1}'], True)
-        await upstream.client_hung_up()
+        assert await read_stream(client, upstream, endpoint) == (['{"a":1}'], True)
+        await upstream.client_disconnected()
 
-    async def test_an_event_of_many_megabytes_arrives(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+    async def test_an_event_of_many_megabytes_is_received(
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint
     ) -> None:
         upstream.on("POST", "/api/v1/chat", sse({"image": "x" * 9_000_000}))
-        payloads, done = await read_stream(client, upstream, home, total=300)
+        payloads, done = await read_stream(client, upstream, endpoint, total=300)
         assert (len(payloads[0]), done) == (9_000_012, True)
 
-    async def test_an_event_above_the_limit_is_given_up(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+    async def test_an_event_above_the_limit_is_abandoned(
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint
     ) -> None:
         upstream.on("POST", "/api/v1/chat", sse({"image": "x" * 100_000}))
         with pytest.raises(TooBig):
-            await read_stream(client, upstream, home, max_bytes=50_000)
+            await read_stream(client, upstream, endpoint, max_bytes=50_000)
 
     @in_manual_time
-    async def test_a_stream_that_falls_silent_times_out(self) -> None:
-        async with connected() as (client, upstream, home):
+    async def test_a_silent_stream_times_out(self) -> None:
+        async with connected() as (client, upstream, endpoint):
             upstream.on("POST", "/api/v1/chat", sse({"a": 1}, done=False, ending="hang"))
-            stream = client.stream_events(f"{upstream.base_url}/chat", home=home, content=b"{}", idle=50, total=LONG)
+            stream = client.stream_events(
+                f"{upstream.base_url}/chat", endpoint=endpoint, content=b"{}", idle=50, total=LONG
+            )
             async with stream as events, aclosing(events.payloads()) as payloads:
                 assert await anext(payloads) == ['{"a":1}']
                 skip(60)
@@ -669,35 +688,37 @@ class TestStreams:
 
     @in_manual_time
     async def test_a_stream_of_nothing_but_comments_meets_the_deadline(self) -> None:
-        async with connected() as (client, upstream, home):
+        async with connected() as (client, upstream, endpoint):
             upstream.after_piece = functools.partial(skip, 1)
             upstream.on("POST", "/api/v1/chat", sse(*[": PROCESSING"] * 100, done=False, ending="hang"))
             with pytest.raises(TimedOut):
-                await read_stream(client, upstream, home, idle=LONG, total=60)
+                await read_stream(client, upstream, endpoint, idle=LONG, total=60)
 
     async def test_a_stream_that_is_reset_is_broken(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint
     ) -> None:
         upstream.on("POST", "/api/v1/chat", sse({"a": 1}, done=False, ending="reset"))
         with pytest.raises(Broken):
-            await read_stream(client, upstream, home)
+            await read_stream(client, upstream, endpoint)
 
-    async def test_leaving_the_block_hangs_up(self, client: Client, upstream: Upstream, home: ProviderEndpoint) -> None:
+    async def test_leaving_the_block_closes_the_connection(
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint
+    ) -> None:
         upstream.on("POST", "/api/v1/chat", sse({"a": 1}, done=False, ending="hang"))
         async with (
-            client.stream_events(f"{upstream.base_url}/chat", home=home, content=b"{}") as events,
+            client.stream_events(f"{upstream.base_url}/chat", endpoint=endpoint, content=b"{}") as events,
             aclosing(events.payloads()) as payloads,
         ):
             assert await anext(payloads) == ['{"a":1}']
-        await upstream.client_hung_up()
+        await upstream.client_disconnected()
 
-    async def test_an_error_in_place_of_a_stream_is_read_as_an_answer(
-        self, client: Client, upstream: Upstream, home: ProviderEndpoint
+    async def test_an_error_instead_of_a_stream_is_read_as_a_response(
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint
     ) -> None:
         upstream.on("POST", "/api/v1/chat", js({"error": {"code": 401}}, 401))
-        async with client.stream_events(f"{upstream.base_url}/chat", home=home, content=b"{}") as events:
+        async with client.stream_events(f"{upstream.base_url}/chat", endpoint=endpoint, content=b"{}") as events:
             assert not events.is_stream
-            answer = await events.answer()
+            answer = await events.json_response()
         assert (answer.status, answer.body) == (401, {"error": {"code": 401}})
 
 
@@ -746,7 +767,7 @@ class Authority:
 
 
 class TestCertificates:
-    """Connecting to a checked address must not cost the check of the name."""
+    """Connecting to a checked address must not bypass the certificate's name check."""
 
     async def test_a_certificate_is_checked_against_the_name_and_not_the_address(self, tmp_path: Path) -> None:
         authority = Authority()
@@ -757,16 +778,16 @@ class TestCertificates:
             upstream.on("GET", "/x", Reply(pieces=(b'{"ok":true}',), ending="keep"))
             good, evil = (f"https://{host}.test:{upstream.port}" for host in ("good", "evil"))
             client = Client([good, evil], resolver=this_machine, tls=authority.client())
-            answer = await client.request_json("GET", f"{good}/x", home=ProviderEndpoint(good))
+            answer = await client.request_json("GET", f"{good}/x", endpoint=ProviderEndpoint(good))
             assert answer.body == {"ok": True}
             assert names == ["good.test"]
-            with pytest.raises(NotSent):  # the same address, and a connection to it is open
-                await client.request_json("GET", f"{evil}/x", home=ProviderEndpoint(evil))
+            with pytest.raises(NotSent):  # same address, with an open connection to it
+                await client.request_json("GET", f"{evil}/x", endpoint=ProviderEndpoint(evil))
             assert len(upstream.requests) == 1
             await client.aclose()
 
     async def test_many_simultaneous_streams_lose_nothing(self, tmp_path: Path) -> None:
-        """So many that the client pauses between two reads of each, and TLS has buffers of its own."""
+        """So many that the client pauses between reads, over TLS, which has its own buffers."""
         authority = Authority()
         async with running(authority.server(tmp_path, "good.test")) as upstream:
             base = f"https://good.test:{upstream.port}"
@@ -775,7 +796,9 @@ class TestCertificates:
             client = Client([base], resolver=this_machine, tls=authority.client())
 
             async def received() -> list[str]:
-                async with client.stream_events(f"{base}/chat", home=ProviderEndpoint(base), content=b"{}") as events:
+                async with client.stream_events(
+                    f"{base}/chat", endpoint=ProviderEndpoint(base), content=b"{}"
+                ) as events:
                     return [payload async for payloads in events.payloads() for payload in payloads]
 
             for payloads in await asyncio.gather(*(received() for _ in range(40))):
@@ -787,7 +810,7 @@ class TestCertificates:
             base = f"https://good.test:{upstream.port}"
             client = Client([base], resolver=this_machine)
             with pytest.raises(NotSent):
-                await client.request_json("GET", f"{base}/x", home=ProviderEndpoint(base))
+                await client.request_json("GET", f"{base}/x", endpoint=ProviderEndpoint(base))
             assert upstream.requests == []
             await client.aclose()
 
@@ -797,7 +820,7 @@ class TestCertificates:
             base = f"https://good.test:{upstream.port}"
             upstream.on("GET", "/x", plain(b"", status=302, Location=f"{stranger.origin}/x"))
             client = Client([base], resolver=this_machine, tls=authority.client())
-            with pytest.raises(Refused):
-                await client.request_json("GET", f"{base}/x", home=ProviderEndpoint(base))
+            with pytest.raises(AddressNotAllowed):
+                await client.request_json("GET", f"{base}/x", endpoint=ProviderEndpoint(base))
             assert stranger.connections == 0
             await client.aclose()

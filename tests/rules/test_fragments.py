@@ -16,7 +16,7 @@ async def _models(user: PageUser, output: str) -> list[str]:
 async def _ended_job(user: PageUser, prompt: str) -> str:
     """The id of an image job that was requested with the form."""
     model = (await _models(user, "image"))[0]
-    answer = await user.browser.send_form("/generate/image", {"model": model, "prompt": prompt, "mode": "words"})
+    answer = await user.browser.send_form("/generate/image", {"model": model, "prompt": prompt, "mode": "text"})
     assert answer.status_code == 303, answer.text
     id = answer.headers["location"].removeprefix("/jobs/")
     await user.ended(id)
@@ -51,7 +51,7 @@ async def test_the_fields_of_a_model_are_the_same_alone_and_in_the_form(page_use
     with Cases() as cases:
         for kind in ("image", "video"):
             for model in await _models(page_user, kind):
-                query = {"model": model, "mode": "words"}
+                query = {"model": model, "mode": "text"}
                 page = await page_user.browser.get(f"/generate/{kind}", params=query)
                 if f'value="{model}" selected' not in page.text:
                     continue  # it needs an input image

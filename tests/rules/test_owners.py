@@ -7,8 +7,8 @@ from tests.rules.source import modules
 
 # Functions that take no owner although their names do not end in `_any`, each with its reason.
 EXEMPT: dict[str, str] = {
-    "accounts.repository.add_person": "the row is the user",
-    "accounts.repository.person_signing_in": "the email identifies the user",
+    "accounts.repository.add_user": "the row is the user",
+    "accounts.repository.credentials_by_email": "the email identifies the user",
     "accounts.repository.add_session": "the row names its user",
     "accounts.repository.known_by_session": "the cookie identifies the user",
     "accounts.repository.known_by_family": "the access token identifies the user",

@@ -1,9 +1,7 @@
-"""Architecture rules 5 and 8: every route has a guard or is on a short public list, and the README's tables equal the program."""
+"""Architecture rules 5 and 8: every route has a guard or is on a short public list, and the documented tables equal the program."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from litestar import Litestar
@@ -11,7 +9,7 @@ from litestar import Litestar
 from app.accounts.guards import admin, signed_in
 from app.base.config import SETTINGS
 from app.main import litestar_app
-from app.web.errors import CODES
+from tests.rules.reference import PATH, guards, reference, routes
 from tests.rules.source import ROOT
 from tests.studio import Studio
 
@@ -42,22 +40,8 @@ def app(atelier: Studio) -> Litestar:
     return litestar_app(atelier.program)
 
 
-def _routes(app: Litestar) -> Iterator[tuple[str, Any]]:
-    """Method and path as in `GET /jobs/{id:str}`, with the handler; without OPTIONS, which Litestar adds by itself."""
-    for route in app.routes:
-        for handler in getattr(route, "route_handlers", []):
-            for method in handler.http_methods:
-                if method != "OPTIONS":
-                    yield f"{method} {route.path}", handler
-
-
-def _guards(handler: Any) -> set[Any]:
-    """The guards as they were written; Litestar wraps plain functions."""
-    return {getattr(guard, "func", guard) for guard in handler.resolve_guards()}
-
-
 async def test_every_route_has_a_guard_or_is_on_the_public_list(app: Litestar) -> None:
-    unguarded = {name for name, handler in _routes(app) if not {signed_in, admin} & _guards(handler)}
+    unguarded = {name for name, handler in routes(app) if not {signed_in, admin} & guards(handler)}
     assert unguarded == set(PUBLIC)
 
 
@@ -79,20 +63,8 @@ def test_the_settings_in_the_readme_equal_those_of_the_program() -> None:
     assert documented == {setting.name: setting.default or "" for setting in SETTINGS}
 
 
-def test_the_error_codes_in_the_readme_equal_those_of_the_program() -> None:
-    documented = {row[0].strip("`| "): int(row[1].strip("| ")) for row in _table("Error codes")}
-    assert documented == CODES
-
-
-async def test_the_routes_in_the_readme_equal_those_of_the_program(app: Litestar) -> None:
-    documented = {
-        f"{method} {path}"
-        for row in _table("Routes")
-        for methods, path in [row[0].strip("| ").replace("`", "").split(" ", 1)]
-        for method in methods.split(",")
-    }
-    served = {re.sub(r"\{(\w+):\w+\}", r"{\1}", name) for name, _ in _routes(app)}
-    assert documented == served
+async def test_the_reference_lists_every_route_and_error_code_of_the_program(app: Litestar) -> None:
+    assert PATH.read_text("utf-8") == reference(app), "run: python -m tests.rules.reference"
 
 
 def test_the_top_level_holds_what_the_owner_wants_there_and_nothing_else() -> None:

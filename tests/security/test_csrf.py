@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest_asyncio
 
-from app.web.csrf import ELSEWHERE, OUTDATED, Csrf
+from app.web.csrf import CROSS_SITE, OUTDATED, Csrf
 from app.web.limits import BODY
 from tests.html import parse_html
 from tests.kit import UNKNOWN_ID, Cases, generated_image, new_email, png
@@ -122,7 +122,7 @@ async def test_a_request_from_another_site_is_refused_even_with_the_right_token(
             for more in ({}, {"X-CSRFToken": visitor.token}):
                 with cases.case(site, more):
                     headers = {"Sec-Fetch-Site": site, **more}
-                    assert not_refused(await send_everywhere(atelier, visitor, form, headers), ELSEWHERE) == []
+                    assert not_refused(await send_everywhere(atelier, visitor, form, headers), CROSS_SITE) == []
     assert await state(visitor) == before
 
 
@@ -258,7 +258,7 @@ def takes_files(route: Route) -> bool:
 
 async def test_only_uploads_accept_more_than_a_megabyte(atelier: Studio, visitor: Visitor) -> None:
     """A larger body is refused when its size is announced, before anything is read."""
-    largest = atelier.program.library.largest
+    largest = atelier.program.library.max_upload_bytes
     with Cases() as cases:
         for route in changing_page_routes(atelier):
             with cases.case(route):

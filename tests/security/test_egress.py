@@ -21,7 +21,7 @@ from tests.providers.addresses import HOSTS
 from tests.studio import Studio, running, served_simulator
 
 PUBLIC = "93.184.215.14"
-REFUSED = "This address cannot be used: it must be a public http or https address."
+REFUSED = "The URL must be a public http or https address."
 
 
 class Internet:
@@ -191,7 +191,7 @@ async def test_no_inner_address_is_fetched_by_any_other_route(internet: Internet
                 form = {
                     "model": IMAGE_TO_VIDEO_MODEL,
                     "prompt": "x",
-                    "mode": "picture",
+                    "mode": "image",
                     "source": "url",
                     "image_url": url,
                 }

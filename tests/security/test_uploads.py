@@ -270,7 +270,7 @@ async def test_a_file_that_is_too_large_is_refused_when_its_size_is_announced(at
     headers = {
         "Authorization": sender.client.headers["authorization"],
         "Content-Type": "multipart/form-data; boundary=x",
-        "Content-Length": str(atelier.program.library.largest * 2),
+        "Content-Length": str(atelier.program.library.max_upload_bytes * 2),
     }
     assert (await talk(atelier.url, head("POST", "/api/v1/assets", headers))).status == 413
 
@@ -293,6 +293,8 @@ async def test_no_upload_leaves_a_temporary_file(atelier: Studio, sender: Sender
 
     async def temporary_files() -> list[Path]:
         # os.walk skips a folder that is removed while it is read.
-        return [Path(folder, name) for folder, _, names in os.walk(atelier.program.folder.temporary) for name in names]
+        return [
+            Path(folder, name) for folder, _, names in os.walk(atelier.program.data_dir.temporary) for name in names
+        ]
 
     assert await eventually(temporary_files, lambda found: not found) == []

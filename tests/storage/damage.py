@@ -1,4 +1,4 @@
-"""Damages files at random and checks that nothing but a refusal is raised. The suite runs a few rounds; more of them:
+"""Damages files at random and checks that only an expected error is raised. The test suite runs a few rounds; to run more:
 
 python -m tests.storage.damage 1000
 """

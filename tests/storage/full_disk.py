@@ -1,10 +1,9 @@
-"""What happens in a folder with 200 kB of free space. It can be run as a process of its own, under a limit on the size of a
-file instead of on a small disk:
+"""Stores and cleans files with 200 kB of free space. Can also run as a separate process with a file size limit instead of a
+small disk:
 
     python -m tests.storage.full_disk FOLDER SOURCES BYTES
 
-SOURCES holds the files that `write_sources` made; BYTES is the size of the largest file that may be written. The result is
-printed as JSON.
+SOURCES holds the files written by `write_sources`; BYTES is the file size limit. The result is printed as JSON.
 """
 
 import asyncio
@@ -35,7 +34,7 @@ def write_sources(folder: Path) -> None:
 
 async def run(root: Path, sources: list[Path]) -> dict[str, object]:
     data_dir = DataDir(root)
-    data_dir.make()
+    data_dir.create()
     files, media = Files(data_dir.media, data_dir.temporary), Media()
     try:
         async with files.folder() as folder:
@@ -61,8 +60,8 @@ async def run(root: Path, sources: list[Path]) -> dict[str, object]:
 
 
 async def _chunks(data: bytes) -> AsyncIterator[bytes]:
-    for at in range(0, len(data), 65536):
-        yield data[at : at + 65536]
+    for start in range(0, len(data), 65536):
+        yield data[start : start + 65536]
 
 
 async def _outcome(work: Awaitable[object]) -> str:

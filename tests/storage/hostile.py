@@ -1,11 +1,11 @@
-"""Files sent to do harm, or by mistake, and what must become of each.
+"""Malicious and mistaken uploads, and the expected result of each.
 
-Every route that accepts files can be tested with the same table: `for entry in CORPUS`. `entry.data()` makes the bytes (once),
-`entry.name` is the file name that its sender claims, and `entry.expected` what must happen:
+Every route that accepts files can be tested with `for entry in CORPUS`. `entry.data()` creates the bytes (once),
+`entry.name` is the file name given by the client, and `entry.expected` the required result:
 
-    Fate.WRONG_TYPE   refused: not one of the accepted formats, or not whole
-    Fate.TOO_LARGE    refused: more pixels, frames or seconds than are accepted
-    Fate.CLEANED      accepted, and nothing of MARK or of `entry.traces` is left in the stored file
+    Fate.WRONG_TYPE   rejected: not an accepted format, or incomplete
+    Fate.TOO_LARGE    rejected: too many pixels, frames or seconds
+    Fate.CLEANED      accepted; the stored file contains neither MARK nor any of `entry.traces`
 """
 
 import base64
@@ -54,7 +54,7 @@ CORPUS: list[Entry] = []
 def entry(
     title: str, name: str, expected: Fate, *traces: bytes
 ) -> Callable[[Callable[[], bytes]], Callable[[], bytes]]:
-    """Add what the function makes to the corpus."""
+    """Add the function's result to the corpus."""
 
     def add(make: Callable[[], bytes]) -> Callable[[], bytes]:
         cached = functools.cache(make)
@@ -68,28 +68,28 @@ def given(title: str, name: str, expected: Fate, data: bytes) -> None:
     entry(title, name, expected)(lambda: data)
 
 
-# Neither an image nor a video, whatever it is called
+# Neither an image nor a video, whatever the file name
 
 given("nothing at all", "empty.png", Fate.WRONG_TYPE, b"")
 given("a single byte", "one.jpg", Fate.WRONG_TYPE, b"\xff")
 given("a text file called a PNG", "notes.png", Fate.WRONG_TYPE, b"just some text, " + MARK)
-given("a web page called a JPEG", "page.jpg", Fate.WRONG_TYPE, HTML)
-given("a web page behind a byte order mark and a comment", "page.gif", Fate.WRONG_TYPE, b"\xef\xbb\xbf<!-- GIF89a -->\n" + HTML)  # fmt: skip
-given("a web page of nothing but comments", "page.png", Fate.WRONG_TYPE, b"<!---->" * 1000 + MARK)
+given("an HTML page called a JPEG", "page.jpg", Fate.WRONG_TYPE, HTML)
+given("an HTML page behind a byte order mark and a comment", "page.gif", Fate.WRONG_TYPE, b"\xef\xbb\xbf<!-- GIF89a -->\n" + HTML)  # fmt: skip
+given("an HTML page of nothing but comments", "page.png", Fate.WRONG_TYPE, b"<!---->" * 1000 + MARK)
 given("a bare script", "x.webp", Fate.WRONG_TYPE, SCRIPT)
-given("an SVG drawing with a script", "logo.svg", Fate.WRONG_TYPE, SVG)
-given("an SVG drawing behind an XML head, called a PNG", "logo.png", Fate.WRONG_TYPE, b'<?xml version="1.0"?>\n<!-- x -->\n<!DOCTYPE svg>\n' + SVG)  # fmt: skip
-given("an SVG drawing that reads a local file", "xxe.svg", Fate.WRONG_TYPE, b'<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/hostname">]><svg>&x;</svg>')  # fmt: skip
+given("an SVG image with a script", "logo.svg", Fate.WRONG_TYPE, SVG)
+given("an SVG image behind an XML head, called a PNG", "logo.png", Fate.WRONG_TYPE, b'<?xml version="1.0"?>\n<!-- x -->\n<!DOCTYPE svg>\n' + SVG)  # fmt: skip
+given("an SVG image that reads a local file", "xxe.svg", Fate.WRONG_TYPE, b'<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/hostname">]><svg>&x;</svg>')  # fmt: skip
 given("a PDF document", "paper.pdf", Fate.WRONG_TYPE, b"%PDF-1.7\n1 0 obj\n<< /JS (" + MARK + b") >>\nendobj\n%%EOF")
 given("a Windows program called an MP4", "film.mp4", Fate.WRONG_TYPE, b"MZ\x90\0" + bytes(60) + b"PE\0\0" + bytes(400))
 given("a Linux program", "a.out", Fate.WRONG_TYPE, b"\x7fELF\x02\x01\x01" + bytes(400))
 given("a PHP script called a JPEG", "shell.jpg", Fate.WRONG_TYPE, PHP)
 given("a shell script", "run.sh", Fate.WRONG_TYPE, b"#!/bin/sh\necho " + MARK)
-given("a playlist that fetches from elsewhere", "live.mp4", Fate.WRONG_TYPE, b"#EXTM3U\n#EXTINF:1,\nhttp://169.254.169.254/latest/\n")  # fmt: skip
+given("a playlist that fetches a URL", "live.mp4", Fate.WRONG_TYPE, b"#EXTM3U\n#EXTINF:1,\nhttp://169.254.169.254/latest/\n")  # fmt: skip
 given("a list of local files for ffmpeg", "list.mp4", Fate.WRONG_TYPE, b"ffconcat version 1.0\nfile /etc/hostname\n")
 given("a Photoshop document", "art.psd", Fate.WRONG_TYPE, b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 8, 8, 8, 3) + bytes(300))  # fmt: skip
 given("a HEIC image", "IMG_1.heic", Fate.WRONG_TYPE, box(b"ftyp", b"heic\0\0\0\0mif1heic") + bytes(200))
-given("a Flash film", "old.swf", Fate.WRONG_TYPE, b"FWS\x09" + bytes(200))
+given("a Flash movie", "old.swf", Fate.WRONG_TYPE, b"FWS\x09" + bytes(200))
 given("random bytes", "noise.webm", Fate.WRONG_TYPE, bytes(zlib.crc32(bytes([n % 256, n // 256])) % 256 for n in range(4096)))  # fmt: skip
 
 
@@ -110,22 +110,22 @@ given("an audio file", "song.wav", Fate.WRONG_TYPE, b"RIFF\x24\0\0\0WAVEfmt \x10
 given("an MP3 file called an MP4", "song.mp4", Fate.WRONG_TYPE, b"ID3\x04\0\0\0\0\0\0" + b"\xff\xfb\x90\0" + bytes(413))
 
 
-# Begins like an image or a video, and is none
+# Starts like an image or a video but is neither
 
 given("only a PNG's signature", "a.png", Fate.WRONG_TYPE, b"\x89PNG\r\n\x1a\n")
-given("a PNG's signature before a web page", "a.png", Fate.WRONG_TYPE, b"\x89PNG\r\n\x1a\n" + HTML)
+given("a PNG's signature before an HTML page", "a.png", Fate.WRONG_TYPE, b"\x89PNG\r\n\x1a\n" + HTML)
 given("a JPEG's first bytes before a PHP script", "a.jpg", Fate.WRONG_TYPE, b"\xff\xd8\xff\xe0\0\x10JFIF\0" + PHP)
 given("a script whose first word is GIF89a", "a.gif", Fate.WRONG_TYPE, b"GIF89a=1;alert('" + MARK + b"')//")
 given("a WebP head and nothing else", "a.webp", Fate.WRONG_TYPE, b"RIFF\x04\0\0\0WEBP")
 given("a WebP whose only chunk is a script", "a.webp", Fate.WRONG_TYPE, riff(riff_chunk(b"VP8 ", SCRIPT)))
-given("an AVIF head before a web page", "a.avif", Fate.WRONG_TYPE, box(b"ftyp", b"avif\0\0\0\0avifmif1") + HTML)
-given("an MP4 head before a web page", "a.mp4", Fate.WRONG_TYPE, box(b"ftyp", b"isom\0\0\2\0isommp42") + HTML)
-given("a WebM head before a web page", "a.webm", Fate.WRONG_TYPE, b"\x1a\x45\xdf\xa3\x87\x42\x82\x84webm" + HTML)
+given("an AVIF head before an HTML page", "a.avif", Fate.WRONG_TYPE, box(b"ftyp", b"avif\0\0\0\0avifmif1") + HTML)
+given("an MP4 head before an HTML page", "a.mp4", Fate.WRONG_TYPE, box(b"ftyp", b"isom\0\0\2\0isommp42") + HTML)
+given("a WebM head before an HTML page", "a.webm", Fate.WRONG_TYPE, b"\x1a\x45\xdf\xa3\x87\x42\x82\x84webm" + HTML)
 given("a PNG without pixels", "a.png", Fate.WRONG_TYPE, b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)) + chunk(b"IEND", b""))  # fmt: skip
-given("a PNG of no width", "a.png", Fate.WRONG_TYPE, b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 0, 8, 8, 2, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))  # fmt: skip
+given("a PNG of zero width", "a.png", Fate.WRONG_TYPE, b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 0, 8, 8, 2, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))  # fmt: skip
 
 
-@entry("a web page with a whole PNG after it", "page.png", Fate.WRONG_TYPE)
+@entry("an HTML page with a whole PNG after it", "page.png", Fate.WRONG_TYPE)
 def page_then_png() -> bytes:
     return HTML + samples.png()
 
@@ -142,7 +142,7 @@ def png_wrong_sum() -> bytes:
     return bytes(data)
 
 
-# Cut off at various places
+# Truncated at various places
 
 for form, name, whole in (
     ("PNG", "a.png", samples.png),
@@ -174,7 +174,7 @@ def mp4_cut_behind_index() -> bytes:
     return data[: (len(data) + data.index(b"mdat")) // 2]
 
 
-# Bombs: small to send, huge to decode
+# Decompression bombs
 
 
 def png_header(width: int, height: int, depth: int = 8, colours: int = 2) -> bytes:
@@ -351,7 +351,7 @@ def mp4_broken_index() -> bytes:
 
 
 @entry("an MP4 whose frames are noise", "a.mp4", Fate.WRONG_TYPE)
-def mp4_broken_pictures() -> bytes:
+def mp4_broken_frames() -> bytes:
     data = bytearray(video("h264-silent.mp4"))
     at = data.index(b"mdat")
     end = data.index(b"moov")
@@ -381,7 +381,7 @@ def avi() -> bytes:
 
 
 @entry("an MP4 in a codec that browsers do not play", "film.mp4", Fate.WRONG_TYPE)
-def old_coding() -> bytes:
+def old_codec() -> bytes:
     return video("mpeg4.mp4")
 
 
@@ -398,7 +398,7 @@ def gif_script() -> bytes:
     return b"GIF89a/*\x40\0\x80\0\0\0\0\0\xff\xff\xff!\xfe" + bytes([len(note)]) + note + b"\0" + frame + b";"
 
 
-@entry("a GIF with a web page after it", "a.gif", Fate.CLEANED)
+@entry("a GIF with an HTML page after it", "a.gif", Fate.CLEANED)
 def gif_tail() -> bytes:
     return samples.gif() + HTML
 
@@ -410,7 +410,7 @@ def gif_extension() -> bytes:
     return data[:at] + b"!\xff\x0bXMP DataXMP" + bytes([len(SCRIPT)]) + SCRIPT + b"\0" + data[at:]
 
 
-@entry("a PNG with a web page after it", "a.html", Fate.CLEANED)
+@entry("a PNG with an HTML page after it", "a.html", Fate.CLEANED)
 def png_tail() -> bytes:
     return samples.png() + HTML
 
@@ -490,7 +490,7 @@ def webp_notes() -> bytes:
     return samples.encoded(samples.drawing(), "WEBP", exif=samples.exif(description=MARK.decode()), xmp=SCRIPT)
 
 
-@entry("a WebP with a web page after it", "a.webp", Fate.CLEANED)
+@entry("a WebP with an HTML page after it", "a.webp", Fate.CLEANED)
 def webp_tail() -> bytes:
     return samples.webp() + HTML
 
@@ -505,7 +505,7 @@ def animated_webp() -> bytes:
     return samples.animated("WEBP")
 
 
-@entry("an AVIF with a web page after it", "a.avif", Fate.CLEANED)
+@entry("an AVIF with an HTML page after it", "a.avif", Fate.CLEANED)
 def avif_tail() -> bytes:
     return samples.avif() + HTML
 
@@ -515,7 +515,7 @@ def mp4_title() -> bytes:
     return video("h264-title.mp4")
 
 
-@entry("an MP4 with a web page after it", "a.mp4", Fate.CLEANED)
+@entry("an MP4 with an HTML page after it", "a.mp4", Fate.CLEANED)
 def mp4_tail() -> bytes:
     return video("h264.mp4") + box(b"free", HTML)
 
@@ -530,7 +530,7 @@ def webm_title() -> bytes:
     return video("vp9-title.webm")
 
 
-@entry("a WebM with a web page after it", "a.webm", Fate.CLEANED)
+@entry("a WebM with an HTML page after it", "a.webm", Fate.CLEANED)
 def webm_tail() -> bytes:
     return video("vp9.webm") + HTML
 

@@ -28,7 +28,7 @@ FOLDER = Path(__file__).parent.parent / "samples"
 
 
 def drawing(size: tuple[int, int] = SIZE, mode: str = "RGB", shift: int = 0) -> Image.Image:
-    """A red-to-blue slope with some green: every corner and every frame looks different."""
+    """A red-to-blue gradient with some green, different in every corner and frame."""
     across = Image.linear_gradient("L").rotate(90).resize(size)
     down = Image.linear_gradient("L").resize(size)
     round_ = Image.radial_gradient("L").resize(size).point(lambda value: (value + shift * 16) % 256)
@@ -40,7 +40,7 @@ def drawing(size: tuple[int, int] = SIZE, mode: str = "RGB", shift: int = 0) -> 
 
 
 def noise(size: tuple[int, int]) -> Image.Image:
-    """What no format compresses well without loss."""
+    """An image that no format compresses well losslessly."""
     return Image.merge("RGB", [Image.effect_noise(size, 80) for _ in range(3)])
 
 
@@ -182,7 +182,7 @@ def video(name: str) -> bytes:
 
 
 def encode(recipe: Recipe) -> bytes:
-    """Takes up to a second of processor time."""
+    """Takes up to a second of CPU time."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "video"  # a real file, because ffmpeg reopens it to move the index of an MP4 to the front
         with av.open(path, "w", format=recipe.form, options=recipe.options) as container:

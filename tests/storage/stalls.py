@@ -17,24 +17,24 @@ UHD = (3840, 2160)
 TICK = 0.001  # seconds
 
 
-async def longest_stall(work: Callable[[], Awaitable[object]]) -> tuple[float, float]:
-    """Seconds that `work` took, and the longest delay of the loop meanwhile."""
-    late = 0.0
+async def longest_block(work: Callable[[], Awaitable[object]]) -> tuple[float, float]:
+    """The duration of `work` and the longest delay of the event loop during it, in seconds."""
+    delay = 0.0
 
     async def tick() -> None:
-        nonlocal late
+        nonlocal delay
         while True:
-            due = time.perf_counter() + TICK
+            expected = time.perf_counter() + TICK
             await asyncio.sleep(TICK)
-            late = max(late, time.perf_counter() - due)
+            delay = max(delay, time.perf_counter() - expected)
 
     ticking = asyncio.create_task(tick())
     await asyncio.sleep(0.05)
-    late, start = 0.0, time.perf_counter()
+    delay, start = 0.0, time.perf_counter()
     await work()
-    took = time.perf_counter() - start
+    seconds = time.perf_counter() - start
     ticking.cancel()
-    return took, late
+    return seconds, delay
 
 
 async def main() -> None:
@@ -51,8 +51,8 @@ async def main() -> None:
         "webm": lambda: samples.encode(samples.WEBM(size=UHD, frames=12, codec="libvpx")),
     }
     media = Media()
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         paths = {}
         for name, make in makers.items():
             paths[name] = folder / name.replace(" ", "-")
@@ -65,9 +65,9 @@ async def main() -> None:
                 "clean": functools.partial(media.clean, path, folder),
             }
             for verb, work in works.items():
-                runs = [await longest_stall(work) for _ in range(5)]
-                took, late = (sorted(figures) for figures in zip(*runs, strict=True))
-                print(f"{name:16} {verb:10} {took[2] * 1000:6.0f} ms; late {late[2] * 1000:5.1f} ms, at most {late[4] * 1000:5.1f} ms")  # fmt: skip
+                runs = [await longest_block(work) for _ in range(5)]
+                seconds, delay = (sorted(values) for values in zip(*runs, strict=True))
+                print(f"{name:16} {verb:10} {seconds[2] * 1000:6.0f} ms; delay {delay[2] * 1000:5.1f} ms, at most {delay[4] * 1000:5.1f} ms")  # fmt: skip
     media.close()
 
 

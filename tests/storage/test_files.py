@@ -24,7 +24,7 @@ KEY = f"{SHA256[:2]}/{SHA256[2:4]}/{SHA256}.png"
 @pytest.fixture
 def data_dir(tmp_path: Path) -> DataDir:
     data_dir = DataDir(tmp_path / "data")
-    data_dir.make()
+    data_dir.create()
     return data_dir
 
 
@@ -141,9 +141,9 @@ async def test_nothing_but_a_key_leads_to_a_path(files: Files) -> None:
     with Cases() as cases:
         for key in invalid:
             with cases.case(repr(key)):
-                with pytest.raises(ValueError, match="not a key"):
+                with pytest.raises(ValueError, match="invalid storage key"):
                     files.path(key)
-                with pytest.raises(ValueError, match="not a key"):
+                with pytest.raises(ValueError, match="invalid storage key"):
                     await files.remove(key)
 
 
@@ -275,7 +275,7 @@ async def test_a_temporary_folder_is_not_removed_while_a_thread_writes_into_it(d
     task = asyncio.create_task(work())
     assert await asyncio.to_thread(begun.wait, SECONDS)
     task.cancel()
-    # The one thread that is free does things in order: had the folder been given up, its removal would come first.
+    # The one free thread runs calls in order: had the folder been released, its removal would run first.
     for _ in range(3):
         await files.exists(KEY)
     assert not task.done()
@@ -328,13 +328,13 @@ async def test_an_upload_is_refused_as_soon_as_it_is_too_large(files: Files) -> 
             yield bytes(65536)
 
     async with files.folder() as folder:
-        with pytest.raises(errors.TooLarge, match="larger than the 10 MB"):
+        with pytest.raises(errors.TooLarge, match="at most 10 MB"):
             await files.write_upload(endless(), folder / "new", 10 * 1024 * 1024)
         assert taken == 161
         assert everything(folder) == []
 
 
-async def test_an_upload_that_breaks_off_leaves_nothing(files: Files) -> None:
+async def test_an_interrupted_upload_leaves_nothing(files: Files) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield bytes(2_000_000)
         raise ConnectionResetError
@@ -372,7 +372,7 @@ async def test_an_upload_never_overwrites(files: Files) -> None:
         assert (folder / "there").read_bytes() == CONTENT
 
 
-def test_sizes_are_written_for_people() -> None:
+def test_sizes_are_readable() -> None:
     assert readable(10 * 1024 * 1024) == "10 MB"
     assert readable(1536 * 1024) == "1.5 MB"
     assert readable(1000) == "1000 bytes"

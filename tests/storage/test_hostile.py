@@ -1,4 +1,4 @@
-"""Files made to do harm: refused with a message that reveals nothing of the server, or stored without what they carried."""
+"""Malicious files are rejected with a message that reveals nothing about the server, or stored without their payload."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ def upload(entry: Entry, folder: Path) -> Path:
     return folder / "upload-name"
 
 
-def test_a_harmful_file_is_refused_and_nothing_of_it_stays(tmp_path: Path) -> None:
+def test_a_malicious_file_is_rejected_and_leaves_nothing(tmp_path: Path) -> None:
     with Cases() as cases:
         for number, entry in enumerate(entry for entry in CORPUS if entry.expected in REFUSALS):
             with cases.case(entry.title):
@@ -36,12 +36,12 @@ def test_a_harmful_file_is_refused_and_nothing_of_it_stays(tmp_path: Path) -> No
                 assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_real_image_or_video_is_stored_without_what_it_carried(tmp_path: Path) -> None:
+def test_a_real_image_or_video_is_stored_without_its_payload(tmp_path: Path) -> None:
     with Cases() as cases:
         for number, entry in enumerate(entry for entry in CORPUS if entry.expected is Fate.CLEANED):
             with cases.case(entry.title):
                 path = upload(entry, tmp_path / str(number))
-                assert any(trace in entry.data() for trace in entry.traces), "it carries nothing"
+                assert any(trace in entry.data() for trace in entry.traces), "it has no payload"
                 before = media.inspect(path)
                 cleaned, facts = media.clean(path, path.parent)
                 content = cleaned.read_bytes()

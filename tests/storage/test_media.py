@@ -1,4 +1,4 @@
-"""Real images and videos: the facts that are found, what is stored of an upload, and what their thumbnails show."""
+"""Real images and videos: detected facts, cleaned uploads and thumbnails."""
 
 import asyncio
 import functools
@@ -139,7 +139,7 @@ def test_a_thumbnail_shows_the_same(tmp_path: Path, folder: Path) -> None:
                     assert min(difference(image, frame) for frame in frames) < 12
 
 
-def test_a_damaged_file_raises_nothing_but_a_refusal(folder: Path) -> None:
+def test_a_damaged_file_raises_only_an_expected_error(folder: Path) -> None:
     with Cases() as cases:
         for name, sample in SAMPLES.items():
             with cases.case(name):
@@ -274,7 +274,7 @@ def test_a_black_and_white_image_stays_black_and_white(tmp_path: Path, folder: P
         assert difference(image, drawing(mode="1")) == 0
 
 
-def test_a_thumbnail_is_640_pixels_long_at_most_and_never_enlarged(tmp_path: Path, folder: Path) -> None:
+def test_a_thumbnail_is_at_most_640_pixels_long_and_never_enlarged(tmp_path: Path, folder: Path) -> None:
     sizes = {
         (1600, 800): (640, 320),
         (800, 1600): (320, 640),
@@ -400,7 +400,7 @@ class ObservedLock:
 
 def test_only_one_large_image_is_decoded_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = ObservedLock()
-    monkeypatch.setattr(images, "ONE_LARGE_AT_A_TIME", lock)
+    monkeypatch.setattr(images, "LARGE_IMAGE_LOCK", lock)
     large = save(tmp_path, encoded(Image.new("1", (4001, 4000)), "PNG"), "large")
     small = save(tmp_path, samples.png())
     results: list[Facts] = []

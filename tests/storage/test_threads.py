@@ -1,4 +1,4 @@
-"""Work in threads: what waits can be taken back, what has begun is waited for, and polite threads run at a low priority."""
+"""The thread pool: queued calls can be cancelled, running calls are waited for, and low-priority threads run at a low priority."""
 
 import asyncio
 import os
@@ -17,19 +17,19 @@ def _priority() -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority for each thread")
-async def test_only_threads_that_give_way_run_at_a_low_priority() -> None:
+async def test_only_low_priority_threads_run_at_a_low_priority() -> None:
     before = _priority()
-    polite, plain = Threads(1, "polite", giving_way=True), Threads(1, "plain")
+    low, plain = Threads(1, "low", low_priority=True), Threads(1, "plain")
     try:
-        assert await polite.run(_priority) == max(before, NICE)
+        assert await low.run(_priority) == max(before, NICE)
         assert await plain.run(_priority) == before
         assert _priority() == before
     finally:
-        polite.close()
+        low.close()
         plain.close()
 
 
-async def test_queued_work_is_taken_back_when_its_caller_is_cancelled() -> None:
+async def test_queued_work_is_cancelled_when_its_caller_is_cancelled() -> None:
     threads = Threads(1, "one")
     proceed, done = threading.Event(), list[int]()
     busy = asyncio.create_task(threads.run(proceed.wait, SECONDS))
@@ -45,7 +45,7 @@ async def test_queued_work_is_taken_back_when_its_caller_is_cancelled() -> None:
     threads.close()
 
 
-async def test_work_that_has_begun_is_waited_for_when_its_caller_is_cancelled() -> None:
+async def test_running_work_is_waited_for_when_its_caller_is_cancelled() -> None:
     threads = Threads(1, "one")
     begun, proceed, done = threading.Event(), threading.Event(), list[int]()
 

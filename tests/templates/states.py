@@ -1,7 +1,7 @@
-"""Every template with the states it can be in: contexts built from the real structs, for rule 6 and for looking at pages.
+"""Every template with the states it can be in: contexts built from the real structs, for the template tests and for screenshots.
 
 `STATES[template][state]` is a complete context, the globals of a page included. `static` replaces the global that the
-program adds to the environment (there it appends a content hash). The clock stands still at `NOW`.
+program adds to the environment (there it appends a content hash). The clock is fixed at `NOW`.
 """
 
 import functools
@@ -14,19 +14,19 @@ import msgspec
 from markupsafe import Markup
 
 from app.accounts.schemas import ApiKey, NewApiKey, Role, Session, SessionKind, User
-from app.admin.schemas import DatabaseHealth, Disk, Leaving, OwnedJob, Stats
+from app.admin.schemas import DatabaseHealth, DeletionPreview, Disk, OwnedJob, Stats
 from app.audit.schemas import Action, Entry
 from app.background import TaskHealth
 from app.base.clock import now
 from app.base.errors import Invalid
 from app.catalog.pages import Offered
 from app.catalog.schemas import Changes, Field, Model, Price
-from app.chat.pages import Refused
-from app.chat.schemas import Conversation, Message, Shown, Thread, Trouble
-from app.chat.schemas import Role as Speaker
-from app.chat.schemas import Status as AnswerStatus
-from app.home.examples import written
-from app.jobs.schemas import CancelStage, Event, EventType, GenerationType, Job, JobError, Status
+from app.chat.pages import RejectedForm
+from app.chat.schemas import AnswerError, Conversation, Message, ShownMessage, Thread
+from app.chat.schemas import MessageRole as Speaker
+from app.chat.schemas import MessageStatus as AnswerStatus
+from app.home.examples import build_examples
+from app.jobs.schemas import CancelStage, EventType, GenerationType, Job, JobError, JobEvent, JobStatus
 from app.ledger.schemas import Month
 from app.library.schemas import Asset, AssetKind, Origin
 from app.providers.contract import ErrorCode, Kind, Usage
@@ -40,18 +40,18 @@ HOSTILE = "\"><script>alert(1)</script> {{ 7 * 7 }} ' & </textarea><img src=x on
 
 
 def static(path: str) -> str:
-    """Replaces the program's global of this name."""
+    """Replaces the app's global of this name."""
     return f"/static/{path}"
 
 
 def cards(jobs: Sequence[Job], csrf_token: str) -> Markup:
-    """Replaces the program's global of this name."""
+    """Replaces the app's global of this name."""
     card = environment().get_template("jobs/_card.html")
     return Markup("\n".join(card.render(job=job, csrf_token=csrf_token) for job in jobs))  # noqa: S704
 
 
 def card_version(job: Job) -> str:
-    """Replaces the program's global of this name, which changes while time passes."""
+    """Replaces the app's global of this name, which changes while time passes."""
     return f"version of {job.id}"
 
 
@@ -76,7 +76,7 @@ ADMIN = User(
 )
 PERSON = User(
     id="u-2",
-    email="a.very.long.address.of.somebody@department.studio.example",
+    email="a.very.long.address.of.a.user@department.studio.example",
     name="",
     role=Role.USER,
     is_active=True,
@@ -87,7 +87,7 @@ PERSON = User(
 def page(**values: Any) -> dict[str, Any]:
     """The globals of every page, and what the page itself needs."""
     return {
-        "person": ADMIN,
+        "current_user": ADMIN,
         "simulated": True,
         "path": "/",
         "theme": "",
@@ -165,10 +165,10 @@ def job(name: str, prompt: str, kind: Kind = Kind.IMAGE, minutes: float = 12, **
         "prompt": prompt,
         "created_at": created,
     }
-    status = values.get("status", Status.QUEUED)
-    if status != Status.QUEUED:
+    status = values.get("status", JobStatus.QUEUED)
+    if status != JobStatus.QUEUED:
         defaults["started_at"] = created + timedelta(seconds=1)
-    if status in (Status.COMPLETED, Status.FAILED, Status.CANCELLED):
+    if status in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED):
         defaults["ended_at"] = created + timedelta(seconds=72)
     return Job(**{**defaults, **values})
 
@@ -189,33 +189,39 @@ PROCESSING = job(
     "The same boat, seen from below the waterline, light breaking through",
     Kind.VIDEO,
     0.6,
-    status=Status.PROCESSING,
+    status=JobStatus.PROCESSING,
     progress=48,
     upstream_state="in_progress",
     params={"aspect_ratio": "16:9", "resolution": "1080p", "duration": 8},
 )
-UNMEASURED = job("unmeasured", "Foggy harbour at dawn", minutes=0.2, status=Status.PROCESSING)
-WRITING = job("writing", "Five shots for the harbour scene", Kind.TEXT, 0.1, status=Status.PROCESSING)
+UNMEASURED = job("unmeasured", "Foggy harbour at dawn", minutes=0.2, status=JobStatus.PROCESSING)
+WRITING = job("writing", "Five shots for the harbour scene", Kind.TEXT, 0.1, status=JobStatus.PROCESSING)
 CANCELLING = job(
-    "cancelling", "A carousel in the snow", Kind.VIDEO, 3, status=Status.PROCESSING, progress=70, cancel_requested=True
+    "cancelling",
+    "A carousel in the snow",
+    Kind.VIDEO,
+    3,
+    status=JobStatus.PROCESSING,
+    progress=70,
+    cancel_requested=True,
 )
 RETRYING = job(
     "retrying", "A tram crossing a flooded square", minutes=2, attempts=1, run_at=NOW + timedelta(seconds=20)
 )
 VIDEO = job(
-    "clip",
+    "video",
     "Desert highway at golden hour, dust hanging in the air, wide lens",
     Kind.VIDEO,
-    status=Status.COMPLETED,
+    status=JobStatus.COMPLETED,
     cost_nano=3_200_000_000,
     assets=(video(1),),
     params={"aspect_ratio": "16:9", "resolution": "1080p", "duration": 8, "generate_audio": True},
 )
 IMAGE = job(
-    "picture",
+    "image",
     "Foggy harbour, fishing boats, cold morning light",
     minutes=18,
-    status=Status.COMPLETED,
+    status=JobStatus.COMPLETED,
     cost_nano=40_000_000,
     assets=(image(2),),
     params={"aspect_ratio": "16:9", "seed": 4711},
@@ -224,18 +230,18 @@ FOUR = job(
     "four",
     "Moss-covered stones in a mountain stream, macro, shallow focus",
     minutes=44,
-    status=Status.COMPLETED,
+    status=JobStatus.COMPLETED,
     cost_nano=132_000_000,
     assets=tuple(image(n) for n in (3, 4, 5, 6)),
     params={"n": 4},
 )
-SIX = job("six", "A chess set of fruit", minutes=90, status=Status.COMPLETED, assets=tuple(map(image, range(7, 13))))
+SIX = job("six", "A chess set of fruit", minutes=90, status=JobStatus.COMPLETED, assets=tuple(map(image, range(7, 13))))
 TEXTS = job(
     "text",
     "Give me five shots for the harbour scene, each one sentence",
     Kind.TEXT,
     25,
-    status=Status.COMPLETED,
+    status=JobStatus.COMPLETED,
     text=TEXT,
     system_prompt="You are a careful editor. Answer in British English.",
     cost_nano=6_100_000,
@@ -246,7 +252,7 @@ REFUSED = job(
     "A famous actor walking through a market in Marrakesh",
     Kind.VIDEO,
     31,
-    status=Status.FAILED,
+    status=JobStatus.FAILED,
     attempts=1,
     cost_nano=0,
     error=JobError(
@@ -258,34 +264,34 @@ UNKNOWN = job(
     "City skyline at night from a rooftop garden, paper lanterns",
     Kind.VIDEO,
     200,
-    status=Status.FAILED,
+    status=JobStatus.FAILED,
     error=JobError(
         ErrorCode.OUTCOME_UNKNOWN,
         "Atelier stopped while this was being sent, so it may have been made and billed; look at your provider's "
         "activity before you retry.",
     ),
 )
-BARE_FAILURE = job("bare-failure", "A kite", minutes=300, status=Status.FAILED)
-CANCELLED = job("cancelled", "Ballet dancer in coloured smoke, slow motion", Kind.VIDEO, 60, status=Status.CANCELLED)
-CANCELLED_PAID = job("cancelled-paid", "A glass orchard", minutes=61, status=Status.CANCELLED, cost_nano=700_000_000)
-GONE = job("gone", "A picture that is no more", minutes=5000, status=Status.COMPLETED)
+BARE_FAILURE = job("bare-failure", "A kite", minutes=300, status=JobStatus.FAILED)
+CANCELLED = job("cancelled", "Ballet dancer in coloured smoke, slow motion", Kind.VIDEO, 60, status=JobStatus.CANCELLED)
+CANCELLED_PAID = job("cancelled-paid", "A glass orchard", minutes=61, status=JobStatus.CANCELLED, cost_nano=700_000_000)
+GONE = job("gone", "A deleted image", minutes=5000, status=JobStatus.COMPLETED)
 ANIMATED = job(
     "animated",
     "",
     Kind.VIDEO,
     70,
-    status=Status.COMPLETED,
+    status=JobStatus.COMPLETED,
     generation_type=GenerationType.IMAGE_TO_VIDEO,
     input_asset_id="image-2",
     retry_of="refused",
     cost_nano=700_000_000,
     assets=(video(3),),
 )
-ENDLESS_JOB = job("endless", LONG, Kind.TEXT, 80, status=Status.COMPLETED, text=LONG)
+ENDLESS_JOB = job("endless", LONG, Kind.TEXT, 80, status=JobStatus.COMPLETED, text=LONG)
 UNBROKEN_JOB = job(
-    "unbroken", UNBROKEN, minutes=81, status=Status.FAILED, error=JobError(ErrorCode.TIMED_OUT, UNBROKEN)
+    "unbroken", UNBROKEN, minutes=81, status=JobStatus.FAILED, error=JobError(ErrorCode.TIMED_OUT, UNBROKEN)
 )
-HOSTILE_JOB = job("hostile", HOSTILE, Kind.TEXT, 85, status=Status.COMPLETED, text=HOSTILE, model_name=HOSTILE)
+HOSTILE_JOB = job("hostile", HOSTILE, Kind.TEXT, 85, status=JobStatus.COMPLETED, text=HOSTILE, model_name=HOSTILE)
 
 CARDS = {
     "queued": QUEUED,
@@ -321,7 +327,7 @@ def model(name: str, title: str, outputs: tuple[str, ...], **values: Any) -> Mod
             "upstream_id": name,
             "name": title,
             "provider": "openrouter",
-            "description": "Cinematic clips with sound, from words or from a first frame.",
+            "description": "Cinematic videos with sound, from text or from a first frame.",
             "input_modalities": ("text", "image"),
             "output_modalities": outputs,
             "context_length": None,
@@ -339,7 +345,7 @@ MODELS = {
         model("openai/gpt-5", "GPT-5", ("text",)),
     ],
     "image": [
-        model("black-forest-labs/flux.2", "FLUX.2", ("image",), description="Sharp pictures, good at hands and type."),
+        model("black-forest-labs/flux.2", "FLUX.2", ("image",), description="Sharp images, good at hands and type."),
         model("openai/gpt-5-image", "GPT-5 Image", ("image", "text")),
         model("fal:flux/dev", "FLUX.1 dev", ("image",), provider="fal"),
     ],
@@ -355,7 +361,7 @@ FIELDS = {
     "text": [
         Field(
             name="max_tokens",
-            title="Longest answer",
+            title="Max tokens",
             control="number",
             minimum=1,
             maximum=64000,
@@ -368,23 +374,25 @@ FIELDS = {
         Field(name="aspect_ratio", title="Aspect ratio", control="select", options=("1:1", "3:2", "16:9"), value="3:2"),
         Field(name="image_size", title="Size", control="select", options=("1K", "2K", "4K"), value="2K"),
         Field(name="n", title="How many", control="number", minimum=1, maximum=4, step="1", value="1"),
-        Field(name="seed", title="Seed", control="number", step="1", help="The same seed gives a similar picture."),
+        Field(name="seed", title="Seed", control="number", step="1", help="The same seed gives a similar image."),
         Field(name="negative_prompt", title="Without", control="text", help="What must not be seen."),
     ],
     "video": [
         Field(name="aspect_ratio", title="Aspect ratio", control="select", options=("16:9", "9:16"), value="16:9"),
         Field(name="resolution", title="Resolution", control="select", options=("720p", "1080p"), value="1080p"),
         Field(name="duration", title="Seconds", control="select", options=("4", "6", "8"), value="8"),
-        Field(name="seed", title="Seed", control="number", step="1", help="The same seed gives a similar clip."),
-        Field(name="generate_audio", title="With sound", control="checkbox", value="true"),
+        Field(name="seed", title="Seed", control="number", step="1", help="The same seed gives a similar video."),
+        Field(name="generate_audio", title="Generate audio", control="checkbox", value="true"),
         Field(name="style", title="Style", control="select", options=("natural", "vivid")),
     ],
 }
 WRONG = [
-    Field(name="seed", title="Seed", control="number", value="1e99", step="1", help="Whole.", error="Must be whole."),
-    Field(name="style", title="Style", control="select", options=("natural",), value="odd", error="Not on offer."),
-    Field(name="audio", title="With sound", control="checkbox", help="Costs more.", error="Not with this model."),
-    Field(name="words", title="Words", control="text", value=HOSTILE, error="Too many."),
+    Field(
+        name="seed", title="Seed", control="number", value="1e99", step="1", help="Whole.", error="Must be an integer."
+    ),
+    Field(name="style", title="Style", control="select", options=("natural",), value="odd", error="Not available."),
+    Field(name="audio", title="Generate audio", control="checkbox", help="Costs more.", error="Not with this model."),
+    Field(name="label", title="Label", control="text", value=HOSTILE, error="Too many."),
 ]
 EXAMPLES = {
     "text": [
@@ -411,7 +419,7 @@ DIRECTIVES = [
 EMPTY = {"prompt": "", "system_prompt": "", "image_url": "", "image_asset_id": ""}
 
 
-def create(kind: str, mode: str = "words", **values: Any) -> dict[str, Any]:
+def create(kind: str, mode: str = "text", **values: Any) -> dict[str, Any]:
     return page(
         **{
             "path": f"/generate/{kind}",
@@ -424,7 +432,7 @@ def create(kind: str, mode: str = "words", **values: Any) -> dict[str, Any]:
             "errors": {},
             "message": None,
             "jobs": FEED,
-            "pictures": [image(n) for n in range(14)],
+            "images": [image(n) for n in range(14)],
             "examples": EXAMPLES[kind],
             "directives": DIRECTIVES,
             "key": "3f1c",
@@ -440,25 +448,25 @@ FORMS = {
     "text": create("text", values={**EMPTY, "prompt": "Five shots", "system_prompt": "Be brief."}),
     "image": create("image", values={**EMPTY, "prompt": "A harbour"}),
     "video": create("video", values=BOAT),
-    "another model": create("image", values=BOAT, instead=f"{UNBROKEN[:100]} is not on offer here, so {HOSTILE}."),
-    "image to video": create("video", "picture", values={**BOAT, "image_asset_id": "image-2"}),
-    "from an image that is not listed": create(
-        "video", "picture", values={**BOAT, "image_asset_id": "other"}, pictures=[]
+    "another model": create(
+        "image", values=BOAT, instead=f"{UNBROKEN[:100]} is not available here. {HOSTILE} is selected instead."
     ),
-    "from an address": create("image", "picture", values={**BOAT, "image_url": "https://example.org/a.jpg"}),
-    "from nothing yet": create("video", "picture", pictures=[]),
+    "image to video": create("video", "image", values={**BOAT, "image_asset_id": "image-2"}),
+    "from an image that is not listed": create("video", "image", values={**BOAT, "image_asset_id": "other"}, images=[]),
+    "from an address": create("image", "image", values={**BOAT, "image_url": "https://example.org/a.jpg"}),
+    "from nothing yet": create("video", "image", images=[]),
     "no settings": create("image", fields=[], price=None),
     "wrong": create(
         "video",
-        "picture",
+        "image",
         values={**BOAT, "prompt": HOSTILE, "image_url": HOSTILE},
-        message="The request cannot be made like this.",
+        message="The request is not valid.",
         fields=WRONG,
         errors={
-            "prompt": "Say what happens in the clip.",
-            "picture": "This is no picture. Choose a PNG, JPEG or WebP.",
-            "model": "This model is no longer on offer.",
-            "seed": "Must be whole.",
+            "prompt": "Describe the video.",
+            "image": "This is not an image. Choose a PNG, JPEG or WebP file.",
+            "model": "This model is no longer available.",
+            "seed": "Must be an integer.",
         },
     ),
     "wrong text": create("text", errors={"system_prompt": "At most 16,000 characters.", "prompt": "Write something."}),
@@ -481,7 +489,7 @@ def sign(**values: Any) -> dict[str, Any]:
 
 
 EVENTS = [
-    Event(
+    JobEvent(
         at=NOW - timedelta(seconds=72 - number),
         event=event,
         detail={
@@ -508,7 +516,7 @@ MISSING = {
 }
 BROKEN = {
     "status": 500,
-    "title": "Something broke",
+    "title": "Internal error",
     "message": "This is a mistake of the program, and it has been written down.",
     "request_id": "",
 }
@@ -521,7 +529,7 @@ JOB_BODY = """{
 VIDEO_CALL = Record(
     method="post",
     path="/api/v1/generate/video",
-    summary="Make a clip from words",
+    summary="Text to video",
     description="Answers at once with the queued job.\nPoll its status, or look at it in the library.",
     anchor="generate-video",
     parameters=[
@@ -564,9 +572,9 @@ DOCS = {
     "info": {
         "title": "Atelier API",
         "version": "0.1.0",
-        "description": "Everything that the pages can do, for programs. Sign in for a token, or make a key.",
+        "description": "Everything the pages can do. Sign in for a token, or create an API key.",
     },
-    "groups": [("Pictures and clips", [VIDEO_CALL, STATUS_CALL]), ("Files", [DELETE_CALL])],
+    "groups": [("Generation", [VIDEO_CALL, STATUS_CALL]), ("Assets", [DELETE_CALL])],
     "curl": "curl -H 'Authorization: Bearer atl_…' \\\n  http://127.0.0.1:8000/api/v1/jobs",
 }
 
@@ -606,10 +614,12 @@ NO_STATS = Stats(
     cost_nano=None,
 )
 VERSIONS = {"atelier": "0.1.0", "litestar": "2.25.0", "duckdb": "2.0.0", "httpx": "0.28.1"}
-BEATS = [TaskHealth(name, NOW - timedelta(seconds=4), None, True) for name in ("worker", "catalogue", "sweeper")]
-BAD_BEATS = [
+TASKS = [
+    TaskHealth(name, NOW - timedelta(seconds=4), None, True) for name in ("worker", "model refresh", "asset cleanup")
+]
+FAILING_TASKS = [
     TaskHealth("worker", NOW - timedelta(days=1), "ConnectError", False),
-    TaskHealth("catalogue", NOW, None, False),
+    TaskHealth("model refresh", NOW, None, False),
 ]
 ENTRIES = [
     Entry(
@@ -652,28 +662,33 @@ ADMIN_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "busy": section(
             "",
             stats=STATS,
-            beats=BEATS,
+            tasks=TASKS,
             disk=Disk(41_700_000_000, 212_000_000_000),
             database=DatabaseHealth(True, 1.37),
             versions=VERSIONS,
-            notice="12 dead tokens were deleted.",
+            notice="12 expired or revoked tokens were deleted.",
         ),
         "first day": section(
-            "", stats=NO_STATS, beats=BEATS, disk=Disk(0, 9), database=DatabaseHealth(True, 0.6), versions=VERSIONS
+            "", stats=NO_STATS, tasks=TASKS, disk=Disk(0, 9), database=DatabaseHealth(True, 0.6), versions=VERSIONS
         ),
         "broken": section(
-            "", stats=STATS, beats=BAD_BEATS, disk=Disk(9, 9), database=DatabaseHealth(False, 0.0), versions=VERSIONS
+            "",
+            stats=STATS,
+            tasks=FAILING_TASKS,
+            disk=Disk(9, 9),
+            database=DatabaseHealth(False, 0.0),
+            versions=VERSIONS,
         ),
     },
-    "admin/people.html": {
-        "some": section("people", people=USERS, total=412, next="c=&", q=""),
-        "found": section("people", people=USERS[1:2], total=1, next=None, q=HOSTILE),
-        "none": section("people", people=[], total=0, next=None, q="zz"),
+    "admin/users.html": {
+        "some": section("users", users=USERS, total=412, next="c=&", q=""),
+        "found": section("users", users=USERS[1:2], total=1, next=None, q=HOSTILE),
+        "none": section("users", users=[], total=0, next=None, q="zz"),
     },
-    "admin/delete_person.html": {
-        "much": section("people/u-2/delete", leaving=Leaving(USERS[3], 1204, 2, 87)),
-        "little": section("people/u-2/delete", leaving=Leaving(PERSON, 1, 1, 1)),
-        "nothing": section("people/u-2/delete", leaving=Leaving(USERS[2], 0, 0, 0)),
+    "admin/delete_user.html": {
+        "much": section("users/u-2/delete", preview=DeletionPreview(USERS[3], 1204, 2, 87)),
+        "little": section("users/u-2/delete", preview=DeletionPreview(PERSON, 1, 1, 1)),
+        "nothing": section("users/u-2/delete", preview=DeletionPreview(USERS[2], 0, 0, 0)),
     },
     "admin/jobs.html": {
         "all": listed(jobs=JOBS_WITH_OWNER, total=12_524, next="c=&", overdue=2),
@@ -685,12 +700,12 @@ ADMIN_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "admin/job.html": {
         **{it.job.id: section(f"jobs/{it.job.id}", found=it, events=[]) for it in JOBS_WITH_OWNER},
-        "with events": section("jobs/clip", found=OwnedJob(VIDEO, PERSON.email), events=EVENTS),
+        "with events": section("jobs/video", found=OwnedJob(VIDEO, PERSON.email), events=EVENTS),
     },
     "admin/purge.html": {
-        "many": section("jobs/purge", days=90, statuses=[Status.FAILED, Status.CANCELLED], count=1204),
+        "many": section("jobs/purge", days=90, statuses=[JobStatus.FAILED, JobStatus.CANCELLED], count=1204),
         "one": section("jobs/purge", days=1, statuses=[], count=1),
-        "none": section("jobs/purge", days=36_500, statuses=[Status.FAILED], count=0),
+        "none": section("jobs/purge", days=36_500, statuses=[JobStatus.FAILED], count=0),
     },
     "admin/models.html": {
         "some": section(
@@ -712,8 +727,8 @@ ADMIN_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
 }
 
 A_MILLION = [
-    Price(3 * NANO, 3 * NANO, "a million tokens read"),
-    Price(15 * NANO, 15 * NANO, "a million tokens written"),
+    Price(3 * NANO, 3 * NANO, "per 1M input tokens"),
+    Price(15 * NANO, 15 * NANO, "per 1M output tokens"),
 ]
 OFFERS = [
     Offered(
@@ -721,8 +736,8 @@ OFFERS = [
     ),
     Offered(MODELS["text"][1], [], True, "/generate/text?model=b"),
     Offered(MODELS["image"][0], [], False, "/generate/image?model=c"),
-    Offered(MODELS["image"][2], [Price(NANO // 25, NANO // 25, "a picture")], False, "/generate/image?model=d"),
-    Offered(MODELS["video"][2], [Price(NANO // 20, NANO // 7, "a second")], False, None),
+    Offered(MODELS["image"][2], [Price(NANO // 25, NANO // 25, "per image")], False, "/generate/image?model=d"),
+    Offered(MODELS["video"][2], [Price(NANO // 20, NANO // 7, "per second")], False, None),
     Offered(model("x/sly", HOSTILE, ("audio",), description=HOSTILE), [], False, None),
 ]
 FILTERS = {"q": "", "output": "", "input": "", "provider": "", "sort": "name"}
@@ -734,7 +749,7 @@ MODEL_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         ),
         "found": page(
             path="/models",
-            person=PERSON,
+            current_user=PERSON,
             offers=OFFERS[:1],
             total=1,
             next=None,
@@ -746,7 +761,7 @@ MODEL_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         ),
         "none": page(path="/models", offers=[], total=0, next=None, providers=[], filters=FILTERS),
         "none, person": page(
-            path="/models", person=PERSON, offers=[], total=0, next=None, providers=[], filters=FILTERS
+            path="/models", current_user=PERSON, offers=[], total=0, next=None, providers=[], filters=FILTERS
         ),
     },
     "models/model.html": {
@@ -758,7 +773,7 @@ MODEL_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
 }
 
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/148.0 Safari/537.36"
-SIGN_INS = [
+ACTIVE_SESSIONS = [
     (
         Session(
             id=f"s-{number}",
@@ -803,13 +818,13 @@ def profile(**values: Any) -> dict[str, Any]:
     return page(
         **{
             "path": "/users/profile",
-            "part": "",
-            "typed": {},
+            "section": "",
+            "submitted": {},
             "errors": {},
             "message": None,
-            "sign_ins": SIGN_INS,
+            "active_sessions": ACTIVE_SESSIONS,
             "keys": KEYS,
-            "made": None,
+            "created": None,
             "origin": "https://studio.example",
             "today": "2026-11-20",
             **values,
@@ -819,40 +834,46 @@ def profile(**values: Any) -> dict[str, Any]:
 
 PROFILE_STATES = {
     "plain": profile(),
-    "newcomer": profile(person=PERSON, sign_ins=SIGN_INS[:1], keys=[]),
+    "newcomer": profile(current_user=PERSON, active_sessions=ACTIVE_SESSIONS[:1], keys=[]),
     "wrong email": profile(
-        part="email",
-        typed={"email": HOSTILE},
-        errors={"email": "must be an email address", "current_password": "is not your password"},
+        section="email",
+        submitted={"email": HOSTILE},
+        errors={"email": "must be an email address", "current_password": "is incorrect"},
         message="Email must be an email address.",
     ),
     "wrong password": profile(
-        part="password", errors={"password": "must have 8 to 128 characters"}, message="Password is too short."
+        section="password",
+        errors={"password": "must be 8 to 128 characters"},
+        message="Password must be 8 to 128 characters.",
     ),
-    "wrong name": profile(part="name", typed={"name": UNBROKEN}, errors={"name": "is too long"}, message="Too long."),
+    "wrong name": profile(
+        section="name", submitted={"name": UNBROKEN}, errors={"name": "is too long"}, message="Too long."
+    ),
     "wrong key": profile(
-        part="api-keys",
-        typed={
+        section="api-keys",
+        submitted={
             "name": HOSTILE,
             "expires_at": "2020-01-01",
             "monthly_cap_usd": HOSTILE,
             "allowed_models": f"{HOSTILE} {UNBROKEN}",
         },
         errors={
-            "name": "is needed",
+            "name": "is required",
             "expires_at": "must be in the future",
-            "monthly_cap_usd": "must be an amount such as 25 or 7.50, of at most 12 digits",
-            "allowed_models": "must name 1 to 200 models",
+            "monthly_cap_usd": "must be a positive amount such as 25 or 7.50, with at most 12 digits",
+            "allowed_models": "must list 1 to 200 models",
         },
-        message="Name is needed.",
+        message="Name is required.",
     ),
-    "too many tries": profile(part="email", typed={"email": "a@b.c"}, message="Too many tries. Wait a minute."),
-    "gone": profile(part="sessions", message="You are not signed in there."),
-    "new key": profile(part="api-keys", made=NewApiKey(KEYS[0], "atl_" + "8f3kQ2xZ" * 5 + "abc")),
+    "too many attempts": profile(
+        section="email", submitted={"email": "a@b.c"}, message="Too many attempts. Try again in 60 seconds."
+    ),
+    "gone": profile(section="sessions", message="Session not found. It may have ended already."),
+    "new key": profile(section="api-keys", created=NewApiKey(KEYS[0], "atl_" + "8f3kQ2xZ" * 5 + "abc")),
 }
 
 
-def shown(name: str, text: str, **values: Any) -> Shown:
+def shown(name: str, text: str, **values: Any) -> ShownMessage:
     """A message of the user."""
     siblings = {key: values.pop(key) for key in ("number", "count", "before", "after") if key in values}
     message = {
@@ -862,10 +883,10 @@ def shown(name: str, text: str, **values: Any) -> Shown:
         "created_at": NOW,
         "ended_at": NOW,
     }
-    return Shown(message=Message(**{**message, "id": name, "text": text, **values}), **siblings)
+    return ShownMessage(message=Message(**{**message, "id": name, "text": text, **values}), **siblings)
 
 
-def answer(name: str, text: str, **values: Any) -> Shown:
+def answer(name: str, text: str, **values: Any) -> ShownMessage:
     """An answer of the model."""
     return shown(
         name,
@@ -882,7 +903,7 @@ def answer(name: str, text: str, **values: Any) -> Shown:
     )
 
 
-def thread(*shown: Shown, **values: Any) -> Thread:
+def thread(*shown: ShownMessage, **values: Any) -> Thread:
     return Thread(conversation=CONVERSATIONS[0], shown=list(shown), **values)
 
 
@@ -926,7 +947,7 @@ TURNS = {
         "failed",
         HOSTILE,
         status=AnswerStatus.FAILED,
-        error=Trouble(ErrorCode.OUTCOME_UNKNOWN, "Atelier was stopped while this was being written."),
+        error=AnswerError(ErrorCode.OUTCOME_UNKNOWN, "Atelier was stopped while the answer was being written."),
         **UNKNOWN_COST,
     ),
 }
@@ -952,9 +973,13 @@ COMPOSERS: dict[str, dict[str, Any]] = {
     "typed": {**COMPOSER, "values": {"text": HOSTILE, "model": "openai/gpt-5", "system_prompt": HOSTILE}},
     "wrong": {
         **COMPOSER,
-        "errors": {"text": "Write something first.", "model": "Choose a model.", "system_prompt": "Too long."},
+        "errors": {"text": "Enter a message.", "model": "Choose a model.", "system_prompt": "Too long."},
     },
-    "refused": {**COMPOSER, "message": "An answer is still being written here.", "values": {**COMPOSER["values"]}},
+    "refused": {
+        **COMPOSER,
+        "message": "An answer is still being written in this conversation.",
+        "values": {**COMPOSER["values"]},
+    },
     "model gone": {**COMPOSER, "values": {**COMPOSER["values"], "model": "gone/model"}},
 }
 
@@ -987,8 +1012,8 @@ NEW_CHAT: dict[str, Any] = {
 }
 THREADED: dict[str, Any] = {"until": None, "refused": None}
 REFUSED_INPUT = {
-    "edit": Refused("question", HOSTILE, Invalid("Write something first.")),
-    "title": Refused("title", UNBROKEN, Invalid("This has 480 characters; at most 80 are taken.")),
+    "edit": RejectedForm("question", HOSTILE, Invalid("Enter a message.")),
+    "title": RejectedForm("title", UNBROKEN, Invalid("Must be at most 80 characters.")),
 }
 CHAT_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     "chat/_message.html": {
@@ -1048,7 +1073,7 @@ CHAT_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "first": chat_page(**{**NEW_CHAT, "talks": []}),
         "deleted": chat_page(**{**NEW_CHAT, "deleted": "conversation-1"}),
         "no model": chat_page(**{**NEW_CHAT, "models": [], "talks": []}),
-        "no model, person": chat_page(**{**NEW_CHAT, "models": []}, person=PERSON),
+        "no model, person": chat_page(**{**NEW_CHAT, "models": []}, current_user=PERSON),
     },
 }
 
@@ -1059,16 +1084,16 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     "accounts/profile.html": PROFILE_STATES,
     "base.html": {
         "admin": page(notice="Saved.", path="/jobs/1"),
-        "person": page(person=PERSON, theme="light"),
-        "signed out": page(person=None, simulated=False, theme="dark"),
+        "person": page(current_user=PERSON, theme="light"),
+        "signed out": page(current_user=None, simulated=False, theme="dark"),
     },
     "base_plain.html": {"plain": {}, "themed": {"theme": "light"}},
     "shared/macros.html": {"nothing": {}},
     "shared/banner.html": {
-        "admin": {"simulated": True, "person": ADMIN},
-        "person": {"simulated": True, "person": PERSON},
+        "admin": {"simulated": True, "current_user": ADMIN},
+        "person": {"simulated": True, "current_user": PERSON},
         "signed out": {"simulated": True},
-        "connected": {"simulated": False, "person": ADMIN},
+        "connected": {"simulated": False, "current_user": ADMIN},
     },
     "shared/head.html": {"nothing": {}},
     "jobs/macros.html": {"nothing": {}},
@@ -1081,10 +1106,10 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     "generation/create.html": {
         **FORMS,
         "first time": create("image", jobs=[]),
-        "first time, person": create("video", person=PERSON, jobs=[], simulated=False, directives=[]),
+        "first time, person": create("video", current_user=PERSON, jobs=[], simulated=False, directives=[]),
         "all cards": create("text", jobs=JOBS),
         "no model": create("video", models=[], model=None, fields=[], price=None, jobs=[]),
-        "no model, person": create("image", person=PERSON, models=[], model=None, fields=[], price=None, jobs=[]),
+        "no model, person": create("image", current_user=PERSON, models=[], model=None, fields=[], price=None, jobs=[]),
         "endless": create("text", values={**EMPTY, "prompt": LONG}, jobs=[ENDLESS_JOB, UNBROKEN_JOB, HOSTILE_JOB]),
     },
     "accounts/login.html": {
@@ -1101,7 +1126,9 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
             errors={"email": "There is an account with this email.", "name": "Too long.", "password": "Too short."},
         ),
         "closed": sign(open=False),
-        "closed to this address": sign(open=False, message="Registration is open to example.org only."),
+        "closed to this address": sign(
+            open=False, message="Registration is only open to email addresses at example.org."
+        ),
     },
     "errors/error.html": {
         "missing": MISSING,
@@ -1117,7 +1144,7 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "jobs/job.html": {
         **{name: page(job=it, events=[], path=f"/jobs/{it.id}") for name, it in CARDS.items()},
-        "with events": page(job=VIDEO, events=EVENTS, path="/jobs/clip"),
+        "with events": page(job=VIDEO, events=EVENTS, path="/jobs/video"),
     },
     "jobs/jobs.html": {
         "all": page(jobs=JOBS, next="cursor=&", status="", kind="", path="/jobs"),
@@ -1156,7 +1183,7 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "one": page(jobs=[], assets=[UPLOADED], total=1, next=None, kind="image", q="dawn", path="/library"),
         "not found": page(jobs=[], assets=[], total=0, next=None, kind="video", q=HOSTILE, path="/library"),
         "none of a kind": page(jobs=[], assets=[], total=0, next=None, kind="image", q="", path="/library"),
-        "empty": page(jobs=[], assets=[], total=0, next=None, kind="", q="", path="/library", person=PERSON),
+        "empty": page(jobs=[], assets=[], total=0, next=None, kind="", q="", path="/library", current_user=PERSON),
     },
     "library/asset.html": {
         "image": page(asset=image(2), job=IMAGE, path="/library/image-2"),
@@ -1172,7 +1199,7 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
             jobs=FEED[:8], counts={"images": 1204, "videos": 87, "texts": 311, "running": 2}, spent_nano=418_200_000_000
         ),
         "first time": page(
-            jobs=[], counts={"images": 0, "videos": 0, "texts": 0, "running": 0}, spent_nano=None, person=PERSON
+            jobs=[], counts={"images": 0, "videos": 0, "texts": 0, "running": 0}, spent_nano=None, current_user=PERSON
         ),
     },
     "home/spending.html": {
@@ -1187,20 +1214,22 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "home/api.html": {
         "with a key": page(
-            examples=written("https://studio.example", "laptop", "atl_8f3kQ2xZ", "anthropic/claude-sonnet-4.5"),
+            examples=build_examples("https://studio.example", "laptop", "atl_8f3kQ2xZ", "anthropic/claude-sonnet-4.5"),
             path="/help/api",
         ),
         "without anything": page(
-            examples=written("http://127.0.0.1:8000", None, None, None), path="/help/api", simulated=False
+            examples=build_examples("http://127.0.0.1:8000", None, None, None), path="/help/api", simulated=False
         ),
         "hostile": page(
-            examples=written("http://a.very.long.name.of.a.studio.example:18000", HOSTILE[:100], "atl_x", HOSTILE),
+            examples=build_examples(
+                "http://a.very.long.name.of.a.studio.example:18000", HOSTILE[:100], "atl_x", HOSTILE
+            ),
             path="/help/api",
-            person=PERSON,
+            current_user=PERSON,
         ),
     },
     "home/docs.html": {
         "some": page(**DOCS, path="/api/docs"),
-        "signed out": page(**DOCS, path="/api/docs", person=None, simulated=False),
+        "signed out": page(**DOCS, path="/api/docs", current_user=None, simulated=False),
     },
 }

@@ -36,7 +36,7 @@ async def every_page(atelier: Studio, viewer: PageUser) -> Pages:
         "/generate/text",
         "/generate/image",
         "/generate/video",
-        "/generate/video?mode=picture",
+        "/generate/video?mode=image",
         "/library",
         f"/library/{asset['id']}",
         "/jobs",
@@ -60,7 +60,7 @@ async def test_a_form_without_a_valid_token_is_403_and_changes_nothing(atelier: 
         "password": PASSWORD,
         "model": TEXT_MODEL,
         "prompt": "x",
-        "mode": "words",
+        "mode": "text",
         "theme": "dark",
     }
     of_another_browser = await atelier.direct_browser().form_token("/login")
@@ -234,7 +234,7 @@ async def test_every_page_says_that_results_are_simulated(atelier: Studio, viewe
 async def test_a_user_sees_nothing_of_another(atelier: Studio, page_user: PageUser) -> None:
     other = await key_client(atelier, "other")
     job = await generated_image(other, "[stamp] a secret garden of another user")
-    for path in ("/", "/library", "/jobs", "/generate/image", "/generate/video?mode=picture"):
+    for path in ("/", "/library", "/jobs", "/generate/image", "/generate/video?mode=image"):
         text = (await page_user.browser.get(path)).text
         assert "secret garden" not in text
         assert job["id"] not in text

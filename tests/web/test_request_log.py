@@ -69,7 +69,7 @@ async def test_the_log_of_a_process(tmp_path: Path) -> None:
     assert not any("request" in line for line in failed), "a job outlives the request that created it"
 
     # A provider knows nothing of jobs; its lines have the id all the same, and none has another's.
-    (unknown_state,) = [line for line in lines if "state that is not known" in line["event"]]
+    (unknown_state,) = [line for line in lines if line["event"] == "unknown video job state"]
     assert unknown_state["part"] == "providers.openrouter"
     assert unknown_state["job"] == jobs["odd-state"]
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from app.base import clock
 from app.web.forms import safe_next
-from app.web.ranges import wanted
+from app.web.ranges import parse_range
 from app.web.render import ago, minutes, money, size
 from tests.kit import Cases
 
@@ -32,7 +32,7 @@ def test_a_range_header_is_read_as_the_standard_says() -> None:
     with Cases() as cases:
         for header, part in RANGES:
             with cases.case(header):
-                assert wanted(header, 1000) == part
+                assert parse_range(header, 1000) == part
 
 
 FOREIGN_TARGETS = [
@@ -65,7 +65,7 @@ def test_a_target_on_another_site_becomes_the_start_page() -> None:
 
 
 def test_a_path_of_this_site_is_kept() -> None:
-    for target in ("/jobs", "/generate/video?mode=picture&asset=1", "/library?q=a%20b", "/jobs/abc"):
+    for target in ("/jobs", "/generate/video?mode=image&asset=1", "/library?q=a%20b", "/jobs/abc"):
         assert safe_next(target) == target
 
 

@@ -1,1 +1,1 @@
-"""The embedded engine: the only place that imports duckdb."""
+"""The embedded engine: what only DuckDB needs."""

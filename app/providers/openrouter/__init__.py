@@ -1,7 +1,7 @@
-"""OpenRouter, and any server that speaks like it: text, pictures and clips of many makers behind one key.
+"""OpenRouter, and compatible servers: text, image and video models of many vendors behind one API key.
 
-What is known of the wire is written down at the place that relies on it; what is not known is read loosely. An answer
-that makes no sense ends a job, and never this program.
+Known details of the API are documented where the code relies on them; everything else is parsed leniently. A malformed
+response fails one job and never the process.
 """
 
 from app.providers.openrouter.api import Timeouts

@@ -1,4 +1,4 @@
-"""The API's address, key and patience in one place: what the routes share."""
+"""The API's base URL, key and timeouts, shared by all routes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,13 +8,14 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from app.base.logging import masked
-from app.providers.client import MB, Answer, Client, Download, Events, ProviderEndpoint, Refused
+from app.providers.client import MB, AddressNotAllowed, Client, Download, Events, JsonResponse, ProviderEndpoint
 
-_DETAIL = 2000  # characters of a provider's own words that are kept
+_DETAIL = 2000  # characters of a provider's error message that are kept
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds. `idle` is the wait for the next byte, which for an answer that is not streamed is the wait for all of it."""
+    """In seconds. `text_idle` limits the wait for the next byte, so it also limits the wait for a response that is not
+    streamed."""
 
     text_idle: float = 120
     text: float = 300
@@ -22,7 +23,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     image: float = 240
     video: float = 60
     poll: float = 30
-    catalogue: float = 60
+    catalog: float = 60
     download: float = 600
     between_downloads: float = 1
 
@@ -30,19 +31,19 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 class Api:
     """Requests to one base URL. Every method raises `client.ClientError` and nothing else."""
 
-    def __init__(self, client: Client, home: ProviderEndpoint, patience: Timeouts, key: str | None) -> None:
+    def __init__(self, client: Client, endpoint: ProviderEndpoint, timeouts: Timeouts, key: str | None) -> None:
         self._client = client
         self._key = key
-        self.home = home
-        self.patience = patience
+        self.endpoint = endpoint
+        self.timeouts = timeouts
 
     def url(self, path: str, **query: str | int) -> str:
-        """`path` begins with a slash and is escaped already."""
-        return self.home.base_url + path + (f"?{urlencode(query)}" if query else "")
+        """`path` starts with a slash and is already escaped."""
+        return self.endpoint.base_url + path + (f"?{urlencode(query)}" if query else "")
 
-    async def get(self, url: str, total: float, max_bytes: int = 32 * MB) -> Answer:
+    async def get(self, url: str, total: float, max_bytes: int = 32 * MB) -> JsonResponse:
         return await self._client.request_json(
-            "GET", url, home=self.home, idle=min(total, 30), total=total, max_bytes=max_bytes
+            "GET", url, endpoint=self.endpoint, idle=min(total, 30), total=total, max_bytes=max_bytes
         )
 
     async def post(
@@ -54,11 +55,11 @@ class Api:
         idle: float | None = None,
         max_bytes: int = 32 * MB,
         reuse: bool = False,
-    ) -> Answer:
+    ) -> JsonResponse:
         return await self._client.request_json(
             "POST",
             self.url(path),
-            home=self.home,
+            endpoint=self.endpoint,
             content=content,
             idle=idle or total,
             total=total,
@@ -70,33 +71,33 @@ class Api:
     async def stream(self, path: str, content: bytes) -> AsyncIterator[Events]:
         async with self._client.stream_events(
             self.url(path),
-            home=self.home,
+            endpoint=self.endpoint,
             content=content,
-            idle=self.patience.text_idle,
-            total=self.patience.stream,
+            idle=self.timeouts.text_idle,
+            total=self.timeouts.stream,
         ) as events:
             yield events
 
     async def download(self, url: str, to: Path, *, max_bytes: int, with_key: bool) -> Download:
         return await self._client.download(
-            url, to, max_bytes=max_bytes, home=self.home, with_key=with_key, total=self.patience.download
+            url, to, max_bytes=max_bytes, endpoint=self.endpoint, with_key=with_key, total=self.timeouts.download
         )
 
     def own(self, url: str) -> str | None:
-        """The URL made absolute when it belongs to this API's origin, else None: the key would go where it points."""
+        """The absolute URL if it has this API's origin, else None. Only such a URL may be sent the key."""
         try:
-            absolute = self.home.absolute(url)
-        except Refused:
+            absolute = self.endpoint.absolute(url)
+        except AddressNotAllowed:
             return None
-        return absolute if self.home.owns(absolute) else None
+        return absolute if self.endpoint.owns(absolute) else None
 
-    def detail(self, words: str) -> str:
-        """A provider's own words, for admins: short, and without our key, which some servers quote back."""
+    def detail(self, message: str) -> str:
+        """A provider's error message for admins: shortened, and without the API key, which some servers echo."""
         if self._key:
-            words = words.replace(self._key, "…")
-        return masked(words)[:_DETAIL]
+            message = message.replace(self._key, "…")
+        return masked(message)[:_DETAIL]
 
 
 def segment(identifier: str) -> str:
-    """One part of a path: an id is whatever the provider says, a slash in it must not lead elsewhere."""
+    """An escaped path segment: a slash in a provider's id must not change the path."""
     return quote(identifier, safe="")

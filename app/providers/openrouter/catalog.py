@@ -1,6 +1,6 @@
-"""The models on offer: three catalogues joined into one list, each model with the form of what may be asked of it.
+"""The available models: three upstream lists merged into one, each model with the JSON Schema of its parameters.
 
-A row that makes no sense is left out with a line in the log. It must never cost the studio the other four hundred.
+Invalid rows are skipped and logged, so that one of them never loses the other models.
 """
 
 import re
@@ -9,108 +9,108 @@ from typing import Any
 
 from app.base import logging
 from app.base.errors import Upstream
-from app.providers.client import Answer, ClientError
+from app.providers.client import ClientError, JsonResponse
 from app.providers.contract import ModelOffer
 from app.providers.openrouter import param_schema
 from app.providers.openrouter.api import Api
-from app.providers.openrouter.coerce import amount, mapping, text, texts, whole
+from app.providers.openrouter.coerce import amount, integer, mapping, text, texts
 
 Row = dict[str, Any]
 
 _PAGES = 50
-_MADE_HERE = ("text", "image", "video")
+_SUPPORTED_OUTPUTS = ("text", "image", "video")
 _ID = re.compile(r"[^\s\x00-\x1f\x7f]{1,200}")
-_NOT_HAD = "The provider's list of models could not be had. The list from before is kept."
-_NOT_PRICES = ("discount", "overrides")  # stand among the prices
+_FETCH_FAILED = "The provider's model list could not be fetched. The previous list is kept."
+_NOT_PRICES = ("discount", "overrides")  # keys in `pricing` that are not prices
 
 _log = logging.get("providers.openrouter")
 
 
 async def offers(api: Api) -> Sequence[ModelOffer]:
-    """Every model that makes text, pictures or clips; `Upstream` when the list cannot be had."""
+    """Every model with text, image or video output. Raises `Upstream` when the list cannot be fetched."""
     try:
-        models = await _catalogue(api, api.url("/models", output_modalities="all"), required=True)
-        images = await _catalogue(api, api.url("/images/models"), required=False)
-        videos = await _catalogue(api, api.url("/videos/models"), required=False)
+        models = await _model_list(api, api.url("/models", output_modalities="all"), required=True)
+        images = await _model_list(api, api.url("/images/models"), required=False)
+        videos = await _model_list(api, api.url("/videos/models"), required=False)
     except ClientError as exc:
-        _log.warning("the catalogue cannot be had", exc=str(exc))
-        raise Upstream(_NOT_HAD) from exc
-    every = dict.fromkeys([*models, *images, *videos])
-    found = (offer(model, models.get(model, {}), images.get(model), videos.get(model)) for model in every)
-    made = [one for one in found if one is not None]
-    if not made:  # a list without any model is a fault upstream, and believing it would empty the studio
-        raise Upstream(_NOT_HAD)
-    return made
+        _log.warning("model list request failed", exc=str(exc))
+        raise Upstream(_FETCH_FAILED) from exc
+    ids = dict.fromkeys([*models, *images, *videos])
+    merged = (offer(model, models.get(model, {}), images.get(model), videos.get(model)) for model in ids)
+    available = [model for model in merged if model is not None]
+    if not available:  # an empty list is an upstream error; accepting it would retire every model
+        raise Upstream(_FETCH_FAILED)
+    return available
 
 
-async def _catalogue(api: Api, url: str, *, required: bool) -> dict[str, Row]:
-    """The rows of all pages by id. A server that is only compatible may lack the two special catalogues: 404."""
+async def _model_list(api: Api, url: str, *, required: bool) -> dict[str, Row]:
+    """The rows of all pages, by model id. Compatible servers may answer the image and video lists with 404."""
     found: dict[str, Row] = {}
-    following: str | None = url
+    next_url: str | None = url
     for _ in range(_PAGES):
-        if following is None:
+        if next_url is None:
             break
-        answer = await api.get(following, api.patience.catalogue)
-        if answer.status == 404 and not required:
-            _log.warning("a catalogue is not there", url=url)
+        response = await api.get(next_url, api.timeouts.catalog)
+        if response.status == 404 and not required:
+            _log.warning("model list not available", url=url)
             return found
-        found |= _rows(api, answer, url)
-        link = text(mapping(mapping(answer.body).get("links")).get("next"))
-        following = api.own(link) if link else None
+        found |= _rows(api, response, url)
+        link = text(mapping(mapping(response.body).get("links")).get("next"))
+        next_url = api.own(link) if link else None
     return found
 
 
-def _rows(api: Api, answer: Answer, url: str) -> dict[str, Row]:
-    listed = mapping(answer.body).get("data")
-    if answer.status != 200 or not isinstance(listed, list):
-        detail = api.detail(f"{answer.status} {answer.text or answer.body}")
-        _log.warning("the catalogue cannot be had", url=url, answer=detail)
-        raise Upstream(_NOT_HAD)
+def _rows(api: Api, response: JsonResponse, url: str) -> dict[str, Row]:
+    data = mapping(response.body).get("data")
+    if response.status != 200 or not isinstance(data, list):
+        detail = api.detail(f"{response.status} {response.text or response.body}")
+        _log.warning("model list request failed", url=url, response=detail)
+        raise Upstream(_FETCH_FAILED)
     found = {}
-    for row in listed:
+    for row in data:
         model = text(mapping(row).get("id"))
         if _ID.fullmatch(model):
             found[model] = mapping(row)
         else:
-            _log.warning("a row of the catalogue is left out", url=url, row=api.detail(str(row))[:200])
+            _log.warning("invalid model list row skipped", url=url, row=api.detail(str(row))[:200])
     return found
 
 
 def offer(model: str, row: Row, image: Row | None, video: Row | None) -> ModelOffer | None:
-    """One model as offered; None when it makes nothing that is made here, or when its rows make no sense."""
+    """One model; None when it has no supported output or its rows are invalid."""
     try:
-        return _joined(model, row, image, video)
+        return _merged(model, row, image, video)
     except (TypeError, ValueError, KeyError, ArithmeticError) as exc:
-        _log.warning("a row of the catalogue is left out", model=model, exc=repr(exc))
+        _log.warning("invalid model list row skipped", model=model, exc=repr(exc))
         return None
 
 
-def _joined(model: str, row: Row, image: Row | None, video: Row | None) -> ModelOffer | None:
+def _merged(model: str, row: Row, image: Row | None, video: Row | None) -> ModelOffer | None:
     outputs = _outputs(row, image, video)
-    if not any(output in _MADE_HERE for output in outputs):
+    if not any(output in _SUPPORTED_OUTPUTS for output in outputs):
         return None
     route = _route(outputs, image, video)
-    told = _modalities(row, "input") or _modalities(image or {}, "input")
-    special = image or video or {}
+    declared = _modalities(row, "input") or _modalities(image or {}, "input")
+    media_row = image or video or {}
     return ModelOffer(
         id=model,
-        name=text(row.get("name")) or text(special.get("name")) or model,
-        description=text(row.get("description")) or text(special.get("description")),
-        input_modalities=_inputs(told, image, video),
+        name=text(row.get("name")) or text(media_row.get("name")) or model,
+        description=text(row.get("description")) or text(media_row.get("description")),
+        input_modalities=_inputs(declared, image, video),
         output_modalities=tuple(outputs),
         context_length=_positive(row.get("context_length")),
         pricing=_prices(mapping((video or {}).get("pricing_skus"))) or _prices(mapping(row.get("pricing"))),
-        parameters=_form(route, row, image, video, told),
+        parameters=_parameters(route, row, image, video, declared),
         route=route,
-        created=_positive(row.get("created")) or _positive(special.get("created")),
+        created=_positive(row.get("created")) or _positive(media_row.get("created")),
     )
 
 
 def _outputs(row: Row, image: Row | None, video: Row | None) -> list[str]:
-    """A server that tells no modalities lists models that write."""
-    told = _modalities(row, "output") or _modalities(image or {}, "output")
+    """Models without declared modalities are text models."""
+    declared = _modalities(row, "output") or _modalities(image or {}, "output")
     extra = ["image"] if image is not None else ["video"] if video is not None else []
-    return list(dict.fromkeys([*told, *extra])) or ["text"]
+    return list(dict.fromkeys([*declared, *extra])) or ["text"]
 
 
 def _route(outputs: list[str], image: Row | None, video: Row | None) -> str:
@@ -121,14 +121,14 @@ def _route(outputs: list[str], image: Row | None, video: Row | None) -> str:
     return "chat-image" if "image" in outputs else "chat"
 
 
-def _inputs(told: list[str], image: Row | None, video: Row | None) -> tuple[str, ...]:
-    takes_references = "input_references" in mapping((image or {}).get("supported_parameters"))
-    takes_frame = "first_frame" in param_schema.frames_of(video or {})
-    extra = ["image"] if takes_references or takes_frame else []
-    return tuple(dict.fromkeys([*(told or ["text"]), *extra]))
+def _inputs(declared: list[str], image: Row | None, video: Row | None) -> tuple[str, ...]:
+    accepts_references = "input_references" in mapping((image or {}).get("supported_parameters"))
+    accepts_frame = "first_frame" in param_schema.frames_of(video or {})
+    extra = ["image"] if accepts_references or accepts_frame else []
+    return tuple(dict.fromkeys([*(declared or ["text"]), *extra]))
 
 
-def _form(route: str, row: Row, image: Row | None, video: Row | None, inputs: list[str]) -> param_schema.Schema:
+def _parameters(route: str, row: Row, image: Row | None, video: Row | None, inputs: list[str]) -> param_schema.Schema:
     if route == "images":
         return param_schema.images(image or {})
     if route == "videos":
@@ -140,10 +140,10 @@ def _modalities(row: Row, direction: str) -> list[str]:
     return texts(mapping(row.get("architecture")).get(f"{direction}_modalities"))
 
 
-def _prices(told: Row) -> dict[str, str]:
-    """Prices as decimal text. A negative one stands for "it depends" and is left out: unknown is not free."""
+def _prices(declared: Row) -> dict[str, str]:
+    """Prices as decimal text. A negative price means that it varies; it is omitted, because unknown is not free."""
     prices = {}
-    for name, value in told.items():
+    for name, value in declared.items():
         price = amount(value)
         if price is not None and name not in _NOT_PRICES:
             prices[name] = value if isinstance(value, str) else format(price, "f")
@@ -151,5 +151,5 @@ def _prices(told: Row) -> dict[str, str]:
 
 
 def _positive(value: Any) -> int | None:
-    number = whole(value)
+    number = integer(value)
     return number if number is not None and number > 0 else None

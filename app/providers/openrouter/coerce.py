@@ -1,11 +1,11 @@
-"""Reading JSON of which nothing is certain: a wrong type reads as nothing there, and never raises."""
+"""Lenient readers for untrusted JSON: a value of the wrong type is treated as missing, and nothing raises."""
 
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from app.providers.contract import Usage, nano_dollars
 
-_DEAREST = Decimal(1_000_000)  # dollars; more than this for one job is a mistake and not a price
+_MAX_COST = Decimal(1_000_000)  # dollars; a higher cost for one job is treated as an upstream error
 
 
 def mapping(value: Any) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def texts(value: Any) -> list[str]:
     return [item for item in rows(value) if isinstance(item, str) and item]
 
 
-def whole(value: Any) -> int | None:
+def integer(value: Any) -> int | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, float) and value.is_integer():
@@ -33,7 +33,7 @@ def whole(value: Any) -> int | None:
 
 
 def amount(value: Any) -> Decimal | None:
-    """A number that is 0 or more, written as a number or as text."""
+    """A non-negative number, given as a number or as text."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
@@ -44,14 +44,14 @@ def amount(value: Any) -> Decimal | None:
 
 
 def cost_nano(body: Any) -> int | None:
-    """`usage.cost` in nano-dollars; None when it is not told."""
+    """`usage.cost` in nano-dollars; None when it is not reported."""
     cost = amount(mapping(mapping(body).get("usage")).get("cost"))
-    return nano_dollars(cost) if cost is not None and cost <= _DEAREST else None
+    return nano_dollars(cost) if cost is not None and cost <= _MAX_COST else None
 
 
 def usage(body: Any) -> Usage | None:
-    told = mapping(mapping(body).get("usage"))
-    if not told:
+    reported = mapping(mapping(body).get("usage"))
+    if not reported:
         return None
-    counts = {name: whole(told.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    counts = {name: integer(reported.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
     return Usage(**counts) if any(count is not None for count in counts.values()) else None

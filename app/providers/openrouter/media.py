@@ -1,4 +1,4 @@
-"""Results on their way into files of ours, in whatever form they come: base64, a data URL, or a link."""
+"""Saves results to local files, whether they arrive as base64, data URL or link."""
 
 import asyncio
 import binascii
@@ -7,19 +7,19 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from app.base.disk_full import NO_SPACE
-from app.providers.client import ClientError, Refused, TooBig
-from app.providers.contract import ErrorCode, Failed, Media
+from app.providers.client import AddressNotAllowed, ClientError, TooBig
+from app.providers.contract import ErrorCode, Failed, ResultFile
 from app.providers.openrouter import failures
 from app.providers.openrouter.api import Api
 
-_TRIES = 3  # for a link to a picture that is paid for: it is short-lived, so there is no later
+_TRIES = 3  # for the link to an image that is already paid for; links expire soon, so it cannot be fetched later
 _HEAD = 256
-_INVALID = "What the provider sent is not a picture that can be kept. It may have been charged; try another model."
-_STORAGE_FULL = "The studio's disk is full, so the result could not be kept. Ask an administrator to make room."
+_INVALID = "The provider returned an unsupported image. It may have been charged. Try another model."
+_STORAGE_FULL = "The server's disk is full and the result could not be saved. Ask an administrator to free space."
 
 
-class Unsaved(Exception):
-    """A result that could not be kept, and why."""
+class SaveError(Exception):
+    """A result could not be saved."""
 
     def __init__(self, code: ErrorCode, message: str, detail: str = "") -> None:
         super().__init__(message)
@@ -31,72 +31,74 @@ class Unsaved(Exception):
         return Failed(code=self.code, message=self.message, cost_nano=cost, text=text, detail=self.detail)
 
 
-def full(problem: OSError) -> Unsaved:
-    """The meaning of an OSError while writing; anything but a full disk is a bug of ours and raised again."""
-    if problem.errno not in NO_SPACE:
-        raise problem
-    return Unsaved(ErrorCode.STORAGE_FULL, _STORAGE_FULL, str(problem))
+def disk_full(exc: OSError) -> SaveError:
+    """The error for a full disk. Any other OSError is a bug and is raised again."""
+    if exc.errno not in NO_SPACE:
+        raise exc
+    return SaveError(ErrorCode.STORAGE_FULL, _STORAGE_FULL, str(exc))
 
 
-def invalid(detail: str) -> Unsaved:
-    return Unsaved(ErrorCode.RESULT_INVALID, _INVALID, detail)
+def invalid(detail: str) -> SaveError:
+    return SaveError(ErrorCode.RESULT_INVALID, _INVALID, detail)
 
 
-class Pictures:
-    """Keeps the pictures of one answer in `folder`."""
+class ImageSaver:
+    """Saves the images of one response in `folder`."""
 
     def __init__(self, api: Api, folder: Path, max_bytes: int) -> None:
         self._api = api
         self._folder = folder
         self._max_bytes = max_bytes
 
-    async def keep(self, sources: list[tuple[str, str | None]]) -> tuple[Media, ...]:
-        """The pictures that can be kept, each given as its source and what it is said to be. Unsaved when that is none
-        of them, or when the disk is full: what is missing then is not the provider's fault."""
-        kept: list[Media] = []
-        problems: list[Unsaved] = []
-        for place, (source, said) in enumerate(sources):
+    async def save(self, sources: list[tuple[str, str | None]]) -> tuple[ResultFile, ...]:
+        """Save what can be saved of the images, each given as a source and its reported media type. Raises SaveError if
+        none could be saved, or if the disk is full."""
+        saved: list[ResultFile] = []
+        errors: list[SaveError] = []
+        for index, (source, reported) in enumerate(sources):
             try:
-                kept.append(await self._one(source, said, self._folder / f"picture-{place}"))
-            except Unsaved as exc:
-                problems.append(exc)
+                saved.append(await self._save_one(source, reported, self._folder / f"image-{index}"))
+            except SaveError as exc:
+                errors.append(exc)
                 if exc.code is ErrorCode.STORAGE_FULL:
                     break
-        if problems and (not kept or problems[-1].code is ErrorCode.STORAGE_FULL):
-            raise problems[-1]
-        return tuple(kept)
+        if errors and (not saved or errors[-1].code is ErrorCode.STORAGE_FULL):
+            raise errors[-1]
+        return tuple(saved)
 
-    async def _one(self, source: str, said: str | None, to: Path) -> Media:
+    async def _save_one(self, source: str, reported: str | None, to: Path) -> ResultFile:
         try:
             if source[:5].lower() == "data:" or not _is_link(source):
                 mime = await asyncio.to_thread(_decode, source, to, self._max_bytes)
             else:
                 mime = await self._fetch(source, to)
-            said = said or mime or None
-            await asyncio.to_thread(_check_passive, to, said or "")
+            reported = reported or mime or None
+            await asyncio.to_thread(_reject_active_content, to, reported or "")
         except OSError as exc:
-            raise full(exc) from None
-        return Media(path=to, said_mime=said)
+            raise disk_full(exc) from None
+        return ResultFile(path=to, reported_mime=reported)
 
     async def _fetch(self, link: str, to: Path) -> str:
-        """The type that the link's server says. The key goes along only to the API's own origin."""
+        """Download a link and return its reported media type. The key is sent to the API's own origin only."""
         own = self._api.own(link)
         for attempt in range(1, _TRIES + 1):
             try:
-                got = await self._api.download(own or link, to, max_bytes=self._max_bytes, with_key=own is not None)
+                download = await self._api.download(
+                    own or link, to, max_bytes=self._max_bytes, with_key=own is not None
+                )
             except TooBig as exc:
-                raise Unsaved(ErrorCode.RESULT_TOO_LARGE, failures.TOO_BIG, str(exc)) from None
-            except Refused as exc:
+                raise SaveError(ErrorCode.RESULT_TOO_LARGE, failures.TOO_BIG, str(exc)) from None
+            except AddressNotAllowed as exc:
                 raise invalid(str(exc)) from None
             except ClientError as exc:
-                said = str(exc)
+                reason = str(exc)
             else:
-                if got.status == 200 and got.bytes:
-                    return got.mime
-                said = f"the link to the picture answered {got.status} with {got.bytes} bytes"
+                if download.status == 200 and download.bytes:
+                    return download.mime
+                reason = f"the image link returned status {download.status} with {download.bytes} bytes"
             if attempt < _TRIES:
-                await asyncio.sleep(self._api.patience.between_downloads * attempt)
-        raise Unsaved(ErrorCode.RESULT_INVALID, failures.UNREADABLE, said)
+                await asyncio.sleep(self._api.timeouts.between_downloads * attempt)
+        raise SaveError(ErrorCode.RESULT_INVALID, failures.UNREADABLE, reason)
 
 
 def _is_link(source: str) -> bool:
@@ -104,24 +106,24 @@ def _is_link(source: str) -> bool:
 
 
 def _decode(source: str, to: Path, max_bytes: int) -> str:
-    """Write what base64 or a data URL holds; the type that a data URL names."""
+    """Write the content of base64 or a data URL to a file, and return the data URL's media type."""
     mime, encoded, is_base64 = "", source, True
     if source[:5].lower() == "data:":
         meta, comma, encoded = source.partition(",")
         is_base64 = meta.lower().endswith(";base64")
         mime = meta[5:].partition(";")[0].strip().lower()
         if not comma:
-            raise invalid("a data URL without data")
+            raise invalid("data URL without data")
     if len(encoded) * 3 // 4 > max_bytes + 2:
-        raise Unsaved(ErrorCode.RESULT_TOO_LARGE, failures.TOO_BIG, f"{len(encoded)} characters of base64")
+        raise SaveError(ErrorCode.RESULT_TOO_LARGE, failures.TOO_BIG, f"{len(encoded)} characters of base64")
     try:
         content = binascii.a2b_base64(_padded(encoded)) if is_base64 else unquote_to_bytes(encoded)
     except ValueError:
-        raise invalid("the base64 is damaged") from None
+        raise invalid("invalid base64") from None
     if len(content) > max_bytes:
-        raise Unsaved(ErrorCode.RESULT_TOO_LARGE, failures.TOO_BIG, f"{len(content)} bytes")
+        raise SaveError(ErrorCode.RESULT_TOO_LARGE, failures.TOO_BIG, f"{len(content)} bytes")
     if not content:
-        raise invalid("an empty picture")
+        raise invalid("empty image")
     with to.open("wb") as file:
         file.write(content)
         file.flush()
@@ -130,15 +132,15 @@ def _decode(source: str, to: Path, max_bytes: int) -> str:
 
 
 def _padded(encoded: str) -> str:
-    """Some servers leave the padding out. A text of the right length is not copied: it may be large."""
+    """Adds padding, which some servers omit. Text of the right length is not copied, because it may be large."""
     missing = -len(encoded) % 4
     return encoded + "=" * missing if missing and "\n" not in encoded else encoded
 
 
-def _check_passive(path: Path, said: str) -> None:
-    """SVG and web pages can hold scripts: they are thrown away at once."""
+def _reject_active_content(path: Path, reported: str) -> None:
+    """Delete SVG and HTML files, because they can contain scripts."""
     with path.open("rb") as file:
         head = file.read(_HEAD).lstrip(b"\xef\xbb\xbf \t\r\n")
-    if said.startswith("image/svg") or head.startswith(b"<"):
+    if reported.startswith("image/svg") or head.startswith(b"<"):
         path.unlink()
-        raise invalid("an SVG or a web page: active content is not kept")
+        raise invalid("SVG or HTML: active content is not allowed")

@@ -1,116 +1,119 @@
-"""What `params` may hold for a model, as a closed JSON Schema (2020-12) from which checks and forms are made.
+"""JSON Schemas (2020-12) of each model's `params`, used for validation and for building forms.
 
-The names are the contract's, the order is that of the form. A property without a default means: leave it out and let
-the model choose. Three extensions tell what no property can: `x-frames`, the frames that a clip may be given,
-`x-prompt: "optional"` where pictures alone are enough, and `x-tools` where a model calls functions.
+Property names are those of Atelier's API; their order is the order in the form. A property without a default may be
+omitted, so that the model chooses. Three extensions cover what properties cannot express: `x-frames` lists the input
+frames that a video model accepts, `x-prompt: "optional"` means that images alone suffice, and `x-tools` marks models
+with function calling.
 """
 
 from typing import Any
 
-from app.providers.openrouter.coerce import amount, mapping, rows, texts, whole
+from app.providers.openrouter.coerce import amount, integer, mapping, rows, texts
 
 Schema = dict[str, Any]
 
 _SEED = {"title": "Seed", "type": "integer", "minimum": 0, "maximum": 2**31 - 1}
-_MAX_PICTURES = 10
+_MAX_IMAGES = 10
 _CHAT_RATIOS = ["1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9"]
 _CHAT_SIZES = ["1K", "2K", "4K"]
-_CLIP_RATIOS = ["16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9", "9:21"]
-_CLIP_RESOLUTIONS = ["360p", "480p", "720p", "768p", "1080p", "1K", "2K", "4K"]
-_MAX_CLIP = 60  # seconds, where the model's own durations are not known
+_VIDEO_RATIOS = ["16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9", "9:21"]
+_VIDEO_RESOLUTIONS = ["360p", "480p", "720p", "768p", "1080p", "1K", "2K", "4K"]
+_MAX_SECONDS = 60  # seconds, when the model's durations are not listed
 
 _TEXT: dict[str, Schema] = {
     "temperature": {"title": "Temperature", "type": "number", "minimum": 0, "maximum": 2},
     "top_p": {"title": "Top P", "type": "number", "minimum": 0, "maximum": 1},
-    "max_tokens": {"title": "Longest answer in tokens", "type": "integer", "minimum": 1},
+    "max_tokens": {"title": "Max tokens", "type": "integer", "minimum": 1},
     "reasoning_effort": {
         "title": "Reasoning effort",
         "type": "string",
-        "enum": ["minimal", "low", "medium", "high"],  # more exist, but no list says which model takes them
+        "enum": ["minimal", "low", "medium", "high"],  # more exist, but which models accept them is not listed
     },
     "frequency_penalty": {"title": "Frequency penalty", "type": "number", "minimum": -2, "maximum": 2},
     "presence_penalty": {"title": "Presence penalty", "type": "number", "minimum": -2, "maximum": 2},
     "stop": {
-        "title": "Stop at these words",
+        "title": "Stop sequences",
         "type": "array",
         "items": {"type": "string", "minLength": 1},
         "maxItems": 4,
     },
     "seed": _SEED,
 }
-_TEXT_ALWAYS = ("temperature", "top_p", "max_tokens")  # where a server does not say what its models take
+_TEXT_DEFAULT = ("temperature", "top_p", "max_tokens")  # when a server does not list its models' parameters
 
-# Our name, the name in the catalogue, the title.
+# Our name, the upstream name, the title.
 _IMAGE = (
     ("aspect_ratio", "aspect_ratio", "Aspect ratio"),
     ("image_size", "resolution", "Image size"),
     ("size", "size", "Size in pixels"),
-    ("n", "n", "Number of pictures"),
+    ("n", "n", "Number of images"),
     ("quality", "quality", "Quality"),
     ("background", "background", "Background"),
     ("output_format", "output_format", "File format"),
     ("output_compression", "output_compression", "Compression"),
-    ("negative_prompt", "negative_prompt", "Leave out of the picture"),
+    ("negative_prompt", "negative_prompt", "Negative prompt"),
     ("seed", "seed", "Seed"),
 )
 
 
-def closed(properties: dict[str, Schema], **extensions: Any) -> Schema:
+def object_schema(properties: dict[str, Schema], **extensions: Any) -> Schema:
     return {"type": "object", "additionalProperties": False, "properties": properties, **extensions}
 
 
 def text(row: dict[str, Any]) -> Schema:
     """From a row of `/models`."""
-    told = row.get("supported_parameters")
-    taken = set(texts(told)) if isinstance(told, list) else set(_TEXT_ALWAYS)
-    if "reasoning" in taken:
-        taken.add("reasoning_effort")
-    properties = {name: dict(schema) for name, schema in _TEXT.items() if name in taken}
-    longest = whole(mapping(row.get("top_provider")).get("max_completion_tokens")) or whole(row.get("context_length"))
-    if "max_tokens" in properties and longest is not None and longest > 0:
-        properties["max_tokens"]["maximum"] = longest
+    declared = row.get("supported_parameters")
+    supported = set(texts(declared)) if isinstance(declared, list) else set(_TEXT_DEFAULT)
+    if "reasoning" in supported:
+        supported.add("reasoning_effort")
+    properties = {name: dict(schema) for name, schema in _TEXT.items() if name in supported}
+    max_tokens = integer(mapping(row.get("top_provider")).get("max_completion_tokens")) or integer(
+        row.get("context_length")
+    )
+    if "max_tokens" in properties and max_tokens is not None and max_tokens > 0:
+        properties["max_tokens"]["maximum"] = max_tokens
     for name, value in mapping(row.get("default_parameters")).items():
         if name in properties and _fits(value, properties[name]):
             properties[name]["default"] = value
-    calls = not isinstance(told, list) or "tools" in taken
-    return closed(properties, **({"x-tools": True} if calls else {}))
+    has_tools = not isinstance(declared, list) or "tools" in supported
+    return object_schema(properties, **({"x-tools": True} if has_tools else {}))
 
 
 def chat_image(row: dict[str, Any]) -> Schema:
-    """From a row of `/models`. What a model takes of `image_config` no list tells: these are the documented values."""
+    """From a row of `/models`. Supported `image_config` values are not listed per model; these are the documented ones."""
     properties: dict[str, Schema] = {
         "aspect_ratio": {"title": "Aspect ratio", "type": "string", "enum": _CHAT_RATIOS, "default": "1:1"},
         "image_size": {"title": "Image size", "type": "string", "enum": _CHAT_SIZES, "default": "1K"},
     }
     if "seed" in texts(row.get("supported_parameters")):
         properties["seed"] = _SEED
-    return closed(properties)
+    return object_schema(properties)
 
 
 def images(row: dict[str, Any]) -> Schema:
-    """From a row of `/images/models`, whose `supported_parameters` is a map of descriptors."""
+    """From a row of `/images/models`, whose `supported_parameters` maps names to descriptors."""
     descriptors = mapping(row.get("supported_parameters"))
     properties = {}
-    for ours, theirs, title in _IMAGE:
-        if theirs in descriptors:
-            schema = _image_property(ours, mapping(descriptors[theirs]))
+    for name, upstream, title in _IMAGE:
+        if upstream in descriptors:
+            schema = _image_property(name, mapping(descriptors[upstream]))
             if schema is not None:
-                properties[ours] = {"title": title, **schema}
-    return closed(properties)
+                properties[name] = {"title": title, **schema}
+    return object_schema(properties)
 
 
 def video(row: dict[str, Any], inputs: list[str]) -> Schema:
-    """From a row of `/videos/models`; `inputs` are the model's input modalities as far as `/models` tells them."""
+    """From a row of `/videos/models`. `inputs` are the input modalities declared in `/models`."""
     properties = {
-        "aspect_ratio": _one_of("Aspect ratio", row.get("supported_aspect_ratios"), _CLIP_RATIOS),
-        "resolution": _one_of("Resolution", row.get("supported_resolutions"), _CLIP_RESOLUTIONS),
+        "aspect_ratio": _one_of("Aspect ratio", row.get("supported_aspect_ratios"), _VIDEO_RATIOS),
+        "resolution": _one_of("Resolution", row.get("supported_resolutions"), _VIDEO_RESOLUTIONS),
         "size": _one_of("Size in pixels", row.get("supported_sizes"), []),
         "duration": _duration(row.get("supported_durations")),
-        "generate_audio": {"title": "With sound", "type": "boolean", "default": True}
+        "generate_audio": {"title": "Generate audio", "type": "boolean", "default": True}
         if row.get("generate_audio") is True
         else None,
-        "creativity": _extra("Creativity", "integer", row.get("creativity")),
-        "upscale_factor": _extra("Enlarge by", "number", row.get("upscale_factor")),
+        "creativity": _optional_number("Creativity", "integer", row.get("creativity")),
+        "upscale_factor": _optional_number("Upscale factor", "number", row.get("upscale_factor")),
         "seed": _SEED if row.get("seed") is True else None,
     }
     extensions: dict[str, Any] = {}
@@ -120,18 +123,18 @@ def video(row: dict[str, Any], inputs: list[str]) -> Schema:
     upscales = properties["creativity"] is not None or properties["upscale_factor"] is not None
     if upscales or (inputs and "text" not in inputs):
         extensions["x-prompt"] = "optional"
-    return closed({name: schema for name, schema in properties.items() if schema is not None}, **extensions)
+    return object_schema({name: schema for name, schema in properties.items() if schema is not None}, **extensions)
 
 
 def frames_of(row: dict[str, Any]) -> list[str]:
-    told = texts(row.get("supported_frame_images"))
-    return [frame for frame in ("first_frame", "last_frame") if frame in told]
+    declared = texts(row.get("supported_frame_images"))
+    return [frame for frame in ("first_frame", "last_frame") if frame in declared]
 
 
 def _image_property(name: str, descriptor: dict[str, Any]) -> Schema | None:
     if name == "negative_prompt":
         return {"type": "string", "maxLength": 2000}
-    schema = _described(descriptor)
+    schema = _from_descriptor(descriptor)
     if name == "seed" and (schema is None or "minimum" not in schema):
         return {key: value for key, value in _SEED.items() if key != "title"}
     if schema is None:
@@ -140,69 +143,71 @@ def _image_property(name: str, descriptor: dict[str, Any]) -> Schema | None:
         return _count(schema)
     if "enum" in schema:
         if name == "output_format":
-            schema["enum"] = [value for value in schema["enum"] if value != "svg"]  # active content: it is never kept
+            schema["enum"] = [
+                value for value in schema["enum"] if value != "svg"
+            ]  # SVG is active content and is never stored
         if "auto" in schema["enum"]:
             schema["default"] = "auto"
     return None if schema.get("enum") == [] else schema
 
 
-def _described(descriptor: dict[str, Any]) -> Schema | None:
+def _from_descriptor(descriptor: dict[str, Any]) -> Schema | None:
     kind = descriptor.get("type")
     if kind == "boolean":
         return {"type": "boolean"}
     if kind == "enum":
         return _enum(rows(descriptor.get("values")))
-    low, high = whole(descriptor.get("min")), whole(descriptor.get("max"))
+    low, high = integer(descriptor.get("min")), integer(descriptor.get("max"))
     if kind != "range" or low is None or high is None or low > high:
         return None
     return {"type": "integer", "minimum": low, "maximum": high}
 
 
 def _enum(values: list[Any]) -> Schema | None:
-    words = list(dict.fromkeys(texts(values)))
-    if words:
-        return {"type": "string", "enum": words}
-    numbers = sorted({number for value in values if (number := whole(value)) is not None})
+    strings = list(dict.fromkeys(texts(values)))
+    if strings:
+        return {"type": "string", "enum": strings}
+    numbers = sorted({number for value in values if (number := integer(value)) is not None})
     return {"type": "integer", "enum": numbers} if numbers else None
 
 
 def _count(schema: Schema) -> Schema | None:
-    """How many at once: no field where one is all there is."""
-    most = max(schema["enum"]) if schema.get("type") == "integer" and "enum" in schema else schema.get("maximum")
-    if most is None or most < 2:
+    """Schema of `n`; None when the model generates one image only."""
+    maximum = max(schema["enum"]) if schema.get("type") == "integer" and "enum" in schema else schema.get("maximum")
+    if maximum is None or maximum < 2:
         return None
-    return {"type": "integer", "minimum": 1, "maximum": min(most, _MAX_PICTURES), "default": 1}
+    return {"type": "integer", "minimum": 1, "maximum": min(maximum, _MAX_IMAGES), "default": 1}
 
 
-def _one_of(title: str, told: Any, otherwise: list[str]) -> Schema | None:
-    """An empty list means that the model does not take it; none at all that it is not known what the model takes."""
-    values = list(dict.fromkeys(texts(told))) if isinstance(told, list) else otherwise
+def _one_of(title: str, declared: Any, fallback: list[str]) -> Schema | None:
+    """An empty list means that the model does not have this parameter; without a list, `fallback` applies."""
+    values = list(dict.fromkeys(texts(declared))) if isinstance(declared, list) else fallback
     return {"title": title, "type": "string", "enum": values} if values else None
 
 
-def _duration(told: Any) -> Schema | None:
+def _duration(declared: Any) -> Schema | None:
     schema: Schema = {"title": "Duration in seconds", "type": "integer"}
-    if not isinstance(told, list):
-        return {**schema, "minimum": 1, "maximum": _MAX_CLIP}
-    seconds = sorted({number for value in told if (number := whole(value)) is not None and number > 0})
+    if not isinstance(declared, list):
+        return {**schema, "minimum": 1, "maximum": _MAX_SECONDS}
+    seconds = sorted({number for value in declared if (number := integer(value)) is not None and number > 0})
     return {**schema, "enum": seconds} if seconds else None
 
 
-def _extra(title: str, kind: str, told: Any) -> Schema | None:
-    """A knob that only some models have; its bounds where they are told."""
-    if not told:
+def _optional_number(title: str, kind: str, declared: Any) -> Schema | None:
+    """A parameter of a few models, with bounds where they are given."""
+    if not declared:
         return None
     schema: Schema = {"title": title, "type": kind}
-    for ours, theirs in (("minimum", "min"), ("maximum", "max")):
-        bound = amount(mapping(told).get(theirs))
+    for name, upstream in (("minimum", "min"), ("maximum", "max")):
+        bound = amount(mapping(declared).get(upstream))
         if bound is not None:
-            schema[ours] = int(bound) if bound == int(bound) else float(bound)
+            schema[name] = int(bound) if bound == int(bound) else float(bound)
     return schema
 
 
 def _fits(value: Any, schema: Schema) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or "minimum" not in schema:
         return False
-    if schema["type"] == "integer" and whole(value) is None:
+    if schema["type"] == "integer" and integer(value) is None:
         return False
     return bool(schema["minimum"] <= value <= schema.get("maximum", value))

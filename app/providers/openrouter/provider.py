@@ -1,4 +1,4 @@
-"""The provider itself: the shape of the contract over the three kinds of route."""
+"""Implements the provider protocol with the text, image and video routes."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
@@ -7,15 +7,15 @@ from app.providers.client import Client, ClientError, ProviderEndpoint
 from app.providers.contract import Chunk, Kind, ModelOffer, Outcome, Request, UpstreamJob, nano_dollars
 from app.providers.openrouter import catalog
 from app.providers.openrouter.api import Api, Timeouts
-from app.providers.openrouter.chat import Chat
+from app.providers.openrouter.chat import ChatClient
 from app.providers.openrouter.coerce import amount, mapping
-from app.providers.openrouter.images import Images
-from app.providers.openrouter.videos import Videos
+from app.providers.openrouter.images import ImageClient
+from app.providers.openrouter.videos import VideoClient
 
 
 class OpenRouter:
-    """`base_url` must be among the base URLs that `client` was built with. `is_openrouter` tells a stand-in at another
-    address from a server that is only compatible; None decides by the host. Caps are in bytes."""
+    """`base_url` must be one of the base URLs that `client` was built with. `is_openrouter` says whether the server is
+    OpenRouter (or its simulator) or only compatible; None decides by the host."""
 
     name = "openrouter"
     can_cancel = False
@@ -31,24 +31,24 @@ class OpenRouter:
         referer: str | None = None,
         title: str | None = None,
         is_openrouter: bool | None = None,
-        patience: Timeouts | None = None,
+        timeouts: Timeouts | None = None,
         callback: Callable[[str], str] | None = None,
     ) -> None:
-        """`callback` gives the address, by our job's id, where the provider may say that a clip has ended; it must be https.
-        ValueError when the key cannot be sent in a header."""
-        named = {
+        """`callback` returns the webhook URL for a job id; only https URLs work. Raises ValueError when the key is not valid
+        in a header."""
+        headers = {
             "HTTP-Referer": referer,
             "X-OpenRouter-Title": title,
             "Authorization": f"Bearer {key}" if key else None,
         }
-        home = ProviderEndpoint(base_url, {name: value for name, value in named.items() if value})
+        endpoint = ProviderEndpoint(base_url, {name: value for name, value in headers.items() if value})
         if is_openrouter is None:
-            host = home.origin[1]
+            host = endpoint.origin[1]
             is_openrouter = host == "openrouter.ai" or host.endswith(".openrouter.ai")
-        self._api = Api(client, home, patience or Timeouts(), key)
-        self._chat = Chat(self._api)
-        self._images = Images(self._api, max_image_bytes, is_openrouter=is_openrouter)
-        self._videos = Videos(self._api, max_video_bytes, callback)
+        self._api = Api(client, endpoint, timeouts or Timeouts(), key)
+        self._chat = ChatClient(self._api)
+        self._images = ImageClient(self._api, max_image_bytes, is_openrouter=is_openrouter)
+        self._videos = VideoClient(self._api, max_video_bytes, callback)
 
     async def offers(self) -> Sequence[ModelOffer]:
         return await catalog.offers(self._api)
@@ -67,17 +67,17 @@ class OpenRouter:
         return self._chat.stream(request)
 
     async def cancel(self, upstream_job: UpstreamJob) -> bool:
-        """There is no such call upstream: a clip that was handed in is made, and billed."""
+        """Not supported upstream: a submitted video is always generated and billed."""
         return False
 
     async def cost_nano(self, generation_id: str) -> int | None:
-        """What a generation came to in nano-dollars, for one whose answer did not arrive or did not say; None while it
-        is not known, which it can be for some seconds."""
+        """The cost of a generation in nano-dollars, for one whose response did not report it; None while it is unknown,
+        which can be for some seconds."""
         try:
-            answer = await self._api.get(self._api.url("/generation", id=generation_id), self._api.patience.poll)
+            response = await self._api.get(self._api.url("/generation", id=generation_id), self._api.timeouts.poll)
         except ClientError:
             return None
-        return nano_dollars(amount(mapping(mapping(answer.body).get("data")).get("total_cost")))
+        return nano_dollars(amount(mapping(mapping(response.body).get("data")).get("total_cost")))
 
     def __repr__(self) -> str:
-        return f"OpenRouter({self._api.home.base_url!r})"
+        return f"OpenRouter({self._api.endpoint.base_url!r})"

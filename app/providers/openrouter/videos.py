@@ -1,7 +1,7 @@
-"""Clips: handed in once, asked about until they end, then fetched.
+"""Video generation: submit once, poll until the job ends, then download.
 
-Whatever goes wrong while asking is no failure of the clip, which goes on being made: only the provider's own final word
-ends it, or its having forgotten the clip.
+A failed poll does not fail the job, which continues upstream. A job ends only when the provider reports a final state or no
+longer knows it.
 """
 
 import asyncio
@@ -13,55 +13,67 @@ from typing import Any
 import msgspec
 
 from app.base import logging
-from app.providers.client import Answer, ClientError, Refused, TooBig
-from app.providers.contract import Completed, ErrorCode, Failed, Kind, Media, Outcome, Pending, Request, UpstreamJob
+from app.providers.client import AddressNotAllowed, ClientError, JsonResponse, TooBig
+from app.providers.contract import (
+    Completed,
+    ErrorCode,
+    Failed,
+    Kind,
+    Outcome,
+    Pending,
+    Request,
+    ResultFile,
+    UpstreamJob,
+)
 from app.providers.openrouter import failures
 from app.providers.openrouter.api import Api, segment
 from app.providers.openrouter.chat import image_part
-from app.providers.openrouter.coerce import cost_nano, mapping, text, texts, whole
-from app.providers.openrouter.media import Unsaved, full
+from app.providers.openrouter.coerce import cost_nano, integer, mapping, text, texts
+from app.providers.openrouter.media import SaveError, disk_full
 
 _PATH = "/videos"
-_PLAIN = ("aspect_ratio", "resolution", "size", "duration", "seed", "generate_audio", "creativity", "upscale_factor")
+_PARAMS = ("aspect_ratio", "resolution", "size", "duration", "seed", "generate_audio", "creativity", "upscale_factor")
 _FRAMES = ("first_frame", "last_frame")
 _RUNNING = ("pending", "in_progress")
-_MISSING_LIMIT = 5  # polls answered 404 in a row; just after the submit a few are normal
-_MAX_CLIPS = 10
+_MAX_NOT_FOUND = 5  # consecutive 404 polls; a few are normal right after the submit
+_MAX_VIDEOS = 10
 _MAX_ID = 500
 _MAX_STATE = 100
-_ODD_ID = re.compile(r"\.{1,2}|\s*")
+_INVALID_ID = re.compile(r"\.{1,2}|\s*")
 
-_FAILED = "The provider could not make this clip. Change the request, or choose another model."
-_CANCELLED = "The provider cancelled this clip. Start it anew."
-_WITHHELD = "The clip was made, but the provider does not hand it over. Ask an administrator to check the key."
-_NO_CLIP = "The clip was made, but what the provider sent is not a clip. Start it anew, or choose another model."
+_FAILED = "The provider could not generate this video. Change the request or choose another model."
+_CANCELLED = "The provider cancelled this video. Generate it again."
+_DOWNLOAD_REFUSED = (
+    "The video was generated, but the provider refused the download. Ask an administrator to check the API key."
+)
+_NOT_A_VIDEO = "The provider returned a file that is not a video. Generate it again or choose another model."
 
 _log = logging.get("providers.openrouter")
 
 
-class Videos:
-    """Clips over one API."""
+class VideoClient:
+    """Video generation through one API."""
 
     def __init__(self, api: Api, max_bytes: int, callback: Callable[[str], str] | None = None) -> None:
-        """`callback` gives the address, by our job's id, where the provider may say that a clip has ended."""
+        """`callback` returns the webhook URL for a job id."""
         self._api = api
         self._max_bytes = max_bytes
         self._callback = callback
-        self._missing: dict[str, int] = {}  # ticket -> polls answered 404 in a row
-        self._troubled = False  # polls bring nothing at present: said once, not at every poll of every clip
-        self._odd: set[str] = set()  # states that were met and are not known, each said once
+        self._not_found: dict[str, int] = {}  # upstream job id -> consecutive 404 polls
+        self._polls_failing = False  # polls are failing now; logged once, not for every poll
+        self._unknown_states: set[str] = set()  # unknown states, each logged once
 
     async def submit(self, request: Request) -> Outcome:
         callback = self._callback(request.job_id) if self._callback else None
         content = await asyncio.to_thread(_body, request, callback)
         try:
-            answer = await self._api.post(_PATH, content, total=self._api.patience.video)
+            response = await self._api.post(_PATH, content, total=self._api.timeouts.video)
         except ClientError as exc:
-            return failures.unanswered(exc)
-        detail = self._api.detail(f"{answer.status} {failures.message_of(answer)}")
-        if answer.status not in (200, 201, 202):
-            return failures.failed(answer, Kind.VIDEO, detail)
-        body = mapping(answer.body)
+            return failures.no_response(exc)
+        detail = self._api.detail(f"{response.status} {failures.message_of(response)}")
+        if response.status not in (200, 201, 202):
+            return failures.failed(response, Kind.VIDEO, detail)
+        body = mapping(response.body)
         identifier = _identifier(body.get("id"))
         if identifier is None:
             if failures.error_of(body):
@@ -73,146 +85,148 @@ class Videos:
 
     async def poll(self, upstream_job: UpstreamJob, folder: Path) -> Outcome:
         try:
-            answer = await self._ask(upstream_job)
+            response = await self._request_state(upstream_job)
         except ClientError as exc:
-            self._trouble(upstream_job, str(exc))
+            self._poll_failed(upstream_job, str(exc))
             return Pending(upstream_job=upstream_job, state="unanswered")
-        outcome = await self._outcome(upstream_job, answer, folder)
+        outcome = await self._outcome(upstream_job, response, folder)
         if not (isinstance(outcome, Pending) and outcome.state == "missing"):
-            self._missing.pop(upstream_job.id, None)
+            self._not_found.pop(upstream_job.id, None)
         return outcome
 
-    async def _ask(self, upstream_job: UpstreamJob) -> Answer:
-        """The stored address is asked while it is the API's own: the key goes there, and the base URL may have changed
-        since. Behind a proxy that adds a folder to the path it is wrong; then the id alone leads there."""
+    async def _request_state(self, upstream_job: UpstreamJob) -> JsonResponse:
+        """Poll the stored URL if it still has the API's origin, because the key is sent to it. Behind a proxy with a path
+        prefix that URL is wrong; after a 404, the URL is built from the id."""
         by_id = self._api.url(f"{_PATH}/{segment(upstream_job.id)}")
         stored = self._api.own(upstream_job.polling_url) if upstream_job.polling_url else None
-        answer = await self._api.get(stored or by_id, self._api.patience.poll)
-        if answer.status == 404 and stored not in (None, by_id):
-            return await self._api.get(by_id, self._api.patience.poll)
-        return answer
+        response = await self._api.get(stored or by_id, self._api.timeouts.poll)
+        if response.status == 404 and stored not in (None, by_id):
+            return await self._api.get(by_id, self._api.timeouts.poll)
+        return response
 
-    async def _outcome(self, upstream_job: UpstreamJob, answer: Answer, folder: Path) -> Outcome:
-        if answer.status != 200 or not isinstance(answer.body, dict):
-            return self._unknown(upstream_job, answer)
-        self._healed()
-        state = text(answer.body.get("status"))[:_MAX_STATE]
-        cost = cost_nano(answer.body)
-        detail = self._api.detail(f"{state}: {failures.message_of(answer)}")
+    async def _outcome(self, upstream_job: UpstreamJob, response: JsonResponse, folder: Path) -> Outcome:
+        if response.status != 200 or not isinstance(response.body, dict):
+            return self._inconclusive(upstream_job, response)
+        self._poll_succeeded()
+        state = text(response.body.get("status"))[:_MAX_STATE]
+        cost = cost_nano(response.body)
+        detail = self._api.detail(f"{state}: {failures.message_of(response)}")
         if state == "completed":
-            return await _Fetch(self._api, upstream_job, folder, self._max_bytes).run(answer.body, cost)
+            return await _Downloads(self._api, upstream_job, folder, self._max_bytes).run(response.body, cost)
         if state == "failed":
-            return _failed(answer.body, cost, detail)
+            return _failed(response.body, cost, detail)
         if state == "cancelled":
             return Failed(code=ErrorCode.PROVIDER_FAILED, message=_CANCELLED, cost_nano=cost, detail=detail)
         if state == "expired":
             return Failed(code=ErrorCode.PROVIDER_EXPIRED, message=failures.EXPIRED, cost_nano=cost, detail=detail)
-        if state not in _RUNNING and state not in self._odd:
-            self._odd.add(state)
-            _log.warning("a clip is in a state that is not known", upstream_job=upstream_job.id, state=state)
-        progress = whole(answer.body.get("progress"))
+        if state not in _RUNNING and state not in self._unknown_states:
+            self._unknown_states.add(state)
+            _log.warning("unknown video job state", upstream_job=upstream_job.id, state=state)
+        progress = integer(response.body.get("progress"))
         return Pending(
             upstream_job=upstream_job,
             state=state or "unknown",
             progress=progress if progress is not None and 0 <= progress <= 100 else None,
-            wait=failures.retry_after(answer.headers),
+            wait=failures.retry_after(response.headers),
         )
 
-    def _unknown(self, upstream_job: UpstreamJob, answer: Answer) -> Outcome:
-        """An answer that says nothing about the clip. Also a refused key: it may be the admin who is changing it."""
-        detail = self._api.detail(f"{answer.status} {failures.message_of(answer)}")
-        gone = Failed(code=ErrorCode.PROVIDER_EXPIRED, message=failures.EXPIRED, detail=detail)
-        if answer.status == 410:
-            return gone
-        if answer.status == 404:
-            self._missing[upstream_job.id] = self._missing.get(upstream_job.id, 0) + 1
+    def _inconclusive(self, upstream_job: UpstreamJob, response: JsonResponse) -> Outcome:
+        """A response that says nothing about the job. This includes a rejected key, which an admin may be replacing."""
+        detail = self._api.detail(f"{response.status} {failures.message_of(response)}")
+        expired = Failed(code=ErrorCode.PROVIDER_EXPIRED, message=failures.EXPIRED, detail=detail)
+        if response.status == 410:
+            return expired
+        if response.status == 404:
+            self._not_found[upstream_job.id] = self._not_found.get(upstream_job.id, 0) + 1
             return (
-                gone
-                if self._missing[upstream_job.id] >= _MISSING_LIMIT
+                expired
+                if self._not_found[upstream_job.id] >= _MAX_NOT_FOUND
                 else Pending(upstream_job=upstream_job, state="missing")
             )
-        self._trouble(upstream_job, detail)
-        return Pending(upstream_job=upstream_job, state="unanswered", wait=failures.retry_after(answer.headers))
+        self._poll_failed(upstream_job, detail)
+        return Pending(upstream_job=upstream_job, state="unanswered", wait=failures.retry_after(response.headers))
 
-    def _trouble(self, upstream_job: UpstreamJob, problem: str) -> None:
-        if not self._troubled:
-            _log.warning("polls are not answered", upstream_job=upstream_job.id, problem=problem)
-        self._troubled = True
+    def _poll_failed(self, upstream_job: UpstreamJob, reason: str) -> None:
+        if not self._polls_failing:
+            _log.warning("video polls failing", upstream_job=upstream_job.id, reason=reason)
+        self._polls_failing = True
 
-    def _healed(self) -> None:
-        if self._troubled:
-            _log.info("polls are answered again")
-        self._troubled = False
+    def _poll_succeeded(self) -> None:
+        if self._polls_failing:
+            _log.info("video polls recovered")
+        self._polls_failing = False
 
 
-class _Fetch:
-    """Brings the clips of one finished job into `folder`, each from the first of its addresses that has it."""
+class _Downloads:
+    """Downloads the videos of a finished job into `folder`, each from the first URL that has it."""
 
     def __init__(self, api: Api, upstream_job: UpstreamJob, folder: Path, max_bytes: int) -> None:
         self._api = api
-        self._ticket = upstream_job
+        self._upstream_job = upstream_job
         self._folder = folder
         self._max_bytes = max_bytes
-        self._statuses: list[int] = []  # what the addresses answered that did not have it; 0 is no answer
+        self._statuses: list[int] = []  # of the failed URLs; 0 means no response
 
     async def run(self, body: dict[str, Any], cost: int | None) -> Outcome:
         signed, unsigned = texts(body.get("urls")), texts(body.get("unsigned_urls"))
         media = []
         try:
-            for index in range(min(max(len(signed), len(unsigned), 1), _MAX_CLIPS)):
-                clip = await self._one(index, signed, unsigned, text(body.get("video_url")))
-                if clip is None:
-                    return self._not_had(cost)
-                media.append(clip)
-        except Unsaved as exc:
+            for index in range(min(max(len(signed), len(unsigned), 1), _MAX_VIDEOS)):
+                video = await self._first_available(index, signed, unsigned, text(body.get("video_url")))
+                if video is None:
+                    return self._unavailable(cost)
+                media.append(video)
+        except SaveError as exc:
             return exc.outcome(cost)
         return Completed(media=tuple(media), cost_nano=cost, generation_id=text(body.get("generation_id")) or None)
 
-    async def _one(self, index: int, signed: list[str], unsigned: list[str], legacy: str) -> Media | None:
-        """A signed link needs no key. The others need it when they are the API's own, and must not have it otherwise."""
-        to = self._folder / f"clip-{index}"
-        content = self._api.url(f"{_PATH}/{segment(self._ticket.id)}/content", index=index)
-        addresses = [(link, False) for link in signed[index : index + 1]]
+    async def _first_available(
+        self, index: int, signed: list[str], unsigned: list[str], legacy: str
+    ) -> ResultFile | None:
+        """Signed links need no key. The key is sent to the others only if they have the API's origin."""
+        to = self._folder / f"video-{index}"
+        content = self._api.url(f"{_PATH}/{segment(self._upstream_job.id)}/content", index=index)
+        urls = [(link, False) for link in signed[index : index + 1]]
         for link in [*unsigned[index : index + 1], *([legacy] if legacy and index == 0 else []), content]:
-            addresses.append((link, self._api.own(link) is not None))
-        for link, with_key in dict.fromkeys(addresses):
-            got = await self._from(link, to, with_key=with_key)
-            if got in (401, 403) and not with_key and self._api.own(link):
-                got = await self._from(link, to, with_key=True)
-            if isinstance(got, Media):
-                return got
-            self._statuses.append(got)
+            urls.append((link, self._api.own(link) is not None))
+        for link, with_key in dict.fromkeys(urls):
+            result = await self._download(link, to, with_key=with_key)
+            if result in (401, 403) and not with_key and self._api.own(link):
+                result = await self._download(link, to, with_key=True)
+            if isinstance(result, ResultFile):
+                return result
+            self._statuses.append(result)
         return None
 
-    async def _from(self, link: str, to: Path, *, with_key: bool) -> Media | int:
-        """The clip, or the status that came in place of it; 0 is no answer."""
+    async def _download(self, link: str, to: Path, *, with_key: bool) -> ResultFile | int:
+        """The downloaded video, or the failing status; 0 means no response."""
         try:
-            got = await self._api.download(
+            result = await self._api.download(
                 self._api.own(link) or link, to, max_bytes=self._max_bytes, with_key=with_key
             )
         except TooBig as exc:
-            raise Unsaved(ErrorCode.RESULT_TOO_LARGE, failures.TOO_BIG, str(exc)) from None
-        except Refused as exc:
-            _log.warning("a clip's address may not be reached", upstream_job=self._ticket.id, exc=str(exc))
+            raise SaveError(ErrorCode.RESULT_TOO_LARGE, failures.TOO_BIG, str(exc)) from None
+        except AddressNotAllowed as exc:
+            _log.warning("video URL not allowed", upstream_job=self._upstream_job.id, exc=str(exc))
             return 403
         except ClientError:
             return 0
         except OSError as exc:
-            raise full(exc) from None
-        if got.status == 200 and got.bytes and not got.mime.startswith(("text/", "application/json")):
-            return Media(path=to, said_mime=got.mime or None)
-        return got.status
+            raise disk_full(exc) from None
+        if result.status == 200 and result.bytes and not result.mime.startswith(("text/", "application/json")):
+            return ResultFile(path=to, reported_mime=result.mime or None)
+        return result.status
 
-    def _not_had(self, cost: int | None) -> Outcome:
-        """The clip is there, or was: whether to come back depends on the best word among the addresses."""
+    def _unavailable(self, cost: int | None) -> Outcome:
+        """The outcome when no URL had the video: poll again if any of the failures may be temporary."""
         if any(status in (0, 408, 409, 429) or status >= 500 for status in self._statuses):
-            return Pending(upstream_job=self._ticket, state="completed")
-        detail = f"the addresses of the clip answered {self._statuses}"
+            return Pending(upstream_job=self._upstream_job, state="completed")
+        detail = f"video URLs returned {self._statuses}"
         if any(status in (404, 410) for status in self._statuses):
             return Failed(code=ErrorCode.PROVIDER_EXPIRED, message=failures.EXPIRED, cost_nano=cost, detail=detail)
         if 200 in self._statuses:
-            return Failed(code=ErrorCode.RESULT_INVALID, message=_NO_CLIP, cost_nano=cost, detail=detail)
-        return Failed(code=ErrorCode.PROVIDER_FAILED, message=_WITHHELD, cost_nano=cost, detail=detail)
+            return Failed(code=ErrorCode.RESULT_INVALID, message=_NOT_A_VIDEO, cost_nano=cost, detail=detail)
+        return Failed(code=ErrorCode.PROVIDER_FAILED, message=_DOWNLOAD_REFUSED, cost_nano=cost, detail=detail)
 
 
 def _failed(body: dict[str, Any], cost: int | None, detail: str) -> Failed:
@@ -223,15 +237,13 @@ def _failed(body: dict[str, Any], cost: int | None, detail: str) -> Failed:
 
 
 def _body(request: Request, callback: str | None) -> bytes:
-    """The JSON of a submit; reads the pictures, so it belongs in a thread."""
+    """The JSON body of a submit. Reads image files, so call it in a thread."""
     body: dict[str, Any] = {"model": request.model}
     if request.prompt:
         body["prompt"] = request.prompt
-    body |= {name: request.params[name] for name in _PLAIN if name in request.params}
-    frames = [
-        {**image_part(picture), "frame_type": picture.role} for picture in request.pictures if picture.role in _FRAMES
-    ]
-    references = [image_part(picture) for picture in request.pictures if picture.role not in _FRAMES]
+    body |= {name: request.params[name] for name in _PARAMS if name in request.params}
+    frames = [{**image_part(image), "frame_type": image.role} for image in request.images if image.role in _FRAMES]
+    references = [image_part(image) for image in request.images if image.role not in _FRAMES]
     if frames:
         body["frame_images"] = frames
     if references:
@@ -242,6 +254,6 @@ def _body(request: Request, callback: str | None) -> bytes:
 
 
 def _identifier(value: Any) -> str | None:
-    """The job's id as text. What could be taken for a folder in a path is no id."""
-    identifier = str(value) if whole(value) is not None else text(value)
-    return None if _ODD_ID.fullmatch(identifier) or len(identifier) > _MAX_ID else identifier
+    """The job's id as text; None when it is missing, too long, or would be read as a relative path segment."""
+    identifier = str(value) if integer(value) is not None else text(value)
+    return None if _INVALID_ID.fullmatch(identifier) or len(identifier) > _MAX_ID else identifier

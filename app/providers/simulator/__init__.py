@@ -1,5 +1,5 @@
-"""Plays the services upstream on their real wire formats: the demo without keys, and the judge of tests about money.
+"""Simulates upstream providers in their real wire formats, for the demo without API keys and for tests about money.
 
-`app.build` makes the program, `__main__` runs it alone. Each service is a persona (`openrouter` today); what every
-persona needs, memory, the submit log, drawing, writing and faults, stands beside them and speaks no service's language.
+`app.build` creates the ASGI application, `__main__` runs it as a process of its own. Each simulated service is a package
+(`openrouter` today). What services share (job store, submit log, images, videos, replies, faults) is in the modules here.
 """

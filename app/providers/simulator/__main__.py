@@ -1,4 +1,5 @@
-"""Runs the simulator alone: `python -m app.providers.simulator --port N`. Kill tests need a provider that outlives us."""
+"""Runs the simulator as its own process: `python -m app.providers.simulator --port N`. Crash tests need a provider that
+survives a kill of Atelier."""
 
 import argparse
 import asyncio
@@ -11,18 +12,18 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from app.providers.simulator.app import build
-from app.providers.simulator.stage import Stage
+from app.providers.simulator.runtime import Runtime
 
-PATIENCE = 1.0
-"""Seconds that a request in progress is given when the program is told to stop."""
+SHUTDOWN_GRACE = 1.0
+"""Seconds after which requests in progress are cancelled during shutdown."""
 
 
-class Server(uvicorn.Server):
-    """Says where it listens once it does, as with port 0 nobody knows before; does not wait for endless answers."""
+class SimulatorServer(uvicorn.Server):
+    """Prints its address once it listens (with port 0 it is not known before) and does not wait for endless responses."""
 
-    def __init__(self, config: uvicorn.Config, stage: Stage) -> None:
+    def __init__(self, config: uvicorn.Config, runtime: Runtime) -> None:
         super().__init__(config)
-        self.stage = stage
+        self.runtime = runtime
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -31,41 +32,45 @@ class Server(uvicorn.Server):
             print(f"Simulator listening on http://{host}:{port} (OpenRouter at /api/v1)", flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        giving_up = asyncio.get_running_loop().call_later(PATIENCE, self.stage.hang_up)
+        timer = asyncio.get_running_loop().call_later(SHUTDOWN_GRACE, self.runtime.abort_requests)
         await super().shutdown(sockets)
-        giving_up.cancel()
+        timer.cancel()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT. `arguments` stand in for the command line's."""
+    """Serve until SIGTERM or SIGINT. `arguments` replace those of the command line."""
     parser = argparse.ArgumentParser(prog="python -m app.providers.simulator", description=__doc__)
-    parser.add_argument("--port", type=int, required=True, help="0 takes a free one")
+    parser.add_argument("--port", type=int, required=True, help="0 selects a free port")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--data", type=Path, default=Path("data/simulator"), help="folder for jobs and the submit log")
-    parser.add_argument("--speed", type=float, default=1.0, help="factor on every delay; 0 is no delay")
-    parser.add_argument("--key", help="accept this bearer key only; any by default")
-    parser.add_argument("--webhook-to", metavar="ORIGIN", help="where webhooks go, as in http://127.0.0.1:8000")
-    parser.add_argument("--webhook-secret", help="what webhooks are signed with; unsigned by default")
-    asked = parser.parse_args(arguments)
-    if asked.webhook_to and urlsplit(asked.webhook_to).hostname not in ("127.0.0.1", "::1", "localhost"):
+    parser.add_argument("--speed", type=float, default=1.0, help="factor for all delays; 0 means no delays")
+    parser.add_argument("--key", help="accept only this bearer key; by default any key")
+    parser.add_argument(
+        "--webhook-to", metavar="ORIGIN", help="origin that receives webhooks, such as http://127.0.0.1:8000"
+    )
+    parser.add_argument("--webhook-secret", help="secret that webhooks are signed with; by default they are unsigned")
+    options = parser.parse_args(arguments)
+    if options.webhook_to and urlsplit(options.webhook_to).hostname not in ("127.0.0.1", "::1", "localhost"):
         parser.error("--webhook-to must be on this machine")
-    if asked.speed < 0:
+    if options.speed < 0:
         parser.error("--speed must not be negative")
     try:
-        listening = socket.create_server((asked.host, asked.port))
+        listener = socket.create_server((options.host, options.port))
     except OSError as exc:
-        parser.error(f"cannot listen on {asked.host}:{asked.port}: {exc.strerror}")
-    # uvicorn raises the signal again when it has stopped; after a clean stop that must not count as a death.
+        parser.error(f"cannot listen on {options.host}:{options.port}: {exc.strerror}")
+    # uvicorn raises the signal again after it has stopped; a clean shutdown must still exit with 0.
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: None)
-    program = build(
-        asked.data, asked.speed, asked.key, webhook_to=asked.webhook_to, webhook_secret=asked.webhook_secret
+    application = build(
+        options.data, options.speed, options.key, webhook_to=options.webhook_to, webhook_secret=options.webhook_secret
     )
-    config = uvicorn.Config(program, lifespan="on", log_level="warning", access_log=False, timeout_graceful_shutdown=5)
-    server = Server(config, program.state.stage)
-    # asyncio does this only for sockets that it opened itself; without it every answer waits 40 ms for an ACK.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    server.run(sockets=[listening])
+    config = uvicorn.Config(
+        application, lifespan="on", log_level="warning", access_log=False, timeout_graceful_shutdown=5
+    )
+    server = SimulatorServer(config, application.state.runtime)
+    # asyncio sets this only on sockets that it opened itself; without it every response waits 40 ms for an ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    server.run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The simulator as one ASGI program: Atelier serves it inside its own process, `__main__` alone, tests from a thread."""
+"""The simulator as an ASGI application. Atelier serves it in its own process, `__main__` as a separate one."""
 
 from pathlib import Path
 from typing import Any
@@ -11,34 +11,34 @@ from litestar.types import ASGIApp
 from app.base import struct_warmup
 from app.providers.simulator import openrouter, responses
 from app.providers.simulator.openrouter.errors import HANDLERS
-from app.providers.simulator.openrouter.webhooks import Caller
-from app.providers.simulator.stage import Clock, Stage
+from app.providers.simulator.openrouter.webhooks import WebhookSender
+from app.providers.simulator.runtime import Runtime, SimulatorClock
 
 MAX_BODY = 100 * 1024 * 1024
 
 
 @get("/health")
 async def health() -> dict[str, str]:
-    """Whether it is up."""
+    """Health check."""
     return {"status": "ok"}
 
 
 @get("/submits")
-async def submits(stage: NamedDependency[Stage]) -> ASGIApp:
-    """Every paid request that was ever taken on, oldest first: what promises about money are judged by."""
-    return responses.Streamed(responses.listed(stage, stage.memory.submits()), responses.JSON)
+async def submits(runtime: NamedDependency[Runtime]) -> ASGIApp:
+    """All paid requests ever accepted, oldest first. Tests about money rely on it."""
+    return responses.StreamedResponse(responses.json_list(runtime, runtime.store.submits()), responses.JSON)
 
 
 @get("/redirects")
-async def redirects(stage: NamedDependency[Stage]) -> ASGIApp:
-    """Every arrival at the addresses that play another origin, and whether it brought a key."""
-    return responses.Streamed(responses.listed(stage, stage.memory.visits()), responses.JSON)
+async def redirects(runtime: NamedDependency[Runtime]) -> ASGIApp:
+    """All requests to the URLs that stand for another origin, and whether they carried a key."""
+    return responses.StreamedResponse(responses.json_list(runtime, runtime.store.visits()), responses.JSON)
 
 
 @get("/webhooks")
-async def webhooks(stage: NamedDependency[Stage]) -> ASGIApp:
-    """Every try to say that a clip has ended, and what was answered (0 is nothing)."""
-    return responses.Streamed(responses.listed(stage, stage.memory.calls()), responses.JSON)
+async def webhooks(runtime: NamedDependency[Runtime]) -> ASGIApp:
+    """All delivery attempts of webhooks, with the status of the response (0 if there was none)."""
+    return responses.StreamedResponse(responses.json_list(runtime, runtime.store.webhook_attempts()), responses.JSON)
 
 
 def build(
@@ -48,32 +48,32 @@ def build(
     *,
     webhook_to: str | None = None,
     webhook_secret: str | None = None,
-    clock: Clock | None = None,
+    clock: SimulatorClock | None = None,
 ) -> Litestar:
-    """The program. Jobs and logs are kept in `folder`.
+    """Create the application. Jobs and logs are stored in `folder`.
 
-    `speed` is a factor on every delay, 0 is none. With `key` only that bearer is accepted, without it any. Webhooks go to
-    the origin `webhook_to`, whatever address was left, signed with `webhook_secret`; without it there are none. `clock`
-    stands in for the system's.
+    `speed` is a factor for all delays; 0 means no delays. With `key` only that bearer key is accepted, otherwise any.
+    Webhooks are sent to the origin `webhook_to`, whatever host the callback URL names, and signed with `webhook_secret`;
+    without `webhook_to` none are sent. `clock` replaces the system clock.
     """
     struct_warmup.warm_up()
-    stage = Stage(folder, speed, key, clock)
-    caller = Caller(stage, webhook_to, webhook_secret) if webhook_to else None
+    runtime = Runtime(folder, speed, key, clock)
+    sender = WebhookSender(runtime, webhook_to, webhook_secret) if webhook_to else None
 
     def provide() -> Any:
-        return stage
+        return runtime
 
     return Litestar(
         route_handlers=[
             *openrouter.routes(),
             Router("/simulator", route_handlers=[health, submits, redirects, webhooks]),
         ],
-        dependencies={"stage": Provide(provide, sync_to_thread=False)},
+        dependencies={"runtime": Provide(provide, sync_to_thread=False)},
         exception_handlers=HANDLERS,
-        middleware=[responses.Interruptible(stage)],
-        lifespan=[stage.open],
-        on_shutdown=[caller.aclose] if caller else [],
-        state=State({"stage": stage, "caller": caller}),
+        middleware=[responses.AbortableRequests(runtime)],
+        lifespan=[runtime.open],
+        on_shutdown=[sender.aclose] if sender else [],
+        state=State({"runtime": runtime, "webhooks": sender}),
         request_max_body_size=MAX_BODY,
         openapi_config=None,
         logging_config=None,

@@ -1,7 +1,7 @@
-"""Failures that can be asked for in a prompt, so that a person or a test can see how Atelier meets each of them.
+"""Faults that a prompt can request, so that users and tests can see how Atelier handles each of them.
 
-`[fail] a lighthouse` is a lighthouse that fails. This table is the only place where the names are explained; the
-personas act on them.
+For example, `[fail] a lighthouse` makes the generation fail. The sentences are shown on pages as simulator commands; the
+simulated services implement the faults.
 """
 
 import re
@@ -10,83 +10,79 @@ import msgspec
 
 from app.providers.simulator.state import Kind
 
-EVERY: tuple[Kind, ...] = ("text", "image", "video")
+ALL_KINDS: tuple[Kind, ...] = ("text", "image", "video")
 MEDIA: tuple[Kind, ...] = ("image", "video")
-WRITING: tuple[Kind, ...] = ("text", "image")
+TEXT_AND_IMAGE: tuple[Kind, ...] = ("text", "image")
 
 
 class Directive(msgspec.Struct, frozen=True):
-    """What one name in square brackets does, in a sentence for people, and for which kinds of work."""
+    """What a name in square brackets does, as a sentence for users, and the kinds of output that support it."""
 
     sentence: str
     kinds: tuple[Kind, ...]
 
 
 DIRECTIVES: dict[str, Directive] = {
-    # It does not work, and the service says so.
-    "fail": Directive("The work is accepted and then fails on the side of the provider.", EVERY),
-    "refuse": Directive("The content is refused by moderation, before anything is made.", EVERY),
-    "credits": Directive("The account has no credits left.", EVERY),
-    "key-limit": Directive("The key has reached its own spending limit.", EVERY),
-    "in-flight": Directive("Too much unpaid work is under way at the first try; the next try works.", EVERY),
-    "ratelimit": Directive(
-        "The first try of this prompt is one too many for the minute; from the next on it works.", EVERY
+    # Reported errors.
+    "fail": Directive("The provider accepts the request, but the generation fails.", ALL_KINDS),
+    "refuse": Directive("Content moderation rejects the prompt before generation starts.", ALL_KINDS),
+    "credits": Directive("The provider account has no credits left.", ALL_KINDS),
+    "key-limit": Directive("The provider API key has reached its spending limit.", ALL_KINDS),
+    "in-flight": Directive(
+        "The first attempt exceeds the budget for requests in progress; later attempts succeed.", ALL_KINDS
     ),
-    "overloaded": Directive("Nobody is free to take the work at the first try; from the next on it works.", EVERY),
-    "busy": Directive("The provider itself is overloaded (529) at the first try; from the next on it works.", EVERY),
-    "html": Directive("Something in front of the service answers with a web page instead of data.", EVERY),
-    "expire": Directive("The clip is given up after a while because it took too long.", ("video",)),
-    "cancelled": Directive("The clip is cancelled on the side of the provider.", ("video",)),
-    # The line breaks.
-    "unreachable": Directive("The connection breaks before the service has taken the work.", EVERY),
+    "ratelimit": Directive("The first attempt exceeds the rate limit (429); later attempts succeed.", ALL_KINDS),
+    "overloaded": Directive("No provider is available at the first attempt (503); later attempts succeed.", ALL_KINDS),
+    "busy": Directive("The provider is overloaded at the first attempt (529); later attempts succeed.", ALL_KINDS),
+    "html": Directive("A proxy in front of the provider responds with an HTML error page (502).", ALL_KINDS),
+    "expire": Directive("The video job expires because it takes too long.", ("video",)),
+    "cancelled": Directive("The provider cancels the video job.", ("video",)),
+    # Connection failures.
+    "unreachable": Directive("The connection breaks before the provider accepts the request.", ALL_KINDS),
     "ambiguous": Directive(
-        "The work is taken and will be charged, but the connection breaks before the answer.", EVERY
+        "The request is accepted and charged, but the connection breaks before the response.", ALL_KINDS
     ),
-    "cut": Directive("The result breaks off in the middle.", EVERY),
-    "trickle": Directive("The result arrives at one byte a second.", EVERY),
-    # Time.
-    "slow": Directive("Everything takes five times as long.", EVERY),
-    "stuck": Directive("The work never comes to an end.", EVERY),
-    "odd-state": Directive(
-        "For a while the clip is in a state that nobody has heard of; then it completes.", ("video",)
-    ),
-    # The result is not what it should be.
-    "badmedia": Directive("The result is not a picture or a clip, whatever it says it is.", MEDIA),
-    "huge": Directive("The result is larger than anyone would keep.", EVERY),
-    "stamp": Directive("The image or video is only as large as a stamp, whatever size was asked for.", MEDIA),
-    "words-only": Directive("The model answers in words and makes no picture.", ("image",)),
-    "error-in-stream": Directive("The answer begins well and then turns into an error.", WRITING),
-    "error-first": Directive("The answer begins as a success whose first and only word is an error.", WRITING),
-    "error-200": Directive("An error arrives dressed as a success.", WRITING),
-    # How the clip is fetched.
-    "absolute": Directive("The address to ask for progress is given in full instead of as a path.", ("video",)),
-    "foreign-poll": Directive(
-        "The address to ask for progress leads to another server; nobody should follow it.", ("video",)
-    ),
+    "cut": Directive("The result is truncated: the connection breaks in the middle.", ALL_KINDS),
+    "trickle": Directive("The result arrives at one byte per second.", ALL_KINDS),
+    # Delays.
+    "slow": Directive("Every step takes five times as long.", ALL_KINDS),
+    "stuck": Directive("The generation never finishes.", ALL_KINDS),
+    "odd-state": Directive("The video job reports an unknown status for a while, then completes.", ("video",)),
+    # Invalid results.
+    "badmedia": Directive("The result is not a valid image or video file.", MEDIA),
+    "huge": Directive("The result is far larger than the maximum download size.", ALL_KINDS),
+    "stamp": Directive("The image or video is 64 × 64 pixels, regardless of the requested size.", MEDIA),
+    "text-only": Directive("The model responds with text instead of an image.", ("image",)),
+    "error-in-stream": Directive("The response starts normally and then reports an error.", TEXT_AND_IMAGE),
+    "error-first": Directive("The response has status 200, but its first event is an error.", TEXT_AND_IMAGE),
+    "error-200": Directive("The provider reports an error in a response with status 200.", TEXT_AND_IMAGE),
+    # Video polling and download.
+    "absolute": Directive("The polling URL is absolute instead of a path.", ("video",)),
+    "foreign-poll": Directive("The polling URL points to another server and must not be followed.", ("video",)),
     "urls": Directive(
-        "The finished clip comes with a signed link that needs no key and dies after an hour.", ("video",)
+        "The completed video has a signed URL that needs no API key and expires after an hour.", ("video",)
     ),
-    "no-urls": Directive("The finished clip comes without any link.", ("video",)),
-    "video_url": Directive("The finished clip comes with the link in the old field video_url.", ("video",)),
-    "redirect": Directive("Fetching the clip leads on to another server, which must not be shown the key.", ("video",)),
-    "gone": Directive("The finished clip has already been thrown away.", ("video",)),
-    "notyet": Directive("The clip is said to be complete, but the first fetch of it comes too early.", ("video",)),
-    # Money, and an old address.
-    "no-cost": Directive("The result comes without its price, and the price is never told.", EVERY),
-    "late-cost": Directive("The result comes without its price, which can be asked for a little later.", EVERY),
-    "generations": Directive("The old address /images/generations works for this prompt.", ("image",)),
+    "no-urls": Directive("The completed video has no download URL.", ("video",)),
+    "video_url": Directive("The completed video has its download URL in the old field video_url.", ("video",)),
+    "redirect": Directive("The download redirects to another server, which must not receive the API key.", ("video",)),
+    "gone": Directive("The completed video has already been deleted.", ("video",)),
+    "notyet": Directive("The video job is completed, but the first download attempt is too early (409).", ("video",)),
+    # Cost, and an old endpoint.
+    "no-cost": Directive("The result has no cost, and the cost never becomes available.", ALL_KINDS),
+    "late-cost": Directive("The result has no cost; the cost becomes available a little later.", ALL_KINDS),
+    "generations": Directive("The old endpoint /images/generations works for this prompt.", ("image",)),
 }
 
-WRITTEN = re.compile(r"\[([A-Za-z0-9_-]{2,20})\]")
+DIRECTIVE_PATTERN = re.compile(r"\[([A-Za-z0-9_-]{2,20})\]")
 
 
-def asked(prompt: str, kind: Kind) -> frozenset[str]:
-    """The names of the failures that this prompt asks for and that exist for this kind of work."""
-    names = {name.lower() for name in WRITTEN.findall(prompt)}
+def faults_in(prompt: str, kind: Kind) -> frozenset[str]:
+    """The faults that this prompt requests and that this kind of output supports."""
+    names = {name.lower() for name in DIRECTIVE_PATTERN.findall(prompt)}
     return frozenset(name for name in names if name in DIRECTIVES and kind in DIRECTIVES[name].kinds)
 
 
-def without(prompt: str) -> str:
-    """The prompt as it was meant, without its directives."""
-    meant = WRITTEN.sub(lambda match: "" if match[1].lower() in DIRECTIVES else match[0], prompt)
-    return re.sub(r"[ \t]{2,}", " ", meant).strip()
+def strip_faults(prompt: str) -> str:
+    """The prompt without its directives."""
+    stripped = DIRECTIVE_PATTERN.sub(lambda match: "" if match[1].lower() in DIRECTIVES else match[0], prompt)
+    return re.sub(r"[ \t]{2,}", " ", stripped).strip()

@@ -1,7 +1,7 @@
-"""Writes an answer to a conversation: the same one every time, about what was asked, in the form that was asked for.
+"""Generates deterministic text replies to a conversation.
 
-It understands nothing. It picks up the words of the prompt, so that a demo reads sensibly and a test can tell answers
-apart, and it obeys the few requests that tests and first-time visitors make: say exactly this, count, JSON, code, a title.
+Replies reuse keywords of the prompt, so that a demo reads sensibly and tests can tell replies apart. Common requests of
+tests and first-time users are followed: reply with an exact text, count, calculate, JSON, code, a title.
 """
 
 import hashlib
@@ -12,17 +12,17 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from app.providers.simulator.faults import without
+from app.providers.simulator.faults import strip_faults
 
 Message = dict[str, Any]
 
-READ = 20_000
-"""How many characters of a message are read; nobody expects more of a simulator."""
+MAX_READ_CHARS = 20_000
+"""Characters of a message that are read; the rest is ignored."""
 
 QUOTES = "\"'“”‘’«»`"
 EXACTLY = re.compile(
     r"\b(?:reply|respond|answer|say|write|output|print|repeat|return)\b[^:\n" + QUOTES + r"]{0,60}?"
-    r"(?::\s*|\s(?=[" + QUOTES + r"]))(?P<words>.+)$",
+    r"(?::\s*|\s(?=[" + QUOTES + r"]))(?P<text>.+)$",
     re.IGNORECASE | re.DOTALL,
 )
 STRICT = re.compile(
@@ -31,7 +31,7 @@ STRICT = re.compile(
 )
 ONE_WORD = re.compile(
     r"\b(?:reply|respond|answer|say)\b(?: only| just)?(?: with)?(?: only| just| exactly)*"
-    r"(?: the)?(?: single| one)? words?:? [" + QUOTES + r"]?(?P<words>\w[\w-]*)",
+    r"(?: the)?(?: single| one)? words?:? [" + QUOTES + r"]?(?P<text>\w[\w-]*)",
     re.IGNORECASE,
 )
 SUM = re.compile(r"(?<![\w.])(-?\d{1,9}(?:\.\d{1,6})?)\s*([-+*/x×÷])\s*(-?\d{1,9}(?:\.\d{1,6})?)(?![\w.])")
@@ -49,7 +49,7 @@ ROLE = re.compile(r"\byou are (?:an? |the )?(?P<role>[^.,;:!\n]{3,60})", re.IGNO
 NUMBER = re.compile(r"\b(?P<number>[2-9]|two|three|four|five|six|seven|eight|nine)\b(?= [\w-]+)", re.IGNORECASE)
 NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
 
-DULL_WORDS = """
+STOP_WORD_LIST = """
 a about above after again all also am an and any are as at be because been before being below between both but
 by can could did do does doing down during each few for from further give had has have having he her here hers him
 his how i if in into is it its just like list make me more most my no nor not now of off on once only or other our
@@ -58,61 +58,61 @@ those through to too under until up very want was we were what when where which 
 write you your explain describe create draw paint generate picture image video clip need help using use answer
 reply question one two three four five six seven eight nine short long brief
 """
-DULL = frozenset(DULL_WORDS.split())
+STOP_WORDS = frozenset(STOP_WORD_LIST.split())
 
 OPENINGS = (
-    "{Topic} rewards a closer look.",
+    "{Topic} deserves a closer look.",
     "Let us take {topic} step by step.",
-    "There is more to {topic} than one first sees.",
+    "There is more to {topic} than it seems at first.",
     "Here is a way to think about {topic}.",
     "A good place to begin with {topic} is what you already know about it.",
 )
 POINTS = (
     "**{Word}** sets the frame: decide early what it should do, and leave the rest out.",
-    "**{Word}** works best in small steps, each of which can be looked at on its own.",
+    "**{Word}** works best in small steps that can be reviewed one at a time.",
     "**{Word}** is where most of the time goes, so measure it before changing it.",
     "**{Word}** changes with its surroundings; try it in two different places.",
     "**{Word}** should be plain enough that a newcomer sees why it is there.",
     "**{Word}** and {other} belong together: a change in one shows in the other.",
-    "**{Word}** can wait until the first version stands.",
+    "**{Word}** can wait until the first version works.",
     "**{Word}** is a matter of taste, which is a reason to write the choice down.",
 )
 CLOSINGS = (
     "If you had to keep only one of these, keep the first.",
-    "Start with the smallest of them and see how far it carries.",
+    "Start with the smallest of them and see how far it takes you.",
     "None of this is final; the next attempt may well be better.",
     "Tell me which part matters most to you and I will go on from there.",
 )
 LIGHTS = ("soft morning light", "the last light of the day", "a clear cold sky", "light through thin mist")
 
 
-def answer(messages: Sequence[Message], *, pictures: int = 0, json: bool = False, drawing: bool = False) -> str:
-    """What the model says after these messages. `pictures` came along; `drawing` means that it also draws one."""
-    prompt = without(said_last(messages)[:READ]).strip()
+def answer(messages: Sequence[Message], *, images: int = 0, json: bool = False, with_image: bool = False) -> str:
+    """The reply to these messages. `images` is the number of attached images; with `with_image` the model returns one, too."""
+    prompt = strip_faults(last_user_text(messages)[:MAX_READ_CHARS]).strip()
     system = " ".join(text_of(message) for message in messages if message["role"] in ("system", "developer"))
     dice = random.Random(hashlib.sha256(f"{system}\0{prompt}".encode()).digest())
     if json:
         return _as_json(prompt, dice)
-    if drawing:
-        return "Here is your picture: " + describe(prompt)
-    if (exact := _exactly(prompt)) is not None:
+    if with_image:
+        return "Here is your image: " + describe(prompt)
+    if (exact := _literal(prompt)) is not None:
         return exact
     if TITLE.search(prompt) or TITLE.search(system):
         return _title(prompt)
-    reply = _counted(prompt) or _reckoned(prompt) or _greeted(prompt) or _written(prompt, system, messages, dice)
-    if pictures:
-        reply = f"You sent {'a picture' if pictures == 1 else f'{pictures} pictures'} along.\n\n{reply}"
+    reply = _count(prompt) or _calculate(prompt) or _greet(prompt) or _essay(prompt, system, messages, dice)
+    if images:
+        reply = f"You attached {'an image' if images == 1 else f'{images} images'}.\n\n{reply}"
     return reply
 
 
 def describe(prompt: str) -> str:
-    """One sentence about the picture that this prompt would give."""
+    """One sentence that describes the image for this prompt."""
     dice = random.Random(hashlib.sha256(prompt.encode()).digest())
     return f"{_topic(prompt)}, in {dice.choice(LIGHTS)}."
 
 
-def said_last(messages: Sequence[Message]) -> str:
-    """The text of the person's last message."""
+def last_user_text(messages: Sequence[Message]) -> str:
+    """The text of the last user message."""
     for message in reversed(messages):
         if message["role"] == "user":
             return text_of(message)
@@ -120,7 +120,7 @@ def said_last(messages: Sequence[Message]) -> str:
 
 
 def text_of(message: Message) -> str:
-    """The words of a message, whether it is plain text or a list of parts."""
+    """The text of a message, whose content is a string or a list of parts."""
     content = message.get("content")
     if isinstance(content, str):
         return content
@@ -131,37 +131,37 @@ def text_of(message: Message) -> str:
 
 
 def split(text: str) -> list[str]:
-    """The text in the pieces in which it streams; joined they are the text again."""
+    """Split the text into the pieces of a stream; joined they give the text again."""
     return re.findall(r"\s*\S{1,12}|\s+", text)
 
 
 def tokens_of(text: str) -> int:
-    """About how many tokens a text has: one for every four characters, at least one."""
+    """Approximate number of tokens in a text: one per four characters, at least one."""
     return max(1, math.ceil(len(text) / 4))
 
 
 def tokens_in(messages: Sequence[Message]) -> int:
-    """About how many tokens a conversation has."""
+    """Approximate number of tokens in a conversation."""
     return sum(4 + tokens_of(text_of(message)) for message in messages)
 
 
-# The forms an answer can have
+# Kinds of replies
 
 
-def _exactly(prompt: str) -> str | None:
-    """The words that the prompt wants to hear, when it asks for them and nothing else."""
+def _literal(prompt: str) -> str | None:
+    """The text that the prompt asks for literally, if it asks for nothing else."""
     if match := ONE_WORD.search(prompt):
-        return match["words"]
+        return match["text"]
     match = EXACTLY.search(prompt)
-    if match is None or not STRICT.search(prompt[: match.start("words")]):
+    if match is None or not STRICT.search(prompt[: match.start("text")]):
         return None
-    said = match["words"].strip()
-    if said[0] in QUOTES and (end := re.search(f"[{QUOTES}]", said[1:])):
-        return said[1 : end.start() + 1]
-    return said
+    text = match["text"].strip()
+    if text[0] in QUOTES and (end := re.search(f"[{QUOTES}]", text[1:])):
+        return text[1 : end.start() + 1]
+    return text
 
 
-def _counted(prompt: str) -> str | None:
+def _count(prompt: str) -> str | None:
     match = COUNT.search(prompt)
     if match is None:
         return None
@@ -170,21 +170,21 @@ def _counted(prompt: str) -> str | None:
     return ", ".join(map(str, range(first, last + step, step)))
 
 
-def _reckoned(prompt: str) -> str | None:
+def _calculate(prompt: str) -> str | None:
     match = SUM.search(prompt)
     if match is None or len(prompt) > 80:
         return None
     left, sign, right = float(match[1]), match[2], float(match[3])
     if sign in "/÷" and right == 0:
-        return "Nothing can be divided by zero."
+        return "Division by zero is undefined."
     result = {"+": left + right, "-": left - right}.get(sign, left * right if sign in "*x×" else left / (right or 1))
     return f"{match[1]} {sign} {match[3]} = {result:.10g}"
 
 
-def _greeted(prompt: str) -> str | None:
+def _greet(prompt: str) -> str | None:
     if not GREETING.match(prompt) or len(prompt) > 40:
         return None
-    return "Hello! What would you like to make today? I can write, and other models here draw and film."
+    return "Hello! What would you like to create today? I can write text; other models generate images and videos."
 
 
 def _title(prompt: str) -> str:
@@ -201,7 +201,7 @@ def _as_json(prompt: str, dice: random.Random) -> str:
     return json_text.dumps(content, ensure_ascii=False, indent=2)
 
 
-def _written(prompt: str, system: str, messages: Sequence[Message], dice: random.Random) -> str:
+def _essay(prompt: str, system: str, messages: Sequence[Message], dice: random.Random) -> str:
     topic = _topic(prompt)
     opening = dice.choice(OPENINGS).format(topic=topic, Topic=topic[:1].upper() + topic[1:])
     if role := ROLE.search(system):
@@ -211,7 +211,7 @@ def _written(prompt: str, system: str, messages: Sequence[Message], dice: random
     parts = [opening]
     earlier = [text_of(message) for message in messages if message["role"] == "user"][:-1]
     if earlier:
-        parts.append(f"You asked about {_topic(without(earlier[-1]))} before; this follows on from it.")
+        parts.append(f"You asked about {_topic(strip_faults(earlier[-1]))} before; this follows on from it.")
     if "json" in prompt.lower():
         parts.append(f"```json\n{_as_json(prompt, dice)}\n```")
     elif CODE.search(prompt):
@@ -225,13 +225,13 @@ def _points(prompt: str, dice: random.Random) -> str:
     keywords = _keywords(prompt)
     words = [*keywords, *(word for word in ("purpose", "material", "rhythm", "detail") if word not in keywords)]
     found = NUMBER.search(prompt)
-    wished = found["number"].lower() if found else "3"
-    many = NUMBERS.get(wished) or int(wished)
-    forms = dice.sample(POINTS, len(POINTS))
+    requested = found["number"].lower() if found else "3"
+    count = NUMBERS.get(requested) or int(requested)
+    templates = dice.sample(POINTS, len(POINTS))
     lines = []
-    for place in range(many):
-        word, other = words[place % len(words)], words[(place + 1) % len(words)]
-        lines.append("- " + forms[place % len(forms)].format(Word=word[:1].upper() + word[1:], other=other))
+    for index in range(count):
+        word, other = words[index % len(words)], words[(index + 1) % len(words)]
+        lines.append("- " + templates[index % len(templates)].format(Word=word[:1].upper() + word[1:], other=other))
     return "\n".join(lines)
 
 
@@ -242,7 +242,7 @@ def _code(prompt: str) -> str:
         return f"```sql\nselect *\nfrom {name}\norder by created_at desc\nlimit 10;\n```"
     if re.search(r"java|typescript|html|css", prompt, re.IGNORECASE):
         return f"```js\nfunction {_camel(name)}(items) {{\n  return items.filter(Boolean).sort();\n}}\n```"
-    return f'```python\ndef {name}(items: list[str]) -> list[str]:\n    """What was asked for, in order."""\n    return sorted(item for item in items if item)\n```'
+    return f'```python\ndef {name}(items: list[str]) -> list[str]:\n    """Return the requested items in order."""\n    return sorted(item for item in items if item)\n```'
 
 
 def _camel(name: str) -> str:
@@ -255,7 +255,7 @@ def _article(role: str) -> str:
 
 
 def _topic(prompt: str) -> str:
-    """A short noun phrase out of the prompt: its first line, cut to a dozen words."""
+    """A short noun phrase from the prompt: its first line, limited to twelve words."""
     first = next((line.strip() for line in prompt.splitlines() if line.strip()), "this")
     first = re.sub(
         r"^(?:please |can you |could you |tell me |write me |give me |show me )*"
@@ -270,9 +270,9 @@ def _topic(prompt: str) -> str:
 
 
 def _keywords(prompt: str) -> list[str]:
-    """The telling words of the prompt, each once, in their order."""
+    """The keywords of the prompt in order, without duplicates."""
     found: dict[str, str] = {}
     for word in re.findall(r"[^\W\d_][\w'’-]{2,24}", prompt[:4000]):
-        if word.lower() not in DULL:
+        if word.lower() not in STOP_WORDS:
             found.setdefault(word.lower(), word)
     return list(found.values())[:9]

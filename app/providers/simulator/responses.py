@@ -1,7 +1,7 @@
-"""Answers as bytes on the wire, also broken ones: cut in the middle, one byte a second, without an end, or none at all.
+"""Responses as raw ASGI applications, including broken ones: truncated, one byte per second, endless, or none at all.
 
-Web frameworks keep a handler from sending a broken answer, and breaking answers is half of what a simulator is for.
-So handlers here return these, each a small ASGI program of its own.
+A web framework prevents a handler from sending a broken response, but simulating broken responses is a main purpose of
+the simulator, so its handlers return these instead.
 """
 
 import asyncio
@@ -14,18 +14,18 @@ import msgspec
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from app.providers.simulator.stage import Stage
+from app.providers.simulator.runtime import Runtime
 
-BLOCK = 64 * 1024
-HUGE = 2 * 1024**3
+CHUNK_BYTES = 64 * 1024
+HUGE_BYTES = 2 * 1024**3
 JSON = "application/json"
 EVENTS = "text/event-stream"
 
 Headers = Mapping[str, str]
 
 
-class Whole:
-    """A plain answer: status, headers, body."""
+class PlainResponse:
+    """A complete response: status, headers, body."""
 
     def __init__(self, body: bytes, media_type: str = JSON, status: int = 200, headers: Headers | None = None) -> None:
         self.body = body
@@ -39,123 +39,123 @@ class Whole:
         await _body(send, self.body, more=False)
 
 
-def json_answer(content: Any, status: int = 200, headers: Headers | None = None) -> Whole:
-    """A plain answer in JSON."""
-    return Whole(msgspec.json.encode(content), JSON, status, headers)
+def json_response(content: Any, status: int = 200, headers: Headers | None = None) -> PlainResponse:
+    """A complete JSON response."""
+    return PlainResponse(msgspec.json.encode(content), JSON, status, headers)
 
 
-class Streamed:
-    """An answer in pieces. Stops, and closes the source of the pieces, as soon as the client is gone."""
+class StreamedResponse:
+    """A streamed response. Stops and closes its source as soon as the client disconnects."""
 
-    def __init__(self, pieces: AsyncIterator[bytes], media_type: str, headers: Headers | None = None) -> None:
-        self.pieces = pieces
+    def __init__(self, chunks: AsyncIterator[bytes], media_type: str, headers: Headers | None = None) -> None:
+        self.chunks = chunks
         self.media_type = media_type
         self.headers = dict(headers or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # A server drops what is sent to a client that has left, without a word: an endless answer must watch for itself.
+        # The server silently drops data for a disconnected client, so an endless response must detect this itself.
         sending = asyncio.create_task(self._send(send))
-        leaving = asyncio.create_task(_gone(receive))
+        disconnecting = asyncio.create_task(_wait_for_disconnect(receive))
         try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({sending, disconnecting}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (sending, leaving):
+            for task in (sending, disconnecting):
                 task.cancel()
-            results = await asyncio.gather(sending, leaving, return_exceptions=True)
-            await _close(self.pieces)
+            results = await asyncio.gather(sending, disconnecting, return_exceptions=True)
+            await _close(self.chunks)
         if isinstance(results[0], Exception):
             raise results[0]
 
     async def _send(self, send: Send) -> None:
         await _start(send, 200, self.media_type, self.headers)
-        async for piece in self.pieces:
-            await _body(send, piece, more=True)
+        async for chunk in self.chunks:
+            await _body(send, chunk, more=True)
         await _body(send, b"", more=False)
 
 
-class HungUp:
-    """No answer at all: the connection is closed."""
+class ClosedConnection:
+    """Closes the connection without a response."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await hang_up(receive)
+        await close_connection(receive)
 
 
-class Silent:
-    """No answer, but the connection stays open until the client gives up."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await _gone(receive)
-
-
-class Cut:
-    """An answer that promises more than it sends: half of the body, then the connection is closed."""
-
-    def __init__(self, whole: Whole) -> None:
-        self.whole = whole
+class NoResponse:
+    """Sends nothing, but keeps the connection open until the client disconnects."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = self.whole.body
-        headers = {"content-length": str(len(body)), **self.whole.headers}
-        await _start(send, self.whole.status, self.whole.media_type, headers)
+        await _wait_for_disconnect(receive)
+
+
+class TruncatedResponse:
+    """Announces the full length, sends half of the body, then closes the connection."""
+
+    def __init__(self, response: PlainResponse) -> None:
+        self.response = response
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = self.response.body
+        headers = {"content-length": str(len(body)), **self.response.headers}
+        await _start(send, self.response.status, self.response.media_type, headers)
         await _body(send, body[: len(body) // 2], more=True)
-        await hang_up(receive)
+        await close_connection(receive)
 
 
-async def trickle(stage: Stage, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes, one a second whatever the speed: this is about patience, not about time."""
-    async for piece in pieces:
-        for place in range(len(piece)):
-            yield piece[place : place + 1]
-            await stage.clock.sleep(1)
+async def trickle(runtime: Runtime, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes, one per second regardless of the simulator's speed: this tests timeouts."""
+    async for chunk in chunks:
+        for index in range(len(chunk)):
+            yield chunk[index : index + 1]
+            await runtime.clock.sleep(1)
 
 
-async def endless(head: bytes, filling: bytes, tail: bytes = b"") -> AsyncIterator[bytes]:
-    """Head, then filling until it is more than anyone wants, then tail. Made while it is sent."""
+async def endless(head: bytes, filler: bytes, tail: bytes = b"") -> AsyncIterator[bytes]:
+    """Head, then about 2 GiB of filler, then tail, generated while it is sent."""
     yield head
-    block = (filling * (BLOCK // len(filling) + 1))[: BLOCK // len(filling) * len(filling)]
-    for _ in range(HUGE // len(block)):
-        yield block
-        await asyncio.sleep(0)  # a socket that takes everything would never let anyone else have a turn
+    chunk = (filler * (CHUNK_BYTES // len(filler) + 1))[: CHUNK_BYTES // len(filler) * len(filler)]
+    for _ in range(HUGE_BYTES // len(chunk)):
+        yield chunk
+        await asyncio.sleep(0)  # otherwise a fast socket would block the event loop
     yield tail
 
 
-async def once(body: bytes) -> AsyncIterator[bytes]:
-    """The body as a stream of one piece."""
+async def single_chunk(body: bytes) -> AsyncIterator[bytes]:
+    """The body as a stream of one chunk."""
     yield body
 
 
-async def blocks(stage: Stage, path: Path, length: int) -> AsyncIterator[bytes]:
-    """The file's first `length` bytes, read in a thread while they are sent. Whoever has them all may throw the file away."""
+async def file_chunks(runtime: Runtime, path: Path, length: int) -> AsyncIterator[bytes]:
+    """The first `length` bytes of the file, read in a thread while they are sent."""
     start = 0
-    while start < length and (block := await stage.disk(_block, path, start)):
-        start += len(block)
-        yield block
+    while start < length and (chunk := await runtime.run_io(_read_chunk, path, start)):
+        start += len(chunk)
+        yield chunk
 
 
-def _block(path: Path, start: int) -> bytes:
-    """Opened anew for each block: a client that hangs up in between leaves nothing open."""
+def _read_chunk(path: Path, start: int) -> bytes:
+    """Opens the file for each chunk, so that a disconnected client leaves no file open."""
     with path.open("rb", buffering=0) as file:
         file.seek(start)
-        return file.read(BLOCK)
+        return file.read(CHUNK_BYTES)
 
 
-async def file_answer(stage: Stage, path: Path, media_type: str) -> Streamed:
-    """A whole file, with its length."""
-    length = (await stage.disk(path.stat)).st_size
-    return Streamed(blocks(stage, path, length), media_type, {"content-length": str(length)})
+async def file_response(runtime: Runtime, path: Path, media_type: str) -> StreamedResponse:
+    """A file with its content length."""
+    length = (await runtime.run_io(path.stat)).st_size
+    return StreamedResponse(file_chunks(runtime, path, length), media_type, {"content-length": str(length)})
 
 
-async def listed(stage: Stage, lines: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """Lines of JSON as one JSON list, however many there are."""
+async def json_list(runtime: Runtime, lines: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Lines of JSON as one JSON array, streamed."""
     source = iter(lines)
     before = b"["
-    while batch := await stage.disk(_some, source):
+    while batch := await runtime.run_io(_next_lines, source):
         yield before + b",\n".join(batch)
         before = b",\n"
     yield b"[]" if before == b"[" else b"]"
 
 
-def _some(source: Any) -> list[bytes]:
+def _next_lines(source: Any) -> list[bytes]:
     return [line for _, line in zip(range(200), source, strict=False)]
 
 
@@ -166,57 +166,57 @@ def event(content: Any) -> bytes:
 
 
 def comment(text: str) -> bytes:
-    """A line that keeps the connection alive and means nothing."""
+    """An SSE comment, which keeps the connection alive."""
     return f": {text}\n\n".encode()
 
 
 PROCESSING = comment("OPENROUTER PROCESSING")
 
 
-class Interruptible(ASGIMiddleware):
-    """Lets the server stop while it answers: a request that is given up ends without an answer and without a word."""
+class AbortableRequests(ASGIMiddleware):
+    """Lets the server stop during a request: a cancelled request closes its connection without a response or a log message."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         try:
-            with self.stage.answering():
+            with self.runtime.tracked_request():
                 await next_app(scope, receive, send)
         except asyncio.CancelledError:
-            await hang_up(receive)
+            await close_connection(receive)
 
 
-async def hang_up(receive: Receive) -> None:
-    """Close the connection now. ASGI has no word for that, so this takes the server's own hand: uvicorn's transport.
+async def close_connection(receive: Receive) -> None:
+    """Close the connection now. ASGI has no message for this, so it uses uvicorn's transport.
 
-    What was sent before is still delivered. Under another server the request is given up instead.
+    Data sent before is still delivered. Under another server it raises ConnectionAbortedError.
     """
     transport = getattr(getattr(receive, "__self__", None), "transport", None)
     if transport is None:
-        raise ConnectionAbortedError("the simulator hung up")
+        raise ConnectionAbortedError("the simulator closed the connection")
     transport.close()
-    # Until the server has noticed; returning earlier it would write an answer of its own.
-    await _gone(receive)
+    # Wait until the server has noticed; otherwise it would send an error response of its own.
+    await _wait_for_disconnect(receive)
 
 
-async def _gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def _close(pieces: AsyncIterator[bytes]) -> None:
+async def _close(chunks: AsyncIterator[bytes]) -> None:
     with suppress(AttributeError):
-        await pieces.aclose()  # type: ignore[attr-defined]
+        await chunks.aclose()  # type: ignore[attr-defined]
 
 
 async def _start(send: Send, status: int, media_type: str, headers: Headers) -> None:
-    named = {"content-type": media_type, **headers}
+    all_headers = {"content-type": media_type, **headers}
     await send(
         {
             "type": "http.response.start",
             "status": status,
-            "headers": [(name.lower().encode(), value.encode()) for name, value in named.items()],
+            "headers": [(name.lower().encode(), value.encode()) for name, value in all_headers.items()],
         }
     )
 

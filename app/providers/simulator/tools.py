@@ -1,8 +1,7 @@
-"""Calls of the functions that a request puts at a model's disposal.
+"""Simulates tool calls.
 
-It understands as little as `replies` does: it calls what it must, and what the prompt names (`get_weather` is named by
-"get weather" too), with arguments made from the function's JSON Schema and the telling words of the prompt. When results
-have come back it says them.
+The model calls the functions that it must, and those that the prompt names ("get weather" also names `get_weather`). Their
+arguments are built from the JSON Schema of the function and keywords of the prompt. Results are repeated in the reply.
 """
 
 import hashlib
@@ -17,8 +16,8 @@ from app.providers.simulator import replies
 
 Schema = dict[str, Any]
 
-DEEPEST = 5
-"""How far a schema is followed; nobody's function nests deeper for a reason."""
+MAX_DEPTH = 5
+"""Maximum nesting depth of a schema; deeper values are null."""
 
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 CAPITAL = re.compile(r"(?<=\s)[A-Z][\w-]+(?: [A-Z][\w-]+)*")
@@ -27,51 +26,51 @@ CHOICES = ("none", "auto", "required")
 
 
 class Tool(msgspec.Struct, frozen=True):
-    """A function on offer; `parameters` is the JSON Schema of its arguments."""
+    """A function that the model may call; `parameters` is the JSON Schema of its arguments."""
 
     name: str
     parameters: Schema
 
 
-class Call(msgspec.Struct, frozen=True):
-    """A function called; `arguments` is JSON text."""
+class ToolCall(msgspec.Struct, frozen=True):
+    """A call of a function; `arguments` is JSON text."""
 
     id: str
     name: str
     arguments: str
 
 
-def offered(body: dict[str, Any]) -> list[Tool]:
-    """The functions in a request, or ValueError saying what makes no sense."""
+def parse_tools(body: dict[str, Any]) -> list[Tool]:
+    """The functions in a request. Raises ValueError if they are invalid."""
     tools = body.get("tools")
     if tools is None:
         return []
     if not isinstance(tools, list):
         raise ValueError("tools: expected a list")
     found = [_tool(tool) for tool in tools]
-    _chosen(body.get("tool_choice"), found)
+    _tool_choice(body.get("tool_choice"), found)
     return found
 
 
-def called(body: dict[str, Any], prompt: str) -> list[Call]:
-    """What the model calls, if anything: nothing twice, and nothing right after it was given results."""
-    tools = offered(body)
-    choice = _chosen(body.get("tool_choice"), tools)
+def calls_for(body: dict[str, Any], prompt: str) -> list[ToolCall]:
+    """The calls that the model makes: each function once, and by default none directly after results."""
+    tools = parse_tools(body)
+    choice = _tool_choice(body.get("tool_choice"), tools)
     if not tools or choice == "none" or (choice == "auto" and results(body["messages"])):
         return []
     if choice == "auto" or choice == "required":
-        wanted = [tool for tool in tools if _names(prompt, tool.name)]
-        if not wanted and choice == "required":
-            wanted = tools[:1]
+        selected = [tool for tool in tools if _names(prompt, tool.name)]
+        if not selected and choice == "required":
+            selected = tools[:1]
     else:
-        wanted = [tool for tool in tools if tool.name == choice]
+        selected = [tool for tool in tools if tool.name == choice]
     if body.get("parallel_tool_calls") is False:
-        wanted = wanted[:1]
-    return [_call(tool, prompt, place) for place, tool in enumerate(wanted)]
+        selected = selected[:1]
+    return [_call(tool, prompt, index) for index, tool in enumerate(selected)]
 
 
 def results(messages: Sequence[replies.Message]) -> list[str]:
-    """What functions gave back since the model or the person last spoke."""
+    """The function results since the last message of the model or user."""
     found: list[str] = []
     for message in reversed(messages):
         if message["role"] != "tool":
@@ -80,25 +79,25 @@ def results(messages: Sequence[replies.Message]) -> list[str]:
     return found
 
 
-def reported(messages: Sequence[replies.Message]) -> str:
-    """What the model says about the results that have come back; empty when there are none."""
+def answer_from_results(messages: Sequence[replies.Message]) -> str:
+    """The reply that repeats the function results; empty if there are none."""
     found = results(messages)
-    return f"I looked it up: {'; '.join(one.strip() for one in found)[: replies.READ]}" if found else ""
+    return f"I looked it up: {'; '.join(result.strip() for result in found)[: replies.MAX_READ_CHARS]}" if found else ""
 
 
 def _tool(tool: Any) -> Tool:
     function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
     if not isinstance(function, dict):
-        raise ValueError("tools: every tool needs the type function and a function")
+        raise ValueError("tools: each tool must have the type function and a function object")
     name, parameters = function.get("name"), function.get("parameters")
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ValueError("tools: every function needs a name of letters, digits, _, - and .")
+        raise ValueError("tools: each function needs a name of letters, digits, _, - and .")
     if not isinstance(parameters, dict | None):
-        raise ValueError("tools: parameters is a JSON Schema")
+        raise ValueError("tools: parameters must be a JSON Schema object")
     return Tool(name, parameters or {})
 
 
-def _chosen(choice: Any, tools: list[Tool]) -> str:
+def _tool_choice(choice: Any, tools: list[Tool]) -> str:
     """`none`, `auto`, `required`, or the name of the one function that must be called."""
     if choice is None or (isinstance(choice, str) and choice in CHOICES):
         if choice == "required" and not tools:
@@ -112,30 +111,30 @@ def _chosen(choice: Any, tools: list[Tool]) -> str:
 
 
 def _names(prompt: str, name: str) -> bool:
-    spoken = re.sub(r"[_.-]+", "[ _.-]", name)
-    return re.search(rf"(?<!\w){spoken}(?!\w)", prompt, re.IGNORECASE) is not None
+    pattern = re.sub(r"[_.-]+", "[ _.-]", name)
+    return re.search(rf"(?<!\w){pattern}(?!\w)", prompt, re.IGNORECASE) is not None
 
 
-def _call(tool: Tool, prompt: str, place: int) -> Call:
+def _call(tool: Tool, prompt: str, index: int) -> ToolCall:
     bare = re.sub(re.escape(tool.name), " ", prompt, flags=re.IGNORECASE)
     arguments = json.dumps(_value({"type": "object", **tool.parameters}, bare, "", 0), ensure_ascii=False)
-    mark = hashlib.sha256(f"{tool.name}\0{place}\0{prompt}".encode()).hexdigest()[:24]
-    return Call(f"call_{mark}", tool.name, arguments)
+    mark = hashlib.sha256(f"{tool.name}\0{index}\0{prompt}".encode()).hexdigest()[:24]
+    return ToolCall(f"call_{mark}", tool.name, arguments)
 
 
 def _value(schema: Any, prompt: str, name: str, depth: int) -> Any:
-    """Something that the schema allows, out of the prompt where that is possible."""
-    if not isinstance(schema, dict) or depth > DEEPEST:
+    """A value that the schema allows, taken from the prompt where possible."""
+    if not isinstance(schema, dict) or depth > MAX_DEPTH:
         return None
-    for given in ("const", "default"):
-        if given in schema:
-            return schema[given]
+    for keyword in ("const", "default"):
+        if keyword in schema:
+            return schema[keyword]
     options = schema.get("enum")
     if isinstance(options, list) and options:
-        return next((one for one in options if str(one).lower() in prompt.lower()), options[0])
+        return next((option for option in options if str(option).lower() in prompt.lower()), options[0])
     kind = schema.get("type", "string")
     if isinstance(kind, list):
-        kind = next((one for one in kind if one != "null"), "null")
+        kind = next((name for name in kind if name != "null"), "null")
     if kind == "object":
         properties = schema.get("properties")
         known = properties if isinstance(properties, dict) else {}
@@ -159,8 +158,8 @@ def _number(schema: Schema, prompt: str, *, whole: bool) -> int | float:
 
 
 def _text(prompt: str, name: str) -> str:
-    """A name in the prompt, else its last telling word."""
+    """A proper name in the prompt, otherwise its last keyword."""
     if found := CAPITAL.findall(prompt):
         return str(found[-1])
-    telling = [word for word in re.findall(r"[^\W\d_][\w'’-]+", prompt) if word.lower() not in replies.DULL]
-    return telling[-1] if telling else name
+    keywords = [word for word in re.findall(r"[^\W\d_][\w'’-]+", prompt) if word.lower() not in replies.STOP_WORDS]
+    return keywords[-1] if keywords else name

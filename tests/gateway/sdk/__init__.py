@@ -1,1 +1,1 @@
-"""Atelier as OpenAI's own Python package sees it: unmodified, in an environment of its own, over real HTTP."""
+"""Tests with the official `openai` package: unmodified, in its own virtual environment, over real HTTP."""

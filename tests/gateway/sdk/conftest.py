@@ -1,4 +1,4 @@
-"""The package's environment, its interpreter, and users who only know OpenAI's package."""
+"""The environment of the `openai` package, its interpreter, and users of the package."""
 
 import os
 from collections.abc import AsyncIterator
@@ -28,14 +28,14 @@ def python() -> Path:
 
 @pytest_asyncio.fixture(scope="session")
 async def interpreter(python: Path) -> AsyncIterator[Interpreter]:
-    """The one of this worker."""
+    """The shared interpreter of this worker."""
     interpreter = Interpreter(python)
     yield interpreter
     await interpreter.close()
 
 
 class User:
-    """A new user: `http` is a client of Atelier's own API, `run` runs programs with OpenAI's package and a key of theirs."""
+    """A new user: `http` is a client of Atelier's own API, `run` runs programs with the `openai` package and the user's API key."""
 
     def __init__(self, http: httpx.AsyncClient, interpreter: Interpreter, base_url: str, api_key: str) -> None:
         self.http = http
@@ -47,7 +47,7 @@ class User:
         return await self._interpreter.run(program, self._base_url, self._api_key, given)
 
     async def items(self, path: str) -> list[dict[str, Any]]:
-        """What a list of Atelier's own API holds."""
+        """The items of a list in Atelier's own API."""
         found: list[dict[str, Any]] = (await self.http.get(f"/api/v1/{path}")).json()["items"]
         return found
 

@@ -1,5 +1,5 @@
-"""One interpreter with the official `openai` package, kept for all tests of a worker: to start one for every program would
-take longer than everything that the programs do."""
+"""One interpreter with the official `openai` package, shared by all tests of a worker, because starting one for each program
+would take longer than the programs themselves."""
 
 import asyncio
 import contextlib
@@ -11,14 +11,14 @@ from textwrap import dedent, indent
 from typing import Any, Final
 
 VERSION: Final = "3.52.0"
-BOUND: Final = 300  # seconds for one program; only a broken product needs them
+BOUND: Final = 300  # seconds for one program; reached only if something hangs
 MAX_ANSWER: Final = 64 * 1024 * 1024  # bytes
 
 SERVER: Final = Path(__file__).with_name("server.py")
 
 
 class Interpreter:
-    """Started with the first program, and again for the next one when a program has ended it or did not come to its end."""
+    """Started with the first program, and restarted after a program that exited or timed out."""
 
     def __init__(self, python: Path) -> None:
         self.python = python
@@ -26,8 +26,8 @@ class Interpreter:
         self._turn = asyncio.Lock()
 
     async def run(self, program: str, base_url: str, api_key: str, given: dict[str, Any]) -> Any:
-        """What the program assigns to `result`; see `server.py` for the names that it finds. The package finds its address
-        and its key where it looks for them by itself, in the environment."""
+        """Run the program and return its `result`; `server.py` lists the names it can use. The package reads its base URL
+        and API key from the environment, as usual."""
         request = {"program": dedent(program), "base_url": base_url, "api_key": api_key, "given": given}
         async with self._turn:
             answer = await self._ask(json.dumps(request).encode() + b"\n")
@@ -39,7 +39,7 @@ class Interpreter:
         if process is None:
             return
         with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)  # `process.kill` would take the exit code away from the loop
+            os.kill(process.pid, signal.SIGKILL)  # `process.kill` would consume the exit code before the event loop
         await process.communicate()
 
     async def _ask(self, request: bytes) -> Any:
@@ -56,7 +56,7 @@ class Interpreter:
             raise
         if not line:
             await self.close()
-            raise AssertionError("the program has ended its interpreter")
+            raise AssertionError("the program exited its interpreter")
         return json.loads(line)
 
     async def _started(self) -> asyncio.subprocess.Process:

@@ -1,8 +1,8 @@
-"""Runs in the environment of the `openai` package: reads one request per line, each a program and what it is given, runs it in
-a namespace of its own, and answers with one line of JSON.
+"""Runs in the virtual environment of the `openai` package: reads one request per line (a program and its arguments), runs the
+program in a namespace of its own, and writes one line of JSON.
 
-A program finds `client` (no retries), `chat` (one question), `error_of` (what a call raised), `as_json` (an object of the
-package as plain data) and `given`, and assigns `result`.
+A program can use `client` (without retries), `chat` (one question), `error_of` (the error of a call), `as_json` (an object of
+the package as plain data) and its arguments in `given`. It assigns `result`.
 """
 
 import base64
@@ -19,7 +19,7 @@ import openai  # type: ignore[import-not-found]  # noqa: E402
 
 
 def error_of(call: Any, *arguments: Any, **keywords: Any) -> dict[str, Any]:
-    """What the package raises, as data; no kinds when it raises nothing."""
+    """The error that the package raises, as data; `kinds` is empty if it raises none."""
     try:
         answer = call(*arguments, **keywords)
         if isinstance(answer, openai.Stream):
@@ -67,7 +67,7 @@ def run(request: dict[str, Any]) -> Any:
 
 
 def main() -> None:
-    answers, sys.stdout = sys.stdout, sys.stderr  # what a program prints is no answer
+    answers, sys.stdout = sys.stdout, sys.stderr  # output of a program must not mix with the results
     for line in sys.stdin:
         try:
             answer = {"result": run(json.loads(line))}

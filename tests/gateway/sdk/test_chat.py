@@ -1,4 +1,4 @@
-"""Models and chat, with OpenAI's own Python package."""
+"""Models and chat, with the official `openai` package."""
 
 import base64
 from decimal import Decimal
@@ -161,7 +161,7 @@ async def test_an_image_in_a_message_reaches_the_model(ann: User) -> None:
         model=VISION_MODEL,
         png=base64.b64encode(png()).decode(),
     )
-    assert all("You sent a picture along." in answer for answer in found)
+    assert all("You attached an image." in answer for answer in found)
 
 
 async def test_a_function_is_called_and_its_result_is_answered(ann: User) -> None:

@@ -1,4 +1,4 @@
-"""What OpenAI's own Python package raises when something is wrong: its own kinds of error, each with what it needs."""
+"""Errors as the `openai` package raises them: the right exception class, status, code and parameter."""
 
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ Json = dict[str, Any]
 
 
 def raised(error: Json, kind: str, status: int) -> Json:
-    """The error, after checking that it is one of this kind in OpenAI's envelope."""
+    """The error, after checking its exception class and OpenAI's error format."""
     assert kind in error["kinds"], error
     assert error["status"] == status, error
-    assert error["message"], "the envelope was not understood"
+    assert error["message"], "the package did not understand the error format"
     assert error["type"]
     assert error["request"], "an error names its request"
     assert "Traceback" not in error["message"]

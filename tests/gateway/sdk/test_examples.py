@@ -1,4 +1,4 @@
-"""The examples of the page `/help/api`, copied from it and run as they stand, each by the real command."""
+"""The examples on the page `/help/api`, copied from it and run unchanged with the real commands."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ BOUND = 300  # seconds for one command; only a broken product needs them
 
 
 class Examples:
-    """What the page's copy buttons copy, and a key to run it with."""
+    """The texts of the copy buttons on the page, and an API key to run them with."""
 
     def __init__(self, samples: dict[str, str], key: str) -> None:
         self.samples = samples
@@ -42,7 +42,7 @@ class Examples:
 
 
 def free_port() -> int:
-    """A port that is free, and below those that the system gives to connections."""
+    """A free port below the ephemeral port range."""
     while True:
         port = random.randrange(20_000, 32_000)
         with socket.socket() as probe:
@@ -52,7 +52,7 @@ def free_port() -> int:
 
 @pytest_asyncio.fixture(scope="module")
 async def examples(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Examples]:
-    """The page names the address of its program, so the program is one that knows its port before it starts."""
+    """The page shows the URL of the server, so the server must know its port before it starts."""
     async with running(tmp_path_factory.mktemp("examples"), ATELIER_PORT=str(free_port())) as studio:
         browser = await studio.person_in_browser()
         page = await browser.send_form("/users/profile/keys", {"name": "laptop"}, token_from="/users/profile")

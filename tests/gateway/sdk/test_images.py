@@ -1,4 +1,4 @@
-"""Images, requested with OpenAI's own Python package."""
+"""Images, with the official `openai` package."""
 
 import base64
 from decimal import Decimal
@@ -17,7 +17,7 @@ Json = dict[str, Any]
 
 
 def images_of(answer: Json) -> list[Image.Image]:
-    """The images in an answer, decoded whole."""
+    """The images in a response, fully decoded."""
     assert answer["created"] > 1_700_000_000
     images = [decoded_image(base64.b64decode(each["b64_json"], validate=True)) for each in answer["data"]]
     assert {image.format for image in images} <= {"PNG", "WEBP", "JPEG"}
@@ -25,7 +25,7 @@ def images_of(answer: Json) -> list[Image.Image]:
 
 
 def submitted(studio: Studio, prompt: str) -> list[Json]:
-    """What reached the provider with this prompt."""
+    """The requests with this prompt that reached the provider."""
     return [submit for submit in submit_log(studio) if submit["prompt"] == prompt]
 
 

@@ -1,4 +1,4 @@
-"""Videos, requested, awaited, downloaded and deleted with OpenAI's own Python package.
+"""Videos: created, polled, downloaded and deleted with the official `openai` package.
 
 A prompt with `[stuck]` is for a video that is not waited for: the simulator encodes nothing for it.
 """

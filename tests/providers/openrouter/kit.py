@@ -1,4 +1,4 @@
-"""Requests to the provider, and the small files that they send and receive."""
+"""Requests and small sample files for the OpenRouter tests."""
 
 import base64
 import io
@@ -25,7 +25,7 @@ PATIENT = Timeouts(
     image=SECONDS,
     video=SECONDS,
     poll=SECONDS,
-    catalogue=SECONDS,
+    catalog=SECONDS,
     download=SECONDS,
     between_downloads=0.01,
 )
@@ -55,7 +55,7 @@ async def provider(upstream: Upstream, key: str = KEY, **settings: Any) -> Async
         "max_image_bytes": 1_000_000,
         "max_video_bytes": 1_000_000,
         "is_openrouter": True,
-        "patience": PATIENT,
+        "timeouts": PATIENT,
         **settings,
     }
     yield OpenRouter(client, upstream.base_url, key, **named)
@@ -82,7 +82,7 @@ T = TypeVar("T", Completed, Pending, Retryable, Failed)
 
 
 def expect(kind: type[T], outcome: Outcome) -> T:
-    """The outcome, which must be of this kind."""
+    """Assert the outcome's type and return it."""
     assert isinstance(outcome, kind), outcome
     return outcome
 

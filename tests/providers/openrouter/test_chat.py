@@ -1,4 +1,4 @@
-"""Text from OpenRouter: what is sent, what comes back, and every way in which it goes wrong."""
+"""Text generation with OpenRouter: requests, responses and all kinds of failure."""
 
 import asyncio
 import functools
@@ -11,17 +11,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.providers.client import Answer, Client
+from app.providers.client import Client, JsonResponse
 from app.providers.contract import (
     Chunk,
     Completed,
     ErrorCode,
     Failed,
     Failure,
-    Message,
-    Picture,
+    InputImage,
     Request,
     Retryable,
+    Turn,
     Usage,
 )
 from app.providers.openrouter import OpenRouter, Timeouts
@@ -54,7 +54,7 @@ from tests.providers.openrouter.kit import (
 )
 
 CHAT = "/api/v1/chat/completions"
-TOO_LONG_FOR_A_STREAM = Timeouts().text_idle + 1  # seconds between two pieces
+TOO_LONG_FOR_A_STREAM = Timeouts().text_idle + 1  # seconds between two chunks
 USAGE = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8, "cost": 0.00012}
 
 
@@ -91,7 +91,7 @@ class TestComplete:
 
     async def test_messages_of_a_conversation_are_sent_unchanged(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", CHAT, js(answer()))
-        turns = (Message("system", "Be brief"), Message("user", [{"type": "text", "text": "Hi"}]))
+        turns = (Turn("system", "Be brief"), Turn("user", [{"type": "text", "text": "Hi"}]))
         async with provider(upstream) as openrouter:
             await openrouter.submit(text_request(messages=turns), tmp_path)
         assert upstream.only("POST", CHAT).json["messages"] == [
@@ -102,9 +102,9 @@ class TestComplete:
     async def test_an_input_image_is_sent_as_a_data_url(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", CHAT, js(answer()))
         (tmp_path / "p").write_bytes(PNG)
-        pictures = (Picture(tmp_path / "p", "image/png", "reference"),)
+        images = (InputImage(tmp_path / "p", "image/png", "reference"),)
         async with provider(upstream) as openrouter:
-            await openrouter.submit(text_request(pictures=pictures), tmp_path)
+            await openrouter.submit(text_request(images=images), tmp_path)
         assert upstream.only("POST", CHAT).json["messages"][0]["content"] == [
             {"type": "text", "text": "Hello"},
             {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{B64}"}},
@@ -169,8 +169,8 @@ class TestComplete:
                 with cases.case(reply, code, text):
                     upstream.on("POST", CHAT, js(reply))
                     async with provider(upstream) as openrouter:
-                        never = expect(Failed, await openrouter.submit(text_request(), folder))
-                    assert (never.code, never.text, never.cost_nano) == (code, text, 120_000)
+                        failed = expect(Failed, await openrouter.submit(text_request(), folder))
+                    assert (failed.code, failed.text, failed.cost_nano) == (code, text, 120_000)
                     upstream.only("POST", CHAT)
 
     async def test_an_invalid_answer_ends_the_job(self, upstream: Upstream, tmp_path: Path) -> None:
@@ -182,16 +182,16 @@ class TestComplete:
                 with cases.case(body):
                     upstream.on("POST", CHAT, js(body))
                     async with provider(upstream) as openrouter:
-                        never = expect(Failed, await openrouter.submit(text_request(), folder))
-                    assert never.code is ErrorCode.RESULT_INVALID
+                        failed = expect(Failed, await openrouter.submit(text_request(), folder))
+                    assert failed.code is ErrorCode.RESULT_INVALID
 
-    async def test_a_web_page_in_place_of_an_answer_ends_the_job(self, upstream: Upstream, tmp_path: Path) -> None:
+    async def test_an_html_page_instead_of_a_response_ends_the_job(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", CHAT, plain(b"<html>Welcome</html>", "text/html"))
         async with provider(upstream) as openrouter:
-            never = expect(Failed, await openrouter.submit(text_request(), tmp_path))
-        assert never.code is ErrorCode.RESULT_INVALID
-        assert "Welcome" in never.detail
-        assert "Welcome" not in never.message
+            failed = expect(Failed, await openrouter.submit(text_request(), tmp_path))
+        assert failed.code is ErrorCode.RESULT_INVALID
+        assert "Welcome" in failed.detail
+        assert "Welcome" not in failed.message
 
 
 NAMES = (
@@ -227,7 +227,7 @@ def test_no_answer_raises_an_exception() -> None:
             body, status = random_json(rng, NAMES), rng.choice((200, 200, 200, 400, 402, 403, 429, 502))
             with cases.case("seed", seed):
                 assert isinstance(
-                    finished(Answer(status=status, headers={}, body=body), ""), (Completed, Retryable, Failed)
+                    finished(JsonResponse(status=status, headers={}, body=body), ""), (Completed, Retryable, Failed)
                 )
 
 
@@ -262,7 +262,7 @@ class TestErrors:
                             is ErrorCode.OUTCOME_UNKNOWN
                         )
 
-    async def test_a_rejected_request_is_final_and_has_a_message_of_our_own(
+    async def test_a_rejected_request_is_final_and_has_its_own_message(
         self, upstream: Upstream, tmp_path: Path
     ) -> None:
         table: list[int] = [301, 400, 401, 402, 403, 404, 409, 410, 412, 413, 418, 422]
@@ -273,11 +273,11 @@ class TestErrors:
                 with cases.case(status):
                     upstream.on("POST", CHAT, error(status, "raw text of the provider", Location="/elsewhere"))
                     async with provider(upstream) as openrouter:
-                        never = expect(Failed, await openrouter.submit(text_request(), folder))
-                    assert never.code is ErrorCode.PROVIDER_FAILED
-                    assert "raw text" in never.detail
-                    assert "raw text" not in never.message
-                    assert never.message.endswith(".")
+                        failed = expect(Failed, await openrouter.submit(text_request(), folder))
+                    assert failed.code is ErrorCode.PROVIDER_FAILED
+                    assert "raw text" in failed.detail
+                    assert "raw text" not in failed.message
+                    assert failed.message.endswith(".")
 
     async def test_a_wrong_key_and_missing_credits_are_named_in_the_message(
         self, upstream: Upstream, tmp_path: Path
@@ -371,7 +371,7 @@ class TestErrors:
     async def test_an_unreachable_provider_was_sent_nothing(self, tmp_path: Path) -> None:
         base = "http://127.0.0.1:9/api/v1"
         client = Client([base])
-        openrouter = OpenRouter(client, base, KEY, max_image_bytes=1, max_video_bytes=1, patience=PATIENT)
+        openrouter = OpenRouter(client, base, KEY, max_image_bytes=1, max_video_bytes=1, timeouts=PATIENT)
         again = expect(Retryable, await openrouter.submit(text_request(), tmp_path))
         assert again.code is ErrorCode.PROVIDER_UNREACHABLE
         await client.aclose()
@@ -385,18 +385,18 @@ class TestErrors:
                     upstream.reset()
                     upstream.on("POST", CHAT, reply)
                     with cases.case(name):
-                        async with provider(upstream, patience=Timeouts()) as openrouter:
-                            never = expect(Failed, await openrouter.submit(text_request(), tmp_path))
-                        assert never.code is ErrorCode.OUTCOME_UNKNOWN
+                        async with provider(upstream, timeouts=Timeouts()) as openrouter:
+                            failed = expect(Failed, await openrouter.submit(text_request(), tmp_path))
+                        assert failed.code is ErrorCode.OUTCOME_UNKNOWN
                         upstream.only("POST", CHAT)
 
     async def test_a_key_quoted_by_the_provider_is_not_recorded(self, upstream: Upstream, tmp_path: Path) -> None:
         key = "a-key-without-any-known-beginning"
         upstream.on("POST", CHAT, error(401, f"Incorrect API key provided: '{key}'."))
         async with provider(upstream, key) as openrouter:
-            never = expect(Failed, await openrouter.submit(text_request(), tmp_path))
-            assert key not in repr(never) + repr(openrouter)
-        assert "Incorrect API key" in never.detail
+            failed = expect(Failed, await openrouter.submit(text_request(), tmp_path))
+            assert key not in repr(failed) + repr(openrouter)
+        assert "Incorrect API key" in failed.detail
 
     async def test_a_long_error_is_shortened(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", CHAT, error(400, "x" * 50_000))
@@ -411,7 +411,7 @@ async def streamed(openrouter: OpenRouter, request: Request | None = None) -> li
 async def broken(
     openrouter: OpenRouter, after_delta: Callable[[], object] = lambda: None
 ) -> tuple[str, Retryable | Failed]:
-    """The text that came before the failure, and the failure."""
+    """The text received before the failure, and the failure."""
     text = ""
     try:
         async for chunk in openrouter.stream(text_request()):
@@ -423,7 +423,7 @@ async def broken(
 
 
 class TestStreamed:
-    async def test_text_comes_piece_by_piece_and_the_usage_once_at_the_end(self, upstream: Upstream) -> None:
+    async def test_text_is_streamed_and_the_usage_is_sent_once_at_the_end(self, upstream: Upstream) -> None:
         first = sse(": OPENROUTER PROCESSING", chunk(""), chunk("Hel"), done=False)
         second = sse(": OPENROUTER PROCESSING", chunk("lo"), done=False)
         last = sse(chunk(None, "stop"), chunk(None, "stop", usage=USAGE))
@@ -502,7 +502,7 @@ class TestStreamed:
         async with provider(upstream) as openrouter:
             assert len((await streamed(openrouter))[0].delta) == 3_000_000
 
-    async def test_an_endless_stream_is_given_up(self, upstream: Upstream) -> None:
+    async def test_an_endless_stream_is_abandoned(self, upstream: Upstream) -> None:
         upstream.on("POST", CHAT, sse(*[chunk("x" * 1_500_000)] * 4, done=False, ending="hang"))
         async with provider(upstream) as openrouter:
             text, outcome = await broken(openrouter)
@@ -540,9 +540,9 @@ class TestStreamed:
         async with provider(upstream) as openrouter:
             text, outcome = await broken(openrouter)
         assert text == "Half"
-        never = expect(Failed, outcome)
-        assert (never.code, never.cost_nano, never.detail) == (ErrorCode.PROVIDER_FAILED, 120_000, "boom")
-        assert "What arrived is kept" in never.message
+        failed = expect(Failed, outcome)
+        assert (failed.code, failed.cost_nano, failed.detail) == (ErrorCode.PROVIDER_FAILED, 120_000, "boom")
+        assert "The part received is kept" in failed.message
 
     async def test_a_stream_without_finish_reason_and_end_mark_is_truncated(self, upstream: Upstream) -> None:
         upstream.on("POST", CHAT, sse(chunk("Half"), done=False))
@@ -557,10 +557,10 @@ class TestStreamed:
         assert (text, outcome.code) == ("Half", ErrorCode.PROVIDER_FAILED)
 
     @in_manual_time
-    async def test_a_stream_that_falls_silent_times_out(self) -> None:
+    async def test_a_silent_stream_times_out(self) -> None:
         async with running() as upstream:
             upstream.on("POST", CHAT, sse(chunk("Half"), done=False, ending="hang"))
-            async with provider(upstream, patience=Timeouts()) as openrouter:
+            async with provider(upstream, timeouts=Timeouts()) as openrouter:
                 text, outcome = await broken(openrouter, functools.partial(skip, TOO_LONG_FOR_A_STREAM))
         assert (text, outcome.code) == ("Half", ErrorCode.TIMED_OUT)
 
@@ -588,8 +588,8 @@ class TestStreamed:
         upstream.on("POST", CHAT, sse(refusing, chunk(None, "content_filter", usage=USAGE)))
         async with provider(upstream) as openrouter:
             _, outcome = await broken(openrouter)
-        never = expect(Failed, outcome)
-        assert (never.code, never.text, never.cost_nano) == (ErrorCode.PROVIDER_REFUSED, "I will not.", 120_000)
+        failed = expect(Failed, outcome)
+        assert (failed.code, failed.text, failed.cost_nano) == (ErrorCode.PROVIDER_REFUSED, "I will not.", 120_000)
 
     @in_manual_time
     async def test_an_error_before_the_stream_is_the_same_as_without_a_stream(self) -> None:
@@ -609,7 +609,7 @@ class TestStreamed:
                     upstream.reset()
                     upstream.on("POST", CHAT, reply)
                     with cases.case(name):
-                        async with provider(upstream, patience=Timeouts()) as openrouter:
+                        async with provider(upstream, timeouts=Timeouts()) as openrouter:
                             text, outcome = await broken(openrouter)
                         assert (text, type(outcome), outcome.code) == ("", kind, code)
                         upstream.only("POST", CHAT)
@@ -627,7 +627,7 @@ class TestStreamed:
             stream = openrouter.stream(text_request())
             assert (await anext(stream)).delta == "Hi"
             await stream.aclose()
-            await upstream.client_hung_up()
+            await upstream.client_disconnected()
 
     async def test_cancelling_the_reader_hangs_up_at_once(self, upstream: Upstream) -> None:
         upstream.on("POST", CHAT, sse(chunk("Hi"), done=False, ending="hang"))
@@ -643,7 +643,7 @@ class TestStreamed:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            await upstream.client_hung_up()
+            await upstream.client_disconnected()
 
 
 class TestCostLater:

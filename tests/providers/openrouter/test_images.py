@@ -1,4 +1,4 @@
-"""Images from OpenRouter: which route is used, what is sent on it, and what is done with the answer."""
+"""Image generation with OpenRouter: the choice of route, requests, and the handling of responses."""
 
 import base64
 import functools
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.providers.contract import Completed, ErrorCode, Failed, Media, Picture, Retryable, Usage
+from app.providers.contract import Completed, ErrorCode, Failed, InputImage, ResultFile, Retryable, Usage
 from app.providers.openrouter import Timeouts
 from tests.kit import Cases
 from tests.providers.fake_upstream import (
@@ -56,9 +56,9 @@ def chat_answer(*urls: str, content: str | None = None) -> dict[str, Any]:
     return {"id": "gen-9", "choices": [{"finish_reason": "stop", "message": message}], "usage": USAGE}
 
 
-def references(folder: Path) -> tuple[Picture, ...]:
+def references(folder: Path) -> tuple[InputImage, ...]:
     (folder / "reference").write_bytes(PNG)
-    return (Picture(folder / "reference", "image/png", "reference"),)
+    return (InputImage(folder / "reference", "image/png", "reference"),)
 
 
 class TestImageRoute:
@@ -79,7 +79,7 @@ class TestImageRoute:
             "seed": 7,
         }
         async with provider(upstream) as openrouter:
-            await openrouter.submit(image_request(params=params, pictures=references(tmp_path)), tmp_path)
+            await openrouter.submit(image_request(params=params, images=references(tmp_path)), tmp_path)
         request = upstream.only("POST", IMAGES)
         assert request.json == {
             "model": "a/painter",
@@ -111,19 +111,19 @@ class TestImageRoute:
         async with provider(upstream) as openrouter:
             done = expect(Completed, await openrouter.submit(image_request(params={"n": 2}), tmp_path))
         assert done == Completed(
-            media=(Media(tmp_path / "picture-0", "image/png"), Media(tmp_path / "picture-1", "image/png")),
+            media=(ResultFile(tmp_path / "image-0", "image/png"), ResultFile(tmp_path / "image-1", "image/png")),
             usage=Usage(2, 1290, 1292),
             cost_nano=40_000_000,
             generation_id="gen-3",
         )
-        assert contents(tmp_path) == {"picture-0": red, "picture-1": blue}
+        assert contents(tmp_path) == {"image-0": red, "image-1": blue}
 
     async def test_a_missing_type_and_missing_padding_are_accepted(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", IMAGES, js({"data": [{"b64_json": B64.rstrip("=")}]}))
         async with provider(upstream) as openrouter:
             done = expect(Completed, await openrouter.submit(image_request(), tmp_path))
-        assert done.media == (Media(tmp_path / "picture-0", None),)
-        assert contents(tmp_path) == {"picture-0": PNG}
+        assert done.media == (ResultFile(tmp_path / "image-0", None),)
+        assert contents(tmp_path) == {"image-0": PNG}
 
     async def test_data_urls_and_links_are_accepted_as_well(
         self, upstream: Upstream, stranger: Upstream, tmp_path: Path
@@ -134,7 +134,7 @@ class TestImageRoute:
         upstream.on("POST", IMAGES, js({"data": rows}))
         async with provider(upstream) as openrouter:
             done = expect(Completed, await openrouter.submit(image_request(), tmp_path))
-        assert [media.said_mime for media in done.media] == ["image/png"] * 3
+        assert [media.reported_mime for media in done.media] == ["image/png"] * 3
         assert set(contents(tmp_path).values()) == {PNG}
         assert stranger.only("GET", "/p.png").key is None
         assert upstream.only("GET", "/files/q.png").key == f"Bearer {KEY}"
@@ -157,8 +157,8 @@ class TestImageRoute:
                 with cases.case(link):
                     upstream.on("POST", IMAGES, js({"data": [{"url": link}], "usage": USAGE}))
                     async with provider(upstream) as openrouter:
-                        never = expect(Failed, await openrouter.submit(image_request(), folder))
-                    assert (never.code, never.cost_nano) == (ErrorCode.RESULT_INVALID, 40_000_000)
+                        failed = expect(Failed, await openrouter.submit(image_request(), folder))
+                    assert (failed.code, failed.cost_nano) == (ErrorCode.RESULT_INVALID, 40_000_000)
 
     async def test_active_content_and_invalid_data_are_not_kept(self, upstream: Upstream, tmp_path: Path) -> None:
         table: list[dict[str, str]] = [
@@ -179,41 +179,41 @@ class TestImageRoute:
                 with cases.case(row):
                     upstream.on("POST", IMAGES, js({"data": [row], "usage": USAGE}))
                     async with provider(upstream) as openrouter:
-                        never = expect(Failed, await openrouter.submit(image_request(), folder))
-                    assert (never.code, never.cost_nano) == (ErrorCode.RESULT_INVALID, 40_000_000)
+                        failed = expect(Failed, await openrouter.submit(image_request(), folder))
+                    assert (failed.code, failed.cost_nano) == (ErrorCode.RESULT_INVALID, 40_000_000)
                     assert contents(folder) == {}
 
-    async def test_valid_images_are_kept_beside_an_invalid_one(self, upstream: Upstream, tmp_path: Path) -> None:
+    async def test_valid_images_are_kept_when_another_is_invalid(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", IMAGES, js(images("PHN2Zy8+", B64)))
         async with provider(upstream) as openrouter:
             done = expect(Completed, await openrouter.submit(image_request(), tmp_path))
-        assert done.media == (Media(tmp_path / "picture-1", "image/png"),)
+        assert done.media == (ResultFile(tmp_path / "image-1", "image/png"),)
 
     async def test_an_image_above_the_limit_is_too_large(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", IMAGES, js(images(base64.b64encode(b"x" * 3000).decode())))
         async with provider(upstream, max_image_bytes=2000) as openrouter:
-            never = expect(Failed, await openrouter.submit(image_request(), tmp_path))
-        assert (never.code, never.cost_nano) == (ErrorCode.RESULT_TOO_LARGE, 40_000_000)
+            failed = expect(Failed, await openrouter.submit(image_request(), tmp_path))
+        assert (failed.code, failed.cost_nano) == (ErrorCode.RESULT_TOO_LARGE, 40_000_000)
 
     async def test_a_linked_image_above_the_limit_is_too_large(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("GET", "/p", plain(b"x" * 3000))
         upstream.on("POST", IMAGES, js({"data": [{"url": f"{upstream.origin}/p"}]}))
         async with provider(upstream, max_image_bytes=2000) as openrouter:
-            never = expect(Failed, await openrouter.submit(image_request(), tmp_path))
-        assert never.code is ErrorCode.RESULT_TOO_LARGE
+            failed = expect(Failed, await openrouter.submit(image_request(), tmp_path))
+        assert failed.code is ErrorCode.RESULT_TOO_LARGE
 
     async def test_an_answer_far_above_the_limit_is_not_read(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", IMAGES, js(images("A" * 3_000_000)))
         async with provider(upstream, max_image_bytes=2000) as openrouter:
-            never = expect(Failed, await openrouter.submit(image_request(), tmp_path))
-        assert never.code is ErrorCode.RESULT_TOO_LARGE
+            failed = expect(Failed, await openrouter.submit(image_request(), tmp_path))
+        assert failed.code is ErrorCode.RESULT_TOO_LARGE
 
     async def test_a_full_disk_ends_the_job_and_keeps_its_cost(self, upstream: Upstream, tmp_path: Path) -> None:
-        (tmp_path / "picture-0").symlink_to("/dev/full")
+        (tmp_path / "image-0").symlink_to("/dev/full")
         upstream.on("POST", IMAGES, js(images(B64)))
         async with provider(upstream) as openrouter:
-            never = expect(Failed, await openrouter.submit(image_request(), tmp_path))
-        assert (never.code, never.cost_nano) == (ErrorCode.STORAGE_FULL, 40_000_000)
+            failed = expect(Failed, await openrouter.submit(image_request(), tmp_path))
+        assert (failed.code, failed.cost_nano) == (ErrorCode.STORAGE_FULL, 40_000_000)
 
     async def test_a_missing_folder_raises_an_exception(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", IMAGES, js(images(B64)))
@@ -263,7 +263,7 @@ class TestChatRoute:
 
     async def test_reference_images_are_parts_of_the_message(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", CHAT, js(chat_answer(DATA_URL)))
-        request = image_request(route="chat-image", output_modalities=("image",), pictures=references(tmp_path))
+        request = image_request(route="chat-image", output_modalities=("image",), images=references(tmp_path))
         async with provider(upstream) as openrouter:
             await openrouter.submit(request, tmp_path)
         assert upstream.only("POST", CHAT).json == {
@@ -285,7 +285,7 @@ class TestChatRoute:
         async with provider(upstream) as openrouter:
             done = expect(Completed, await openrouter.submit(image_request(route="chat-image"), tmp_path))
         assert (done.text, done.cost_nano, done.generation_id) == ("Here it is.", 40_000_000, "gen-9")
-        assert done.media == (Media(tmp_path / "picture-0", "image/png"),)
+        assert done.media == (ResultFile(tmp_path / "image-0", "image/png"),)
 
     async def test_a_linked_image_and_one_inside_the_text_are_found(
         self, upstream: Upstream, stranger: Upstream, tmp_path: Path
@@ -306,18 +306,18 @@ class TestChatRoute:
     ) -> None:
         upstream.on("POST", CHAT, js(chat_answer(content="What kind of lighthouse?")))
         async with provider(upstream) as openrouter:
-            never = expect(Failed, await openrouter.submit(image_request(route="chat-image"), tmp_path))
-        assert (never.code, never.text) == (ErrorCode.PROVIDER_FAILED, "What kind of lighthouse?")
-        assert never.cost_nano == 40_000_000
-        assert "words" in never.message
+            failed = expect(Failed, await openrouter.submit(image_request(route="chat-image"), tmp_path))
+        assert (failed.code, failed.text) == (ErrorCode.PROVIDER_FAILED, "What kind of lighthouse?")
+        assert failed.cost_nano == 40_000_000
+        assert "text instead of an image" in failed.message
 
     async def test_a_refusal_is_reported_with_its_text(self, upstream: Upstream, tmp_path: Path) -> None:
         body = chat_answer()
         body["choices"][0] |= {"finish_reason": "content_filter", "message": {"refusal": "I cannot do that."}}
         upstream.on("POST", CHAT, js(body))
         async with provider(upstream) as openrouter:
-            never = expect(Failed, await openrouter.submit(image_request(route="chat-image"), tmp_path))
-        assert (never.code, never.text) == (ErrorCode.PROVIDER_REFUSED, "I cannot do that.")
+            failed = expect(Failed, await openrouter.submit(image_request(route="chat-image"), tmp_path))
+        assert (failed.code, failed.text) == (ErrorCode.PROVIDER_REFUSED, "I cannot do that.")
 
 
 def modalities(request: Recorded) -> list[str]:
@@ -326,7 +326,7 @@ def modalities(request: Recorded) -> list[str]:
 
 
 class TestRouteChoice:
-    async def test_the_catalogue_decides_on_the_route_and_then_the_name_of_the_model(
+    async def test_the_catalog_decides_on_the_route_and_then_the_name_of_the_model(
         self, upstream: Upstream, tmp_path: Path
     ) -> None:
         table: list[tuple[dict[str, Any], str, list[str] | None]] = [
@@ -371,9 +371,9 @@ class TestRouteChoice:
 
     async def test_references_are_refused_on_the_old_route(self, upstream: Upstream, tmp_path: Path) -> None:
         async with provider(upstream, is_openrouter=False) as openrouter:
-            request = image_request(route=None, pictures=references(tmp_path))
-            never = expect(Failed, await openrouter.submit(request, tmp_path))
-        assert never.code is ErrorCode.PROVIDER_FAILED
+            request = image_request(route=None, images=references(tmp_path))
+            failed = expect(Failed, await openrouter.submit(request, tmp_path))
+        assert failed.code is ErrorCode.PROVIDER_FAILED
         assert upstream.requests == []
 
     async def test_the_other_modalities_are_tried_and_remembered(self, upstream: Upstream, tmp_path: Path) -> None:
@@ -405,8 +405,8 @@ class TestRouteChoice:
         upstream.on("POST", IMAGES, WRONG_ROUTE)
         upstream.on("POST", CHAT, WRONG_MODALITIES)
         async with provider(upstream) as openrouter:
-            never = expect(Failed, await openrouter.submit(image_request(route=None), tmp_path))
-        assert never.code is ErrorCode.PROVIDER_FAILED
+            failed = expect(Failed, await openrouter.submit(image_request(route=None), tmp_path))
+        assert failed.code is ErrorCode.PROVIDER_FAILED
         assert [(one.path, one.json.get("modalities")) for one in upstream.requests] == [
             (IMAGES, None),
             (CHAT, ["image"]),
@@ -460,8 +460,8 @@ class TestErrors:
                     upstream.on("POST", path, error(status))
                     with cases.case(route, status):
                         async with provider(upstream) as openrouter:
-                            never = expect(Failed, await openrouter.submit(image_request(route=route), tmp_path))
-                        assert never.code is ErrorCode.OUTCOME_UNKNOWN
+                            failed = expect(Failed, await openrouter.submit(image_request(route=route), tmp_path))
+                        assert failed.code is ErrorCode.OUTCOME_UNKNOWN
                         assert len(upstream.requests) == 1
 
     @in_manual_time
@@ -474,9 +474,9 @@ class TestErrors:
                         upstream.reset()
                         upstream.on("POST", path, reply)
                         with cases.case(route, name):
-                            async with provider(upstream, patience=Timeouts()) as openrouter:
-                                never = expect(Failed, await openrouter.submit(image_request(route=route), tmp_path))
-                            assert never.code is ErrorCode.OUTCOME_UNKNOWN
+                            async with provider(upstream, timeouts=Timeouts()) as openrouter:
+                                failed = expect(Failed, await openrouter.submit(image_request(route=route), tmp_path))
+                            assert failed.code is ErrorCode.OUTCOME_UNKNOWN
                             assert len(upstream.requests) == 1
 
     async def test_moderation_is_a_refusal(self, upstream: Upstream, tmp_path: Path) -> None:
@@ -486,5 +486,5 @@ class TestErrors:
                 upstream.on("POST", path, error(403, "x", {"reasons": ["sexual"], "flagged_input": "…"}))
                 with cases.case(route):
                     async with provider(upstream) as openrouter:
-                        never = expect(Failed, await openrouter.submit(image_request(route=route), tmp_path))
-                    assert never.code is ErrorCode.PROVIDER_REFUSED
+                        failed = expect(Failed, await openrouter.submit(image_request(route=route), tmp_path))
+                    assert failed.code is ErrorCode.PROVIDER_REFUSED

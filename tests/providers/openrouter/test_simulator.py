@@ -11,7 +11,7 @@ import jsonschema_rs
 import pytest
 
 from app.providers.client import Client
-from app.providers.contract import Completed, ErrorCode, Failed, Failure, Outcome, Pending, Picture, Request
+from app.providers.contract import Completed, ErrorCode, Failed, Failure, InputImage, Outcome, Pending, Request
 from app.providers.openrouter import OpenRouter, Timeouts
 from tests.kit import Cases
 from tests.providers.openrouter.kit import PNG, expect, image_request, new_folder, text_request, video_request
@@ -41,7 +41,7 @@ async def openrouter(simulator: SimulatorClient) -> AsyncIterator[OpenRouter]:
         max_image_bytes=10_000_000,
         max_video_bytes=50_000_000,
         is_openrouter=True,
-        patience=Timeouts(between_downloads=0.01),
+        timeouts=Timeouts(between_downloads=0.01),
     )
     await client.aclose()
 
@@ -107,7 +107,7 @@ async def test_an_image_is_generated_on_the_route_of_its_model(openrouter: OpenR
                 prompt="[stamp] A lighthouse",
                 route=offers[model].route,
                 output_modalities=offers[model].output_modalities,
-                pictures=(Picture(folder / "reference", "image/png", "reference"),),
+                images=(InputImage(folder / "reference", "image/png", "reference"),),
             )
             with cases.case(model):
                 done = expect(Completed, await openrouter.submit(request, folder))
@@ -146,8 +146,8 @@ async def test_a_request_with_an_unknown_outcome_was_sent_once(
     with Cases() as cases:
         for kind, request in requests.items():
             with cases.case(kind):
-                never = expect(Failed, await openrouter.submit(request, tmp_path))
-                assert never.code is ErrorCode.OUTCOME_UNKNOWN
+                failed = expect(Failed, await openrouter.submit(request, tmp_path))
+                assert failed.code is ErrorCode.OUTCOME_UNKNOWN
                 assert len(simulator.submits(request.prompt)) == 1
 
 

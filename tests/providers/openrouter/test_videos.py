@@ -1,4 +1,4 @@
-"""Videos from OpenRouter: submitted once, polled without losing a job, downloaded without giving the key away."""
+"""Video generation with OpenRouter: submit once, poll without losing a job, download without leaking the key."""
 
 import functools
 from pathlib import Path
@@ -11,10 +11,10 @@ from app.providers.contract import (
     Completed,
     ErrorCode,
     Failed,
-    Media,
+    InputImage,
     Outcome,
     Pending,
-    Picture,
+    ResultFile,
     Retryable,
     UpstreamJob,
 )
@@ -50,14 +50,16 @@ VIDEOS = "/api/v1/videos"
 ID = "gen-vid-1763-abc"
 POLL = f"{VIDEOS}/{ID}"
 CONTENT = f"{POLL}/content"
-TICKET = UpstreamJob(ID)
+UPSTREAM_JOB = UpstreamJob(ID)
 
 
 def state(status: str, **more: Any) -> Reply:
     return js({"id": ID, "polling_url": f"/api/v1/videos/{ID}", "status": status, **more})
 
 
-async def polled(upstream: Upstream, folder: Path, upstream_job: UpstreamJob = TICKET, **settings: Any) -> Outcome:
+async def polled(
+    upstream: Upstream, folder: Path, upstream_job: UpstreamJob = UPSTREAM_JOB, **settings: Any
+) -> Outcome:
     async with provider(upstream, **settings) as openrouter:
         return await openrouter.poll(upstream_job, folder)
 
@@ -79,9 +81,9 @@ class TestSubmit:
             "upscale_factor": 1.5,
         }
         roles = ("first_frame", "last_frame", "reference")
-        pictures = tuple(Picture(tmp_path / "p", "image/png", role) for role in roles)
+        images = tuple(InputImage(tmp_path / "p", "image/png", role) for role in roles)
         async with provider(upstream) as openrouter:
-            await openrouter.submit(video_request(params=params, pictures=pictures), tmp_path)
+            await openrouter.submit(video_request(params=params, images=images), tmp_path)
         part = {"type": "image_url", "image_url": {"url": DATA_URL}}
         request = upstream.only("POST", VIDEOS)
         assert request.json == {
@@ -99,7 +101,7 @@ class TestSubmit:
             await openrouter.submit(video_request(prompt=""), tmp_path)
         assert upstream.only("POST", VIDEOS).json == {"model": "a/film"}
 
-    async def test_an_accepted_request_has_a_ticket(self, upstream: Upstream, tmp_path: Path) -> None:
+    async def test_an_accepted_request_has_an_upstream_job(self, upstream: Upstream, tmp_path: Path) -> None:
         table: list[int] = [200, 201, 202]
         with Cases() as cases:
             for status in table:
@@ -109,8 +111,8 @@ class TestSubmit:
                     body = {"id": ID, "polling_url": f"/api/v1/videos/{ID}", "status": "pending"}
                     upstream.on("POST", VIDEOS, js(body, status))
                     async with provider(upstream) as openrouter:
-                        later = expect(Pending, await openrouter.submit(video_request(), folder))
-                    assert later == Pending(upstream_job=UpstreamJob(ID, f"{upstream.origin}{POLL}"), state="pending")
+                        pending = expect(Pending, await openrouter.submit(video_request(), folder))
+                    assert pending == Pending(upstream_job=UpstreamJob(ID, f"{upstream.origin}{POLL}"), state="pending")
 
     async def test_a_polling_url_of_another_origin_is_not_kept(self, upstream: Upstream, tmp_path: Path) -> None:
         table: list[Any] = [
@@ -130,8 +132,8 @@ class TestSubmit:
                 with cases.case(url):
                     upstream.on("POST", VIDEOS, js({"id": ID, "polling_url": url}, 202))
                     async with provider(upstream) as openrouter:
-                        later = expect(Pending, await openrouter.submit(video_request(), folder))
-                    assert later.upstream_job == UpstreamJob(ID, None)
+                        pending = expect(Pending, await openrouter.submit(video_request(), folder))
+                    assert pending.upstream_job == UpstreamJob(ID, None)
 
     async def test_a_success_without_an_id_leaves_the_outcome_unknown(self, upstream: Upstream, tmp_path: Path) -> None:
         table: list[Any] = [None, "", "  ", ".", "..", [], {}, True, "x" * 501]
@@ -147,7 +149,7 @@ class TestSubmit:
                             is ErrorCode.OUTCOME_UNKNOWN
                         )
 
-    async def test_a_success_with_a_web_page_leaves_the_outcome_unknown(
+    async def test_a_success_with_an_html_page_leaves_the_outcome_unknown(
         self, upstream: Upstream, tmp_path: Path
     ) -> None:
         upstream.on("POST", VIDEOS, plain(b"<html>", "text/html"))
@@ -157,9 +159,9 @@ class TestSubmit:
     async def test_an_error_with_the_status_200_is_a_failure(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("POST", VIDEOS, js({"error": {"code": 400, "message": "duration: too long"}}))
         async with provider(upstream) as openrouter:
-            never = expect(Failed, await openrouter.submit(video_request(), tmp_path))
-        assert never.code is ErrorCode.PROVIDER_FAILED
-        assert "duration" in never.detail
+            failed = expect(Failed, await openrouter.submit(video_request(), tmp_path))
+        assert failed.code is ErrorCode.PROVIDER_FAILED
+        assert "duration" in failed.detail
 
     async def test_a_request_that_was_not_accepted_may_be_retried(self, upstream: Upstream, tmp_path: Path) -> None:
         table: list[int] = [429, 503, 529]
@@ -198,15 +200,15 @@ class TestSubmit:
                     upstream.reset()
                     upstream.on("POST", VIDEOS, reply)
                     with cases.case(name):
-                        async with provider(upstream, patience=Timeouts()) as openrouter:
-                            never = expect(Failed, await openrouter.submit(video_request(), tmp_path))
-                        assert never.code is ErrorCode.OUTCOME_UNKNOWN
+                        async with provider(upstream, timeouts=Timeouts()) as openrouter:
+                            failed = expect(Failed, await openrouter.submit(video_request(), tmp_path))
+                        assert failed.code is ErrorCode.OUTCOME_UNKNOWN
                         upstream.only("POST", VIDEOS)
 
     async def test_an_unreachable_provider_was_sent_nothing(self, tmp_path: Path) -> None:
         base = "http://127.0.0.1:9/api/v1"
         client = Client([base])
-        openrouter = OpenRouter(client, base, KEY, max_image_bytes=1, max_video_bytes=1, patience=PATIENT)
+        openrouter = OpenRouter(client, base, KEY, max_image_bytes=1, max_video_bytes=1, timeouts=PATIENT)
         assert (
             expect(Retryable, await openrouter.submit(video_request(), tmp_path)).code is ErrorCode.PROVIDER_UNREACHABLE
         )
@@ -247,9 +249,11 @@ class TestPoll:
         upstream.on("GET", "/proxy/api/v1/videos/x", state("in_progress"))
         base = f"{upstream.origin}/proxy/api/v1"
         client = Client([base])
-        openrouter = OpenRouter(client, base, KEY, max_image_bytes=1, max_video_bytes=1, patience=PATIENT)
-        later = expect(Pending, await openrouter.poll(UpstreamJob("x", f"{upstream.origin}/api/v1/videos/x"), tmp_path))
-        assert later.state == "in_progress"
+        openrouter = OpenRouter(client, base, KEY, max_image_bytes=1, max_video_bytes=1, timeouts=PATIENT)
+        pending = expect(
+            Pending, await openrouter.poll(UpstreamJob("x", f"{upstream.origin}/api/v1/videos/x"), tmp_path)
+        )
+        assert pending.state == "in_progress"
         await client.aclose()
 
     async def test_an_unfinished_job_continues(self, upstream: Upstream, tmp_path: Path) -> None:
@@ -260,7 +264,9 @@ class TestPoll:
                 folder = new_folder(tmp_path)
                 with cases.case(status):
                     upstream.on("GET", POLL, state(status))
-                    assert await polled(upstream, folder) == Pending(upstream_job=TICKET, state=status or "unknown")
+                    assert await polled(upstream, folder) == Pending(
+                        upstream_job=UPSTREAM_JOB, state=status or "unknown"
+                    )
 
     async def test_valid_progress_is_returned(self, upstream: Upstream, tmp_path: Path) -> None:
         table: list[tuple[Any, int | None]] = [(40, 40), (40.0, 40), (101, None), (-1, None), ("4", None)]
@@ -280,8 +286,8 @@ class TestPoll:
                 folder = new_folder(tmp_path)
                 with cases.case(status):
                     upstream.on("GET", POLL, error(status, Retry_After="40"))
-                    later = expect(Pending, await polled(upstream, folder))
-                    assert (later.upstream_job, later.wait) == (TICKET, 40)
+                    pending = expect(Pending, await polled(upstream, folder))
+                    assert (pending.upstream_job, pending.wait) == (UPSTREAM_JOB, 40)
 
     @in_manual_time
     async def test_a_poll_without_an_answer_does_not_fail_the_job(self, tmp_path: Path) -> None:
@@ -293,8 +299,8 @@ class TestPoll:
                     upstream.on("GET", POLL, reply)
                     with cases.case(name):
                         assert (
-                            expect(Pending, await polled(upstream, tmp_path, patience=Timeouts())).upstream_job
-                            == TICKET
+                            expect(Pending, await polled(upstream, tmp_path, timeouts=Timeouts())).upstream_job
+                            == UPSTREAM_JOB
                         )
 
     async def test_an_invalid_answer_to_a_poll_does_not_fail_the_job(self, upstream: Upstream, tmp_path: Path) -> None:
@@ -313,11 +319,11 @@ class TestPoll:
         upstream.on("GET", POLL, *[error(404)] * 4, state("pending"), error(404))
         async with provider(upstream) as openrouter:
             for _ in range(4):
-                assert expect(Pending, await openrouter.poll(TICKET, tmp_path)).state == "missing"
-            assert expect(Pending, await openrouter.poll(TICKET, tmp_path)).state == "pending"
+                assert expect(Pending, await openrouter.poll(UPSTREAM_JOB, tmp_path)).state == "missing"
+            assert expect(Pending, await openrouter.poll(UPSTREAM_JOB, tmp_path)).state == "pending"
             for _ in range(4):
-                assert expect(Pending, await openrouter.poll(TICKET, tmp_path)).state == "missing"
-            assert expect(Failed, await openrouter.poll(TICKET, tmp_path)).code is ErrorCode.PROVIDER_EXPIRED
+                assert expect(Pending, await openrouter.poll(UPSTREAM_JOB, tmp_path)).state == "missing"
+            assert expect(Failed, await openrouter.poll(UPSTREAM_JOB, tmp_path)).code is ErrorCode.PROVIDER_EXPIRED
 
     async def test_unanswered_polls_are_logged_once_and_once_when_they_are_answered_again(
         self, upstream: Upstream, tmp_path: Path
@@ -326,11 +332,11 @@ class TestPoll:
         async with provider(upstream) as openrouter:
             with capture_logs() as lines:
                 for _ in range(8):
-                    expect(Pending, await openrouter.poll(TICKET, tmp_path))
+                    expect(Pending, await openrouter.poll(UPSTREAM_JOB, tmp_path))
         assert [line["event"] for line in lines] == [
-            "polls are not answered",
-            "polls are answered again",
-            "polls are not answered",
+            "video polls failing",
+            "video polls recovered",
+            "video polls failing",
         ]
 
     async def test_an_unknown_state_is_logged_once(self, upstream: Upstream, tmp_path: Path) -> None:
@@ -338,7 +344,7 @@ class TestPoll:
         async with provider(upstream) as openrouter:
             with capture_logs() as lines:
                 for _ in range(3):
-                    expect(Pending, await openrouter.poll(TICKET, tmp_path))
+                    expect(Pending, await openrouter.poll(UPSTREAM_JOB, tmp_path))
         assert [line["state"] for line in lines] == ["dreaming"]
 
     async def test_missing_polls_of_one_job_do_not_count_for_another(self, upstream: Upstream, tmp_path: Path) -> None:
@@ -346,7 +352,7 @@ class TestPoll:
             for number in range(8):
                 expect(Pending, await openrouter.poll(UpstreamJob(f"job-{number}"), tmp_path))
 
-    async def test_a_job_that_is_gone_is_given_up(self, upstream: Upstream, tmp_path: Path) -> None:
+    async def test_a_job_that_is_gone_is_abandoned(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("GET", POLL, error(410))
         assert expect(Failed, await polled(upstream, tmp_path)).code is ErrorCode.PROVIDER_EXPIRED
 
@@ -366,13 +372,13 @@ class TestPoll:
                 folder = new_folder(tmp_path)
                 with cases.case(status, cause):
                     upstream.on("GET", POLL, state(status, error=cause, usage={"cost": 0.25}))
-                    never = expect(Failed, await polled(upstream, folder))
-                    assert (never.code, never.cost_nano) == (code, 250_000_000)
-                    assert "/srv/gpu" not in never.message
+                    failed = expect(Failed, await polled(upstream, folder))
+                    assert (failed.code, failed.cost_nano) == (code, 250_000_000)
+                    assert "/srv/gpu" not in failed.message
 
 
 def done(cost: int | None = None, mime: str | None = "video/mp4", folder: Path = Path()) -> Completed:
-    return Completed(media=(Media(folder / "clip-0", mime),), cost_nano=cost)
+    return Completed(media=(ResultFile(folder / "video-0", mime),), cost_nano=cost)
 
 
 class TestDownload:
@@ -384,9 +390,9 @@ class TestDownload:
         upstream.on("GET", POLL, state("completed", usage={"cost": 1.5}, expires_at=1, generation_id="gen-5", **urls))
         outcome = expect(Completed, await polled(upstream, tmp_path))
         assert outcome == Completed(
-            media=(Media(tmp_path / "clip-0", "video/mp4"),), cost_nano=1_500_000_000, generation_id="gen-5"
+            media=(ResultFile(tmp_path / "video-0", "video/mp4"),), cost_nano=1_500_000_000, generation_id="gen-5"
         )
-        assert contents(tmp_path) == {"clip-0": MP4}
+        assert contents(tmp_path) == {"video-0": MP4}
         assert stranger.only("GET", "/signed").key is None
         assert upstream.received("GET", CONTENT) == []
 
@@ -488,7 +494,7 @@ class TestDownload:
         upstream.on("GET", CONTENT, plain(MP4 + b"1", "video/mp4"))
         upstream.on("GET", POLL, state("completed", urls=[f"{stranger.origin}/0"], unsigned_urls=["/nothing", CONTENT]))
         assert len(expect(Completed, await polled(upstream, tmp_path)).media) == 2
-        assert contents(tmp_path) == {"clip-0": MP4 + b"0", "clip-1": MP4 + b"1"}
+        assert contents(tmp_path) == {"video-0": MP4 + b"0", "video-1": MP4 + b"1"}
 
     async def test_a_video_that_is_not_ready_is_downloaded_later(self, upstream: Upstream, tmp_path: Path) -> None:
         table: list[int] = [408, 409, 429, 500, 502, 503, 504]
@@ -500,8 +506,10 @@ class TestDownload:
                     upstream.on("GET", POLL, state("completed"))
                     upstream.on("GET", CONTENT, error(status), plain(MP4, "video/mp4"))
                     async with provider(upstream) as openrouter:
-                        assert await openrouter.poll(TICKET, folder) == Pending(upstream_job=TICKET, state="completed")
-                        assert await openrouter.poll(TICKET, folder) == done(folder=folder)
+                        assert await openrouter.poll(UPSTREAM_JOB, folder) == Pending(
+                            upstream_job=UPSTREAM_JOB, state="completed"
+                        )
+                        assert await openrouter.poll(UPSTREAM_JOB, folder) == done(folder=folder)
 
     async def test_an_interrupted_download_is_repeated_later(self, upstream: Upstream, tmp_path: Path) -> None:
         table: list[Reply | Silence] = [Silence("reset"), Reply(pieces=(b"half",), length=8)]
@@ -513,10 +521,10 @@ class TestDownload:
                     upstream.on("GET", POLL, state("completed"))
                     upstream.on("GET", CONTENT, reply, plain(MP4, "video/mp4"))
                     async with provider(upstream) as openrouter:
-                        expect(Pending, await openrouter.poll(TICKET, folder))
+                        expect(Pending, await openrouter.poll(UPSTREAM_JOB, folder))
                         assert contents(folder) == {}
-                        expect(Completed, await openrouter.poll(TICKET, folder))
-                    assert contents(folder) == {"clip-0": MP4}
+                        expect(Completed, await openrouter.poll(UPSTREAM_JOB, folder))
+                    assert contents(folder) == {"video-0": MP4}
 
     async def test_a_video_that_cannot_be_downloaded_ends_the_job_with_its_cost(
         self, upstream: Upstream, tmp_path: Path
@@ -537,22 +545,22 @@ class TestDownload:
                 with cases.case(code, reply):
                     upstream.on("GET", POLL, state("completed", usage={"cost": 0.5}))
                     upstream.on("GET", CONTENT, reply)
-                    never = expect(Failed, await polled(upstream, folder))
-                    assert (never.code, never.cost_nano) == (code, 500_000_000)
+                    failed = expect(Failed, await polled(upstream, folder))
+                    assert (failed.code, failed.cost_nano) == (code, 500_000_000)
 
     async def test_a_video_above_the_limit_is_too_large(self, upstream: Upstream, tmp_path: Path) -> None:
         upstream.on("GET", POLL, state("completed", usage={"cost": 0.5}))
         upstream.on("GET", CONTENT, plain(b"x" * 3000, "video/mp4"))
-        never = expect(Failed, await polled(upstream, tmp_path, max_video_bytes=2000))
-        assert (never.code, never.cost_nano) == (ErrorCode.RESULT_TOO_LARGE, 500_000_000)
+        failed = expect(Failed, await polled(upstream, tmp_path, max_video_bytes=2000))
+        assert (failed.code, failed.cost_nano) == (ErrorCode.RESULT_TOO_LARGE, 500_000_000)
         assert contents(tmp_path) == {}
 
     async def test_a_full_disk_ends_the_job_with_its_cost(self, upstream: Upstream, tmp_path: Path) -> None:
-        (tmp_path / "clip-0").symlink_to("/dev/full")
+        (tmp_path / "video-0").symlink_to("/dev/full")
         upstream.on("GET", POLL, state("completed", usage={"cost": 0.5}))
         upstream.on("GET", CONTENT, plain(MP4, "video/mp4"))
-        never = expect(Failed, await polled(upstream, tmp_path))
-        assert (never.code, never.cost_nano) == (ErrorCode.STORAGE_FULL, 500_000_000)
+        failed = expect(Failed, await polled(upstream, tmp_path))
+        assert (failed.code, failed.cost_nano) == (ErrorCode.STORAGE_FULL, 500_000_000)
 
     async def test_a_field_of_the_wrong_type_does_not_lose_the_video(self, upstream: Upstream, tmp_path: Path) -> None:
         table: list[str] = ["urls", "unsigned_urls", "video_url", "usage", "error", "generation_id"]
@@ -571,5 +579,5 @@ class TestDownload:
 async def test_a_job_cannot_be_cancelled_upstream(upstream: Upstream) -> None:
     async with provider(upstream) as openrouter:
         assert openrouter.can_cancel is False
-        assert await openrouter.cancel(TICKET) is False
+        assert await openrouter.cancel(UPSTREAM_JOB) is False
     assert upstream.requests == []

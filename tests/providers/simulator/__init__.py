@@ -1,1 +1,1 @@
-"""Tests of the simulator: tests of everything else rely on it."""
+"""Tests of the simulator, which other tests rely on."""

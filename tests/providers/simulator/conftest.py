@@ -1,4 +1,4 @@
-"""Simulators: a shared one without delays for nearly everything, an empty one, and one whose time stands still."""
+"""Simulators: a shared one without delays, an empty one, and one with a manual clock."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.providers.simulator.kit import ManualClock, SimulatorClient, serving
 
 @pytest.fixture(scope="session")
 def sim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorClient]:
-    """One simulator without delays, shared by every test: prompts must differ where the submit log is read."""
+    """One simulator without delays, shared by all tests: tests that read the submit log need unique prompts."""
     with serving(tmp_path_factory.mktemp("simulator")) as client:
         yield client
 
@@ -31,7 +31,7 @@ def simulator_in_manual_time(tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 def timed(simulator_in_manual_time: tuple[SimulatorClient, ManualClock]) -> Iterator[SimulatorClient]:
-    """A simulator with the usual delays, which pass as `clock` says."""
+    """A simulator with normal delays, controlled by `clock`."""
     client, clock = simulator_in_manual_time
     clock.slept.clear()
     yield client

@@ -1,4 +1,4 @@
-"""A running simulator and a client of it that knows the wire format and nothing else."""
+"""A running simulator and a client that knows only the wire format."""
 
 import asyncio
 import base64
@@ -17,10 +17,10 @@ import uvicorn
 from PIL import Image, ImageChops, ImageStat
 
 from app.providers.simulator.app import build
-from app.providers.simulator.stage import Clock
+from app.providers.simulator.runtime import SimulatorClock
 from tests.trust import trust
 
-SECONDS = 300.0  # only a broken product takes this long
+SECONDS = 300.0  # reached only if something hangs
 
 TEXT_MODEL = "openai/gpt-5.5"
 CHAT_IMAGE_MODEL = "black-forest-labs/flux.2-pro"  # answers with an image only
@@ -34,8 +34,8 @@ STAMP = (64, 64)  # pixels of what is generated for a prompt with [stamp]
 Json = dict[str, Any]
 
 
-class ManualClock(Clock):
-    """A clock that stands still until a test moves it. Whoever sleeps does so at once, but only as often as `allowed`."""
+class ManualClock(SimulatorClock):
+    """A clock that a test advances. `sleep` returns at once and advances it, but only `allowed` times."""
 
     def __init__(self) -> None:
         self.allowed = float("inf")
@@ -62,7 +62,7 @@ class ManualClock(Clock):
 
 
 class SimulatorClient:
-    """A client of one running simulator, and beside it an anonymous one without a key."""
+    """A client of a running simulator, with `anonymous` as a second HTTP client without an API key."""
 
     def __init__(self, origin: str, folder: Path, key: str = "sk-test") -> None:
         self.origin = origin
@@ -145,13 +145,13 @@ def two_halves() -> Image.Image:
 
 
 def open_image(data: bytes) -> Image.Image:
-    """Its header is read; its pixels are when they are needed."""
+    """Open an image; its pixels are decoded only when needed."""
     image: Image.Image = Image.open(io.BytesIO(data))
     return image
 
 
 def image_of(answer: httpx.Response) -> Image.Image:
-    """The first image in an answer of /images."""
+    """The first image in a response of /images."""
     return open_image(base64.b64decode(answer.json()["data"][0]["b64_json"], validate=True))
 
 
@@ -168,7 +168,7 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 
 
 def events(text: str) -> list[Json]:
-    """The JSON of every event in a stream, without its end mark."""
+    """The JSON of all events in a stream, without the final [DONE]."""
     lines = [line[6:] for line in text.splitlines() if line.startswith("data: ")]
     return [msgspec.json.decode(line) for line in lines if line != "[DONE]"]
 
@@ -178,7 +178,7 @@ def streamed_text(chunks: list[Json]) -> str:
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait for a state that no event announces."""
+    """Poll until the condition is true."""
     end = time.monotonic() + SECONDS
     while not condition():
         assert time.monotonic() < end, "it did not happen"
@@ -187,7 +187,7 @@ def until(condition: Callable[[], object]) -> None:
 
 @contextmanager
 def serving(
-    folder: Path, speed: float = 0.0, key: str | None = None, clock: Clock | None = None
+    folder: Path, speed: float = 0.0, key: str | None = None, clock: SimulatorClock | None = None
 ) -> Iterator[SimulatorClient]:
     """A simulator in a thread of this process, on a free port, behind a real server."""
     server = uvicorn.Server(
@@ -200,7 +200,7 @@ def serving(
         )
     )
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        # Without it every answer waits 40 ms for an ACK: asyncio sets it only on sockets that it opened itself.
+        # asyncio sets this only on sockets that it opened itself; without it every response waits 40 ms for an ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         port = listener.getsockname()[1]
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))

@@ -1,4 +1,4 @@
-"""How much processor time the simulator needs for an image and for a video. A measurement, not a test:
+"""Measures the CPU time that the simulator needs for an image and a video. Not a test:
 
 python -m tests.providers.simulator.speed
 """

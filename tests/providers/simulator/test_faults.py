@@ -1,4 +1,4 @@
-"""Every command that a prompt may contain does what its sentence says, for every kind of work that it names.
+"""Each simulator command does what its sentence says, for each kind of output it supports.
 
 A small function shows one command for one kind; the last tests make sure that none is missing.
 """
@@ -16,9 +16,9 @@ import httpx
 import msgspec
 import pytest
 
-from app.providers.simulator.faults import DIRECTIVES, asked, without
-from app.providers.simulator.responses import Streamed
-from app.providers.simulator.state import Kind, Memory
+from app.providers.simulator.faults import DIRECTIVES, faults_in, strip_faults
+from app.providers.simulator.responses import StreamedResponse
+from app.providers.simulator.state import JobStore, Kind
 from tests.kit import Cases
 from tests.providers.simulator.kit import (
     CHAT_IMAGE_MODEL,
@@ -50,7 +50,7 @@ MUCH = 24 * 1024 * 1024
 
 
 def shows(name: str, *kinds: Kind) -> Callable[[Show], Show]:
-    """Register a function as the one that shows this command for these kinds."""
+    """Registers a test of this command for these kinds of output."""
 
     def register(show: Show) -> Show:
         SHOWN.extend((name, kind, show.__name__, show) for kind in kinds)
@@ -60,7 +60,7 @@ def shows(name: str, *kinds: Kind) -> Callable[[Show], Show]:
 
 
 def each(name: str, *kinds: Kind) -> Callable[[ShowKind], ShowKind]:
-    """The same for a function that takes the kind."""
+    """The same for a test that takes the kind."""
 
     def register(show: ShowKind) -> ShowKind:
         SHOWN.extend((name, kind, show.__name__, partial(show, kind=kind)) for kind in kinds)  # type: ignore[call-arg]
@@ -70,7 +70,7 @@ def each(name: str, *kinds: Kind) -> Callable[[ShowKind], ShowKind]:
 
 
 def shows_in_manual_time(name: str, *kinds: Kind) -> Callable[[ShowTimed], ShowTimed]:
-    """The same for a function that takes a simulator with the usual delays, and its clock."""
+    """The same for a test that takes a simulator with normal delays, and its clock."""
 
     def register(show: ShowTimed) -> ShowTimed:
         SHOWN_IN_MANUAL_TIME.extend((name, kind, show.__name__, show) for kind in kinds)
@@ -87,7 +87,7 @@ def paid(sim: SimulatorClient, kind: Kind, prompt: str) -> httpx.Response:
 
 
 def refusal(answer: httpx.Response) -> dict[str, Any]:
-    """The error in an answer, which must be in the envelope and agree with the status."""
+    """The error in a response, after checking that its code equals the status."""
     error: dict[str, Any] = answer.json()["error"]
     assert error["code"] == answer.status_code
     assert error["message"]
@@ -272,7 +272,7 @@ def check_trickle(
     *,
     delays: tuple[float, ...] = (),
 ) -> None:
-    """After the usual delays, three pauses of a second let four bytes through."""
+    """After the normal delays, three pauses of one second let four bytes through."""
     clock.slept.clear()
     clock.allowed = len(delays) + 3
     received = b""
@@ -351,10 +351,10 @@ def an_answer_takes_five_times_as_long(timed: SimulatorClient, clock: ManualCloc
 
 @shows_in_manual_time("slow", "video")
 def a_video_takes_five_times_as_long(timed: SimulatorClient, clock: ManualClock) -> None:
-    memory = Memory(timed.folder)
-    jobs = [memory.job(timed.submit(prompt).json()["id"]) for prompt in ("a road", "[slow] a road")]
-    waits = [job.runs - job.created for job in jobs if job is not None]
-    runs = [job.ends - job.runs for job in jobs if job is not None and job.ends is not None]
+    store = JobStore(timed.folder)
+    jobs = [store.job(timed.submit(prompt).json()["id"]) for prompt in ("a road", "[slow] a road")]
+    waits = [job.starts_at - job.created_at for job in jobs if job is not None]
+    runs = [job.ends_at - job.starts_at for job in jobs if job is not None and job.ends_at is not None]
     assert waits == pytest.approx([2, 10])
     assert runs == pytest.approx([7, 35])
 
@@ -379,20 +379,20 @@ def the_video_has_an_unknown_state_for_a_while(sim: SimulatorClient) -> None:
 @shows("badmedia", "image")
 def the_image_is_invalid(sim: SimulatorClient) -> None:
     data = base64.b64decode(sim.image("[badmedia] a").json()["data"][0]["b64_json"], validate=True)
-    assert data.startswith(b"This was never a picture")
+    assert data.startswith(b"This is not an image")
     message = sim.chat("[badmedia] b", model=CHAT_IMAGE_MODEL, modalities=["image"]).json()["choices"][0]["message"]
-    assert message["images"][0]["image_url"]["url"].startswith("data:image/png;base64,VGhpcyB3YXMg")
+    assert message["images"][0]["image_url"]["url"].startswith("data:image/png;base64,VGhpcyBpcyBu")
 
 
 @shows("badmedia", "video")
 def the_video_is_invalid(sim: SimulatorClient) -> None:
     answer = sim.content(sim.video("[badmedia] a video")["id"])
     assert answer.headers["content-type"] == "video/mp4"
-    assert answer.content.startswith(b"This was never a clip")
+    assert answer.content.startswith(b"This is not a video")
 
 
 def check_endless(sim: SimulatorClient, method: str, path: str, body: Any = None) -> bytes:
-    """The beginning of an answer that continues after more than anyone would read."""
+    """The beginning of a response that is far too large to read."""
     with sim.http.stream(method, path, json=body) as answer:
         assert answer.status_code == 200
         assert "content-length" not in answer.headers
@@ -426,13 +426,13 @@ def the_video_is_endless(sim: SimulatorClient) -> None:
     assert head[4:8] == b"ftyp"
 
 
-@shows("words-only", "image")
+@shows("text-only", "image")
 def the_model_answers_with_text(sim: SimulatorClient) -> None:
-    answer = sim.chat("[words-only] a pony", model=CHAT_TEXT_AND_IMAGE_MODEL, modalities=["image", "text"]).json()
+    answer = sim.chat("[text-only] a pony", model=CHAT_TEXT_AND_IMAGE_MODEL, modalities=["image", "text"]).json()
     assert answer["choices"][0]["message"]["images"] == []
     assert "pony" in answer["choices"][0]["message"]["content"]
-    assert sim.image("[words-only] a pony").json()["data"] == []
-    streamed = events(sim.image("[words-only] a pony", model=STREAMING_IMAGE_MODEL, stream=True).text)
+    assert sim.image("[text-only] a pony").json()["data"] == []
+    streamed = events(sim.image("[text-only] a pony", model=STREAMING_IMAGE_MODEL, stream=True).text)
     assert [event["type"] for event in streamed][-1] == "image_generation.text_chunk"
 
 
@@ -568,7 +568,7 @@ def the_first_download_comes_too_early(sim: SimulatorClient) -> None:
 
 
 def usage(sim: SimulatorClient, kind: Kind, prompt: str) -> tuple[str, dict[str, Any]]:
-    """The id of a generation and the usage it was answered with."""
+    """The id of a generation and the usage in its response."""
     if kind == "video":
         state = sim.video(prompt)
         return state["id"], state["usage"]
@@ -646,13 +646,13 @@ def test_every_command_is_explained_in_a_sentence() -> None:
 
 
 def test_a_command_is_found_anywhere_and_in_any_case_but_only_for_its_kinds() -> None:
-    assert asked("a [FAIL] lighthouse [unknown] [urls]", "video") == {"fail", "urls"}
-    assert asked("a [fail] lighthouse [urls]", "text") == {"fail"}
-    assert asked("fail (urls)", "video") == frozenset()
+    assert faults_in("a [FAIL] lighthouse [unknown] [urls]", "video") == {"fail", "urls"}
+    assert faults_in("a [fail] lighthouse [urls]", "text") == {"fail"}
+    assert faults_in("fail (urls)", "video") == frozenset()
 
 
 def test_a_command_is_not_part_of_the_prompt(sim: SimulatorClient) -> None:
-    assert without("[slow] a  [boat] at sea [urls]") == "a [boat] at sea"
+    assert strip_faults("[slow] a  [boat] at sea [urls]") == "a [boat] at sea"
     plain, marked = (sim.chat(prompt).json()["choices"][0]["message"] for prompt in ("on tin", "[late-cost] on tin"))
     assert plain == marked
 
@@ -686,7 +686,7 @@ async def test_an_endless_answer_ends_when_its_client_disconnects() -> None:
         assert message["type"] in ("http.response.start", "http.response.body")
 
     scope: Any = {"type": "http"}
-    await asyncio.wait_for(Streamed(pieces(), "image/png")(scope, receive, send), SECONDS)
+    await asyncio.wait_for(StreamedResponse(pieces(), "image/png")(scope, receive, send), SECONDS)
     assert ended.is_set()
 
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from app.providers.simulator.__main__ import main
-from app.providers.simulator.state import Memory
+from app.providers.simulator.state import JobStore
 from tests.providers.simulator.kit import SECONDS, SimulatorClient, conversation
 
 READY = re.compile(r"^Simulator listening on (http://127\.0\.0\.1:\d+) \(OpenRouter at /api/v1\)$")
@@ -42,7 +42,7 @@ def stopped(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 def test_a_job_survives_a_kill_and_is_logged_once(tmp_path: Path) -> None:
     """The two processes also prove that heavy libraries are not loaded at the start, that a configured key is the only one
-    accepted, and that SIGTERM stops the simulator while it gives an endless answer."""
+    accepted, and that SIGTERM stops the simulator during an endless response."""
     with running(tmp_path, "--speed", "1000") as (process, sim):
         loaded = Path(f"/proc/{process.pid}/maps").read_text()
         assert not re.search(r"/PIL/|/av/|libav", loaded), "it loads images or videos before it needs them"
@@ -50,11 +50,13 @@ def test_a_job_survives_a_kill_and_is_logged_once(tmp_path: Path) -> None:
         assert sim.poll(id)["status"] == "pending"
         process.send_signal(signal.SIGKILL)
         process.wait(SECONDS)
-    memory = Memory(tmp_path)
-    job = memory.job(id)
+    store = JobStore(tmp_path)
+    job = store.job(id)
     assert job is not None
-    assert job.ends is not None
-    memory.save(msgspec.structs.replace(job, runs=job.created, ends=job.created))  # the time it takes has passed
+    assert job.ends_at is not None
+    store.save(
+        msgspec.structs.replace(job, starts_at=job.created_at, ends_at=job.created_at)
+    )  # the time it takes has passed
     with running(tmp_path, "--speed", "0", "--key", "sk-test") as (process, sim):
         assert sim.poll(id)["status"] == "completed"
         assert len(sim.submits("[stamp] it continues")) == 1

@@ -1,6 +1,6 @@
 """Aspect ratios and resolutions in pixels."""
 
-from app.providers.simulator.sizes import clip_size, picture_size, pixels, same_shape
+from app.providers.simulator.sizes import image_size_in_pixels, matches_ratio, pixels, video_size_in_pixels
 from tests.kit import Cases
 
 
@@ -18,7 +18,7 @@ def test_an_image_has_the_shape_of_its_ratio_and_the_area_of_its_tier() -> None:
     with Cases() as cases:
         for ratio, tier, size in table:
             with cases.case(ratio, tier):
-                assert picture_size(ratio, tier) == size
+                assert image_size_in_pixels(ratio, tier) == size
 
 
 def test_a_video_has_its_resolution_on_the_shorter_side() -> None:
@@ -34,7 +34,7 @@ def test_a_video_has_its_resolution_on_the_shorter_side() -> None:
     with Cases() as cases:
         for ratio, resolution, size in table:
             with cases.case(ratio, resolution):
-                assert clip_size(ratio, resolution) == size
+                assert video_size_in_pixels(ratio, resolution) == size
                 assert all(side % 2 == 0 for side in size)
 
 
@@ -48,5 +48,5 @@ def test_an_invalid_size_is_none() -> None:
 
 def test_a_size_is_compared_with_a_ratio() -> None:
     assert pixels("1536x1024") == (1536, 1024)
-    assert same_shape((1536, 1024), "3:2")
-    assert not same_shape((1536, 1024), "1:1")
+    assert matches_ratio((1536, 1024), "3:2")
+    assert not matches_ratio((1536, 1024), "1:1")

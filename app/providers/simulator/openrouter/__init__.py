@@ -1,4 +1,4 @@
-"""OpenRouter as of late 2026: chat, pictures, clips, catalogue and accounting under `/api/v1`."""
+"""OpenRouter as of late 2026: chat, images, videos, catalogue and accounting under `/api/v1`."""
 
 from litestar import Router
 
@@ -8,6 +8,9 @@ BASE = "/api/v1"
 
 
 def routes() -> list[Router]:
-    """Everything this persona answers, the address of its signed links and the other origin included."""
+    """All routes of the service, including its signed URLs and the other origin."""
     handlers = [*account.HANDLERS, *chat.HANDLERS, *images.HANDLERS, *listing.HANDLERS, *videos.HANDLERS]
-    return [Router(BASE, route_handlers=handlers), Router("/simulator/openrouter", route_handlers=videos.ELSEWHERE)]
+    return [
+        Router(BASE, route_handlers=handlers),
+        Router("/simulator/openrouter", route_handlers=videos.OTHER_ORIGIN_HANDLERS),
+    ]

@@ -1,4 +1,4 @@
-"""What was spent: the key, the credits, and the price of one generation after the fact."""
+"""Accounting endpoints: the API key, the credits, and the cost of one generation."""
 
 import time
 
@@ -7,19 +7,19 @@ from litestar.di import NamedDependency
 from litestar.types import ASGIApp
 
 from app.providers.simulator import responses
-from app.providers.simulator.faults import asked
-from app.providers.simulator.openrouter.errors import bad, missing
-from app.providers.simulator.openrouter.gate import Plain, with_key
-from app.providers.simulator.stage import Stage
-from app.providers.simulator.state import Job
+from app.providers.simulator.faults import faults_in
+from app.providers.simulator.openrouter.admission import PlainRequest, require_key
+from app.providers.simulator.openrouter.errors import bad_request, not_found
+from app.providers.simulator.runtime import Runtime
+from app.providers.simulator.state import SimulatedJob
 
 CREDITS = 1000.0
 
 
-@get("/key", guards=[with_key])
-async def key(stage: NamedDependency[Stage]) -> ASGIApp:
-    """The cheapest way to try a key."""
-    spent = stage.memory.spent
+@get("/key", guards=[require_key])
+async def key(runtime: NamedDependency[Runtime]) -> ASGIApp:
+    """Information about the API key."""
+    spent = runtime.store.spent
     content: dict[str, object] = {
         "label": "sk-or-v1-sim...ula",
         "limit": None,
@@ -39,44 +39,44 @@ async def key(stage: NamedDependency[Stage]) -> ASGIApp:
         "budgets": [],
         "rate_limit": {"requests": -1, "interval": "10s", "note": "This field is deprecated and safe to ignore."},
     }
-    return responses.json_answer({"data": content})
+    return responses.json_response({"data": content})
 
 
-@get("/credits", guards=[with_key])
-async def credits_left(stage: NamedDependency[Stage]) -> ASGIApp:
-    """What was bought and what is used."""
-    return responses.json_answer({"data": {"total_credits": CREDITS, "total_usage": stage.memory.spent()}})
+@get("/credits", guards=[require_key])
+async def credits_left(runtime: NamedDependency[Runtime]) -> ASGIApp:
+    """Purchased and used credits."""
+    return responses.json_response({"data": {"total_credits": CREDITS, "total_usage": runtime.store.spent()}})
 
 
-@get("/generation", guards=[with_key])
-async def generation(request: Plain, stage: NamedDependency[Stage]) -> ASGIApp:
-    """What one request used and cost."""
+@get("/generation", guards=[require_key])
+async def generation(request: PlainRequest, runtime: NamedDependency[Runtime]) -> ASGIApp:
+    """Usage and cost of one request."""
     id = request.query_params.get("id", "")
     if not id:
-        raise bad("id: Required")
-    job = await _finished(stage, id)
+        raise bad_request("id: Required")
+    job = await _finished(runtime, id)
     if job is None:
-        raise missing(f"Generation {id} not found")
-    return responses.json_answer({"data": _told(job)})
+        raise not_found(f"Generation {id} not found")
+    return responses.json_response({"data": _generation_data(job)})
 
 
 HANDLERS = [key, credits_left, generation]
 
 
-async def _finished(stage: Stage, id: str) -> Job | None:
-    memory = stage.memory
-    # A clip's job and its generation have different names for the same thing.
-    job = await stage.disk(memory.job, id) or await stage.disk(memory.job, id.replace("gen-", "gen-vid-", 1))
-    if job is None or job.phase(stage.clock.now()) != "ended":
+async def _finished(runtime: Runtime, id: str) -> SimulatedJob | None:
+    store = runtime.store
+    # A video job and its generation have different id prefixes.
+    job = await runtime.run_io(store.job, id) or await runtime.run_io(store.job, id.replace("gen-", "gen-vid-", 1))
+    if job is None or job.phase(runtime.clock.now()) != "ended":
         return None
-    faults = asked(job.prompt, job.kind)
-    if "no-cost" in faults or ("late-cost" in faults and await stage.disk(memory.first_time, "late-cost", job.id)):
+    faults = faults_in(job.prompt, job.kind)
+    if "no-cost" in faults or ("late-cost" in faults and await runtime.run_io(store.first_time, "late-cost", job.id)):
         return None
     return job
 
 
-def _told(job: Job) -> dict[str, object]:
-    ends = job.created if job.ends is None else job.ends
+def _generation_data(job: SimulatedJob) -> dict[str, object]:
+    ends_at = job.created_at if job.ends_at is None else job.ends_at
     return {
         "id": generation_id(job.id),
         "model": job.model,
@@ -94,13 +94,13 @@ def _told(job: Job) -> dict[str, object]:
         "native_finish_reason": "stop",
         "cancelled": job.cancelled,
         "streamed": job.streamed,
-        "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.created)),
-        "latency": round((job.runs - job.created) * 1000),
-        "generation_time": round((ends - job.created) * 1000),
+        "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.created_at)),
+        "latency": round((job.starts_at - job.created_at) * 1000),
+        "generation_time": round((ends_at - job.created_at) * 1000),
         "is_byok": False,
     }
 
 
 def generation_id(job_id: str) -> str:
-    """The name under which /generation knows a job."""
+    """The id of a job at /generation."""
     return job_id.replace("gen-vid-", "gen-", 1)

@@ -1,4 +1,4 @@
-"""The models on offer, as data. Ids, abilities and prices look like those of late 2026 and are nobody's price list."""
+"""The simulated models. Ids, capabilities and prices resemble those of late 2026 but are not real offers."""
 
 from typing import Any, Literal
 
@@ -9,16 +9,16 @@ Descriptor = dict[str, Any]
 
 
 class ImageAbility(msgspec.Struct, frozen=True, kw_only=True):
-    """What the dedicated image endpoint takes for a model, and what one picture costs in US dollars at 1K."""
+    """The image endpoint's parameters for a model, and the price of one image at 1K in US dollars."""
 
     parameters: dict[str, Descriptor]
-    per_picture: float
+    price_per_image: float
     streams: bool = False
-    names_media_type: bool = True
+    returns_media_type: bool = True
 
 
 class VideoAbility(msgspec.Struct, frozen=True, kw_only=True):
-    """What the video endpoint takes for a model. None is the service's own word for "not constrained or not known"."""
+    """The video endpoint's parameters for a model. As in the real API, None means "not constrained or not known"."""
 
     resolutions: list[str] | None = None
     aspect_ratios: list[str] | None = None
@@ -30,11 +30,11 @@ class VideoAbility(msgspec.Struct, frozen=True, kw_only=True):
     seed: bool | None = None
     skus: dict[str, str] = {}
     needs_frame: bool = False
-    usual_duration: int = 5
+    default_duration: int = 5
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """One row. `pricing` is in US dollars per unit, as decimal text."""
+class SimulatedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """One catalogue entry. `pricing` is in US dollars per unit, as decimal text."""
 
     id: str
     name: str
@@ -53,28 +53,28 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     video: VideoAbility | None = None
 
 
-def choice(*values: str) -> Descriptor:
+def one_of(*values: str) -> Descriptor:
     return {"type": "enum", "values": list(values)}
 
 
-def span(lowest: int, highest: int) -> Descriptor:
-    return {"type": "range", "min": lowest, "max": highest}
+def int_range(minimum: int, maximum: int) -> Descriptor:
+    return {"type": "range", "min": minimum, "max": maximum}
 
 
 FLAG: Descriptor = {"type": "boolean"}
-"""Says that the parameter may be sent, not that its value is true or false: a seed is described by it, too."""
+"""The parameter is supported; it need not be a boolean (the real API describes `seed` this way, too)."""
 
 SAMPLING = ["max_tokens", "temperature", "top_p", "stop", "seed", "frequency_penalty", "presence_penalty"]
 TOOLS = ["tools", "tool_choice", "response_format", "structured_outputs"]
-THINKING = ["reasoning", "include_reasoning"]
-SHAPES = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
+REASONING = ["reasoning", "include_reasoning"]
+ASPECT_RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
 
-WRITERS = [
-    Model(
+TEXT_MODELS = [
+    SimulatedModel(
         id="anthropic/claude-sonnet-5",
         name="Anthropic: Claude Sonnet 5",
         created=1778803200,
-        description="A careful all-rounder for writing, analysis and long agentic work, with pictures as input.",
+        description="A careful all-rounder for writing, analysis and long agentic work, with image input.",
         inputs=["text", "image", "file"],
         outputs=["text"],
         routes=("chat",),
@@ -87,14 +87,14 @@ WRITERS = [
             "input_cache_read": "0.0000003",
             "input_cache_write": "0.00000375",
         },
-        parameters=[*SAMPLING, *TOOLS, *THINKING],
+        parameters=[*SAMPLING, *TOOLS, *REASONING],
         moderated=True,
     ),
-    Model(
+    SimulatedModel(
         id="openai/gpt-5.5",
         name="OpenAI: GPT-5.5",
         created=1776988800,
-        description="A frontier model for hard questions: reasoning, code and pictures as input.",
+        description="A frontier model for hard questions: reasoning, code and image input.",
         inputs=["text", "image", "file"],
         outputs=["text"],
         routes=("chat",),
@@ -102,14 +102,14 @@ WRITERS = [
         max_completion_tokens=128_000,
         tokenizer="GPT",
         pricing={"prompt": "0.0000025", "completion": "0.00002", "input_cache_read": "0.00000025"},
-        parameters=["max_tokens", "seed", *TOOLS, *THINKING],
+        parameters=["max_tokens", "seed", *TOOLS, *REASONING],
         moderated=True,
     ),
-    Model(
+    SimulatedModel(
         id="google/gemini-3.5-flash",
         name="Google: Gemini 3.5 Flash",
         created=1779235200,
-        description="Fast and inexpensive, with a very long context and every kind of input.",
+        description="Fast and inexpensive, with a very long context and input of every kind.",
         inputs=["text", "image", "file", "audio", "video"],
         outputs=["text"],
         routes=("chat",),
@@ -117,9 +117,9 @@ WRITERS = [
         max_completion_tokens=65_536,
         tokenizer="Gemini",
         pricing={"prompt": "0.0000003", "completion": "0.0000025", "image": "0.0000003", "audio": "0.000001"},
-        parameters=[*SAMPLING, *TOOLS, *THINKING],
+        parameters=[*SAMPLING, *TOOLS, *REASONING],
     ),
-    Model(
+    SimulatedModel(
         id="deepseek/deepseek-v4",
         name="DeepSeek: DeepSeek V4",
         created=1772409600,
@@ -131,13 +131,13 @@ WRITERS = [
         max_completion_tokens=65_536,
         tokenizer="DeepSeek",
         pricing={"prompt": "0.00000027", "completion": "0.0000004"},
-        parameters=[*SAMPLING, "top_k", "min_p", "repetition_penalty", *TOOLS, *THINKING],
+        parameters=[*SAMPLING, "top_k", "min_p", "repetition_penalty", *TOOLS, *REASONING],
     ),
-    Model(
+    SimulatedModel(
         id="mistralai/mistral-small-4",
         name="Mistral: Mistral Small 4",
         created=1768953600,
-        description="A small multilingual model for everyday writing that also reads pictures.",
+        description="A small multilingual model for everyday writing that also accepts images.",
         inputs=["text", "image"],
         outputs=["text"],
         routes=("chat",),
@@ -146,7 +146,7 @@ WRITERS = [
         pricing={"prompt": "0.0000001", "completion": "0.0000003"},
         parameters=[*SAMPLING, "top_k", *TOOLS],
     ),
-    Model(
+    SimulatedModel(
         id="meta-llama/llama-3.3-70b-instruct:free",
         name="Meta: Llama 3.3 70B Instruct (free)",
         created=1733506137,
@@ -162,12 +162,12 @@ WRITERS = [
     ),
 ]
 
-CHAT_PAINTERS = [
-    Model(
+CHAT_IMAGE_MODELS = [
+    SimulatedModel(
         id="google/gemini-3-pro-image",
         name="Google: Gemini 3 Pro Image",
         created=1763596800,
-        description="Draws and edits in conversation: answers with words and pictures together.",
+        description="Generates and edits images in conversation, with text and images in one answer.",
         inputs=["text", "image"],
         outputs=["image", "text"],
         routes=("chat",),
@@ -177,11 +177,11 @@ CHAT_PAINTERS = [
         pricing={"prompt": "0.000002", "completion": "0.000012", "image_output": "0.00012"},
         parameters=["max_tokens", "temperature", "top_p", "seed", "response_format"],
     ),
-    Model(
+    SimulatedModel(
         id="openai/gpt-5-image-mini",
         name="OpenAI: GPT-5 Image Mini",
         created=1760624583,
-        description="A small conversational model that also draws.",
+        description="A small conversational model that also generates images.",
         inputs=["text", "image", "file"],
         outputs=["image", "text"],
         routes=("chat",),
@@ -192,11 +192,11 @@ CHAT_PAINTERS = [
         parameters=["max_tokens", "temperature", "top_p", "seed", "response_format"],
         moderated=True,
     ),
-    Model(
+    SimulatedModel(
         id="black-forest-labs/flux.2-pro",
         name="Black Forest Labs: FLUX.2 Pro",
         created=1764028800,
-        description="Pictures only, sharp and faithful to the prompt; takes reference pictures.",
+        description="Images only, sharp and faithful to the prompt; accepts reference images.",
         inputs=["text", "image"],
         outputs=["image"],
         routes=("chat",),
@@ -206,12 +206,12 @@ CHAT_PAINTERS = [
     ),
 ]
 
-PAINTERS = [
-    Model(
+IMAGE_MODELS = [
+    SimulatedModel(
         id="openai/gpt-image-2",
         name="OpenAI: GPT Image 2",
         created=1776816000,
-        description="Follows long instructions closely, writes legibly in pictures, and can leave the background out.",
+        description="Follows long instructions closely, renders legible text, and supports transparent backgrounds.",
         inputs=["text", "image"],
         outputs=["image"],
         routes=("images",),
@@ -219,65 +219,65 @@ PAINTERS = [
         moderated=True,
         image=ImageAbility(
             parameters={
-                "n": span(1, 10),
-                "size": choice("1024x1024", "1536x1024", "1024x1536"),
-                "quality": choice("auto", "low", "medium", "high"),
-                "background": choice("auto", "transparent", "opaque"),
-                "output_format": choice("png", "jpeg", "webp"),
-                "output_compression": span(0, 100),
-                "input_references": span(0, 16),
+                "n": int_range(1, 10),
+                "size": one_of("1024x1024", "1536x1024", "1024x1536"),
+                "quality": one_of("auto", "low", "medium", "high"),
+                "background": one_of("auto", "transparent", "opaque"),
+                "output_format": one_of("png", "jpeg", "webp"),
+                "output_compression": int_range(0, 100),
+                "input_references": int_range(0, 16),
             },
-            per_picture=0.042,
+            price_per_image=0.042,
             streams=True,
         ),
     ),
-    Model(
+    SimulatedModel(
         id="bytedance-seed/seedream-5",
         name="ByteDance Seed: Seedream 5",
         created=1772582400,
-        description="Posters and photographs up to 4K, from words or from several reference pictures.",
+        description="Posters and photographs up to 4K, from text or several reference images.",
         inputs=["text", "image"],
         outputs=["image"],
         routes=("images",),
         pricing={"prompt": "0", "completion": "0", "image_output": "0.0000073"},
         image=ImageAbility(
             parameters={
-                "n": span(1, 4),
-                "aspect_ratio": choice(*SHAPES),
-                "resolution": choice("1K", "2K", "4K"),
+                "n": int_range(1, 4),
+                "aspect_ratio": one_of(*ASPECT_RATIOS),
+                "resolution": one_of("1K", "2K", "4K"),
                 "seed": FLAG,
-                "input_references": span(0, 10),
+                "input_references": int_range(0, 10),
             },
-            per_picture=0.03,
+            price_per_image=0.03,
         ),
     ),
-    Model(
+    SimulatedModel(
         id="recraft/recraft-v4",
         name="Recraft: Recraft V4",
         created=1770854400,
-        description="Design work with clean shapes and lettering. One picture at a time.",
+        description="Design work with clean shapes and lettering. One image at a time.",
         inputs=["text"],
         outputs=["image"],
         routes=("images",),
         pricing={"prompt": "0", "completion": "0", "image_output": "0.00000976"},
         image=ImageAbility(
             parameters={
-                "n": span(1, 1),
-                "aspect_ratio": choice(*SHAPES, "auto"),
-                "output_format": choice("png", "webp"),
+                "n": int_range(1, 1),
+                "aspect_ratio": one_of(*ASPECT_RATIOS, "auto"),
+                "output_format": one_of("png", "webp"),
             },
-            per_picture=0.04,
-            names_media_type=False,
+            price_per_image=0.04,
+            returns_media_type=False,
         ),
     ),
 ]
 
-FILMMAKERS = [
-    Model(
+VIDEO_MODELS = [
+    SimulatedModel(
         id="google/veo-3.1",
         name="Google: Veo 3.1",
         created=1760486400,
-        description="Clips with sound, from words, from a first and last frame, or from reference pictures.",
+        description="Videos with audio, from text, a first and last frame, or reference images.",
         inputs=["text", "image"],
         outputs=["video"],
         routes=("videos",),
@@ -291,14 +291,14 @@ FILMMAKERS = [
             audio=True,
             seed=True,
             skus={"duration_seconds_with_audio": "0.40", "duration_seconds_without_audio": "0.20"},
-            usual_duration=4,
+            default_duration=4,
         ),
     ),
-    Model(
+    SimulatedModel(
         id="kwaivgi/kling-v3.0-pro",
         name="Kling: Video v3.0 Pro",
         created=1770249600,
-        description="Smooth camera work in many shapes and lengths, priced by resolution.",
+        description="Smooth camera work in many aspect ratios and durations, priced by resolution.",
         inputs=["text", "image"],
         outputs=["video"],
         routes=("videos",),
@@ -316,11 +316,11 @@ FILMMAKERS = [
             },
         ),
     ),
-    Model(
+    SimulatedModel(
         id="minimax/hailuo-2.3-fast",
         name="MiniMax: Hailuo 2.3 Fast",
         created=1761696000,
-        description="Brings a picture to life. Needs a first frame; words are optional.",
+        description="Animates an image. Requires a first frame; the prompt is optional.",
         inputs=["image"],
         outputs=["video"],
         routes=("videos",),
@@ -332,19 +332,21 @@ FILMMAKERS = [
             seed=False,
             skus={"cents_per_second_output": "3.2"},
             needs_frame=True,
-            usual_duration=6,
+            default_duration=6,
         ),
     ),
-    Model(
+    SimulatedModel(
         id="alibaba/wan-2.6",
         name="Alibaba: Wan 2.6",
         created=1765843200,
-        description="An open model with few settings: say what you want to see.",
+        description="An open model with few settings.",
         inputs=["text"],
         outputs=["video"],
         routes=("videos",),
-        video=VideoAbility(skus={"duration_seconds": "0.04"}, usual_duration=3),
+        video=VideoAbility(skus={"duration_seconds": "0.04"}, default_duration=3),
     ),
 ]
 
-MODELS: dict[str, Model] = {row.id: row for row in [*WRITERS, *CHAT_PAINTERS, *PAINTERS, *FILMMAKERS]}
+MODELS: dict[str, SimulatedModel] = {
+    row.id: row for row in [*TEXT_MODELS, *CHAT_IMAGE_MODELS, *IMAGE_MODELS, *VIDEO_MODELS]
+}

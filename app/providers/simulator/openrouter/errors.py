@@ -1,4 +1,4 @@
-"""How this service says no: one envelope, whatever went wrong."""
+"""Error responses in the service's format."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
 
-class Refusal(Exception):
-    """An answer in the service's error envelope, with its status, words, metadata and headers."""
+class ErrorAnswer(Exception):
+    """An error response with its status, message, metadata and headers."""
 
     def __init__(
         self,
@@ -21,24 +21,24 @@ class Refusal(Exception):
         super().__init__(message)
         self.status = status
         self.headers = headers or {}
-        told = {"error_type": error_type, **metadata} if error_type else metadata
+        details = {"error_type": error_type, **metadata} if error_type else metadata
         self.error: dict[str, Any] = {"code": status, "message": message}
-        if told:
-            self.error["metadata"] = told
+        if details:
+            self.error["metadata"] = details
 
 
-def bad(message: str, error_type: str = "invalid_request", **metadata: Any) -> Refusal:
-    """The request itself is wrong."""
-    return Refusal(400, message, error_type, **metadata)
+def bad_request(message: str, error_type: str = "invalid_request", **metadata: Any) -> ErrorAnswer:
+    """The request is invalid (400)."""
+    return ErrorAnswer(400, message, error_type, **metadata)
 
 
-def missing(message: str, **metadata: Any) -> Refusal:
-    """There is no such thing here."""
-    return Refusal(404, message, "not_found", **metadata)
+def not_found(message: str, **metadata: Any) -> ErrorAnswer:
+    """The resource does not exist (404)."""
+    return ErrorAnswer(404, message, "not_found", **metadata)
 
 
-def _refused(_: Request[Any, Any, Any], refusal: Refusal) -> Response[Any]:
-    return Response({"error": refusal.error}, status_code=refusal.status, headers=refusal.headers)
+def _error_answer(_: Request[Any, Any, Any], answer: ErrorAnswer) -> Response[Any]:
+    return Response({"error": answer.error}, status_code=answer.status, headers=answer.headers)
 
 
 def _from_framework(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
@@ -52,7 +52,7 @@ def _from_bug(_: Request[Any, Any, Any], __: Exception) -> Response[Any]:
 
 
 HANDLERS: ExceptionHandlersMap = {
-    Refusal: _refused,
+    ErrorAnswer: _error_answer,
     HTTPException: _from_framework,
     Exception: _from_bug,
 }

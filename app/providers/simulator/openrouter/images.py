@@ -1,4 +1,4 @@
-"""The dedicated image endpoint: strict about parameters, answers in base64, streams where the model can."""
+"""The image endpoint: validates parameters strictly, returns base64, and streams if the model supports it."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -10,233 +10,241 @@ from litestar.di import NamedDependency
 from litestar.types import ASGIApp
 
 from app.providers.simulator import replies, responses, sizes
-from app.providers.simulator.faults import asked, without
-from app.providers.simulator.openrouter.catalog import Descriptor, ImageAbility, Model
-from app.providers.simulator.openrouter.chat import GARBLED, NOT_A_PICTURE, PICTURE_TOKENS
-from app.providers.simulator.openrouter.errors import Refusal, bad, missing
-from app.providers.simulator.openrouter.gate import (
-    Ask,
-    Body,
-    Plain,
+from app.providers.simulator.faults import faults_in, strip_faults
+from app.providers.simulator.openrouter.admission import (
+    AcceptedRequest,
+    JsonObject,
+    PlainRequest,
     admit,
-    billed,
     model_for,
-    picture_of,
-    read,
-    settle,
-    with_key,
+    read_body,
+    record_job,
+    reference_image,
+    require_key,
+    visible_usage,
 )
-from app.providers.simulator.stage import Stage
-from app.providers.simulator.state import Job
+from app.providers.simulator.openrouter.catalog import Descriptor, ImageAbility, SimulatedModel
+from app.providers.simulator.openrouter.chat import NOT_AN_IMAGE, PROVIDER_ERROR, TOKENS_PER_IMAGE
+from app.providers.simulator.openrouter.errors import ErrorAnswer, bad_request, not_found
+from app.providers.simulator.runtime import Runtime
+from app.providers.simulator.state import SimulatedJob
 
 SECONDS = 1.5
-QUALITY_OF_FILE = 90
-ALWAYS = {"model", "prompt", "stream", "provider", "user", "session_id", "trace"}
-QUALITY = {"low": 0.3, "medium": 1.0, "high": 4.0, "auto": 1.0}
+DEFAULT_FILE_QUALITY = 90
+COMMON_FIELDS = {"model", "prompt", "stream", "provider", "user", "session_id", "trace"}
+PRICE_FACTORS = {"low": 0.3, "medium": 1.0, "high": 4.0, "auto": 1.0}
 
 
-class Drawn(msgspec.Struct, frozen=True):
-    """A finished picture as it goes over the wire."""
+class ImageResult(msgspec.Struct, frozen=True):
+    """A generated image as sent to the client."""
 
     b64: str
     media_type: str
 
 
-@post("/images", guards=[with_key], status_code=200)
-async def images(request: Plain, stage: NamedDependency[Stage]) -> ASGIApp:
-    """Pictures from a prompt, and from reference pictures where the model takes them."""
-    body, digest = await read(request, stage)
+@post("/images", guards=[require_key], status_code=200)
+async def images(request: PlainRequest, runtime: NamedDependency[Runtime]) -> ASGIApp:
+    """Generate images from a prompt and, if the model supports it, reference images."""
+    body, digest = await read_body(request, runtime)
     model = model_for(body, "images")
     ability = _ability(model)
     prompt = _prompt(body)
     for name, value in body.items():
-        if name not in ALWAYS and value is not None:
+        if name not in COMMON_FIELDS and value is not None:
             _check(model, name, value, ability.parameters.get(name))
     _size(body)
-    ask = await admit(stage, endpoint="/images", kind="image", model=model, prompt=prompt, body=body, digest=digest)
-    if not isinstance(ask, Ask):
-        return ask
-    return await _answer(stage, ask, ability)
+    accepted = await admit(
+        runtime, endpoint="/images", kind="image", model=model, prompt=prompt, body=body, digest=digest
+    )
+    if not isinstance(accepted, AcceptedRequest):
+        return accepted
+    return await _respond(runtime, accepted, ability)
 
 
-@post("/images/generations", guards=[with_key], status_code=200)
-async def generations(request: Plain, stage: NamedDependency[Stage]) -> ASGIApp:
-    """The old OpenAI address. The service has none; it answers only when the prompt asks for it."""
-    body, digest = await read(request, stage)
+@post("/images/generations", guards=[require_key], status_code=200)
+async def generations(request: PlainRequest, runtime: NamedDependency[Runtime]) -> ASGIApp:
+    """The old OpenAI endpoint. The real service lacks it, so it only works for prompts that request it."""
+    body, digest = await read_body(request, runtime)
     prompt = str(body.get("prompt") or "")
-    if "generations" not in asked(prompt, "image"):
-        raise missing("Not Found")
+    if "generations" not in faults_in(prompt, "image"):
+        raise not_found("Not Found")
     model = model_for(body, "images")
     ability = _ability(model)
     for name in ability.parameters:
         if body.get(name) is not None:
             _check(model, name, body[name], ability.parameters[name])
     _size(body)
-    ask = await admit(
-        stage, endpoint="/images/generations", kind="image", model=model, prompt=prompt, body=body, digest=digest
+    accepted = await admit(
+        runtime, endpoint="/images/generations", kind="image", model=model, prompt=prompt, body=body, digest=digest
     )
-    if not isinstance(ask, Ask):
-        return ask
-    return await _answer(stage, ask, ability)
+    if not isinstance(accepted, AcceptedRequest):
+        return accepted
+    return await _respond(runtime, accepted, ability)
 
 
 HANDLERS = [images, generations]
 
 
-# What was asked
+# Requests
 
 
-def _ability(model: Model) -> ImageAbility:
+def _ability(model: SimulatedModel) -> ImageAbility:
     if model.image is None:
-        raise missing(f"{model.id} is not available on this endpoint")
+        raise not_found(f"{model.id} is not available on this endpoint")
     return model.image
 
 
-def _prompt(body: Body) -> str:
+def _prompt(body: JsonObject) -> str:
     prompt = body.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
-        raise bad("prompt: Required", "invalid_prompt")
+        raise bad_request("prompt: Required", "invalid_prompt")
     return prompt
 
 
-def _check(model: Model, name: str, value: Any, descriptor: Descriptor | None) -> None:
-    """A parameter that the model lacks is refused, not ignored."""
+def _check(model: SimulatedModel, name: str, value: Any, descriptor: Descriptor | None) -> None:
+    """Parameters that the model does not support are rejected, not ignored."""
     if descriptor is None:
-        raise bad(f"{model.id} does not support the parameter {name}")
+        raise bad_request(f"{model.id} does not support the parameter {name}")
     if name == "input_references":
         return _check_references(value, descriptor)
     if descriptor["type"] == "enum" and value not in descriptor["values"]:
-        raise bad(f"{name}: expected one of {', '.join(descriptor['values'])}")
+        raise bad_request(f"{name}: expected one of {', '.join(descriptor['values'])}")
     if name == "seed" and (not isinstance(value, int) or isinstance(value, bool)):
-        raise bad("seed: expected a whole number")
+        raise bad_request("seed: expected a whole number")
     if descriptor["type"] == "range":
         whole = isinstance(value, int) and not isinstance(value, bool)
         if not whole or not descriptor["min"] <= value <= descriptor["max"]:
-            raise bad(f"{name}: expected a whole number from {descriptor['min']} to {descriptor['max']}")
+            raise bad_request(f"{name}: expected a whole number from {descriptor['min']} to {descriptor['max']}")
     return None
 
 
 def _check_references(value: Any, descriptor: Descriptor) -> None:
     if not isinstance(value, list) or len(value) > descriptor["max"]:
-        raise bad(f"input_references: expected at most {descriptor['max']} pictures")
+        raise bad_request(f"input_references: expected at most {descriptor['max']} images")
     for part in value:
         if not isinstance(part, dict) or part.get("type") != "image_url":
-            raise bad("input_references: every entry needs the type image_url")
+            raise bad_request("input_references: each entry must have the type image_url")
         url = part.get("image_url")
         if not isinstance(url, dict) or not isinstance(url.get("url"), str):
-            raise bad("input_references: image_url needs a url")
+            raise bad_request("input_references: image_url needs a url")
 
 
-def _size(body: Body) -> tuple[int, int]:
-    """The pixels asked for. Words about the size that contradict each other are refused."""
+def _size(body: JsonObject) -> tuple[int, int]:
+    """The requested size in pixels. Contradictory parameters are rejected."""
     size, ratio, tier = body.get("size"), body.get("aspect_ratio"), body.get("resolution")
-    if not all(isinstance(word, str | None) for word in (size, ratio, tier)):
-        raise bad("size, aspect_ratio and resolution are text")
+    if not all(isinstance(value, str | None) for value in (size, ratio, tier)):
+        raise bad_request("size, aspect_ratio and resolution must be strings")
     try:
         if size is None or size in sizes.TIERS:
-            return sizes.picture_size(ratio, size or tier)
+            return sizes.image_size_in_pixels(ratio, size or tier)
         exact = sizes.pixels(size)
         if exact is None:
-            raise bad(f"size: {size} is not a size")
-        if ratio not in (None, "auto") and not sizes.same_shape(exact, ratio):
-            raise bad(f"size {size} contradicts aspect_ratio {ratio}")
+            raise bad_request(f"size: {size} is not a valid size")
+        if ratio not in (None, "auto") and not sizes.matches_ratio(exact, ratio):
+            raise bad_request(f"size {size} contradicts aspect_ratio {ratio}")
         return exact
     except (ValueError, ZeroDivisionError) as exc:
-        raise bad(f"aspect_ratio: {ratio} is not a shape") from exc
+        raise bad_request(f"aspect_ratio: {ratio} is not an aspect ratio") from exc
 
 
-def _count(ask: Ask) -> int:
-    return 0 if "words-only" in ask.faults else int(ask.body.get("n") or 1)
+def _count(accepted: AcceptedRequest) -> int:
+    return 0 if "text-only" in accepted.faults else int(accepted.body.get("n") or 1)
 
 
-# What is answered
+# Responses
 
 
-async def _answer(stage: Stage, ask: Ask, ability: ImageAbility) -> ASGIApp:
-    if "ambiguous" in ask.faults:
-        await settle(stage, _job(stage, ask, ability, _count(ask)))
-        return responses.HungUp()
-    if ask.body.get("stream") is True and ability.streams and not ask.faults & {"fail", "error-200", "huge"}:
-        pieces = _events(stage, ask, ability)
-        return responses.Streamed(
-            responses.trickle(stage, pieces) if "trickle" in ask.faults else pieces, responses.EVENTS
+async def _respond(runtime: Runtime, accepted: AcceptedRequest, ability: ImageAbility) -> ASGIApp:
+    if "ambiguous" in accepted.faults:
+        await record_job(runtime, _job(runtime, accepted, ability, _count(accepted)))
+        return responses.ClosedConnection()
+    if accepted.body.get("stream") is True and ability.streams and not accepted.faults & {"fail", "error-200", "huge"}:
+        pieces = _events(runtime, accepted, ability)
+        return responses.StreamedResponse(
+            responses.trickle(runtime, pieces) if "trickle" in accepted.faults else pieces, responses.EVENTS
         )
-    await stage.take(SECONDS, ask.faults)
-    if "stuck" in ask.faults:
-        return responses.Silent()
-    if "fail" in ask.faults:
-        # A picture that fails is not charged.
-        raise Refusal(
+    await runtime.sleep(SECONDS, accepted.faults)
+    if "stuck" in accepted.faults:
+        return responses.NoResponse()
+    if "fail" in accepted.faults:
+        # A failed image is not charged.
+        raise ErrorAnswer(
             502,
             "Provider returned error",
             "provider_unavailable",
-            provider_name=ask.model.name.partition(":")[0],
+            provider_name=accepted.model.name.partition(":")[0],
             provider_code="internal",
         )
-    if ask.faults & {"error-200", "error-first", "error-in-stream"}:
-        return responses.json_answer({"error": GARBLED})
-    if "huge" in ask.faults:
-        head = f'{{"created":{int(ask.created)},"data":[{{"b64_json":"'.encode()
-        return responses.Streamed(responses.endless(head, b"A" * 64, b'"}]}'), responses.JSON)
-    drawn = [await stage.draw(_draw, stage, ask, place) for place in range(_count(ask))]
-    job = _job(stage, ask, ability, len(drawn))
-    await settle(stage, job)
-    whole = responses.json_answer(
+    if accepted.faults & {"error-200", "error-first", "error-in-stream"}:
+        return responses.json_response({"error": PROVIDER_ERROR})
+    if "huge" in accepted.faults:
+        head = f'{{"created":{int(accepted.created_at)},"data":[{{"b64_json":"'.encode()
+        return responses.StreamedResponse(responses.endless(head, b"A" * 64, b'"}]}'), responses.JSON)
+    rendered = [await runtime.render(_render, runtime, accepted, index) for index in range(_count(accepted))]
+    job = _job(runtime, accepted, ability, len(rendered))
+    await record_job(runtime, job)
+    whole = responses.json_response(
         {
-            "created": int(ask.created),
-            "data": [_entry(ability, picture) for picture in drawn],
-            "usage": billed(job.usage, ask.faults),
+            "created": int(accepted.created_at),
+            "data": [_entry(ability, image) for image in rendered],
+            "usage": visible_usage(job.usage, accepted.faults),
         }
     )
-    if "cut" in ask.faults:
-        return responses.Cut(whole)
-    if "trickle" in ask.faults:
-        return responses.Streamed(responses.trickle(stage, responses.once(whole.body)), responses.JSON)
+    if "cut" in accepted.faults:
+        return responses.TruncatedResponse(whole)
+    if "trickle" in accepted.faults:
+        return responses.StreamedResponse(
+            responses.trickle(runtime, responses.single_chunk(whole.body)), responses.JSON
+        )
     return whole
 
 
-async def _events(stage: Stage, ask: Ask, ability: ImageAbility) -> AsyncIterator[bytes]:
+async def _events(runtime: Runtime, accepted: AcceptedRequest, ability: ImageAbility) -> AsyncIterator[bytes]:
     yield responses.PROCESSING
-    if "error-first" in ask.faults:
+    if "error-first" in accepted.faults:
         yield responses.event(_error())
         return
-    while "stuck" in ask.faults:
-        await stage.breathe()
+    while "stuck" in accepted.faults:
+        await runtime.heartbeat()
         yield responses.PROCESSING
-    await stage.take(SECONDS / 2, ask.faults)
-    preview = await stage.draw(_draw, stage, ask, 0, small=True)
+    await runtime.sleep(SECONDS / 2, accepted.faults)
+    preview = await runtime.render(_render, runtime, accepted, 0, small=True)
     yield responses.event({"type": "image_generation.partial_image", "b64_json": preview.b64, "partial_image_index": 0})
-    await stage.take(SECONDS / 2, ask.faults)
-    if "error-in-stream" in ask.faults:
+    await runtime.sleep(SECONDS / 2, accepted.faults)
+    if "error-in-stream" in accepted.faults:
         yield responses.event(_error())
         return
-    if "cut" in ask.faults:
+    if "cut" in accepted.faults:
         return
-    count = _count(ask)
+    count = _count(accepted)
     if not count:
         yield responses.event(
-            {"type": "image_generation.text_chunk", "phase": "content", "text": replies.describe(without(ask.prompt))}
+            {
+                "type": "image_generation.text_chunk",
+                "phase": "content",
+                "text": replies.describe(strip_faults(accepted.prompt)),
+            }
         )
-    # A client that hangs up from here on is charged all the same.
-    job = _job(stage, ask, ability, count)
-    await settle(stage, job)
-    for place in range(count):
-        drawn = await stage.draw(_draw, stage, ask, place)
+    # From here on a client is charged even if it disconnects.
+    job = _job(runtime, accepted, ability, count)
+    await record_job(runtime, job)
+    for index in range(count):
+        rendered = await runtime.render(_render, runtime, accepted, index)
         yield responses.event(
             {
                 "type": "image_generation.completed",
-                "b64_json": drawn.b64,
-                "media_type": drawn.media_type,
-                "created": int(ask.created),
-                "usage": billed(job.usage, ask.faults),
+                "b64_json": rendered.b64,
+                "media_type": rendered.media_type,
+                "created": int(accepted.created_at),
+                "usage": visible_usage(job.usage, accepted.faults),
             }
         )
     yield responses.event("[DONE]")
 
 
-def _error() -> Body:
+def _error() -> JsonObject:
     error = {
-        "message": GARBLED["message"],
+        "message": PROVIDER_ERROR["message"],
         "code": "server_error",
         "param": None,
         "type": "image_generation_server_error",
@@ -244,65 +252,65 @@ def _error() -> Body:
     return {"type": "error", "error": error}
 
 
-def _entry(ability: ImageAbility, drawn: Drawn) -> Body:
-    named = {"media_type": drawn.media_type} if ability.names_media_type else {}
-    return {"b64_json": drawn.b64, **named}
+def _entry(ability: ImageAbility, rendered: ImageResult) -> JsonObject:
+    media_type = {"media_type": rendered.media_type} if ability.returns_media_type else {}
+    return {"b64_json": rendered.b64, **media_type}
 
 
-def _draw(stage: Stage, ask: Ask, place: int, *, small: bool = False) -> Drawn:
+def _render(runtime: Runtime, accepted: AcceptedRequest, index: int, *, small: bool = False) -> ImageResult:
     from app.providers.simulator import images
 
-    format = ask.body.get("output_format") or "png"
-    if "badmedia" in ask.faults:
-        return Drawn(base64.b64encode(NOT_A_PICTURE).decode(), f"image/{format}")
-    width, height = sizes.STAMP if "stamp" in ask.faults else _size(ask.body)
-    packed = ask.body.get("output_compression")
+    format = accepted.body.get("output_format") or "png"
+    if "badmedia" in accepted.faults:
+        return ImageResult(base64.b64encode(NOT_AN_IMAGE).decode(), f"image/{format}")
+    width, height = sizes.STAMP if "stamp" in accepted.faults else _size(accepted.body)
+    compression = accepted.body.get("output_compression")
     data = images.generate(
-        without(ask.prompt),
-        f"{_seed(ask)}/{place}" if place else _seed(ask),
+        strip_faults(accepted.prompt),
+        f"{_seed(accepted)}/{index}" if index else _seed(accepted),
         (width // 4, height // 4) if small else (width, height),
-        references=[picture_of(stage.memory, url) for url in _reference_urls(ask.body)],
+        references=[reference_image(runtime.store, url) for url in _reference_urls(accepted.body)],
         format=format,
-        quality=QUALITY_OF_FILE if packed is None else packed,
-        transparent=ask.body.get("background") == "transparent" and format != "jpeg",
+        quality=DEFAULT_FILE_QUALITY if compression is None else compression,
+        transparent=accepted.body.get("background") == "transparent" and format != "jpeg",
     )
-    return Drawn(base64.b64encode(data).decode(), f"image/{format}")
+    return ImageResult(base64.b64encode(data).decode(), f"image/{format}")
 
 
-def _seed(ask: Ask) -> int | str:
-    """Without a seed every request is a throw of its own."""
-    seed = ask.body.get("seed")
-    return ask.id if seed is None else int(seed)
+def _seed(accepted: AcceptedRequest) -> int | str:
+    """The requested seed; without one the request id, so that each request gives a different image."""
+    seed = accepted.body.get("seed")
+    return accepted.id if seed is None else int(seed)
 
 
-def _reference_urls(body: Body) -> list[str]:
+def _reference_urls(body: JsonObject) -> list[str]:
     return [part["image_url"]["url"] for part in body.get("input_references") or []]
 
 
-def _job(stage: Stage, ask: Ask, ability: ImageAbility, count: int) -> Job:
-    width, height = _size(ask.body)
-    cost = ability.per_picture * count * QUALITY.get(str(ask.body.get("quality") or "auto"), 1.0)
+def _job(runtime: Runtime, accepted: AcceptedRequest, ability: ImageAbility, count: int) -> SimulatedJob:
+    width, height = _size(accepted.body)
+    cost = ability.price_per_image * count * PRICE_FACTORS.get(str(accepted.body.get("quality") or "auto"), 1.0)
     cost = round(cost * max(1.0, width * height / 1024**2 / 2), 6)
-    prompt_tokens, drawn = replies.tokens_of(ask.prompt), PICTURE_TOKENS * count
+    prompt_tokens, image_tokens = replies.tokens_of(accepted.prompt), TOKENS_PER_IMAGE * count
     usage = {
         "prompt_tokens": prompt_tokens,
-        "completion_tokens": drawn,
-        "total_tokens": prompt_tokens + drawn,
+        "completion_tokens": image_tokens,
+        "total_tokens": prompt_tokens + image_tokens,
         "cost": cost,
         "is_byok": False,
         "cost_details": {"upstream_inference_cost": None},
-        "completion_tokens_details": {"image_tokens": drawn},
+        "completion_tokens_details": {"image_tokens": image_tokens},
     }
-    return Job(
-        id=ask.id,
+    return SimulatedJob(
+        id=accepted.id,
         kind="image",
-        model=ask.model.id,
-        prompt=ask.prompt,
-        created=ask.created,
-        runs=ask.created,
-        ends=stage.clock.now(),
+        model=accepted.model.id,
+        prompt=accepted.prompt,
+        created_at=accepted.created_at,
+        starts_at=accepted.created_at,
+        ends_at=runtime.clock.now(),
         seed=0,
         cost=cost,
         usage=usage,
-        streamed=ask.body.get("stream") is True,
+        streamed=accepted.body.get("stream") is True,
     )

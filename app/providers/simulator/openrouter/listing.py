@@ -1,4 +1,4 @@
-"""The catalogue's endpoints: every model, and what the image and video endpoints take for each. No key is needed."""
+"""Catalogue endpoints: all models, and the parameters of image and video models. They need no API key."""
 
 from typing import Any
 
@@ -7,41 +7,41 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from app.providers.simulator import responses
-from app.providers.simulator.openrouter.catalog import MODELS, Model
-from app.providers.simulator.openrouter.errors import bad, missing
+from app.providers.simulator.openrouter.catalog import MODELS, SimulatedModel
+from app.providers.simulator.openrouter.errors import bad_request, not_found
 
 MAX_PAGE = 1000
 
 
 @get("/models")
 async def models(request: Request[Any, Any, Any]) -> ASGIApp:
-    """Models by what they put out (text alone unless asked otherwise), take in, can do, and are called."""
+    """Models filtered by output modalities (text by default), input modalities, parameters and a search term."""
     query = request.query_params
-    rows = [model for model in MODELS.values() if _wanted(model, query)]
+    rows = [model for model in MODELS.values() if _matches(model, query)]
     offset, limit = _page(query)
     page = rows[offset : offset + limit] if limit else rows[offset:]
-    following = None
+    next_url = None
     if limit and offset + limit < len(rows):
-        kept = "".join(f"&{name}={value}" for name, value in query.items() if name not in ("offset", "limit"))
-        following = f"/api/v1/models?offset={offset + limit}&limit={limit}{kept}"
-    return responses.json_answer(
-        {"data": [_row(model) for model in page], "total_count": len(rows), "links": {"next": following}}
+        other_params = "".join(f"&{name}={value}" for name, value in query.items() if name not in ("offset", "limit"))
+        next_url = f"/api/v1/models?offset={offset + limit}&limit={limit}{other_params}"
+    return responses.json_response(
+        {"data": [_row(model) for model in page], "total_count": len(rows), "links": {"next": next_url}}
     )
 
 
 @get("/images/models")
 async def image_models() -> ASGIApp:
-    """Models of the dedicated image endpoint, with a descriptor for each parameter they take."""
-    return responses.json_answer({"data": [_image_row(model) for model in MODELS.values() if model.image]})
+    """Models of the image endpoint, with a descriptor for each supported parameter."""
+    return responses.json_response({"data": [_image_row(model) for model in MODELS.values() if model.image]})
 
 
 @get("/images/models/{author:str}/{slug:str}/endpoints")
 async def image_endpoints(author: FromPath[str], slug: FromPath[str]) -> ASGIApp:
-    """Who serves an image model, what they take, and what they charge."""
+    """The providers of an image model with their parameters and prices."""
     model = MODELS.get(f"{author}/{slug}")
     if model is None or model.image is None:
-        raise missing(f"Image model {author}/{slug} not found")
-    prices = [{"billable": "output_image", "unit": "image", "cost_usd": model.image.per_picture}]
+        raise not_found(f"Image model {author}/{slug} not found")
+    prices = [{"billable": "output_image", "unit": "image", "cost_usd": model.image.price_per_image}]
     endpoint = {
         "provider_name": model.name.partition(":")[0],
         "provider_slug": author,
@@ -51,19 +51,19 @@ async def image_endpoints(author: FromPath[str], slug: FromPath[str]) -> ASGIApp
         "supports_streaming": model.image.streams,
         "pricing": prices,
     }
-    return responses.json_answer({"id": model.id, "endpoints": [endpoint]})
+    return responses.json_response({"id": model.id, "endpoints": [endpoint]})
 
 
 @get("/videos/models")
 async def video_models() -> ASGIApp:
-    """Models of the video endpoint, with the values each of them takes."""
-    return responses.json_answer({"data": [_video_row(model) for model in MODELS.values() if model.video]})
+    """Models of the video endpoint, with the values that each supports."""
+    return responses.json_response({"data": [_video_row(model) for model in MODELS.values() if model.video]})
 
 
 HANDLERS = [models, image_models, image_endpoints, video_models]
 
 
-def _wanted(model: Model, query: Any) -> bool:
+def _matches(model: SimulatedModel, query: Any) -> bool:
     outputs = _list(query.get("output_modalities")) or ["text"]
     if "all" not in outputs and not set(outputs) & set(model.outputs):
         return False
@@ -71,8 +71,8 @@ def _wanted(model: Model, query: Any) -> bool:
         return False
     if not set(_list(query.get("supported_parameters"))) <= set(model.parameters):
         return False
-    sought = (query.get("q") or "").lower()
-    return sought in f"{model.id} {model.name} {model.description}".lower()
+    search = (query.get("q") or "").lower()
+    return search in f"{model.id} {model.name} {model.description}".lower()
 
 
 def _list(text: str | None) -> list[str]:
@@ -80,18 +80,18 @@ def _list(text: str | None) -> list[str]:
 
 
 def _page(query: Any) -> tuple[int, int | None]:
-    """Offset and limit; no limit when neither was given, as the service does."""
+    """Offset and limit; without either there is no limit, as in the real service."""
     try:
         offset = int(query.get("offset", 0))
         limit = int(query["limit"]) if "limit" in query else (500 if "offset" in query else None)
     except ValueError as exc:
-        raise bad("offset and limit must be whole numbers") from exc
+        raise bad_request("offset and limit must be whole numbers") from exc
     if offset < 0 or (limit is not None and not 1 <= limit <= MAX_PAGE):
-        raise bad("offset must be 0 or more, limit 1 to 1000")
+        raise bad_request("offset must be 0 or more, limit 1 to 1000")
     return offset, limit
 
 
-def _row(model: Model) -> dict[str, Any]:
+def _row(model: SimulatedModel) -> dict[str, Any]:
     return {
         "id": model.id,
         "canonical_slug": model.id.partition(":")[0],
@@ -124,8 +124,8 @@ def _row(model: Model) -> dict[str, Any]:
     }
 
 
-def _image_row(model: Model) -> dict[str, Any]:
-    assert model.image is not None  # noqa: S101  (the caller has looked)
+def _image_row(model: SimulatedModel) -> dict[str, Any]:
+    assert model.image is not None  # noqa: S101  (the caller has checked)
     return {
         "id": model.id,
         "name": model.name,
@@ -138,9 +138,9 @@ def _image_row(model: Model) -> dict[str, Any]:
     }
 
 
-def _video_row(model: Model) -> dict[str, Any]:
+def _video_row(model: SimulatedModel) -> dict[str, Any]:
     video = model.video
-    assert video is not None  # noqa: S101  (the caller has looked)
+    assert video is not None  # noqa: S101  (the caller has checked)
     return {
         "id": model.id,
         "canonical_slug": model.id,

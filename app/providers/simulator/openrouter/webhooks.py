@@ -1,8 +1,8 @@
-"""Says that a clip has ended to whoever left an address for it, as often as it takes to be heard.
+"""Sends a webhook to the callback URL of a video job that has ended, with retries.
 
-The real service calls any https address. This one calls a single origin on this machine, given when it is started, with
-the path of the address that was left: so a test sees what would have arrived, and nothing ever leaves the machine. A
-restart forgets whom it still wanted to call, and nobody may rely on being called anyway.
+The real service accepts any https URL. The simulator keeps only the path of the callback URL and sends the request to one
+configured origin on this machine, so that no request ever leaves it. Pending webhooks are lost on restart; clients must
+not rely on webhooks anyway.
 """
 
 import hashlib
@@ -15,47 +15,51 @@ import msgspec
 
 from app.providers.client import Client, ClientError, ProviderEndpoint
 from app.providers.simulator.openrouter.account import generation_id
-from app.providers.simulator.stage import Stage
-from app.providers.simulator.state import Job
+from app.providers.simulator.runtime import Runtime
+from app.providers.simulator.state import SimulatedJob
 
-PAUSES = (0.5, 2.0, 10.0, 60.0)
-"""Seconds before each further try. The real service's are not documented."""
+RETRY_DELAYS = (0.5, 2.0, 10.0, 60.0)
+"""Seconds before each retry. The delays of the real service are not documented."""
 
 
-class Caller:
-    """Calls `origin`; signs when there is a secret."""
+class WebhookSender:
+    """Sends webhooks to `origin`, signed if there is a secret."""
 
-    def __init__(self, stage: Stage, origin: str, secret: str | None) -> None:
-        self._stage = stage
+    def __init__(self, runtime: Runtime, origin: str, secret: str | None) -> None:
+        self._runtime = runtime
         self._origin = origin
         self._secret = secret.encode() if secret else None
         self._client = Client([origin])
 
-    async def tell(self, job: Job, address: str) -> None:
-        """Wait for the job to end, then call until somebody says yes."""
-        if job.ends is None:
+    async def send(self, job: SimulatedJob, address: str) -> None:
+        """Wait until the job has ended, then try until the receiver answers with a 2xx status."""
+        if job.ends_at is None:
             return
-        await self._stage.until(job.ends)
+        await self._runtime.sleep_until(job.ends_at)
         status, path = job.outcome, urlsplit(address).path
-        body = msgspec.json.encode(_said(job, status))
-        for pause in (0.0, *PAUSES):
-            await self._stage.clock.sleep(pause)  # at any speed: who is called may be starting up
-            answered = await self._call(path, body, f"{job.id}-{status}")
-            await self._stage.disk(self._stage.memory.log_call, {"id": job.id, "path": path, "status": answered})
-            if 200 <= answered < 300:
+        body = msgspec.json.encode(_payload(job, status))
+        for delay in (0.0, *RETRY_DELAYS):
+            await self._runtime.clock.sleep(delay)  # not scaled by speed: the receiver may still be starting
+            status_code = await self._post(path, body, f"{job.id}-{status}")
+            await self._runtime.run_io(
+                self._runtime.store.log_webhook, {"id": job.id, "path": path, "status": status_code}
+            )
+            if 200 <= status_code < 300:
                 return
 
-    async def _call(self, path: str, body: bytes, key: str) -> int:
-        """The status of the answer; 0 is none."""
+    async def _post(self, path: str, body: bytes, key: str) -> int:
+        """The status of the response, or 0 if there was none."""
         headers = {"X-OpenRouter-Idempotency-Key": key}
         if self._secret is not None:
-            moment = int(time.time())
-            mac = hmac.new(self._secret, f"{moment},".encode() + body, hashlib.sha256).hexdigest()
-            headers["X-OpenRouter-Signature"] = f"t={moment},v1={mac}"
+            timestamp = int(time.time())
+            mac = hmac.new(self._secret, f"{timestamp},".encode() + body, hashlib.sha256).hexdigest()
+            headers["X-OpenRouter-Signature"] = f"t={timestamp},v1={mac}"
         try:
-            home = ProviderEndpoint(self._origin, headers)
-            answer = await self._client.request_json("POST", self._origin + path, home=home, content=body, total=10)
-            return answer.status
+            endpoint = ProviderEndpoint(self._origin, headers)
+            response = await self._client.request_json(
+                "POST", self._origin + path, endpoint=endpoint, content=body, total=10
+            )
+            return response.status
         except ClientError:
             return 0
 
@@ -63,7 +67,7 @@ class Caller:
         await self._client.aclose()
 
 
-def _said(job: Job, status: str) -> dict[str, object]:
+def _payload(job: SimulatedJob, status: str) -> dict[str, object]:
     ended = status == "completed"
     return {
         "type": f"video.generation.{status}",

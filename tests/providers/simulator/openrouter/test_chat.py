@@ -1,4 +1,4 @@
-"""Chat: text in one piece, text as a stream, and images."""
+"""Chat: whole and streamed text, and images."""
 
 from tests.kit import Cases
 from tests.providers.simulator.kit import (

@@ -1,4 +1,4 @@
-"""Invalid values in any field are answered properly: a simulator that breaks would hide the faults of its clients."""
+"""Invalid values in any field give a proper error response: a crash of the simulator would hide errors of its clients."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ INVALID: tuple[Any, ...] = (
 
 CHAT = {"model": TEXT_MODEL, "messages": [{"role": "user", "content": "hello"}]}
 # A model that answers with text renders nothing, and a video is not rendered until it is downloaded: requests are cheap here.
-IMAGE = {"model": IMAGE_MODEL, "prompt": "[words-only]"}
-OLD = {"model": STREAMING_IMAGE_MODEL, "prompt": "[words-only] [generations]"}
+IMAGE = {"model": IMAGE_MODEL, "prompt": "[text-only]"}
+OLD = {"model": STREAMING_IMAGE_MODEL, "prompt": "[text-only] [generations]"}
 # This model constrains next to nothing.
 VIDEO = {"model": "alibaba/wan-2.6", "prompt": "hello"}
 
@@ -47,7 +47,7 @@ def test_no_value_of_any_field_causes_a_server_error(sim: SimulatorClient) -> No
             for field in FIELDS[path]:
                 for value in INVALID:
                     if field == "prompt" and isinstance(value, str):
-                        value = f"[words-only] {value}"
+                        value = f"[text-only] {value}"
                     with cases.case(path, field, value):
                         answer = sim.http.post(path, json={**body, field: value})
                         assert answer.status_code < 500, answer.text

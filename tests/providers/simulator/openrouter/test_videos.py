@@ -53,7 +53,7 @@ def test_every_download_has_the_same_content(sim: SimulatorClient) -> None:
 def test_a_video_whose_file_was_deleted_is_rendered_again(sim: SimulatorClient) -> None:
     state = sim.video("[stamp] a kite in spring")
     before = sim.content(state["id"]).content
-    (sim.folder / "clips" / f"{state['id']}.mp4").unlink()
+    (sim.folder / "videos" / f"{state['id']}.mp4").unlink()
     assert sim.content(state["id"]).content == before
 
 
@@ -131,7 +131,7 @@ def test_unsupported_parameters_are_refused(sim: SimulatorClient) -> None:
             },
             "last_frame",
         ),
-        ({"frame_images": [frame("first_frame", "data:image/png;base64,aGVsbG8=")]}, "picture"),
+        ({"frame_images": [frame("first_frame", "data:image/png;base64,aGVsbG8=")]}, "image"),
         ({"model": "nobody/nothing"}, "model"),
     ]
     with Cases() as cases:

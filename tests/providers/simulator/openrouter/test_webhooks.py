@@ -1,4 +1,4 @@
-"""The simulator reports that a video has ended: to one origin on this machine, signed when it has a secret."""
+"""The simulator sends a webhook when a video has ended: to one origin on this machine, signed if it has a secret."""
 
 import asyncio
 import hashlib
@@ -20,7 +20,7 @@ SECRET = "a secret of the workspace"
 
 
 class Listener:
-    """Records what arrives, and answers with one status after the other, the last for ever."""
+    """Records requests and responds with the given statuses in order, repeating the last one."""
 
     def __init__(self, *statuses: int) -> None:
         self.statuses = list(statuses)
@@ -45,7 +45,7 @@ class Listener:
 async def calling(
     folder: Path, listener: Listener, secret: str | None = None, clock: ManualClock | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A simulator that calls this listener."""
+    """A simulator that sends webhooks to this listener."""
     async with await asyncio.start_server(listener, "127.0.0.1", 0) as server:
         host, port = server.sockets[0].getsockname()[:2]
         app = build(folder, 0, webhook_to=f"http://{host}:{port}", webhook_secret=secret, clock=clock)
@@ -69,7 +69,7 @@ async def submit(http: httpx.AsyncClient, prompt: str = "a boat", url: str | Non
 
 
 async def calls(http: httpx.AsyncClient, number: int) -> list[dict[str, object]]:
-    """The simulator's log of its calls, as soon as there are so many."""
+    """The simulator's log of webhooks, once it has this many entries."""
     async with asyncio.timeout(SECONDS):
         while len(found := (await http.get("http://simulator/simulator/webhooks")).json()) < number:  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -1,0 +1,59 @@
+// Shortcuts: Ctrl/⌘+Enter submits the focused form; single keys navigate, except while typing or when switched off.
+const mac = /mac|iphone|ipad/i.test(navigator.userAgentData?.platform ?? navigator.platform);
+const dialog = document.getElementById("keys");
+const single = document.getElementById("keys-single");
+const places = { s: "/", t: "/generate/text", i: "/generate/image", v: "/generate/video", c: "/chat", l: "/library", j: "/jobs" };
+let waiting = 0; // a letter after `g` counts until this time
+
+function label() {
+  if (mac) for (const it of document.querySelectorAll("[data-command]")) it.textContent = "⌘";
+}
+
+function singleKeysEnabled() {
+  try {
+    return localStorage.getItem("single-keys") !== "off";
+  } catch {
+    return true;
+  }
+}
+
+function submit(event) {
+  const form = event.target.closest?.("form");
+  if (!form) return;
+  event.preventDefault();
+  form.requestSubmit(form.querySelector("button.go") ?? form.querySelector("button:not([type=button])"));
+}
+
+function navigate(event) {
+  const key = event.key.toLowerCase();
+  if (event.timeStamp < waiting && key in places) location.assign(places[key]);
+  else if (key === "?") dialog?.showModal();
+  else if (key === "/") document.querySelector("[data-search], #prompt")?.focus();
+  else {
+    waiting = key === "g" ? event.timeStamp + 1200 : 0;
+    return;
+  }
+  waiting = 0;
+  event.preventDefault();
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) return submit(event);
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if (event.target.closest?.("input, select, textarea, dialog, [contenteditable], video")) return;
+  if (singleKeysEnabled()) navigate(event);
+});
+
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-keys]")) {
+    event.target.closest("[popover]")?.hidePopover();
+    dialog.showModal();
+  }
+});
+
+if (single) {
+  single.checked = singleKeysEnabled();
+  single.addEventListener("change", () => localStorage.setItem("single-keys", single.checked ? "on" : "off"));
+}
+label();
+document.addEventListener("htmx:after:swap", label);
