@@ -17,7 +17,7 @@ def main() -> int:
     for module, name, value in (
         (app.main, "STOP_GRACE", grace),
         (app.__main__, "MAX_STOP", limit),
-        (app.web.server, "ANSWER_GRACE", 60),
+        (app.web.server, "SHUTDOWN_TIMEOUT", 60),
     ):
         assert hasattr(module, name)
         setattr(module, name, value)

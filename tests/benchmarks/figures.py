@@ -14,7 +14,7 @@ RESULTS = Path(".benchmarks") / "latest.json"  # below the folder that it is sta
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """`value` in `unit`, measured under `workload`. `target` is what it shall reach (`>=`) or stay below (`<=`), None where
-    it is only told; `beside` says what else was measured in the same run."""
+    it is only reported; `beside` says what else was measured in the same run."""
 
     name: str
     value: float
@@ -63,7 +63,7 @@ async def measured(*measures: Measure) -> None:
 
 
 def _keep(figures: list[Figure]) -> None:
-    """As JSON, for whoever compares one run with another."""
+    """As JSON, to compare one run with another."""
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
     print(f"as JSON in {RESULTS}")

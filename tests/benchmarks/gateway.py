@@ -1,4 +1,4 @@
-"""OpenAI's clients: what /v1 adds to a provider that answers at once, and five hundred people being told stories.
+"""OpenAI's clients: what /v1 adds to a provider that answers at once, and five hundred streams at once.
 
 python -m tests.benchmarks.gateway
 """
@@ -130,7 +130,7 @@ async def _listen(url: str, token: str, after: float) -> tuple[float, float]:
 
 
 async def telling() -> AsyncIterator[Figure]:
-    """Many streams at once, while somebody else asks for something else."""
+    """Many streams at once, while another user requests something else."""
     with tempfile.TemporaryDirectory() as place:
         here = Path(place)
         async with behind(here) as (atelier, _, key), witness(atelier.url) as fared, bystander(here) as idle:
@@ -139,12 +139,12 @@ async def telling() -> AsyncIterator[Figure]:
             listening = [asyncio.create_task(_listen(atelier.url, key, after)) for after in each]
             await asyncio.sleep((STARTING + IDEAL) / 2)
             megabytes = atelier.megabytes
-            told = await asyncio.gather(*listening)
+            timings = await asyncio.gather(*listening)
             used = atelier.processor - before
-        firsts, seconds = [first for first, _ in told], [rest for _, rest in told]
+        firsts, seconds = [first for first, _ in timings], [rest for _, rest in timings]
         workload = (
             f"{STREAMS} streams of {TOKENS} tokens, one every {PAUSE * 1000:.0f} ms, begun within {STARTING:.1f} s, so that"
-            " all are told at one time"
+            " all stream at one time"
         )
         yield Figure(
             name="slowest of 500 streams, of its ideal length",

@@ -36,7 +36,7 @@ def _clips(count: int) -> list[load.Request]:
     ]
 
 
-def _pictures(count: int) -> list[load.Request]:
+def _images(count: int) -> list[load.Request]:
     return [
         ("POST", "/api/v1/generate/image", {"model": IMAGE_MODEL, "prompt": f"[stamp] a paper boat {next(_numbers)}"})
         for _ in range(count)
@@ -94,13 +94,13 @@ async def accepting() -> AsyncIterator[Figure]:
 
 
 async def writing() -> AsyncIterator[Figure]:
-    """Texts and pictures from request to answer, against the simulator."""
+    """Texts and images from request to answer, against the simulator."""
     with tempfile.TemporaryDirectory() as place:
         async with studio(Path(place)) as here:
             url, token = here.atelier.url, here.token
             for name, asked, target in (
                 ("texts end to end", _texts(WRITTEN), ">= 100"),
-                ("pictures of 64 by 64 end to end", _pictures(DRAWN), None),
+                ("images of 64 by 64 end to end", _images(DRAWN), None),
             ):
                 await load.together(url, asked[:50], connections=CONNECTIONS, expected=_done, token=token)
                 before = here.processor
@@ -121,7 +121,7 @@ async def writing() -> AsyncIterator[Figure]:
 
 
 async def filming() -> AsyncIterator[Figure]:
-    """Clips that are made, fetched, looked into, and given thumbnails, while somebody else asks for something else."""
+    """Videos that are generated, downloaded, inspected and given thumbnails, while another user requests something else."""
     with tempfile.TemporaryDirectory() as place:
         async with studio(Path(place)) as here:
             url, token = here.atelier.url, here.token

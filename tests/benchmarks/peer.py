@@ -37,18 +37,18 @@ async def litellm(folder: Path, provider: str) -> AsyncIterator[str]:
         "general_settings": {"master_key": KEY},
     }
     config.write_bytes(msgspec.json.encode(settings))
-    with (folder / "litellm.said").open("wb") as words:
+    with (folder / "litellm.log").open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             programs / "litellm", "--config", config, "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1",
             env={"PATH": os.environ["PATH"], "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"},
-            cwd=folder, stdin=asyncio.subprocess.DEVNULL, stdout=words, stderr=words, start_new_session=True,
+            cwd=folder, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
         async with asyncio.timeout(PATIENCE), httpx.AsyncClient(trust_env=False, verify=trust()) as http:
             while True:
                 if process.returncode is not None:
-                    raise RuntimeError(f"LiteLLM did not start: {(folder / 'litellm.said').read_text('utf-8')[-2000:]}")
+                    raise RuntimeError(f"LiteLLM did not start: {(folder / 'litellm.log').read_text('utf-8')[-2000:]}")
                 try:
                     if (await http.get(f"{url}/health/liveliness")).status_code == 200:
                         break

@@ -1,4 +1,4 @@
-"""The processes of a run: Atelier, the simulator, and whoever watches how others fare."""
+"""The processes of a run: Atelier, the simulator, and the witness, which measures how long others wait."""
 
 import asyncio
 import json
@@ -25,12 +25,12 @@ PATIENCE = 60.0  # seconds until a process must be up
 
 
 class Process:
-    """A started process; its words go into a file, because a pipe would have to be read by whoever makes the load."""
+    """A started process; its output goes into a file, because a pipe would have to be read by the process that makes the load."""
 
-    def __init__(self, process: asyncio.subprocess.Process, url: str, said: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, url: str, log: Path) -> None:
         self.process = process
         self.url = url
-        self.said = said
+        self.log = log
 
     @property
     def processor(self) -> float:
@@ -50,8 +50,8 @@ class Process:
 @asynccontextmanager
 async def started(folder: Path, *arguments: str, settings: Mapping[str, str], nice: int = 0) -> AsyncIterator[Process]:
     """`python -m …` from when it says its address; ended in good order. `nice` as in the command of that name."""
-    said = folder / f"{arguments[0]}.said"
-    with said.open("wb") as words:
+    log = folder / f"{arguments[0]}.log"
+    with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -59,17 +59,17 @@ async def started(folder: Path, *arguments: str, settings: Mapping[str, str], ni
             env={**environment(folder, settings), "PYTHONWARNINGS": "ignore"},
             cwd=ROOT,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=words,
-            stderr=words,
+            stdout=output,
+            stderr=output,
             preexec_fn=partial(os.nice, nice),
         )
     try:
         async with asyncio.timeout(PATIENCE):
-            while not (found := re.search(r"(?:at|on) (https?://[^\s/]+)", said.read_text("utf-8", "replace"))):
+            while not (found := re.search(r"(?:at|on) (https?://[^\s/]+)", log.read_text("utf-8", "replace"))):
                 if process.returncode is not None:
-                    raise RuntimeError(f"it did not start: {said.read_text('utf-8', 'replace')[-2000:]}")
+                    raise RuntimeError(f"it did not start: {log.read_text('utf-8', 'replace')[-2000:]}")
                 await asyncio.sleep(0.05)
-        yield Process(process, found[1], said)
+        yield Process(process, found[1], log)
     finally:
         if process.returncode is None:
             os.kill(process.pid, signal.SIGTERM)
@@ -133,7 +133,7 @@ class Fared(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def witness(url: str) -> AsyncIterator["list[Fared]"]:
-    """Somebody else, in a process of their own, asks `/health` all the time; told when the block is left."""
+    """Another process requests `/health` all the time; its result is appended when the block is left."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.benchmarks.witness", url, cwd=ROOT,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
@@ -144,8 +144,8 @@ async def witness(url: str) -> AsyncIterator["list[Fared]"]:
     try:
         yield fared
     finally:
-        told, _ = await process.communicate(b"enough\n")
-        fared.append(msgspec.convert(json.loads(told), Fared))
+        output, _ = await process.communicate(b"enough\n")
+        fared.append(msgspec.convert(json.loads(output), Fared))
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What is read all day: a card, a list of jobs, the library of somebody who never stops.
+"""What is read all day: a card, a list of jobs, a library with a million assets.
 
 python -m tests.benchmarks.reading
 """

@@ -23,8 +23,8 @@ async def main(url: str) -> None:
             seconds.append(answer.seconds * 1000)
             await asyncio.sleep(PAUSE)
     most = sorted(seconds)[int(len(seconds) * 0.99)]
-    told = {"asked": len(seconds), "median": statistics.median(seconds), "most": most, "slowest": max(seconds)}
-    print(json.dumps(told))
+    result = {"asked": len(seconds), "median": statistics.median(seconds), "most": most, "slowest": max(seconds)}
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

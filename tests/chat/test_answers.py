@@ -183,7 +183,9 @@ async def test_a_request_that_was_certainly_not_answered_is_sent_again(
     open_chat: OpenChat, provider: ScriptedProvider
 ) -> None:
     chat = await open_chat(ChatLimits(retry_pause=0.01))
-    busy = Failure(Retryable(code=ErrorCode.PROVIDER_UNREACHABLE, message="Nobody is free. Try again in a moment."))
+    busy = Failure(
+        Retryable(code=ErrorCode.PROVIDER_UNREACHABLE, message="All workers are busy. Try again in a moment.")
+    )
 
     async def busy_once(request: Request) -> AsyncGenerator[Chunk, None]:
         if len(provider.requests) == 1:
@@ -201,7 +203,7 @@ async def test_a_request_that_was_certainly_not_answered_is_sent_again(
     provider.requests.clear()
     last = await ended(chat, await started(chat))
     assert last.error
-    assert last.error.message == "Nobody is free. Try again in a moment."
+    assert last.error.message == "All workers are busy. Try again in a moment."
     assert len(provider.requests) == 3
 
 
@@ -224,7 +226,7 @@ async def test_an_answer_without_text_is_a_failure(chat: Chat, provider: Scripte
     last = await ended(chat, await started(chat))
     assert last.status is MessageStatus.FAILED
     assert last.error
-    assert "without any text" in last.error.message
+    assert "returned an empty answer" in last.error.message
 
 
 async def test_an_endless_answer_is_cut_and_its_stream_closed(chat: Chat, provider: ScriptedProvider) -> None:

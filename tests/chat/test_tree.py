@@ -23,14 +23,14 @@ def branch(sizes: list[int]) -> list[MessageNode]:
 def test_what_is_sent_fits_ends_with_the_question_and_begins_with_the_user(
     sizes: list[int], instruction: int, context: int | None
 ) -> None:
-    twigs = branch(sizes)
-    kept = fitting(twigs, "x" * instruction, context)
-    ids = [twig.id for twig in twigs if twig.size]
-    assert kept[-1] == twigs[-1].id
+    nodes = branch(sizes)
+    kept = fitting(nodes, "x" * instruction, context)
+    ids = [node.id for node in nodes if node.size]
+    assert kept[-1] == nodes[-1].id
     assert kept == ids[len(ids) - len(kept) :], "the newest, without a gap"
     tokens = [-(-sizes[int(id)] // 4) + TOKENS_A_MESSAGE for id in kept]
     if len(kept) > 1:
-        assert twigs[int(kept[0])].role is MessageRole.USER
+        assert nodes[int(kept[0])].role is MessageRole.USER
         assert sum(tokens) <= min(context or 32_000, 256_000)
 
 
@@ -48,7 +48,7 @@ def test_a_tree_knows_its_branches() -> None:
             MessageNode("e", None, MessageRole.USER, 1),
         ]
     )
-    assert [twig.id for twig in tree.branch("d")] == ["a", "b", "d"]
+    assert [node.id for node in tree.branch("d")] == ["a", "b", "d"]
     assert tree.siblings("b") == ["b", "c"]
     assert tree.siblings("a") == ["a", "e"]
     assert tree.leaf("a") == "c"

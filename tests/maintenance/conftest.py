@@ -101,7 +101,7 @@ def data(used_data: Path, tmp_path: Path) -> Path:
 async def made_backup(used_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A backup of the data folder; read-only."""
     folder = tmp_path_factory.mktemp("backup")
-    async with upkeep(shutil.copytree(used_data, folder / "data")) as offline:
+    async with maintenance(shutil.copytree(used_data, folder / "data")) as offline:
         assert (await offline.backup(str(folder / "backup"))).ok
     return folder / "backup"
 
@@ -113,10 +113,10 @@ def backup(made_backup: Path, tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def upkeep(data: Path) -> AsyncIterator[Maintenance]:
+async def maintenance(data: Path) -> AsyncIterator[Maintenance]:
     """Backup and doctor without a serving instance."""
-    async with offline_maintenance(DataDir(data), MIGRATIONS, program=VERSION) as upkeep:
-        yield upkeep
+    async with offline_maintenance(DataDir(data), MIGRATIONS, program=VERSION) as maintenance:
+        yield maintenance
 
 
 class Outcome(NamedTuple):

@@ -22,7 +22,7 @@ from app.maintenance import backup as backup_module
 from app.maintenance.schemas import CommandResult
 from app.maintenance.service import examine_backup, restore_backup
 from tests.kit import TEXT_MODEL, eventually, generated_image
-from tests.maintenance.conftest import HOLDINGS, Command, upkeep
+from tests.maintenance.conftest import HOLDINGS, Command, maintenance
 from tests.studio import Studio, running
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ async def fill_library(studio: Studio, owner: str, count: int, size: int) -> Non
 async def test_a_backup_holds_everything_for_its_owner_only(data: Path, tmp_path: Path) -> None:
     target = tmp_path / "far" / "away" / "backup"
     media = media_in(data)
-    async with upkeep(data) as offline:
+    async with maintenance(data) as offline:
         result = await offline.backup(str(target))
     assert result.ok, result.text
     assert f"{HOLDINGS}, {len(media)} stored files" in result.text
@@ -137,7 +137,7 @@ async def test_users_go_on_working_while_a_backup_is_made_and_it_is_of_one_momen
         assert (await studio.program.maintenance.examine()).ok
     monkeypatch.undo()
     restore_backup(str(tmp_path / "backup"), DataDir(tmp_path / "again"), MIGRATIONS)
-    async with upkeep(tmp_path / "again") as offline:
+    async with maintenance(tmp_path / "again") as offline:
         result = await offline.examine()
         assert result.ok, result.text
     database = Database(tmp_path / "again" / "atelier.duckdb")
@@ -168,7 +168,7 @@ async def test_what_is_deleted_meanwhile_is_in_the_backup_and_gone_afterwards(
         assert media_in(tmp_path / "data") == set()
         assert (await studio.program.maintenance.examine()).ok
     restore_backup(str(tmp_path / "backup"), DataDir(tmp_path / "again"), MIGRATIONS)
-    async with upkeep(tmp_path / "again") as offline:
+    async with maintenance(tmp_path / "again") as offline:
         assert (await offline.examine()).text.startswith("everything is in order (2 users, 1 jobs")
 
 
@@ -190,7 +190,7 @@ async def test_a_file_that_is_lost_already_is_reported_and_everything_else_is_in
         assert len(media_in(root / "backup")) == len(media_in(used_data)) - 1
         result = restore_backup(str(root / "backup"), DataDir(root / "again"), MIGRATIONS)
         assert victim.name in result.text
-        async with upkeep(root / "again") as offline:
+        async with maintenance(root / "again") as offline:
             result = await offline.examine()
         assert victim.name in result.text
         assert "is missing" in result.text
@@ -221,7 +221,7 @@ async def test_a_folder_that_cannot_be_used_is_rejected_with_one_sentence_and_le
 
 
 async def test_two_backups_are_not_made_at_once(data: Path, tmp_path: Path) -> None:
-    async with upkeep(data) as offline:
+    async with maintenance(data) as offline:
         made = await asyncio.gather(
             *(offline.backup(str(tmp_path / f"backup{number}")) for number in range(3)), return_exceptions=True
         )
@@ -288,7 +288,7 @@ async def test_a_backup_that_is_interrupted_is_recognised(
             return copy(*arguments)  # type: ignore[arg-type]
 
         target = data.parent / f"backup{after}"
-        async with upkeep(data) as offline:
+        async with maintenance(data) as offline:
             with monkeypatch.context() as patch:
                 patch.setattr(backup_module, "copy", stop)
                 with pytest.raises(KeyError):
@@ -338,7 +338,7 @@ async def test_a_disk_that_fills_up_while_files_are_copied_ends_the_backup(
         return copy(source, target, name)
 
     monkeypatch.setattr(backup_module, "copy", full)
-    async with upkeep(data) as offline:
+    async with maintenance(data) as offline:
         with pytest.raises(Exception, match=r"The disk of .* is full"):
             await offline.backup(str(data.parent / "backup"))
     assert "incomplete" in rejection(data.parent / "backup", data.parent / "again")

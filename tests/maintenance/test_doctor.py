@@ -19,7 +19,7 @@ from app.maintenance.schemas import Invariant
 from app.maintenance.service import STALE_AFTER
 from app.storage.files import Files
 from tests.kit import generated_image
-from tests.maintenance.conftest import HOLDINGS, Command, upkeep
+from tests.maintenance.conftest import HOLDINGS, Command, maintenance
 from tests.studio import running
 
 pytestmark = pytest.mark.xdist_group("maintenance")  # one worker creates the shared fixtures
@@ -232,7 +232,7 @@ def contents(data: Path) -> dict[str, bytes]:
 
 async def test_a_sound_data_folder_is_in_order_and_left_as_it_is(data: Path) -> None:
     before = contents(data)
-    async with upkeep(data) as offline:
+    async with maintenance(data) as offline:
         result = await offline.examine()
     assert result.ok, result.text
     assert result.text.startswith(f"everything is in order ({HOLDINGS}, ")
@@ -305,7 +305,7 @@ async def test_each_fault_among_the_files_is_found(used_data: Path, tmp_path: Pa
         data = shutil.copytree(used_data, tmp_path / how)
         damage(data, how)
         try:
-            async with upkeep(data) as offline:
+            async with maintenance(data) as offline:
                 result = await offline.examine()
             sound, report = result.ok, result.text
         except (DatabaseError, AtelierError) as exc:
@@ -329,22 +329,22 @@ async def test_while_the_program_serves_faults_are_found_and_work_in_progress_is
     async with running(tmp_path) as studio:
         ann = await studio.person()
         job = await generated_image(ann)
-        upkeep, data = studio.program.maintenance, tmp_path / "data"
-        assert (await upkeep.examine()).ok
+        maintenance, data = studio.program.maintenance, tmp_path / "data"
+        assert (await maintenance.examine()).ok
 
         async with studio.program.files.folder() as folder:  # work in progress
             (folder / "upload").write_bytes(b"x")
-            assert (await upkeep.examine()).ok
+            assert (await maintenance.examine()).ok
         left = data / "tmp" / "left"
         left.write_bytes(b"x")
         os.utime(left, times=(0, time.time() - STALE_AFTER - 1))
-        result = await upkeep.examine()
+        result = await maintenance.examine()
         assert (result.ok, result.text) == (False, "temporary file left was left behind; the next start removes it")
         left.unlink()
 
         damage(data, "a thumbnail removed")
         damage(data, "a file without a row")
-        result = await upkeep.examine()
+        result = await maintenance.examine()
         assert len(result.text.splitlines()) == 2
         assert "is missing" in result.text
         assert "is not referenced by any row" in result.text

@@ -29,7 +29,14 @@ from tests.kit import (
     requested_video,
     uploaded_asset,
 )
-from tests.maintenance.conftest import HOLDINGS, QUEUED, Command, retries_in_an_hour, until_retry_is_scheduled, upkeep
+from tests.maintenance.conftest import (
+    HOLDINGS,
+    QUEUED,
+    Command,
+    maintenance,
+    retries_in_an_hour,
+    until_retry_is_scheduled,
+)
 from tests.studio import PASSWORD, Browser, Studio, running
 from tests.upstream import submission_is_stored, upstream
 
@@ -374,7 +381,7 @@ async def test_without_room_nothing_is_restored_and_it_works_once_there_is(
         assert {path.name for path in folder.rglob("*") if path.is_file()} <= {"lock"}
         ballast.unlink()
     assert restore_backup(str(backup), DataDir(folder), MIGRATIONS).ok
-    async with upkeep(folder) as offline:
+    async with maintenance(folder) as offline:
         assert (await offline.examine()).ok
 
 
@@ -389,7 +396,7 @@ async def test_a_backup_of_an_older_program_is_brought_up_to_date_by_the_next_st
     database = Database(folder.database)
     await migrate(database, older)
     await database.close()
-    async with upkeep(tmp_path / "data") as offline:
+    async with maintenance(tmp_path / "data") as offline:
         assert (await offline.backup(str(tmp_path / "backup"))).ok
         assert "is older than this version" in (await offline.examine()).text
     restore_backup(str(tmp_path / "backup"), DataDir(tmp_path / "again" / "data"), MIGRATIONS)

@@ -120,7 +120,7 @@ def test_the_endpoints_of_an_image_model_have_the_price_of_an_image(sim: Simulat
 
 
 def test_endpoints_of_an_unknown_model_are_not_found(sim: SimulatorClient) -> None:
-    assert sim.get("/images/models/nobody/nothing/endpoints").status_code == 404
+    assert sim.get("/images/models/unknown/model/endpoints").status_code == 404
 
 
 def test_video_models_list_the_values_they_accept(sim: SimulatorClient) -> None:

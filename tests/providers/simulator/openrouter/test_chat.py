@@ -159,7 +159,7 @@ def test_a_conversation_above_the_context_length_is_refused(sim: SimulatorClient
 def test_an_invalid_request_is_refused_with_an_error_envelope(sim: SimulatorClient) -> None:
     table: list[dict[str, object]] = [
         {"model": None},
-        {"model": "nobody/nothing"},
+        {"model": "unknown/model"},
         {"messages": []},
         {"messages": "hello"},
         {"messages": [{"role": "wizard", "content": "hello"}]},

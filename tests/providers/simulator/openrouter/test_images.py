@@ -120,7 +120,7 @@ def test_an_unsupported_parameter_is_refused_by_name_and_not_ignored(sim: Simula
         ({"model": STREAMING_IMAGE_MODEL, "size": "100x100"}, "size"),
         ({"prompt": ""}, "prompt"),
         ({"prompt": None}, "prompt"),
-        ({"model": "nobody/nothing"}, "model"),
+        ({"model": "unknown/model"}, "model"),
     ]
     with Cases() as cases:
         for wrong, name in table:

@@ -132,7 +132,7 @@ def test_unsupported_parameters_are_refused(sim: SimulatorClient) -> None:
             "last_frame",
         ),
         ({"frame_images": [frame("first_frame", "data:image/png;base64,aGVsbG8=")]}, "image"),
-        ({"model": "nobody/nothing"}, "model"),
+        ({"model": "unknown/model"}, "model"),
     ]
     with Cases() as cases:
         for wrong, name in table:
