@@ -15,8 +15,8 @@ import app.web.server
 def main() -> int:
     grace, limit = float(sys.argv[1]), int(sys.argv[2])
     for module, name, value in (
-        (app.main, "STOP_GRACE", grace),
-        (app.__main__, "MAX_STOP", limit),
+        (app.main, "DRAIN_TIMEOUT", grace),
+        (app.__main__, "SHUTDOWN_TIMEOUT", limit),
         (app.web.server, "SHUTDOWN_TIMEOUT", 60),
     ):
         assert hasattr(module, name)

@@ -160,7 +160,7 @@ async def test_two_streams_and_five_hundred_connections(tmp_path: Path) -> None:
             text_rest, chat_rest = [[line async for line in lines if line] for lines in streams]
             assert text_rest[-1] == chat_rest[-1] == "data: [DONE]", "a stream ends as streams do"
             (error,) = [line for line in text_rest if '"error"' in line]
-            assert "not answered yet" in error
+            assert "not responded yet" in error
             await stopped(process)
             # A request of the last moment was answered, or finds the connection closed; none hangs.
             async with asyncio.timeout(BOUND):

@@ -452,7 +452,7 @@ async def test_a_failed_answer_shows_the_reason_and_offers_a_retry(browser: Brow
     answer = turns(await finished(browser, address))[1]
     assert 'data-status="failed"' in answer
     assert "1, 2" in text_of(answer)
-    assert "The text so far was saved" in text_of(answer)
+    assert "The part received is kept" in text_of(answer)
     assert '<button class="button">' in answer
 
 

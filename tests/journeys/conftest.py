@@ -53,9 +53,9 @@ RECORD_NOTICES: Final = """addEventListener("DOMContentLoaded", () => {
 
 # What axe finds, once the colors have come to rest that change with the scheme. Without rules it checks all of them.
 RUN_AXE: Final = """async (rules) => {
-  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
-  const transitions = document.getAnimations().filter((it) => it instanceof CSSTransition);
-  await Promise.allSettled(transitions.map((it) => it.finished));
+  // A window in the background may get no animation frame and never finish a transition by itself.
+  await new Promise((done) => { requestAnimationFrame(() => requestAnimationFrame(done)); setTimeout(done, 1000); });
+  for (const it of document.getAnimations()) if (it instanceof CSSTransition) it.finish();
   const only = rules ? { runOnly: { type: "rule", values: rules } } : {};
   const { violations } = await axe.run({ resultTypes: ["violations"], ...only });
   return violations.map((it) => `${it.id} ${it.nodes.slice(0, 3).map((node) => node.target)}`);
@@ -164,10 +164,11 @@ class Window:
         found = []
         if not await self.page.evaluate("'axe' in window"):
             await self.page.evaluate(AXE)
-        await self.page.emulate_media(color_scheme="dark")
-        found += [f"{label}, dark: {it}" for it in await self.page.evaluate(RUN_AXE)]
-        await self.page.emulate_media(color_scheme="light")
-        found += [f"{label}, light: {it}" for it in await self.page.evaluate(RUN_AXE, COLOR_RULES)]
+        async with asyncio.timeout(BOUND / 1000):  # Playwright has no bound for what a page evaluates
+            await self.page.emulate_media(color_scheme="dark")
+            found += [f"{label}, dark: {it}" for it in await self.page.evaluate(RUN_AXE)]
+            await self.page.emulate_media(color_scheme="light")
+            found += [f"{label}, light: {it}" for it in await self.page.evaluate(RUN_AXE, COLOR_RULES)]
         return found
 
     async def examine(self, label: str, *viewports: ViewportSize) -> list[str]:
