@@ -541,7 +541,14 @@ def _json(content: bytes) -> tuple[bool, Any]:
 async def _save(response: _Response, to: Path, max_bytes: int) -> int:
     """Write the body to a file and return its size. The HTTP parser checks that a declared length was received in full."""
     _check_declared(response, max_bytes)
-    file = await _in_thread(_open, to)
+    opening = asyncio.ensure_future(asyncio.to_thread(_open, to))
+    try:
+        file = await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await asyncio.wait([opening])
+        if opening.exception() is None:  # the thread has opened the file although no one waits for it any more
+            await _in_thread(_discard, opening.result(), to)
+        raise
     try:
         size = 0
         buffer = bytearray()
