@@ -210,7 +210,7 @@ async def test_an_error_stands_beside_its_field(chromium: Browser, atelier: Stud
         await expect(page.locator(DONE)).to_contain_text("edited")
 
         await page.locator("summary", has_text="System prompt").click()
-        long, prompt = "x" * 16_001, page.get_by_label("How the model should behave in this conversation")
+        long, prompt = "x" * 16_001, page.get_by_label("Instructions for the model in this conversation")
         async with page.expect_response("**/settings"):
             await prompt.fill(long)
             await page.locator("#prompt").focus()
