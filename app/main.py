@@ -246,7 +246,7 @@ async def build_services(
             files,
             forget=[chat.forget_user],
             metrics=metrics,
-            stalls=loop_watchdog,
+            loop_watchdog=loop_watchdog,
             program_version=VERSION,
         ),
         maintenance=Maintenance(data_dir, database, files, MIGRATIONS, program=VERSION, library=library),

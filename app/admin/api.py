@@ -114,7 +114,7 @@ class OwnedJobs(paging.PageOut[OwnedJobOut]):
 
 
 class AdminModelOut(ModelOut, frozen=True, kw_only=True):
-    """A cached model; `enabled` tells whether users can use it."""
+    """A cached model; `enabled`: users can use it."""
 
     enabled: bool
 

@@ -57,7 +57,7 @@ class Admin:
         *,
         forget: Sequence[Forget] = (),
         metrics: Metrics,
-        stalls: LoopWatchdog,
+        loop_watchdog: LoopWatchdog,
         program_version: str,
     ) -> None:
         self._database = database
@@ -70,7 +70,7 @@ class Admin:
         self._files = files
         self._forget = forget
         self._metrics = metrics
-        self._stalls = stalls
+        self._loop_watchdog = loop_watchdog
         self._program_version = program_version
 
     # Status and metrics
@@ -98,11 +98,11 @@ class Admin:
 
     def stalls(self) -> Sequence[LoopBlock]:
         """Recent blocks of the event loop, newest first."""
-        return self._stalls.newest()
+        return self._loop_watchdog.newest()
 
     def longest_stall(self) -> float:
         """The longest block of the event loop in the last hour, in seconds."""
-        return self._stalls.longest()
+        return self._loop_watchdog.longest()
 
     async def metrics(self) -> bytes:
         """All metrics in the Prometheus text format."""

@@ -29,7 +29,7 @@ class ControlRequest(msgspec.Struct):
 
 
 class ControlReply(msgspec.Struct):
-    """`ok` tells whether the command succeeded; `text` is shown to the administrator."""
+    """`ok`: the command succeeded; `text` is shown to the administrator."""
 
     ok: bool
     text: str

@@ -1,4 +1,4 @@
-"""Tells a full disk from all other write errors."""
+"""Distinguishes a full disk from all other write errors."""
 
 import contextlib
 import errno
@@ -14,7 +14,7 @@ class DiskFull(Unready):
     """The disk or the disk quota is full. The incomplete file was removed; earlier data is intact."""
 
     def __init__(self) -> None:
-        super().__init__("The server's disk is full, so nothing was saved. Tell an administrator.")
+        super().__init__("The server's disk is full, so nothing was saved. Please inform an administrator.")
 
 
 @contextlib.contextmanager

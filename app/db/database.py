@@ -741,7 +741,7 @@ def _last_applied(connection: duckdb.DuckDBPyConnection) -> int:
 _COPY: Final = "copied"  # catalog name of a running copy; an error that names it does not concern the database itself
 _INVALIDATED: Final = "database has been invalidated"
 _CLOSED: Final = "Atelier is shutting down."
-_WRITE_FAILED: Final = "The server's disk could not be written. Tell an administrator."
+_WRITE_FAILED: Final = "The server's disk could not be written. Please inform an administrator."
 _BROKEN: Final = "The database is being reopened. Try again in a moment."
 _IDENTIFIER: Final = re.compile(r"[a-z_]+[a-z0-9_]*")
 _NO_SPACE_TEXTS: Final = tuple(os.strerror(number) for number in NO_SPACE)

@@ -19,7 +19,7 @@ def never_in_use(_: str) -> bool:
 
 
 async def check(database: Database, files: Files, *, in_use: Callable[[str], bool] = never_in_use) -> list[str]:
-    """One line per finding about rows, ledger and stored files. `in_use` tells which stored files are about to be
+    """One line per finding about rows, ledger and stored files. `in_use` returns which stored files are about to be
     referenced by a row."""
     found, referenced = await database.read(lambda tx: (check_rows(tx), repository.referenced_files_any(tx)))
     return [*found, *await _check_files(database, files, referenced, in_use)]

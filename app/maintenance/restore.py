@@ -1,6 +1,6 @@
 """Restores a backup into an empty data folder, after verifying all of it.
 
-The manifest is restored too. It tells the next start that the data was restored: jobs that were queued at the time of the
+The manifest is restored too. With it the next start knows that the data was restored: jobs that were queued at the time of the
 backup may have been sent since, so the start fails them with `OUTCOME_UNKNOWN` instead of sending them again, then removes
 the manifest. This also works for a backup that was copied manually.
 """

@@ -56,7 +56,7 @@ class ManifestEntry(msgspec.Struct, frozen=True):
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The content of a backup. It is written last, so a backup without a manifest is incomplete. `made_at` is the time of
-    the database copy; `left_out` lists files that were missing or damaged already; `secret` tells whether the secret key
+    the database copy; `left_out` lists files that were missing or damaged already; `secret` says whether the secret key
     is included; `seal` is the SHA-256 of the other fields."""
 
     format: int

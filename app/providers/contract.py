@@ -125,7 +125,7 @@ class Retryable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """`message` tells the user what happened and what to do, in one or two sentences."""
+    """`message` is for the user: what happened and what to do, in one or two sentences."""
 
     code: ErrorCode
     message: str

@@ -63,7 +63,7 @@ class _Entry:
 
 
 class _AllApplied:
-    """Tells the thread that all records are in the tables."""
+    """Signals the thread that all records are in the tables."""
 
 
 class AppendLog:
