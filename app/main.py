@@ -29,9 +29,10 @@ from app.admin import pages as admin_pages
 from app.admin.service import Admin
 from app.audit.service import Audit
 from app.background import BackgroundTasks, PeriodicTask
-from app.base import clock, control, gc_tuning, secret
+from app.base import clock, control, gc_tuning
 from app.base.config import Settings
 from app.base.data_dir import DataDir
+from app.base.hashing import derive_key
 from app.base.loop_watchdog import LoopWatchdog
 from app.base.metrics import Metrics
 from app.catalog import api as catalog_api
@@ -130,7 +131,7 @@ async def open_app(
     temporary = tempfile.tempdir
     try:
         tempfile.tempdir = str(data_dir.temporary)  # nothing is written outside the data folder, including uploads
-        key = settings.secret_key or secret.load_or_create(data_dir.secret)
+        key = settings.secret_key or data_dir.secret_key()
         async with contextlib.AsyncExitStack() as stack:
             metrics = Metrics()
             database = Database(data_dir.database, metrics=metrics)
@@ -169,12 +170,12 @@ async def build_services(
     await files.clear_temporary()
     client = Client(base_urls(settings, simulator_url), resolver=resolver)
     stack.push_async_callback(client.aclose)
-    webhook_verifier = WebhookVerifier(settings.public_url, secret.derive_key(key, "callbacks"), webhooks(settings))
+    webhook_verifier = WebhookVerifier(settings.public_url, derive_key(key, "callbacks"), webhooks(settings))
     callback = webhook_verifier.address if settings.public else None
     upstream = instrumented(providers(settings, client, simulator_url, simulator_key, callback), metrics)
     ledger = Ledger(database)
     accounts = Accounts(
-        database, settings, secret.derive_key(key, "access tokens"), timer=timer, spending=ledger.spent_by_keys
+        database, settings, derive_key(key, "access tokens"), timer=timer, spending=ledger.spent_by_keys
     )
     stack.callback(accounts.close)
     catalog = Catalog(database, upstream)
@@ -279,7 +280,7 @@ def litestar_app(application: Application) -> Litestar:
     """The Litestar application with every route, dependency and middleware."""
     settings = application.settings
     max_body = application.library.max_upload_bytes + FORM_OVERHEAD
-    csrf = Csrf(secret.derive_key(application.key, "forms"))
+    csrf = Csrf(derive_key(application.key, "forms"))
     services: dict[str, Any] = {
         "accounts": application.accounts,
         "catalog": application.catalog,

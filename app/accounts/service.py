@@ -36,9 +36,10 @@ from app.audit.service import Audit
 from app.base import clock as clocks
 from app.base.config import Settings
 from app.base.errors import AtelierError, Conflict, Denied, Missing
+from app.base.hashing import new_token, sha256_hex
+from app.base.ids import uuid7
 from app.base.paging import Page
 from app.base.rate_limit import RateLimit
-from app.base.secret import new_token, sha256_hex, uuid7
 from app.db.database import Database, Duplicate, Transaction
 
 SESSION_LIFE: Final = timedelta(days=30)

@@ -5,8 +5,8 @@ from typing import Any
 from app.audit import repository
 from app.audit.schemas import Action, Actor, Entry
 from app.base import clock
+from app.base.ids import uuid7
 from app.base.paging import Page
-from app.base.secret import uuid7
 from app.db.database import Database, Transaction
 
 

@@ -3,8 +3,10 @@
 The lock is `flock` on a separate file, because closing any descriptor of DuckDB's file would release DuckDB's own lock.
 """
 
+import contextlib
 import fcntl
 import os
+import secrets
 from pathlib import Path
 
 
@@ -54,6 +56,23 @@ class DataDir:
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         self._lock = lock
 
+    def secret_key(self) -> str:
+        """The secret from which signing keys are derived, created at first use and readable by its owner only. Raises DataDirError
+        when the file is damaged."""
+        with contextlib.suppress(FileNotFoundError):
+            text = self.secret.read_text("ascii").strip()
+            if len(text) >= 32:
+                return text
+            raise DataDirError(
+                f"the secret in {self.secret.name} is damaged: restore it, or delete it, which signs all users out"
+            )
+        text = secrets.token_urlsafe(48)
+        with open(os.open(self.secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        return text
+
     @property
     def restored(self) -> bool:
         """Whether the database was restored from a backup and the server has not started since."""
@@ -67,3 +86,12 @@ class DataDir:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def fsync_path(path: Path) -> None:
+    """Make the content of a file durable, or the names of the files in a folder. Blocks."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from app.accounts.guards import signed_in
 from app.base.errors import AtelierError, Conflict, Exhausted, Invalid, Missing, Unready
-from app.base.secret import uuid7
+from app.base.ids import uuid7
 from app.chat.schemas import MessageRole, NewMessage, ShownMessage, Thread
 from app.chat.service import Chat
 from app.web import forms

@@ -14,9 +14,9 @@ import msgspec
 from app.accounts.schemas import KeyLimits
 from app.base import clock
 from app.base.errors import Conflict, Invalid, Missing, Upstream
+from app.base.ids import uuid7
 from app.base.once import Once
 from app.base.paging import Page
-from app.base.secret import uuid7
 from app.catalog.schemas import Model
 from app.catalog.service import Catalog
 from app.chat import repository, validation

@@ -10,7 +10,7 @@ from litestar.response import Redirect
 
 from app.accounts.guards import signed_in
 from app.base.errors import AtelierError, Conflict, Exhausted, Invalid, Missing, Unready, Upstream
-from app.base.secret import uuid7
+from app.base.ids import uuid7
 from app.catalog.schemas import Model
 from app.generation.schemas import GenerationRequest
 from app.generation.service import Generation

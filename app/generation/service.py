@@ -8,8 +8,8 @@ import msgspec
 from app.accounts.schemas import KeyLimits
 from app.base import clock
 from app.base.errors import Invalid, Missing
+from app.base.ids import uuid7
 from app.base.once import Once
-from app.base.secret import uuid7
 from app.catalog.schemas import Field, Model, Price
 from app.catalog.service import Catalog
 from app.generation.schemas import GenerationRequest

@@ -15,10 +15,10 @@ import msgspec
 from app.accounts.schemas import KeyLimits
 from app.base import clock, logging
 from app.base.errors import Conflict, Missing
+from app.base.ids import uuid7
 from app.base.metrics import Metrics
 from app.base.once import Once
 from app.base.paging import Page
-from app.base.secret import uuid7
 from app.catalog.service import Catalog
 from app.db.database import Database, Transaction
 from app.db.query_cache import QueryCache

@@ -10,8 +10,8 @@ from app.accounts.schemas import KeyLimits
 from app.base import clock
 from app.base.crash_points import crash_point
 from app.base.errors import Exhausted
+from app.base.ids import uuid7
 from app.base.money import usd
-from app.base.secret import uuid7
 from app.db.database import Database, Row, Transaction
 from app.ledger import repository
 from app.ledger.schemas import Month, Subject

@@ -18,8 +18,8 @@ from app.base import clock, logging
 from app.base.crash_points import crash_point
 from app.base.disk_full import map_disk_full
 from app.base.errors import Invalid, Missing, TooLarge
+from app.base.ids import uuid7
 from app.base.paging import Page
-from app.base.secret import uuid7
 from app.db.database import Database, Transaction
 from app.db.query_cache import QueryCache
 from app.library import repository

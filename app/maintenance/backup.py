@@ -22,7 +22,7 @@ from typing import Final
 import msgspec
 
 from app.base import clock
-from app.base.data_dir import DataDir
+from app.base.data_dir import DataDir, fsync_path
 from app.base.disk_full import NO_SPACE
 from app.base.errors import Conflict, Invalid, Unready
 from app.db.database import Database, DatabaseFull, Transaction
@@ -116,15 +116,6 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sync(path: Path) -> None:
-    """Sync a file or a folder to disk. Blocks."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @contextlib.contextmanager
 def translate_write_errors(target: Path) -> Iterator[None]:
     """Raise errors of writing the backup as Unready."""
@@ -185,7 +176,7 @@ def _copy_stored(files: Files, file: ReferencedFile, backup: DataDir) -> Manifes
 
 
 def _database_entry(path: Path, name: str) -> ManifestEntry:
-    sync(path)
+    fsync_path(path)
     return ManifestEntry(name, path.stat().st_size, digest(path))
 
 
@@ -193,11 +184,11 @@ def _finish(backup: DataDir, partial: Path, manifest: Manifest) -> None:
     partial.chmod(0o600)
     partial.rename(backup.database)
     for folder in (*backup.media.glob("*/*"), *backup.media.glob("*"), backup.media, backup.root):
-        sync(folder)
+        fsync_path(folder)
     draft = backup.root / f"{backup.manifest.name}.part"
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
         file.flush()
         os.fsync(file.fileno())
     draft.rename(backup.manifest)
-    sync(backup.root)
+    fsync_path(backup.root)

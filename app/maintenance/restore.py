@@ -14,11 +14,11 @@ from typing import Final
 
 import msgspec
 
-from app.base.data_dir import DataDir
+from app.base.data_dir import DataDir, fsync_path
 from app.base.disk_full import NO_SPACE
 from app.base.errors import Conflict, Invalid
 from app.db.migrate import Migration
-from app.maintenance.backup import SourceUnreadable, copy, digest, sync
+from app.maintenance.backup import SourceUnreadable, copy, digest
 from app.maintenance.schemas import FORMAT, Manifest, ManifestEntry
 
 MAX_SHOWN: Final = 20  # findings in an error message
@@ -128,12 +128,12 @@ def _fill(source: Path, folder: DataDir, manifest: Manifest) -> None:
                 raise SourceUnreadable("it changed meanwhile")
         copy(source / "manifest.json", staging.manifest, "manifest.json")
         for inner in (*staging.media.glob("*/*"), *staging.media.glob("*"), staging.media):
-            sync(inner)
+            fsync_path(inner)
         shutil.rmtree(folder.media)
         staging.media.rename(folder.media)
         for name in [path.name for path in (staging.secret, staging.manifest, staging.database) if path.exists()]:
             (staging.root / name).rename(folder.root / name)
-        sync(folder.root)
+        fsync_path(folder.root)
     except SourceUnreadable as exc:
         raise Conflict(f"The backup {source} could not be read ({exc}). Nothing was restored.") from None
     except OSError as exc:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from app.base.errors import Missing
-from app.base.secret import derive_key
+from app.base.hashing import derive_key
 
 REMEMBERED: Final = 10_000  # recent webhooks, to detect duplicates
 

@@ -24,6 +24,7 @@ import msgspec
 
 from app.base import errors
 from app.base.crash_points import crash_point
+from app.base.data_dir import fsync_path
 from app.base.disk_full import map_disk_full
 from app.storage.threads import Threads
 
@@ -187,7 +188,7 @@ class Files:
             crash_point("file.renamed", key)
             # Sync all three even if they existed: another thread may have created them and not synced them yet.
             for folder in (inner, outer, self._media):
-                _sync(folder)
+                fsync_path(folder)
                 crash_point("folder.synced", key)
         return Stored(key, size, sha256)
 
@@ -257,14 +258,6 @@ def _verify(path: Path) -> bool:
             return hashlib.file_digest(file, "sha256").hexdigest() == path.stem
     except FileNotFoundError:
         return False
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _names(folder: Path) -> list[str]:

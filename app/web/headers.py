@@ -11,8 +11,8 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from app.base import logging
+from app.base.ids import uuid7
 from app.base.metrics import Metrics
-from app.base.secret import uuid7
 from app.web.http_metrics import HttpMetrics, RequestMetrics, path_of
 
 POLICY: Final = (

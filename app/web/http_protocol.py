@@ -14,7 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from app.base.secret import uuid7
+from app.base.ids import uuid7
 from app.web.errors import Envelope, Problem
 from app.web.headers import DEFAULTS, HEADERS
 

@@ -15,7 +15,7 @@ import pytest_asyncio
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from app.base import secret
+from app.base.hashing import derive_key
 from tests.api.calls import GUARDED, ROWS, WITH_BODY, Actors, new_actors, valid_call
 from tests.kit import UNKNOWN_ID, Cases, Json, error_of, new_user
 from tests.security.document import Document, Operation, document
@@ -80,7 +80,7 @@ def signed_token(studio: Studio, **changes: Any) -> str:
         "exp": int(time.time()) + 600,
         "typ": "access",
     }
-    key = OctKey.import_key(secret.derive_key(studio.program.key, "access tokens"))
+    key = OctKey.import_key(derive_key(studio.program.key, "access tokens"))
     return jwt.encode({"alg": "HS256"}, {**claims, **changes}, key)
 
 

@@ -11,7 +11,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from app.base import secret
+from app.base.hashing import derive_key
 from tests.api.calls import GUARDED
 from tests.kit import UNKNOWN_ID, Cases, error_of, new_email, new_user
 from tests.studio import PASSWORD, Studio
@@ -93,7 +93,7 @@ async def test_an_access_token_is_valid_for_15_minutes_and_then_401(atelier: Stu
     earliest = time.time()
     header, claims, _ = decoded_token((await new_tokens(atelier))["access_token"])
     assert int(earliest) + 900 <= claims["exp"] <= time.time() + 900
-    key = OctKey.import_key(secret.derive_key(atelier.program.key, "access tokens"))
+    key = OctKey.import_key(derive_key(atelier.program.key, "access tokens"))
 
     def signed(**changes: Any) -> str:
         return jwt.encode(header, {**claims, **changes}, key)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from app.base.data_dir import DataDir, DataDirError
-from app.base.secret import load_or_create
 
 
 def _data_folder(path: Path) -> DataDir:
@@ -35,15 +34,15 @@ def test_a_folder_that_cannot_be_created_is_reported_in_one_line(tmp_path: Path)
 
 def test_only_the_owner_can_read_the_folder_and_the_secret(tmp_path: Path) -> None:
     folder = _data_folder(tmp_path / "data")
-    load_or_create(folder.secret)
+    folder.secret_key()
     assert stat.S_IMODE(folder.root.stat().st_mode) == 0o700
     assert stat.S_IMODE(folder.secret.stat().st_mode) == 0o600
 
 
 def test_the_secret_stays_the_same_and_a_damaged_one_is_not_replaced(tmp_path: Path) -> None:
     folder = _data_folder(tmp_path / "data")
-    assert load_or_create(folder.secret) == load_or_create(folder.secret)
+    assert folder.secret_key() == folder.secret_key()
     folder.secret.write_text("cut")
-    with pytest.raises(ValueError, match=r"secret\.key is damaged"):
-        load_or_create(folder.secret)
+    with pytest.raises(DataDirError, match=r"secret\.key is damaged"):
+        folder.secret_key()
     assert folder.secret.read_text() == "cut"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from app.base import clock
-from app.base.secret import uuid7
+from app.base.ids import uuid7
 from app.chat import repository
 from app.chat.schemas import Conversation, Message, MessageRole
 from app.db.database import Transaction

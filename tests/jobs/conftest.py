@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from app.base import clock
-from app.base.secret import uuid7
+from app.base.ids import uuid7
 from app.catalog.service import Catalog
 from app.db.database import Database, Transaction
 from app.jobs.schemas import GenerationType, Job

@@ -24,6 +24,7 @@ from typing import Any, Final
 import msgspec
 
 from app.base import logging
+from app.base.data_dir import fsync_path
 from app.base.metrics import Metrics
 
 Rows = Mapping[str, Sequence[Sequence[Any]]]  # a table with its columns in parentheses -> rows
@@ -187,11 +188,7 @@ class AppendLog:
             self._path = self._stem.with_name(f"{self._stem.name}{first}")
             self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             self._size = 0
-            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)  # makes the name of the new file durable
-            finally:
-                os.close(folder)
+            fsync_path(self._path.parent)
         return self._file
 
     def _undo_write(self) -> None:

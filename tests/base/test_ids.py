@@ -1,6 +1,6 @@
-"""Ids and tokens."""
+"""Ids that sort by creation time."""
 
-from app.base.secret import Ids, derive_key, new_token, sha256_hex, uuid7
+from app.base.ids import Ids, uuid7
 
 
 def test_ids_sort_by_creation_time_and_never_repeat() -> None:
@@ -8,13 +8,6 @@ def test_ids_sort_by_creation_time_and_never_repeat() -> None:
     assert ids == sorted(ids)
     assert len(set(ids)) == 10_000
     assert len({id[-15:] for id in ids}) == 10_000, "what does not come from the clock is random"
-
-
-def test_a_token_cannot_be_read_from_its_hash() -> None:
-    token = new_token("atl_")
-    assert token.startswith("atl_")
-    assert token not in sha256_hex(token)
-    assert derive_key("secret", "forms") != derive_key("secret", "tokens")
 
 
 def test_ids_sort_by_creation_time_however_the_clock_is_set() -> None:
