@@ -35,5 +35,4 @@ class Audit:
 
 def _newest(tx: Transaction, before: str | None, limit: int) -> Page[Entry]:
     found = repository.newest_any(tx, before, limit + 1)
-    items = found[:limit]
-    return Page(items, repository.count_any(tx), items[-1].id if len(found) > limit else None)
+    return Page.of(found, repository.count_any(tx), limit)

@@ -306,9 +306,7 @@ def _newest(
     tx: Transaction, owner: str, kind: AssetKind | None, terms: Sequence[str], before: str | None, limit: int
 ) -> Page[Asset]:
     assets = repository.newest(tx, owner, kind=kind, terms=terms, before=before, limit=limit + 1)
-    items = assets[:limit]
-    total = repository.count(tx, owner, kind=kind, terms=terms)
-    return Page(items, total, items[-1].id if len(assets) > limit else None)
+    return Page.of(assets, repository.count(tx, owner, kind=kind, terms=terms), limit)
 
 
 def _file_label(name: str | None) -> str | None:

@@ -67,5 +67,4 @@ def _invalid_cursor() -> Invalid:
 def part_of(items: list[T], key: Callable[[T], str], after: str | None, limit: int) -> Page[T]:
     """A page of an in-memory list, after the item with the key `after`; from the start when that item is gone."""
     start = next((index for index, item in enumerate(items, 1) if key(item) == after), 0) if after else 0
-    page = items[start : start + limit]
-    return Page(page, len(items), key(page[-1]) if start + limit < len(items) else None)
+    return Page.of(items[start : start + limit + 1], len(items), limit, key)
