@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import uvicorn
 
+from app import VERSION
 from app.base import config, control, gc_tuning, logging, malloc
 from app.base.config import SettingError, Settings
 from app.base.data_dir import DataDir, DataDirError
 from app.base.errors import AtelierError
 from app.db.database import Database, DatabaseError
-from app.db.migrate import migrate
+from app.db.migrate import MIGRATIONS, migrate
 
 if TYPE_CHECKING:
     from app.maintenance.schemas import CommandResult
@@ -65,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _serve(settings: Settings) -> int:
     gc_tuning.disable()
     malloc.limit_arenas()
-    from app.main import build, drain, open_app
+    from app.asgi import build
+    from app.main import drain, open_app
     from app.web.server import HttpServer, configured, listening, serving
 
     try:
@@ -128,7 +130,6 @@ async def _command(settings: Settings, command: str, argument: str) -> int:
 
 def _maintenance(settings: Settings, command: str, argument: str) -> int:
     """Backup, restore, doctor. The findings of `doctor` are its result, so they go to stdout too."""
-    from app.main import MIGRATIONS
     from app.maintenance.schemas import CommandResult
     from app.maintenance.service import examine_backup, restore_backup
 
@@ -150,7 +151,6 @@ def _maintenance(settings: Settings, command: str, argument: str) -> int:
 
 async def _with_database(settings: Settings, command: str, argument: str) -> "CommandResult":
     """Run the command in the running server; without one, open only the database, without starting services or recovery."""
-    from app.main import MIGRATIONS, VERSION
     from app.maintenance.schemas import CommandResult
     from app.maintenance.service import offline_maintenance
 
@@ -167,7 +167,6 @@ async def _with_database(settings: Settings, command: str, argument: str) -> "Co
 
 
 async def _migrate(settings: Settings) -> int:
-    from app.main import MIGRATIONS
 
     data_dir = DataDir(settings.data_dir)
     data_dir.create()

@@ -17,13 +17,15 @@ import msgspec
 import uvicorn
 from litestar.types import ASGIApp
 
+from app.asgi import build
 from app.base import clock, config
 from app.db.database import Database
-from app.db.migrate import migrate
-from app.main import MIGRATIONS, Application, build, open_app
+from app.db.migrate import MIGRATIONS, migrate
+from app.main import open_app
 from app.providers.addresses import Resolver, resolve
 from app.providers.simulator.app import build as build_simulator
 from app.providers.simulator.runtime import SimulatorClock
+from app.services import Application
 from app.web.server import HttpServer, configured, listening, serving
 from tests.trust import trust
 

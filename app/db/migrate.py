@@ -3,11 +3,14 @@
 import hashlib
 import re
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from app.base.clock import now
 from app.db.database import Database, DatabaseError, Transaction
+
+MIGRATIONS: Final = Path(__file__).resolve().parent.parent.parent / "migrations"
 
 
 class Migration(msgspec.Struct, frozen=True):

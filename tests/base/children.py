@@ -187,7 +187,7 @@ def read_frames_while_collecting() -> bool:
 def convert_structs_in_threads() -> tuple[int, int]:
     """Convert to every struct for the first time in four threads at once, in ten new processes. Returns the number of structs and
     of crashed processes."""
-    import app.main  # noqa: F401 (defines the structs)
+    import app.asgi  # noqa: F401 (defines the structs)
 
     struct_warmup.warm_up()
     # Two have a field of an unsupported type and are never converted to.

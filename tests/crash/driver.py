@@ -15,7 +15,7 @@ from typing import Any
 
 from litestar import Litestar
 
-import app.main
+import app.asgi
 import app.providers.simulator.app
 import app.storage.images  # noqa: F401
 from app.__main__ import main as atelier

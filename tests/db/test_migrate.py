@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.db.database import Database, DatabaseError
-from app.db.migrate import find_migrations, migrate
-from app.main import MIGRATIONS
+from app.db.migrate import MIGRATIONS, find_migrations, migrate
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from app.db.database import Database
 from app.jobs.schemas import Job, JobStatus, LateResultPolicy
 from app.jobs.service import Jobs
 from app.library.schemas import Asset, AssetKind, Origin
-from app.main import Application
 from app.providers.contract import Completed, ErrorCode, Failed, Kind, Outcome, Pending, Retryable, UpstreamJob
+from app.services import Application
 from tests.jobs.conftest import FakeClock, OpenJobs, StoppableProvider, new_job
 from tests.kit import (
     IMAGE_MODEL,

@@ -14,8 +14,7 @@ import pytest_asyncio
 
 from app.base import clock
 from app.db.database import Database
-from app.db.migrate import migrate
-from app.main import MIGRATIONS
+from app.db.migrate import MIGRATIONS, migrate
 from app.providers.contract import Outcome
 from tests.kit import (
     IMAGE_MODEL,

@@ -13,9 +13,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from app import VERSION
 from app.base.data_dir import DataDir
+from app.db.migrate import MIGRATIONS
 from app.jobs import service as jobs_service
-from app.main import MIGRATIONS, VERSION
 from app.maintenance.service import Maintenance, offline_maintenance
 from tests.commands import resident_commands
 from tests.disks import mounted

@@ -16,8 +16,8 @@ from app.base import clock
 from app.base.data_dir import DataDir
 from app.base.errors import Conflict
 from app.db.database import Database, Transaction
+from app.db.migrate import MIGRATIONS
 from app.library.schemas import Asset, AssetKind, Origin
-from app.main import MIGRATIONS
 from app.maintenance import backup as backup_module
 from app.maintenance.schemas import CommandResult
 from app.maintenance.service import examine_backup, restore_backup

@@ -15,8 +15,7 @@ import pytest
 from app.base.data_dir import DataDir
 from app.base.errors import AtelierError
 from app.db.database import Database
-from app.db.migrate import migrate
-from app.main import MIGRATIONS
+from app.db.migrate import MIGRATIONS, migrate
 from app.maintenance.schemas import AppliedMigration, Manifest, ManifestEntry
 from app.maintenance.service import examine_backup, restore_backup
 from tests.kit import (

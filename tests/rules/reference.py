@@ -13,7 +13,7 @@ from typing import Any
 from litestar import Litestar
 
 from app.accounts.guards import admin, signed_in
-from app.main import litestar_app
+from app.asgi import litestar_app
 from app.web.errors import CODES
 from app.web.openapi import ERROR_DESCRIPTIONS
 from tests.rules.source import ROOT

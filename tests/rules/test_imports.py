@@ -8,23 +8,28 @@ from tests.rules.source import Module, modules, targets
 
 # From top to bottom; features on one line do not import each other.
 LAYERS = (
-    ("main", "background", "__main__"),
+    ("__main__", "asgi", "main", "services", "background"),
     ("admin", "gateway", "home", "maintenance"),  # maintenance checks whether all features agree
     ("exports",),
-    ("storyboard",),
-    ("characters", "generation", "chat"),
+    ("plan", "script"),
+    ("storyboard", "shares"),
+    ("characters", "styles", "generation", "chat", "queue"),
     ("jobs",),
+    ("servers",),
     ("catalog", "library"),
-    ("ledger", "servers", "presets"),
+    ("quotas",),
+    ("ledger",),
     ("accounts",),
-    ("audit",),
-    ("storage", "providers", "web"),
+    ("idempotency", "audit"),
+    ("storage", "providers", "web", "timeline"),
     ("db",),
     ("base",),
 )
+# The program's start is one line of modules, each of which may import those after it.
+START = LAYERS[0]
 LEVEL = {feature: -level for level, layer in enumerate(LAYERS) for feature in layer}
 # Those with routes, rules and tables; what is below them is infrastructure.
-FEATURES = {feature for layer in LAYERS[1:10] for feature in layer}
+FEATURES = {feature for layer in LAYERS[1:13] for feature in layer}
 ROUTE_MODULES = ("pages", "api")
 
 
@@ -33,9 +38,7 @@ def _wrong_imports(module: Module) -> Iterator[str]:
         feature, _, file = target.partition(".")
         if not feature or feature == module.feature:
             continue
-        if module.feature == "main" and feature == "background":
-            continue  # the same layer, but main builds the background tasks
-        if module.feature == "__main__":
+        if module.feature in START and feature in START[START.index(module.feature) + 1 :]:
             continue
         if LEVEL[feature] >= LEVEL[module.feature]:
             yield f"{module.part} imports {target}, which is not below it"
@@ -46,9 +49,9 @@ def _wrong_imports(module: Module) -> Iterator[str]:
 def _may_import(module: Module, feature: str, file: str) -> bool:
     if file in ("service", "schemas") or (feature, file) == ("accounts", "guards"):
         return True
-    if module.feature == "main":
-        return file in (*ROUTE_MODULES, "worker", "refresher")
-    return module.feature == "background" and file in ("worker", "refresher")
+    if module.feature == "asgi":
+        return file in ROUTE_MODULES
+    return module.feature == "services" and file in ("worker", "refresher", "cleanup")
 
 
 def test_every_feature_has_a_layer() -> None:
@@ -72,14 +75,14 @@ def test_a_route_module_uses_no_service_but_its_own_and_no_repository() -> None:
 
 # The modules that may import a package.
 PLACES = {
-    "litestar": re.compile(r".+\.(pages|api)|accounts\.guards|web\..+|web|main|background|providers\.simulator\b.*"),
+    "litestar": re.compile(r".+\.(pages|api)|accounts\.guards|web\..+|asgi|providers\.simulator\b.*"),
     "duckdb": re.compile(r"db\.database"),
     "httpx": re.compile(r"providers\.client|accounts\.google"),
     "httptools": re.compile(r"providers\.connections|web\.http_protocol"),
     "argon2": re.compile(r"accounts\.passwords"),
     "prometheus_client": re.compile(r"base\.metrics"),
     "jinja2": re.compile(r"web\.render"),
-    "uvicorn": re.compile(r"web\.http_protocol|web\.server|main|__main__|providers\.simulator\.__main__"),
+    "uvicorn": re.compile(r"web\.http_protocol|web\.server|services|__main__|providers\.simulator\.__main__"),
 }
 
 

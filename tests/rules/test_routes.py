@@ -7,8 +7,8 @@ import pytest
 from litestar import Litestar
 
 from app.accounts.guards import admin, signed_in
+from app.asgi import litestar_app
 from app.base.config import SETTINGS
-from app.main import litestar_app
 from tests.rules.reference import PATH, guards, reference, routes
 from tests.rules.source import ROOT
 from tests.studio import Studio

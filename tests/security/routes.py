@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from app.main import litestar_app
+from app.asgi import litestar_app
 from app.web.errors import is_api_path
 from tests.kit import UNKNOWN_ID
 from tests.studio import Studio

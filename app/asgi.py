@@ -1,0 +1,147 @@
+"""The Litestar application: every route, and the middleware around all of them. Nothing else outside `web` and the features'
+route modules knows Litestar."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from litestar import Litestar
+from litestar.config.compression import CompressionConfig
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import License
+from litestar.types import ASGIApp, ControllerRouterHandler
+
+from app import VERSION
+from app.accounts import api as accounts_api
+from app.accounts import pages as accounts_pages
+from app.accounts.guards import Identify, identify, identify_on_error
+from app.admin import api as admin_api
+from app.admin import pages as admin_pages
+from app.base.hashing import derive_key
+from app.catalog import api as catalog_api
+from app.catalog import pages as catalog_pages
+from app.chat import api as chat_api
+from app.chat import pages as chat_pages
+from app.gateway import api as gateway_api
+from app.generation import api as generation_api
+from app.generation import pages as generation_pages
+from app.home import api as home_api
+from app.home import pages as home_pages
+from app.jobs import api as jobs_api
+from app.jobs import pages as jobs_pages
+from app.library import api as library_api
+from app.library import pages as library_pages
+from app.main import lifespan
+from app.services import Application
+from app.web.csrf import Csrf, CsrfMiddleware
+from app.web.errors import HANDLERS, set_allow_header
+from app.web.headers import Headers
+from app.web.limits import BODY, BodySizeLimit, Throttle
+from app.web.openapi import COMPONENTS, DocumentRouter, StructSchemas
+from app.web.request import StrictJsonRequest
+from app.web.sign_in_limit import SignInConcurrencyLimit
+from app.web.static import static_files
+
+FORM_OVERHEAD: Final = 1024 * 1024  # bytes of a form besides the file in it
+ROUTES: Final[Sequence[ControllerRouterHandler]] = (
+    *accounts_api.routes,
+    *accounts_pages.routes,
+    *catalog_api.routes,
+    *catalog_pages.routes,
+    *library_api.routes,
+    *library_pages.routes,
+    *jobs_api.routes,
+    *jobs_pages.routes,
+    *generation_api.routes,
+    *generation_pages.routes,
+    *chat_api.routes,
+    *chat_pages.routes,
+    *gateway_api.routes,
+    *home_api.routes,
+    *home_pages.routes,
+    *admin_api.routes,
+    *admin_pages.routes,
+)
+# What route modules may ask for by parameter name.
+DEPENDENCIES: Final = (
+    "accounts",
+    "catalog",
+    "library",
+    "jobs",
+    "generation",
+    "chat",
+    "gateway",
+    "markdown",
+    "home",
+    "admin",
+)
+
+
+def build(application: Application) -> ASGIApp:
+    """The ASGI application: the routes, wrapped in the middleware that must see every request."""
+    app = litestar_app(application)
+    polls = jobs_pages.CardPollFastPath(
+        app, application.jobs, app.state.csrf, lambda scope: identify(scope, application.accounts)
+    )
+    return Headers(SignInConcurrencyLimit(polls), https=application.settings.https, metrics=application.metrics)
+
+
+def litestar_app(application: Application) -> Litestar:
+    """The Litestar application with every route, dependency and middleware."""
+    settings = application.settings
+    max_body = application.library.max_upload_bytes + FORM_OVERHEAD
+    csrf = Csrf(derive_key(application.key, "forms"))
+    return Litestar(
+        route_handlers=[*ROUTES, static_files()],
+        dependencies={
+            name: Provide(_provider_of(getattr(application, name)), sync_to_thread=False) for name in DEPENDENCIES
+        },
+        middleware=[
+            Identify(),
+            *([Throttle(application.timer)] if settings.rate_limits else []),
+            BodySizeLimit(max_body),
+            CsrfMiddleware(csrf),
+        ],
+        request_class=StrictJsonRequest,
+        exception_handlers=HANDLERS,
+        after_exception=[identify_on_error],
+        before_send=[csrf.send_cookie, set_allow_header],
+        compression_config=CompressionConfig(
+            backend="gzip",
+            gzip_compress_level=5,
+            minimum_size=600,
+            exclude=["^/media/", r"\.woff2$"],
+            exclude_opt_key="exclude_from_compression",
+        ),
+        openapi_config=OpenAPIConfig(
+            title="Atelier",
+            version=VERSION,
+            description="Generate text, images and videos with many AI models. All paths of this API begin with `/api/v1`.",
+            license=License(name="MIT", identifier="MIT"),
+            openapi_router=DocumentRouter("/api/v1", route_handlers=[], include_in_schema=False),
+            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+            components=COMPONENTS,
+            use_handler_docstrings=True,
+        ),
+        plugins=[StructSchemas()],
+        request_max_body_size=BODY,
+        lifespan=[lambda _: lifespan(application)],
+        state=State(
+            {
+                "accounts": application.accounts,
+                "background": application.background,
+                "csrf": csrf,
+                "directives": application.directives,
+                "settings": settings,
+                "simulated": settings.simulated,
+            }
+        ),
+        logging_config=None,
+        debug=False,
+    )
+
+
+def _provider_of(service: Any) -> Any:
+    return lambda: service
