@@ -13,7 +13,7 @@ from app.base.once import Once
 from app.catalog.schemas import Field, Model, Price
 from app.catalog.service import Catalog
 from app.generation.schemas import GenerationRequest
-from app.jobs.schemas import AcceptedJob, GenerationType, Job
+from app.jobs.schemas import AcceptedJob, GenerationType, Job, JobInput, JobInputRole
 from app.jobs.service import Jobs
 from app.library.schemas import Asset, AssetKind
 from app.library.service import Library
@@ -28,6 +28,9 @@ _TYPES = {
     (Kind.VIDEO, False): GenerationType.TEXT_TO_VIDEO,
     (Kind.VIDEO, True): GenerationType.IMAGE_TO_VIDEO,
 }
+
+# What an input image is for, by the kind of output.
+_ROLES = {Kind.IMAGE: JobInputRole.IMAGE, Kind.VIDEO: JobInputRole.FIRST_FRAME}
 
 
 class Generation:
@@ -90,7 +93,7 @@ class Generation:
             prompt=request.prompt.strip(),
             system_prompt=(request.system_prompt or "").strip() or None,
             params=params,
-            input_asset_id=image.id if image else None,
+            inputs=(JobInput(_ROLES[kind], image.id),) if image else (),
             created_at=clock.now(),
         )
 

@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 
 from app.db.database import Row, Transaction
-from app.jobs.schemas import EventType, Job, JobError, JobEvent, JobStatus, LateResultPolicy
+from app.jobs.schemas import EventType, Job, JobError, JobEvent, JobInput, JobInputRole, JobStatus, LateResultPolicy
 from app.providers.contract import ErrorCode, Kind, UpstreamJob, Usage
 
 _COLUMNS = (
     "id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route, prompt, system_prompt,"
     " params, status, progress, upstream_state, attempts, cancel_requested, error_code, error_message, text, usage,"
-    " cost_nano, input_asset_id, retry_of, upstream_job_id, upstream_poll_url, run_at, created_at, started_at,"
-    " ended_at, deleted_at, priority, late_result_policy, recovery_count"
+    " cost_nano, retry_of, batch_id, clip_id, plan_id, upstream_job_id, upstream_poll_url, run_at, created_at,"
+    " started_at, ended_at, deleted_at, priority, late_result_policy, recovery_count"
 )
 DOWNLOADED = "downloaded"
 
@@ -25,8 +25,8 @@ DOWNLOADED = "downloaded"
 def add(tx: Transaction, owner: str, job: Job) -> None:
     tx.insert(
         "jobs (id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route, prompt,"
-        " system_prompt, params, status, input_asset_id, retry_of, upstream_job_id, upstream_poll_url, run_at,"
-        " created_at, priority)",
+        " system_prompt, params, status, retry_of, batch_id, clip_id, plan_id, upstream_job_id, upstream_poll_url,"
+        " run_at, created_at, priority)",
         job.id,
         owner,
         job.kind.value,
@@ -40,14 +40,26 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
         job.system_prompt,
         _json(job.params),
         JobStatus.QUEUED.value,
-        job.input_asset_id,
         job.retry_of,
+        job.batch_id,
+        job.clip_id,
+        job.plan_id,
         job.upstream_job.id if job.upstream_job else None,
         job.upstream_job.polling_url if job.upstream_job else None,
         job.run_at,
         job.created_at,
         job.priority,
     )
+    for position, used in enumerate(job.inputs):
+        tx.insert(
+            "job_inputs (job_id, position, owner_id, role, asset_id, weight)",
+            job.id,
+            position,
+            owner,
+            used.role.value,
+            used.asset_id,
+            used.weight,
+        )
 
 
 def add_event(tx: Transaction, owner: str, job_id: str, now: datetime, event: EventType, **detail: Any) -> None:
@@ -72,6 +84,20 @@ def events(tx: Transaction, owner: str, job_id: str) -> list[JobEvent]:
 def find(tx: Transaction, owner: str, id: str) -> Job | None:
     row = tx.row(f"select {_COLUMNS} from jobs where id = $1 and owner_id = $2 and deleted_at is null", id, owner)
     return _job(row) if row else None
+
+
+def inputs_any(tx: Transaction, job_ids: Sequence[str]) -> dict[str, tuple[JobInput, ...]]:
+    """The inputs of these jobs in order, by job id."""
+    found: dict[str, tuple[JobInput, ...]] = {}
+    rows = tx.rows(
+        "select job_id, role, asset_id, weight from job_inputs where job_id in (select unnest($1::text[]))"
+        " order by job_id, position",
+        list(job_ids),
+    )
+    for row in rows:
+        used = JobInput(JobInputRole(row["role"]), row["asset_id"], row["weight"])
+        found[row["job_id"]] = (*found.get(row["job_id"], ()), used)
+    return found
 
 
 def find_deleted(tx: Transaction, owner: str, id: str) -> Job | None:
@@ -118,13 +144,13 @@ def tally(tx: Transaction, owner: str) -> list[Row]:
 def claim_key(
     tx: Transaction, owner: str, key: str, request: str, job_id: str, now: datetime, since: datetime
 ) -> Row | None:
-    """Record an idempotency key. If it was already used after `since`, returns that row (request_hash, job_id)
+    """Record an idempotency key. If it was already used after `since`, returns that row (request_hash, result_id)
     instead."""
     added = tx.value(
-        "insert into idempotency as known (owner_id, idempotency_key, request_hash, job_id, created_at)"
+        "insert into idempotency_keys as known (owner_id, idempotency_key, request_hash, result_id, created_at)"
         " values ($1, $2, $3, $4, $5) on conflict (owner_id, idempotency_key) do update"
-        " set request_hash = excluded.request_hash, job_id = excluded.job_id, created_at = excluded.created_at"
-        " where known.created_at < $6 returning job_id",
+        " set request_hash = excluded.request_hash, result_id = excluded.result_id, created_at = excluded.created_at"
+        " where known.created_at < $6 returning result_id",
         owner,
         key,
         request,
@@ -135,13 +161,13 @@ def claim_key(
     if added is not None:
         return None
     return tx.row(
-        "select request_hash, job_id from idempotency where owner_id = $1 and idempotency_key = $2", owner, key
+        "select request_hash, result_id from idempotency_keys where owner_id = $1 and idempotency_key = $2", owner, key
     )
 
 
 def delete_expired_keys_any(tx: Transaction, before: datetime) -> None:
     """Delete idempotency keys created before that time."""
-    tx.execute("delete from idempotency where created_at < $1", before)
+    tx.execute("delete from idempotency_keys where created_at < $1", before)
 
 
 def claim_any(tx: Transaction, now: datetime, ids: Sequence[str]) -> list[Job]:
@@ -483,6 +509,7 @@ def ended_before_any(
 def erase_any(tx: Transaction, ids: Sequence[str], long_ago: datetime) -> None:
     """Erase the content of ended jobs; only their status and cost remain. `long_ago` is too old to be restored."""
     tx.execute("delete from job_events where job_id in (select unnest($1::text[]))", list(ids))
+    tx.execute("delete from job_inputs where job_id in (select unnest($1::text[]))", list(ids))
     tx.execute(
         "update jobs set prompt = '', system_prompt = null, params = '{}', text = null, error_detail = null,"
         " deleted_at = $2 where id in (select unnest($1::text[])) and ended_at is not null",

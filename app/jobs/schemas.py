@@ -35,6 +35,25 @@ class GenerationType(enum.StrEnum):
     IMAGE_TO_VIDEO = "image_to_video"
 
 
+class JobInputRole(enum.StrEnum):
+    """What an input is for."""
+
+    IMAGE = "image"  # the image that is changed or redrawn
+    MASK = "mask"  # the part of it that is changed
+    FIRST_FRAME = "first_frame"
+    LAST_FRAME = "last_frame"
+    REFERENCE = "reference"  # for style, characters or objects
+    AUDIO = "audio"
+
+
+class JobInput(msgspec.Struct, frozen=True):
+    """An asset that a job starts from. `weight` is how strongly it counts, None for the model's default."""
+
+    role: JobInputRole
+    asset_id: str
+    weight: float | None = None
+
+
 class LateResultPolicy(enum.StrEnum):
     """What happens to a result that arrives after the job was cancelled."""
 
@@ -82,8 +101,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     text: str | None = None
     usage: Usage | None = None
     cost_nano: int | None = None
-    input_asset_id: str | None = None
+    inputs: tuple[JobInput, ...] = ()
     retry_of: str | None = None
+    batch_id: str | None = None
+    clip_id: str | None = None
+    plan_id: str | None = None
     upstream_job: UpstreamJob | None = None
     run_at: datetime | None = None
     created_at: datetime
@@ -106,6 +128,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         if self.started_at is None or self.ended_at is None:
             return None
         return (self.ended_at - self.started_at).total_seconds()
+
+    @property
+    def input_asset_id(self) -> str | None:
+        """The first input, which pages show."""
+        return self.inputs[0].asset_id if self.inputs else None
 
     @property
     def polling_url(self) -> str | None:

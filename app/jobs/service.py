@@ -133,7 +133,7 @@ class Jobs:
             return None
         if taken["request_hash"] != once.request:
             raise Conflict("This Idempotency-Key was used for a different request. Use a new key.")
-        first: str = taken["job_id"]
+        first: str = taken["result_id"]
         return first
 
     async def find(self, owner: str, id: str) -> Job:
@@ -293,7 +293,7 @@ class Jobs:
             prompt=old.prompt,
             system_prompt=old.system_prompt,
             params=old.params,
-            input_asset_id=old.input_asset_id,
+            inputs=old.inputs,
             retry_of=old.id,
             upstream_job=upstream_job,
             created_at=clock.now(),
@@ -393,7 +393,7 @@ class Jobs:
         polled again. Without one, the paid request may or may not have been sent, so the job fails and is never resent
         automatically. The same applies to queued jobs of a `restored` database: they may have been sent after the
         backup."""
-        for job in await self._database.read(repository.unfinished_any):
+        for job in await self._database.read(_unfinished):
             if job.status is JobStatus.PROCESSING and job.upstream_job is None:
                 await self.fail(job, _UNKNOWN)
             elif restored and job.upstream_job is None:
@@ -412,7 +412,7 @@ class Jobs:
 
     async def claim(self, limit: int) -> Sequence[Job]:
         """Move queued jobs that are due to processing, fairly between users."""
-        chosen = self._queue.next_batch(limit)
+        chosen = [self._live[id] for id in self._queue.next_batch(limit)]
         return await self._database.write(self._claim, clock.now(), chosen) if chosen else []
 
     def to_poll(self, limit: int) -> Sequence[Job]:
@@ -536,8 +536,10 @@ class Jobs:
         return job.started_at is not None and clock.now() > job.started_at + timedelta(seconds=self._timeout)
 
     def _sync_memory(self, tx: Transaction, job: Job, changed: Job | None) -> Job | None:
-        """Update the in-memory copy on commit; `changed` None means that the job had already ended."""
+        """Update the in-memory copy on commit; `changed` None means that the job had already ended. The changed row comes
+        without the job's inputs, which never change."""
         if changed is not None:
+            changed = msgspec.structs.replace(changed, inputs=job.inputs)
             tx.on_commit(self._update, changed)
         else:
             tx.on_commit(self._drop_stale, job)
@@ -574,7 +576,7 @@ class Jobs:
 
     def _find(self, tx: Transaction, owner: str, id: str) -> Job | None:
         job = repository.find(tx, owner, id)
-        return self._with_assets(tx, owner, [job])[0] if job else None
+        return self._with_files(tx, owner, [job])[0] if job else None
 
     def _newest(
         self,
@@ -589,14 +591,14 @@ class Jobs:
         found = repository.newest(
             tx, owner, kinds=kinds, statuses=statuses, before=before, limit=limit + 1, oldest_first=oldest_first
         )
-        items = self._with_assets(tx, owner, found[:limit])
+        items = self._with_files(tx, owner, found[:limit])
         total = repository.count(tx, owner, kinds=kinds, statuses=statuses)
         return Page(items, total, items[-1].id if len(found) > limit else None)
 
-    def _with_assets(self, tx: Transaction, owner: str, jobs: Sequence[Job]) -> list[Job]:
-        with_assets = [job.id for job in jobs if job.kind is not Kind.TEXT and job.final]
-        assets = self._library.of_jobs(tx, owner, with_assets)
-        return [msgspec.structs.replace(job, assets=tuple(assets[job.id])) if job.id in assets else job for job in jobs]
+    def _with_files(self, tx: Transaction, owner: str, jobs: Sequence[Job]) -> list[Job]:
+        """These jobs with their inputs and assets: one query for each, however many jobs there are."""
+        assets = self._library.of_jobs(tx, owner, [job.id for job in jobs if job.kind is not Kind.TEXT and job.final])
+        return [msgspec.structs.replace(job, assets=tuple(assets.get(job.id, ()))) for job in _with_inputs(tx, jobs)]
 
     def _delete(self, tx: Transaction, owner: str, id: str) -> Job | None:
         now = clock.now()
@@ -652,8 +654,11 @@ class Jobs:
             tx.on_commit(self._history.learn, job.model, cost)
         return cost or 0
 
-    def _claim(self, tx: Transaction, now: datetime, ids: Sequence[str]) -> Sequence[Job]:
-        jobs = repository.claim_any(tx, now, ids)
+    def _claim(self, tx: Transaction, now: datetime, chosen: Sequence[Job]) -> Sequence[Job]:
+        inputs = {job.id: job.inputs for job in chosen}
+        jobs = [
+            msgspec.structs.replace(job, inputs=inputs[job.id]) for job in repository.claim_any(tx, now, list(inputs))
+        ]
         for job in jobs:
             if job.upstream_job:
                 repository.add_event(tx, job.owner_id, job.id, now, EventType.RESULT_REQUESTED)
@@ -829,6 +834,16 @@ class Jobs:
             if also_in_tx is not None:
                 also_in_tx(tx, changed)
         return self._sync_memory(tx, job, changed)
+
+
+def _unfinished(tx: Transaction) -> list[Job]:
+    """All unfinished jobs with their inputs."""
+    return _with_inputs(tx, repository.unfinished_any(tx))
+
+
+def _with_inputs(tx: Transaction, jobs: Sequence[Job]) -> list[Job]:
+    inputs = repository.inputs_any(tx, [job.id for job in jobs])
+    return [msgspec.structs.replace(job, inputs=inputs.get(job.id, ())) for job in jobs]
 
 
 _RESUMABLE = (ErrorCode.STORAGE_FULL, ErrorCode.TIMED_OUT)

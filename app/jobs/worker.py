@@ -13,7 +13,7 @@ from app.base import clock, logging
 from app.base.disk_full import DiskFull, map_disk_full
 from app.base.errors import Invalid, Missing, TooLarge, Unready
 from app.catalog.service import Catalog
-from app.jobs.schemas import Job
+from app.jobs.schemas import Job, JobInputRole
 from app.jobs.service import TIMED_OUT, Jobs
 from app.library.service import Library
 from app.providers.contract import (
@@ -206,11 +206,10 @@ class Worker:
         await self._record_deferred(job, deferred)
 
     async def _request(self, job: Job) -> Request:
-        images: tuple[InputImage, ...] = ()
-        if job.input_asset_id:
-            asset = await self._library.find_including_deleted(job.owner_id, job.input_asset_id)
-            role = "first_frame" if job.kind is Kind.VIDEO else "reference"
-            images = (InputImage(self._files.path(asset.key), asset.mime, role),)
+        images = []
+        for used in job.inputs:
+            asset = await self._library.find_including_deleted(job.owner_id, used.asset_id)
+            images.append(InputImage(self._files.path(asset.key), asset.mime, _PROVIDER_ROLES[used.role]))
         messages: tuple[Turn, ...] = ()
         if job.system_prompt:
             messages = (Turn("system", job.system_prompt), Turn("user", job.prompt))
@@ -220,7 +219,7 @@ class Worker:
             model=job.upstream_model,
             prompt=job.prompt,
             params=job.params,
-            images=images,
+            images=tuple(images),
             messages=messages,
             route=job.route or None,
             output_modalities=self._catalog.output_modalities(job.model),
@@ -310,6 +309,13 @@ def _storage_full(job: Job, cost_nano: int | None) -> Failed:
     )
 
 
+# The provider's name for an input's role.
+_PROVIDER_ROLES = {
+    JobInputRole.IMAGE: "reference",
+    JobInputRole.FIRST_FRAME: "first_frame",
+    JobInputRole.LAST_FRAME: "last_frame",
+    JobInputRole.REFERENCE: "reference",
+}
 _BUG = Failed(
     code=ErrorCode.PROVIDER_FAILED,
     message="An internal error occurred. Retry; if it happens again, contact an admin.",

@@ -10,6 +10,7 @@ class Subject(enum.StrEnum):
 
     JOB = "job"
     ANSWER = "answer"
+    CALL = "call"  # a request to a model that is part of other work, such as rewriting a prompt
 
 
 class Month(msgspec.Struct, frozen=True):

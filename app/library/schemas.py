@@ -10,12 +10,14 @@ import msgspec
 class AssetKind(enum.StrEnum):
     IMAGE = "image"
     VIDEO = "video"
+    AUDIO = "audio"
+    DOCUMENT = "document"
 
 
 class Origin(enum.StrEnum):
     """How the asset was created."""
 
-    MADE = "made"
+    GENERATED = "generated"
     UPLOADED = "uploaded"
 
 

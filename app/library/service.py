@@ -268,7 +268,7 @@ class Library:
             id=uuid7(),
             owner_id=owner,
             kind=AssetKind(facts.kind),
-            origin=Origin.MADE,
+            origin=Origin.GENERATED,
             mime=facts.mime,
             bytes=facts.bytes,
             width=facts.width,

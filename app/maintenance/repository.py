@@ -125,11 +125,20 @@ def _orphans() -> Iterator[Invariant]:
         " where not exists (select 1 from jobs j where j.id = t.job_id and j.owner_id = t.owner_id)",
     )
     yield Invariant(
+        "job {id} is missing but has inputs",
+        "select distinct job_id as id from job_inputs t"
+        " where not exists (select 1 from jobs j where j.id = t.job_id and j.owner_id = t.owner_id)",
+    )
+    yield Invariant(
+        "job {id} has inputs that are not numbered from 0",
+        "select job_id as id from job_inputs group by job_id having min(position) <> 0 or max(position) <> count(*) - 1",
+    )
+    yield Invariant(
         "job {id} is missing but has an idempotency key",
         # Also chat answers. An admin may have retried another user's job.
-        "select distinct job_id as id from idempotency t where not exists (select 1 from jobs j where j.id = t.job_id"
-        " and (j.owner_id = t.owner_id or j.retry_of is not null))"
-        " and not exists (select 1 from messages m where m.id = t.job_id and m.owner_id = t.owner_id)",
+        "select distinct result_id as id from idempotency_keys t where not exists (select 1 from jobs j"
+        " where j.id = t.result_id and (j.owner_id = t.owner_id or j.retry_of is not null))"
+        " and not exists (select 1 from messages m where m.id = t.result_id and m.owner_id = t.owner_id)",
     )
     yield Invariant(
         "asset {id} belongs to a missing job",

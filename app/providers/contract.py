@@ -22,11 +22,13 @@ from app.base.money import nano_dollars as nano_dollars
 
 
 class Kind(enum.StrEnum):
-    """The kind of output."""
+    """The kind of output. No provider is asked for AUDIO or RENDER yet."""
 
     TEXT = "text"
     IMAGE = "image"
     VIDEO = "video"
+    AUDIO = "audio"
+    RENDER = "render"  # a file that Atelier renders itself, such as a storyboard's animatic
 
 
 class ErrorCode(enum.StrEnum):

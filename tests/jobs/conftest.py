@@ -58,7 +58,7 @@ class FakeClock:
 
 def delete_rows(tx: Transaction) -> None:
     """Empty every table that job tests write to."""
-    for table in ("jobs", "job_events", "ledger", "idempotency", "assets", "models"):
+    for table in ("jobs", "job_inputs", "job_events", "ledger", "idempotency_keys", "assets", "models"):
         tx.execute(f"delete from {table}")  # noqa: S608
 
 

@@ -296,7 +296,7 @@ async def test_expired_keys_are_deleted(jobs: Jobs, database: Database) -> None:
     await jobs.enqueue(new_job(created_at=old), Once("old", "hash"))
     await jobs.enqueue(new_job(), Once("new", "hash"))
     await jobs.sweep()
-    rows = await database.read(lambda tx: tx.rows("select idempotency_key from idempotency"))
+    rows = await database.read(lambda tx: tx.rows("select idempotency_key from idempotency_keys"))
     assert [row["idempotency_key"] for row in rows] == ["new"]
 
 

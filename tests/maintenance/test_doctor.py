@@ -123,6 +123,14 @@ ROWS = {
         "insert into job_events values (NOTHING, 'ann', now()::timestamp, 'queued', '{}')",
         "is missing but has events",
     ),
+    "inputs without a job": (
+        "insert into job_inputs values (NOTHING, 0, 'ann', 'image', 'unknown', null)",
+        "is missing but has inputs",
+    ),
+    "inputs in a wrong order": (
+        "insert into job_inputs select id, 1, owner_id, 'image', 'unknown', null from jobs where id = ENDED",
+        "inputs that are not numbered from 0",
+    ),
     "a job without a user": (
         "update jobs set owner_id = 'unknown' where id = ENDED",
         "job .* belongs to a missing user",
@@ -136,7 +144,7 @@ ROWS = {
         "asset .* belongs to a missing job",
     ),
     "a retry without its job": ("update jobs set retry_of = NOTHING where id = ENDED", "retries a missing job"),
-    "a request without its job": ("update idempotency set job_id = NOTHING", "has an idempotency key"),
+    "a request without its job": ("update idempotency_keys set result_id = NOTHING", "has an idempotency key"),
     "a session without a user": ("update sessions set user_id = 'unknown'", "session .* belongs to a missing user"),
     "a token without a user": (
         "update refresh_tokens set user_id = 'unknown'",

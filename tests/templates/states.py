@@ -26,7 +26,17 @@ from app.chat.schemas import AnswerError, Conversation, Message, ShownMessage, T
 from app.chat.schemas import MessageRole as Speaker
 from app.chat.schemas import MessageStatus as AnswerStatus
 from app.home.examples import build_examples
-from app.jobs.schemas import CancelStage, EventType, GenerationType, Job, JobError, JobEvent, JobStatus
+from app.jobs.schemas import (
+    CancelStage,
+    EventType,
+    GenerationType,
+    Job,
+    JobError,
+    JobEvent,
+    JobInput,
+    JobInputRole,
+    JobStatus,
+)
 from app.ledger.schemas import Month
 from app.library.schemas import Asset, AssetKind, Origin
 from app.providers.contract import ErrorCode, Kind, Usage
@@ -282,7 +292,7 @@ ANIMATED = job(
     70,
     status=JobStatus.COMPLETED,
     generation_type=GenerationType.IMAGE_TO_VIDEO,
-    input_asset_id="image-2",
+    inputs=(JobInput(JobInputRole.FIRST_FRAME, "image-2"),),
     retry_of="refused",
     cost_nano=700_000_000,
     assets=(video(3),),
