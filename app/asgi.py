@@ -11,7 +11,7 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import License
-from litestar.types import ASGIApp, ControllerRouterHandler
+from litestar.types import ASGIApp, ControllerRouterHandler, HTTPScope
 
 from app import VERSION
 from app.accounts import api as accounts_api
@@ -35,12 +35,17 @@ from app.library import api as library_api
 from app.library import pages as library_pages
 from app.main import lifespan
 from app.services import Application
+from app.web.access_log import AccessLog
 from app.web.csrf import Csrf, CsrfMiddleware
 from app.web.errors import HANDLERS, set_allow_header
-from app.web.headers import Headers
+from app.web.fast_path import FastPath, FastResponse, Responder
+from app.web.head_requests import HeadAsGet
+from app.web.host_cookies import HostCookies
 from app.web.limits import BODY, BodySizeLimit, Throttle
 from app.web.openapi import COMPONENTS, DocumentRouter, StructSchemas
 from app.web.request import StrictJsonRequest
+from app.web.request_id import RequestId
+from app.web.security_headers import SecurityHeaders
 from app.web.sign_in_limit import SignInConcurrencyLimit
 from app.web.static import static_files
 
@@ -80,12 +85,24 @@ DEPENDENCIES: Final = (
 
 
 def build(application: Application) -> ASGIApp:
-    """The ASGI application: the routes, wrapped in the middleware that must see every request."""
-    app = litestar_app(application)
-    polls = jobs_pages.CardPollFastPath(
-        app, application.jobs, app.state.csrf, lambda scope: identify(scope, application.accounts)
-    )
-    return Headers(SignInConcurrencyLimit(polls), https=application.settings.https, metrics=application.metrics)
+    """The ASGI application: the routes, wrapped in the layers that must see every request. The first one is the innermost."""
+    routes = litestar_app(application)
+    site: ASGIApp = FastPath(routes, {"/jobs/{id}/card": _card_poll(application, routes.state.csrf)})
+    site = SignInConcurrencyLimit(site)
+    site = HeadAsGet(site)
+    if application.settings.https:
+        site = HostCookies(site)
+    site = SecurityHeaders(site, https=application.settings.https)
+    site = AccessLog(site, application.metrics)
+    return RequestId(site)
+
+
+def _card_poll(application: Application, csrf: Csrf) -> Responder:
+    async def respond(scope: HTTPScope, id: str) -> FastResponse | None:
+        await identify(scope, application.accounts)
+        return jobs_pages.card_from_memory(scope, id, application.jobs, csrf)
+
+    return respond
 
 
 def litestar_app(application: Application) -> Litestar:

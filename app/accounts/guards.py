@@ -19,12 +19,11 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from app.accounts.schemas import Auth, Principal, User
 from app.accounts.service import SESSION_LIFE, Accounts
 from app.base.errors import Denied
-from app.web.errors import COOKIE_OR_BEARER, is_api_path
+from app.web.paths import Credentials, rule_for
 
 SignedIn = Request[User, Auth, State]  # the request of a handler behind a guard
 AnyRequest = Request[Any, Any, State]
 
-BEARER_ONLY: Final = ("/api/v1/", "/v1/", "/metrics")
 SESSION: Final = "session"  # the cookie
 _AUTH_ERROR: Final = "atelier_auth_error"
 
@@ -42,7 +41,7 @@ class Identify(ASGIMiddleware):
 async def identify_on_error(_: Exception, scope: Scope) -> None:
     """The application's `after_exception` hook. Middleware does not run for an unknown path, so the user is identified here
     for the error page. Errors are ignored: the page must be rendered in any case."""
-    if scope["type"] == ScopeType.HTTP and "user" not in scope and not is_api_path(scope["path"]):
+    if scope["type"] == ScopeType.HTTP and "user" not in scope and not rule_for(scope["path"]).for_programs:
         with contextlib.suppress(Exception):
             await identify(scope, scope["litestar_app"].state.accounts)
 
@@ -60,9 +59,9 @@ async def identify(scope: Scope, accounts: Accounts) -> None:
 
 
 async def _authenticate(connection: ASGIConnection[Any, Any, Any, Any], accounts: Accounts) -> Principal | None:
-    path = connection.scope["path"]
+    accepted = rule_for(connection.scope["path"]).credentials
     authorization = connection.headers.get("authorization")
-    if path.startswith(BEARER_ONLY) or (authorization is not None and path.startswith(COOKIE_OR_BEARER)):
+    if accepted is Credentials.BEARER or (accepted is Credentials.EITHER and authorization is not None):
         return None if authorization is None else await accounts.by_bearer(_bearer(authorization))
     token = connection.cookies.get(SESSION)
     return await accounts.by_session(token) if token else None

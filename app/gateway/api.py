@@ -19,8 +19,8 @@ from app.gateway.schemas import DeletedVideo, ModelObject, ModelObjects, VideoOb
 from app.gateway.service import Gateway, UploadedImage
 from app.jobs.schemas import Job
 from app.web import forms, sse
+from app.web.access_log import seconds_since
 from app.web.disconnect import cancel_on_disconnect
-from app.web.headers import seconds_since
 from app.web.limits import FILES, PAID
 from app.web.ranges import file_response
 

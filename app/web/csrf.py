@@ -18,7 +18,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.base.errors import Denied
 from app.web import forms
-from app.web.errors import is_api_path
+from app.web.paths import rule_for
 
 AnyRequest = Request[Any, Any, State]
 
@@ -97,7 +97,7 @@ class CsrfMiddleware(ASGIMiddleware):
         self._csrf = csrf
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        if scope["method"] in SAFE or is_api_path(scope["path"]):  # type: ignore[typeddict-item]
+        if scope["method"] in SAFE or rule_for(scope["path"]).for_programs:  # type: ignore[typeddict-item]
             await next_app(scope, receive, send)
             return
         request: AnyRequest = Request(scope, receive, send)

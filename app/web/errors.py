@@ -1,7 +1,7 @@
 """Maps errors to HTTP responses; the only place that knows status codes.
 
-API clients get the JSON envelope, browsers a page and htmx a fragment. The path decides: `/api/`, `/v1/`, `/health`,
-`/metrics` and `/webhooks/` are API paths, and so is `/media/` when the request carries a bearer token.
+API clients get the JSON envelope, browsers a page and htmx a fragment. The path decides (see `paths`); where cookies and
+bearer tokens count, a request with a token gets JSON.
 """
 
 import re
@@ -17,11 +17,9 @@ from litestar.types import ExceptionHandlersMap, Message, Scope
 
 from app.base import errors, logging
 from app.web import render
-from app.web.headers import request_id
-from app.web.http_metrics import path_of
-
-API_PATHS = ("/api/", "/v1/", "/health", "/metrics", "/webhooks/")
-COOKIE_OR_BEARER = "/media/"  # browsers send a session cookie, API clients a bearer token
+from app.web.access_log import logged_path
+from app.web.paths import Credentials, ErrorFormat, rule_for
+from app.web.request_id import request_id
 
 # The API's error codes and their statuses; a test compares this table with the one in the README.
 CODES: dict[str, int] = {
@@ -98,13 +96,11 @@ class ErrorResponse(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
 
 
-def is_api_path(path: str) -> bool:
-    return path.startswith(API_PATHS) or path in ("/api", "/v1")
-
-
-def _wants_json(request: AnyRequest) -> bool:
-    path = request.url.path
-    return is_api_path(path) or (path.startswith(COOKIE_OR_BEARER) and "Authorization" in request.headers)
+def _format(request: AnyRequest) -> ErrorFormat:
+    rule = rule_for(request.scope["path"])
+    if rule.credentials is Credentials.EITHER and "Authorization" in request.headers:
+        return ErrorFormat.JSON
+    return rule.errors
 
 
 def to_response(error: errors.AtelierError) -> ErrorResponse:
@@ -149,7 +145,7 @@ _NOT_RETRYABLE = ("CONFLICT", "QUOTA_EXCEEDED", "INTERNAL_ERROR", "UPSTREAM_ERRO
 
 
 def _handle_app_error(request: AnyRequest, error: errors.AtelierError) -> Response[Any]:
-    if isinstance(error, errors.Denied) and not error.signed_in and not _wants_json(request):
+    if isinstance(error, errors.Denied) and not error.signed_in and _format(request) is ErrorFormat.HTML:
         return _to_sign_in(request)
     return answer(request, to_response(error))
 
@@ -199,7 +195,7 @@ def _field(key: str, message: str) -> tuple[str, str]:
 
 def _handle_unexpected(request: AnyRequest, error: Exception) -> Response[Any]:
     """An unexpected exception: logged with its traceback, reported to the caller by request id only."""
-    logger.error("unhandled exception", method=request.method, path=path_of(request.scope), exc_info=error)
+    logger.error("unhandled exception", method=request.method, path=logged_path(request.scope), exc_info=error)
     message = (
         f"An internal error occurred. If it persists, report this request id to an admin: {request_id(request.scope)}."
     )
@@ -211,13 +207,14 @@ def _handle_unexpected(request: AnyRequest, error: Exception) -> Response[Any]:
 def answer(request: AnyRequest, response: ErrorResponse) -> Response[Any]:
     """The error as JSON for API clients, or as HTML for browsers."""
     headers = dict(response.headers)
-    if request.url.path.startswith("/v1/"):
+    format = _format(request)
+    if format is ErrorFormat.OPENAI:
         headers["X-Should-Retry"] = (
             "false" if response.problem.code in _NOT_RETRYABLE or response.status < 429 else "true"
         )
         envelope = OpenAIEnvelope(openai_problem(response))
         return Response(envelope, status_code=response.status, headers=headers, media_type=MediaType.JSON)
-    if _wants_json(request):
+    if format is ErrorFormat.JSON:
         return Response(
             Envelope(response.problem), status_code=response.status, headers=headers, media_type=MediaType.JSON
         )
@@ -253,7 +250,7 @@ def _current(request: AnyRequest) -> str:
 
 
 def allow(methods: Iterable[str]) -> str:
-    """The `Allow` header for these methods. A route that allows GET also allows HEAD (see `headers`)."""
+    """The `Allow` header for these methods. A route that allows GET also allows HEAD (see `head_requests`)."""
     return ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else [])} - {""}))
 
 

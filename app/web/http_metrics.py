@@ -3,7 +3,7 @@
 from time import perf_counter
 from typing import Final
 
-from litestar.types import Message, Scope
+from litestar.types import HTTPScope, Message
 
 from app.base.metrics import Metrics
 
@@ -52,22 +52,12 @@ class RequestMetrics:
             self._stream_started = self.seconds
             self._metrics.streams.inc()
 
-    def end(self, scope: Scope, method: str) -> None:
+    def end(self, scope: HTTPScope) -> None:
         """Record the request. Labels take only known values: arbitrary paths or methods would create unbounded series."""
         route = scope.get("path_template") or NO_ROUTE
-        method = method if method in METHODS else NO_ROUTE
+        method = scope["method"] if scope["method"] in METHODS else NO_ROUTE
         seconds = self.seconds if self._stream_started is None else self._stream_started
         self._metrics.seconds.labels(method, route, str(self.status)).observe(seconds)
         self._metrics.in_progress.dec()
         if self._stream_started is not None:
             self._metrics.streams.dec()
-
-
-# Routes whose paths contain a secret.
-SECRET_PATHS: Final = ("/webhooks/",)
-
-
-def path_of(scope: Scope) -> str:
-    """The path for the log, without the query; only the route when the path contains a secret."""
-    path = scope["path"]
-    return str(scope.get("path_template") or f"{SECRET_PATHS[0]}…") if path.startswith(SECRET_PATHS) else path

@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 
 from app.base.ids import uuid7
 from app.web.errors import Envelope, Problem
-from app.web.headers import DEFAULTS, HEADERS
+from app.web.security_headers import HEADERS
 
 MAX_HEAD: Final = 64 * 1024  # bytes of the request line and headers together
 FAST_METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
@@ -86,7 +86,6 @@ class Protocol(HttpToolsProtocol):
         body = msgspec.json.encode(Envelope(Problem("VALIDATION_ERROR", message)))
         headers = {
             **HEADERS,
-            **DEFAULTS,
             "content-type": "application/json",
             "content-length": str(len(body)),
             "connection": "close",

@@ -1,6 +1,7 @@
 """Rate limits per user, API key and address, and limits on the size of request bodies.
 
-A route names its limit in `opt["limit"]`: `sign-in`, `registration`, `paid`, `callback`, or `none` for what pages poll.
+A route names its limit in `opt["limit"]`: `sign-in`, `registration`, `paid`, `callback`, or `none` for what pages poll and
+for static files.
 All other routes share the general limit. Repeated sign-in attempts on one account are counted in `accounts`. A route's
 `request_max_body_size` is `BODY` by default, and `FILES` for uploads.
 """
@@ -51,7 +52,7 @@ class Throttle(ASGIMiddleware):
 
     def _check(self, scope: Scope) -> None:
         kind = scope["route_handler"].opt.get("limit", "")
-        if kind == "none" or scope["path"].startswith("/static/"):
+        if kind == "none":
             return
         user: Any = scope.get("user")
         posted = scope["method"] == "POST"  # type: ignore[typeddict-item]

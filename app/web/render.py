@@ -14,7 +14,7 @@ from litestar import MediaType, Request, Response
 from litestar.datastructures import Cookie, State
 
 from app.base.clock import iso, now
-from app.web.headers import request_id
+from app.web.request_id import request_id
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TEMPLATES = ROOT / "templates"

@@ -10,7 +10,8 @@ from typing import Final
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Receive, Scope, Send, WebSocketReceiveMessage
 
-LIMITED_PATHS: Final = frozenset({"/api/v1/auth/login", "/api/v1/auth/register", "/login", "/register"})
+from app.web.paths import rule_for
+
 MAX_BODY: Final = 64 * 1024  # bytes; far more than an email and a password need
 MAX_CONCURRENT: Final = 8  # more than there are password threads, so that none is idle
 
@@ -23,7 +24,7 @@ class SignInConcurrencyLimit:
         self._slots = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP and scope["path"] in LIMITED_PATHS and _applies(scope):
+        if scope["type"] == ScopeType.HTTP and _applies(scope):
             await self._limited(scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -48,5 +49,7 @@ class SignInConcurrencyLimit:
 
 def _applies(scope: HTTPScope) -> bool:
     """Whether the request is limited. A body whose declared length is too large is rejected without being read."""
+    if scope["method"] != "POST" or not rule_for(scope["path"]).limits_concurrency:
+        return False
     length = dict(scope["headers"]).get(b"content-length", b"0")
-    return scope["method"] == "POST" and not (length.isdigit() and int(length) > MAX_BODY)
+    return not (length.isdigit() and int(length) > MAX_BODY)

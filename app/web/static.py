@@ -26,5 +26,6 @@ def static_files() -> Router:
         directories=[STATIC],
         include_in_schema=False,
         before_request=_check_path,
+        opt={"limit": "none"},
         cache_control=CacheControlHeader(public=True, max_age=YEAR, immutable=True),
     )

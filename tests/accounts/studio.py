@@ -22,7 +22,7 @@ from app.base import clock as clocks
 from app.base import config
 from app.db.database import Database, Transaction
 from app.web.errors import HANDLERS
-from app.web.headers import Headers
+from app.web.host_cookies import HostCookies
 from app.web.openapi import COMPONENTS
 
 PASSWORD = "correct horse"
@@ -111,7 +111,7 @@ class Studio:
     def browser(self) -> httpx.AsyncClient:
         """Another client, with its own cookies."""
         browser = httpx.AsyncClient(
-            transport=httpx.ASGITransport(cast(Any, Headers(self.app, https=self.https))),
+            transport=httpx.ASGITransport(cast(Any, HostCookies(self.app) if self.https else self.app)),
             base_url="https://studio.test" if self.https else "http://studio.test",
         )
         self._clients.append(browser)

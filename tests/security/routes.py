@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from app.asgi import litestar_app
-from app.web.errors import is_api_path
+from app.web.paths import rule_for
 from tests.kit import UNKNOWN_ID
 from tests.studio import Studio
 
@@ -26,7 +26,7 @@ class Route(NamedTuple):
 
     @property
     def in_api(self) -> bool:
-        return is_api_path(self.path)
+        return rule_for(self.path).for_programs
 
     @property
     def changes(self) -> bool:
