@@ -11,6 +11,7 @@ import pytest_asyncio
 from app.base import logging
 from tests.kit import key_client, new_user
 from tests.pages import PageUser, new_page_user, new_viewer
+from tests.portable_sql import watch_statements
 from tests.studio import Studio, running
 from tests.timing import (  # noqa: F401 (hooks)
     pytest_runtest_protocol,
@@ -20,6 +21,7 @@ from tests.timing import (  # noqa: F401 (hooks)
 )
 
 logging.start(human=True)
+watch_statements()
 
 # One worker runs a file from its first test to its last, so the files that take longest are begun first. A test that has
 # an xdist_group of its own is run wherever a worker is free. requirements.lock keeps pytest below 9.2, in which pytest-xdist
@@ -55,7 +57,7 @@ async def atelier(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stu
     """The worker's own program, shared by all tests of the worker: simulator at full speed, no throttles, everything else at
     its default. The first user, admin@studio.example, is the admin. Tests bring users of their own and look at nothing else."""
     async with running(tmp_path_factory.mktemp("atelier")) as studio:
-        await studio.person("admin@studio.example")
+        await studio.user("admin@studio.example")
         yield studio
 
 

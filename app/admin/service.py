@@ -26,7 +26,8 @@ from app.base.once import Once
 from app.base.paging import Page
 from app.catalog.schemas import Changes, Model
 from app.catalog.service import Catalog
-from app.db.database import Database, Transaction
+from app.db.database import Database
+from app.db.transaction import Transaction
 from app.jobs.schemas import Job, JobEvent, JobStatus
 from app.jobs.service import Jobs
 from app.ledger.service import Ledger
@@ -96,11 +97,11 @@ class Admin:
     def versions(self) -> Mapping[str, str]:
         return {"atelier": self._program_version, **{name: version(name) for name in VERSIONS}}
 
-    def stalls(self) -> Sequence[LoopBlock]:
+    def loop_blocks(self) -> Sequence[LoopBlock]:
         """Recent blocks of the event loop, newest first."""
         return self._loop_watchdog.newest()
 
-    def longest_stall(self) -> float:
+    def longest_loop_block(self) -> float:
         """The longest block of the event loop in the last hour, in seconds."""
         return self._loop_watchdog.longest()
 
@@ -116,20 +117,20 @@ class Admin:
     # Users
 
     async def users(self, *, q: str = "", after: str | None = None, limit: int = 24) -> Page[User]:
-        return await self._accounts.users(q=q, after=after, limit=limit)
+        return await self._accounts.users.newest(q=q, after=after, limit=limit)
 
     async def set_role(self, actor: Actor, user_id: str, role: Role) -> User:
-        return await self._accounts.set_role(user_id, role, actor)
+        return await self._accounts.users.set_role(user_id, role, actor)
 
     async def set_active(self, actor: Actor, user_id: str, is_active: bool) -> User:
-        return await self._accounts.set_active(user_id, is_active, actor)
+        return await self._accounts.users.set_active(user_id, is_active, actor)
 
     async def delete_user(self, actor: Actor, user_id: str) -> User:
         """Delete a user with their sessions, keys, conversations and media. Their jobs are cancelled; only the costs are
         kept."""
 
         def change(tx: Transaction) -> User:
-            user = self._accounts.remove(tx, actor.id or "", user_id)
+            user = self._accounts.users.remove(tx, actor.id or "", user_id)
             self._jobs.forget_user(tx, user_id)
             self._library.forget_user(tx, user_id)
             for forget in self._forget:
@@ -143,7 +144,7 @@ class Admin:
 
     async def deletion_preview(self, user_id: str) -> DeletionPreview:
         """What deleting the user would delete."""
-        users = await self._accounts.users_by_id([user_id])
+        users = await self._accounts.users.by_id([user_id])
         if user_id not in users:
             raise Missing("User not found.")
         jobs = await self._jobs.newest(user_id, limit=1)
@@ -153,7 +154,7 @@ class Admin:
 
     async def purge_tokens(self, actor: Actor) -> int:
         """Delete expired and revoked refresh tokens; returns their number."""
-        return await self._accounts.purge_tokens(actor)
+        return await self._accounts.sessions.purge_tokens(actor)
 
     # Jobs of all users
 
@@ -170,7 +171,7 @@ class Admin:
         """Newest first. `user` is part of an email or name, or an id; `q` are terms in the prompt."""
         owners: list[str] | None = None
         if user:
-            owners = [found.id for found in (await self._accounts.users(q=user, limit=100)).items] + [user]
+            owners = [found.id for found in (await self._accounts.users.newest(q=user, limit=100)).items] + [user]
         page = await self._jobs.newest_any(
             kinds=kinds, statuses=statuses, owners=owners, q=q, before=before, limit=limit
         )
@@ -300,9 +301,9 @@ class Admin:
         return self._catalog.known(id)
 
     async def _owned(self, jobs: Sequence[Job]) -> list[OwnedJob]:
-        users = await self._accounts.users_by_id(list({job.owner_id for job in jobs}))
+        users = await self._accounts.users.by_id(list({job.owner_id for job in jobs}))
         return [OwnedJob(job, users[job.owner_id].email if job.owner_id in users else None) for job in jobs]
 
 
 def _select_one(tx: Transaction) -> bool:
-    return bool(tx.value("select 1") == 1)
+    return bool(tx.value((), "select 1") == 1)

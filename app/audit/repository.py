@@ -3,11 +3,12 @@
 import msgspec
 
 from app.audit.schemas import Entry
-from app.db.database import Transaction
+from app.db.transaction import Transaction
 
 
 def add_any(tx: Transaction, entry: Entry) -> None:
     tx.execute(
+        "audit",
         "insert into audit (id, happened_at, actor_id, actor_email, action, subject, detail)"
         " values ($1, $2, $3, $4, $5, $6, $7)",
         entry.id,
@@ -22,8 +23,9 @@ def add_any(tx: Transaction, entry: Entry) -> None:
 
 def newest_any(tx: Transaction, before: str | None, limit: int) -> list[Entry]:
     rows = tx.rows(
+        "audit",
         "select id, happened_at, actor_id, actor_email, action, subject, detail from audit"
-        " where $1 is null or id < $1 order by id desc limit $2",
+        " where cast($1 as text) is null or id < $1 order by id desc limit $2",
         before,
         limit,
     )
@@ -31,4 +33,4 @@ def newest_any(tx: Transaction, before: str | None, limit: int) -> list[Entry]:
 
 
 def count_any(tx: Transaction) -> int:
-    return int(tx.value("select count(*) from audit"))
+    return int(tx.value("audit", "select count(*) from audit"))

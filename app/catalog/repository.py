@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from app.catalog.schemas import Model
-from app.db.database import Row, Transaction
+from app.db.transaction import Row, Transaction
 
 _encode = msgspec.json.Encoder().encode
 
@@ -18,7 +18,10 @@ _COLUMNS = (
 
 def all_any(tx: Transaction) -> list[Model]:
     """All models that providers still list, including disabled ones, by name."""
-    return [_model(row) for row in tx.rows(f"select {_COLUMNS} from models where retired_at is null order by name, id")]
+    return [
+        _model(row)
+        for row in tx.rows("models", f"select {_COLUMNS} from models where retired_at is null order by name, id")
+    ]
 
 
 def put_any(tx: Transaction, models: list[Model], now: datetime) -> None:
@@ -37,11 +40,12 @@ def put_any(tx: Transaction, models: list[Model], now: datetime) -> None:
         [model.route for model in models],
     ]
     tx.execute(
+        "models",
         "insert into models (id, upstream_id, provider, name, description, input_modalities, output_modalities,"
         " context_length, pricing, parameters, route, first_seen_at, changed_at)"
         " select *, $12, $12 from (select unnest($1::text[]), unnest($2::text[]), unnest($3::text[]),"
         " unnest($4::text[]), unnest($5::text[]), unnest($6::text[]), unnest($7::text[]), unnest($8::bigint[]),"
-        " unnest($9::text[]), unnest($10::text[]), unnest($11::text[]))"
+        " unnest($9::text[]), unnest($10::text[]), unnest($11::text[])) as rows"
         " on conflict (id) do update set upstream_id = excluded.upstream_id, name = excluded.name,"
         " description = excluded.description, input_modalities = excluded.input_modalities,"
         " output_modalities = excluded.output_modalities, context_length = excluded.context_length,"
@@ -53,12 +57,14 @@ def put_any(tx: Transaction, models: list[Model], now: datetime) -> None:
 
 
 def retire_any(tx: Transaction, ids: list[str], now: datetime) -> None:
-    tx.execute("update models set retired_at = $2 where id in (select unnest($1::text[]))", ids, now)
+    tx.execute("models", "update models set retired_at = $2 where id in (select unnest($1::text[]))", ids, now)
 
 
 def set_enabled_any(tx: Transaction, id: str, enabled: bool) -> bool:
     """Enable or disable a model. False when it does not exist."""
-    found = tx.value("update models set enabled = $2 where id = $1 and retired_at is null returning id", id, enabled)
+    found = tx.value(
+        "models", "update models set enabled = $2 where id = $1 and retired_at is null returning id", id, enabled
+    )
     return found is not None
 
 

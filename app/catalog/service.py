@@ -16,7 +16,8 @@ from app.base.errors import Invalid, Missing, Unready, Upstream
 from app.catalog import repository
 from app.catalog.prices import summary
 from app.catalog.schemas import Changes, Field, Model, Price
-from app.db.database import Database, Transaction
+from app.db.database import Database
+from app.db.transaction import Transaction
 from app.providers.contract import Kind, ModelOffer, Provider
 
 logger = logging.get("catalog")

@@ -8,7 +8,8 @@ from typing import Final
 import msgspec
 
 from app.base.clock import now
-from app.db.database import Database, DatabaseError, Transaction
+from app.db.database import Database, DatabaseError
+from app.db.transaction import Transaction
 
 MIGRATIONS: Final = Path(__file__).resolve().parent.parent.parent / "migrations"
 
@@ -51,13 +52,17 @@ async def migrate(database: Database, folder: Path) -> list[str]:
 
 def _create_table(tx: Transaction) -> None:
     tx.execute(
+        "migrations",
         "create table if not exists migrations"
-        " (number integer primary key, name text not null, checksum text not null, applied_at timestamp not null)"
+        " (number integer primary key, name text not null, checksum text not null, applied_at timestamp not null)",
     )
 
 
 def _applied(tx: Transaction) -> list[tuple[str, str]]:
-    return [(row["name"], row["checksum"]) for row in tx.rows("select name, checksum from migrations order by number")]
+    return [
+        (row["name"], row["checksum"])
+        for row in tx.rows("migrations", "select name, checksum from migrations order by number")
+    ]
 
 
 def _check(migrations: list[Migration], applied: list[tuple[str, str]]) -> None:
@@ -73,7 +78,12 @@ def _check(migrations: list[Migration], applied: list[tuple[str, str]]) -> None:
 
 
 def _apply(tx: Transaction, migration: Migration) -> None:
-    tx.execute(migration.sql)
+    tx.script(migration.sql)
     tx.execute(
-        "insert into migrations values ($1, $2, $3, $4)", migration.number, migration.name, migration.checksum, now()
+        "migrations",
+        "insert into migrations values ($1, $2, $3, $4)",
+        migration.number,
+        migration.name,
+        migration.checksum,
+        now(),
     )

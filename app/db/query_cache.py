@@ -1,17 +1,18 @@
 """A cache of query results, each valid until something is written to a table that it was read from.
 
 Frequently read pages, such as a list of jobs or a page of the library, cost some milliseconds of database time per request,
-and the result cannot change between two writes. `Database` derives the tables that a function reads and writes from its SQL,
-so invalidation needs no code in the features.
+and the result cannot change between two writes. Statements carry the tables that they read and change, so invalidation needs no
+code in the features.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import msgspec
+from cachetools import LRUCache
 
-from app.db.database import Database, Transaction
+from app.db.database import Database
+from app.db.transaction import Transaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,7 +26,7 @@ class QueryCache:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._entries: OrderedDict[Any, tuple[int, frozenset[str], Any]] = OrderedDict()
+        self._entries: LRUCache[Any, tuple[int, frozenset[str], Any]] = LRUCache(MAX_ENTRIES)
 
     def __len__(self) -> int:
         """The number of cached results."""
@@ -39,7 +40,6 @@ class QueryCache:
         if entry is not None:
             since, tables, value = entry
             if not self._database.changed_since(tables, since):
-                self._entries.move_to_end(key)
                 found: T = value
                 return found
             del self._entries[key]
@@ -52,6 +52,4 @@ class QueryCache:
         (result, size), tables = await self._database.read_with_tables(read_with_size)
         if size <= MAX_ENTRY_BYTES:
             self._entries[key] = (since, tables, result)
-            if len(self._entries) > MAX_ENTRIES:
-                self._entries.popitem(last=False)
         return result

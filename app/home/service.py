@@ -9,7 +9,8 @@ from app.accounts.service import Accounts
 from app.base import clock
 from app.base.paging import Page
 from app.catalog.service import Catalog
-from app.db.database import Database, Transaction
+from app.db.database import Database
+from app.db.transaction import Transaction
 from app.home.examples import Examples, build_examples
 from app.jobs.schemas import Job, JobCounts, JobStatus
 from app.jobs.service import Jobs
@@ -77,7 +78,7 @@ class Home:
         """Client examples with the name of the user's newest valid key and the first text-only model. `origin` is the
         public URL."""
         now = clock.now()
-        keys = (await self._accounts.keys(owner, limit=MAX_KEYS)).items
+        keys = (await self._accounts.api_keys.newest(owner, limit=MAX_KEYS)).items
         key = next((key for key in keys if key.expires_at is None or key.expires_at > now), None)
         models = self._catalog.search(output=Kind.TEXT)
         model = next((model for model in models if model.output_modalities == (Kind.TEXT,)), None)
@@ -93,4 +94,4 @@ class Home:
 
 
 def _ping(tx: Transaction) -> bool:
-    return bool(tx.value("select 1") == 1)
+    return bool(tx.value((), "select 1") == 1)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from app.db.database import Row, Transaction
+from app.db.transaction import Row, Transaction
 from app.ledger.schemas import Subject
 
 _LEDGER = "ledger (id, owner_id, subject_kind, subject_id, entry, held_nano, spent_nano, happened_at, key_id)"
@@ -78,6 +78,7 @@ def correct(tx: Transaction, owner: str, id: str, kind: Subject, subject: str, s
 def of_key(tx: Transaction, owner: str, key: str, since: datetime) -> tuple[int, int]:
     """The known costs of an API key since then, and everything that is held for it now."""
     row = tx.row(
+        "ledger",
         "select cast(coalesce(sum(case when happened_at >= $3 then spent_nano end), 0) as bigint) as spent,"
         " cast(coalesce(sum(held_nano), 0) as bigint) as held from ledger where owner_id = $1 and key_id = $2",
         owner,
@@ -90,6 +91,7 @@ def of_key(tx: Transaction, owner: str, key: str, since: datetime) -> tuple[int,
 def spent_by_keys(tx: Transaction, owner: str, keys: Sequence[str], since: datetime) -> dict[str, int]:
     """The known costs of each of these API keys since then; keys without ledger entries are left out."""
     rows = tx.rows(
+        "ledger",
         "select key_id, cast(coalesce(sum(spent_nano), 0) as bigint) as spent from ledger"
         " where owner_id = $1 and key_id = any($2) and happened_at >= $3 group by key_id",
         owner,
@@ -102,6 +104,7 @@ def spent_by_keys(tx: Transaction, owner: str, keys: Sequence[str], since: datet
 def months(tx: Transaction, owner: str) -> list[Row]:
     """Rows of month (as 202611), spent, subjects, unknown; the newest month first."""
     return tx.rows(
+        "ledger",
         "select cast(extract(year from happened_at) * 100 + extract(month from happened_at) as integer) as month, cast(coalesce(sum(spent_nano), 0) as bigint) as spent,"
         " cast(sum(case when entry = 'settlement' then 1 else 0 end) as bigint) as subjects,"
         " cast(sum(case when entry = 'settlement' and spent_nano is null then 1"
@@ -113,22 +116,25 @@ def months(tx: Transaction, owner: str) -> list[Row]:
 
 def spent(tx: Transaction, owner: str) -> int | None:
     """The known costs of a user in nano-dollars; None while no cost is known."""
-    found: int | None = tx.value("select cast(sum(spent_nano) as bigint) from ledger where owner_id = $1", owner)
+    found: int | None = tx.value(
+        "ledger", "select cast(sum(spent_nano) as bigint) from ledger where owner_id = $1", owner
+    )
     return found
 
 
 def spent_any(tx: Transaction) -> int | None:
     """The known costs of all users; None while no cost is known."""
-    found: int | None = tx.value("select cast(sum(spent_nano) as bigint) from ledger")
+    found: int | None = tx.value("ledger", "select cast(sum(spent_nano) as bigint) from ledger")
     return found
 
 
 def sums_any(tx: Transaction) -> list[Row]:
     """Per subject: the number of entries of each kind, the amount still held and the amount spent."""
     return tx.rows(
+        "ledger",
         "select subject_kind, subject_id, owner_id,"
         " cast(sum(case when entry = 'hold' then 1 else 0 end) as bigint) as holds,"
         " cast(sum(case when entry = 'settlement' then 1 else 0 end) as bigint) as settlements,"
         " cast(sum(held_nano) as bigint) as held, cast(sum(spent_nano) as bigint) as spent"
-        " from ledger group by subject_kind, subject_id, owner_id"
+        " from ledger group by subject_kind, subject_id, owner_id",
     )

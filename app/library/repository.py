@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from app.db.database import Row, Transaction
+from app.db.transaction import Row, Transaction
 from app.library.schemas import Asset, AssetKind
 
 _COLUMNS = (
@@ -17,6 +17,7 @@ _COLUMNS = (
 def add(tx: Transaction, owner: str, assets: list[Asset]) -> None:
     for asset in assets:
         tx.execute(
+            "assets",
             "insert into assets (id, owner_id, kind, origin, mime, bytes, width, height, duration, file_key,"
             " thumbnail_key, job_id, position, name, prompt, created_at)"
             " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
@@ -40,13 +41,15 @@ def add(tx: Transaction, owner: str, assets: list[Asset]) -> None:
 
 
 def find(tx: Transaction, owner: str, id: str) -> Asset | None:
-    row = tx.row(f"select {_COLUMNS} from assets where id = $1 and owner_id = $2 and deleted_at is null", id, owner)
+    row = tx.row(
+        "assets", f"select {_COLUMNS} from assets where id = $1 and owner_id = $2 and deleted_at is null", id, owner
+    )
     return _asset(row) if row else None
 
 
 def find_including_deleted(tx: Transaction, owner: str, id: str) -> Asset | None:
     """Like `find`, including assets marked as deleted."""
-    row = tx.row(f"select {_COLUMNS} from assets where id = $1 and owner_id = $2", id, owner)
+    row = tx.row("assets", f"select {_COLUMNS} from assets where id = $1 and owner_id = $2", id, owner)
     return _asset(row) if row else None
 
 
@@ -60,12 +63,12 @@ def newest(
         where += f" and id < ${len(parameters)}"
     parameters.append(limit)
     sql = f"select {_COLUMNS} from assets where {where} order by id desc limit ${len(parameters)}"
-    return [_asset(row) for row in tx.rows(sql, *parameters)]
+    return [_asset(row) for row in tx.rows("assets", sql, *parameters)]
 
 
 def count(tx: Transaction, owner: str, *, kind: AssetKind | None, terms: Sequence[str]) -> int:
     where, parameters = _where(owner, kind, terms)
-    return int(tx.value(f"select count(*) from assets where {where}", *parameters))
+    return int(tx.value("assets", f"select count(*) from assets where {where}", *parameters))
 
 
 def of_jobs(tx: Transaction, owner: str, job_ids: list[str]) -> dict[str, list[Asset]]:
@@ -75,24 +78,25 @@ def of_jobs(tx: Transaction, owner: str, job_ids: list[str]) -> dict[str, list[A
         f"select {_COLUMNS} from assets where owner_id = $1 and deleted_at is null"
         " and job_id in (select unnest($2::text[])) order by position, id"
     )
-    for row in tx.rows(sql, owner, job_ids):
+    for row in tx.rows("assets", sql, owner, job_ids):
         found.setdefault(row["job_id"], []).append(_asset(row))
     return found
 
 
 def mark_deleted(tx: Transaction, owner: str, id: str, now: datetime) -> bool:
     sql = "update assets set deleted_at = $3 where id = $1 and owner_id = $2 and deleted_at is null returning id"
-    return tx.value(sql, id, owner, now) is not None
+    return tx.value("assets", sql, id, owner, now) is not None
 
 
 def mark_restored(tx: Transaction, owner: str, id: str, since: datetime) -> bool:
     """Undo a deletion that is not older than `since`."""
     sql = "update assets set deleted_at = null where id = $1 and owner_id = $2 and deleted_at >= $3 returning id"
-    return tx.value(sql, id, owner, since) is not None
+    return tx.value("assets", sql, id, owner, since) is not None
 
 
 def mark_deleted_with_job(tx: Transaction, owner: str, job_id: str, now: datetime) -> None:
     tx.execute(
+        "assets",
         "update assets set deleted_at = $3 where job_id = $1 and owner_id = $2 and deleted_at is null",
         job_id,
         owner,
@@ -103,6 +107,7 @@ def mark_deleted_with_job(tx: Transaction, owner: str, job_id: str, now: datetim
 def mark_restored_with_job(tx: Transaction, owner: str, job_id: str, deleted_at: datetime) -> None:
     """Restore the assets that were deleted together with the job, not those deleted earlier."""
     tx.execute(
+        "assets",
         "update assets set deleted_at = null where job_id = $1 and owner_id = $2 and deleted_at = $3",
         job_id,
         owner,
@@ -112,18 +117,24 @@ def mark_restored_with_job(tx: Transaction, owner: str, job_id: str, deleted_at:
 
 def erase_of_jobs_any(tx: Transaction, job_ids: list[str], long_ago: datetime) -> None:
     """Mark the assets of these jobs as deleted before the undo period."""
-    tx.execute("update assets set deleted_at = $2 where job_id in (select unnest($1::text[]))", job_ids, long_ago)
+    tx.execute(
+        "assets", "update assets set deleted_at = $2 where job_id in (select unnest($1::text[]))", job_ids, long_ago
+    )
 
 
 def erase_all(tx: Transaction, owner: str, long_ago: datetime) -> None:
     """Mark all assets of the user as deleted before the undo period."""
-    tx.execute("update assets set deleted_at = $2, prompt = '', name = null where owner_id = $1", owner, long_ago)
+    tx.execute(
+        "assets", "update assets set deleted_at = $2, prompt = '', name = null where owner_id = $1", owner, long_ago
+    )
 
 
 def purge_any(tx: Transaction, before: datetime) -> list[str]:
     """Delete the rows marked as deleted before that time and return their file keys."""
     rows = tx.rows(
-        "delete from assets where deleted_at is not null and deleted_at < $1 returning file_key, thumbnail_key", before
+        "assets",
+        "delete from assets where deleted_at is not null and deleted_at < $1 returning file_key, thumbnail_key",
+        before,
     )
     return [key for row in rows for key in (row["file_key"], row["thumbnail_key"]) if key]
 
@@ -131,8 +142,9 @@ def purge_any(tx: Transaction, before: datetime) -> list[str]:
 def unreferenced_any(tx: Transaction, keys: list[str]) -> list[str]:
     """Those of these file keys that no row references. Rows marked as deleted count, since they can be restored."""
     rows = tx.rows(
+        "assets",
         "with referenced as (select file_key as key from assets union all select thumbnail_key from assets)"
-        " select key from (select unnest($1::text[]) as key) where key not in"
+        " select key from (select unnest($1::text[]) as key) as given where key not in"
         " (select key from referenced where key in (select unnest($1::text[])))",
         keys,
     )
@@ -141,7 +153,7 @@ def unreferenced_any(tx: Transaction, keys: list[str]) -> list[str]:
 
 def is_referenced_any(tx: Transaction, key: str) -> bool:
     """Whether any row references this file."""
-    return tx.value("select 1 from assets where file_key = $1 or thumbnail_key = $1 limit 1", key) is not None
+    return tx.value("assets", "select 1 from assets where file_key = $1 or thumbnail_key = $1 limit 1", key) is not None
 
 
 def _where(owner: str, kind: AssetKind | None, terms: Sequence[str]) -> tuple[str, list[object]]:

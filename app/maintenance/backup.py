@@ -23,9 +23,10 @@ import msgspec
 
 from app.base import clock
 from app.base.data_dir import DataDir, fsync_path
-from app.base.disk_full import NO_SPACE
+from app.base.disk_full import NO_SPACE, DiskFull
 from app.base.errors import Conflict, Invalid, Unready
-from app.db.database import Database, DatabaseFull, Transaction
+from app.db.database import Database
+from app.db.transaction import Transaction
 from app.maintenance import repository
 from app.maintenance.schemas import FORMAT, DatabaseContent, Manifest, ManifestEntry, ReferencedFile
 from app.storage.files import Files
@@ -127,7 +128,7 @@ def translate_write_errors(target: Path) -> Iterator[None]:
         if exc.errno in NO_SPACE:
             raise disk_full from None
         raise Unready(f"{target} could not be written ({exc.strerror}). {incomplete} and try again.") from None
-    except DatabaseFull:
+    except DiskFull:
         raise disk_full from None
     except Unready as exc:
         raise Unready(f"{exc.message} {incomplete} and try again.") from None

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from app.base.errors import Missing
-from app.db.database import Database, Transaction
+from app.db.database import Database
+from app.db.transaction import Transaction
 from app.maintenance import repository
 from app.maintenance.schemas import Invariant, ReferencedFile
 from app.storage.files import Files

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from app.db.database import Transaction
+from app.db.transaction import Transaction
 from app.maintenance.schemas import AppliedMigration, Invariant, ReferencedFile, Violations
 
 MAX_SHOWN: Final = 20  # ids listed per invariant; the rest are counted
@@ -162,34 +162,49 @@ def _orphans() -> Iterator[Invariant]:
     )
 
 
+_TABLES: Final = (  # that invariants read
+    "api_keys",
+    "assets",
+    "conversations",
+    "idempotency_keys",
+    "job_events",
+    "job_inputs",
+    "jobs",
+    "ledger",
+    "messages",
+    "refresh_tokens",
+    "sessions",
+    "users",
+)
 INVARIANTS: Final = (*_ledger(), *_states(), *_orphans())
 
 
 def violations_any(tx: Transaction, invariant: Invariant) -> Violations:
     """The violations of an invariant: all are counted, the first ids are listed."""
-    count = int(tx.value(f"select count(*) from ({invariant.sql}) as found"))
+    count = int(tx.value(_TABLES, f"select count(*) from ({invariant.sql}) as found"))
     if not count:
         return Violations(invariant.message, 0, [])
-    rows = tx.rows(f"select id from ({invariant.sql}) as found order by id limit {MAX_SHOWN}")
+    rows = tx.rows(_TABLES, f"select id from ({invariant.sql}) as found order by id limit {MAX_SHOWN}")
     return Violations(invariant.message, count, [row["id"] for row in rows])
 
 
 def referenced_files_any(tx: Transaction) -> list[ReferencedFile]:
     """Every referenced file once, by key. Rows marked as deleted count, since they can be restored."""
     rows = tx.rows(
+        "assets",
         "select key, max(bytes) as bytes, min(id) as asset from (select file_key as key, bytes, id from assets"
         " union all select thumbnail_key as key, null as bytes, id from assets where thumbnail_key is not null)"
-        " as files group by key order by key"
+        " as files group by key order by key",
     )
     return [ReferencedFile(row["key"], row["bytes"], row["asset"]) for row in rows]
 
 
 def is_referenced_any(tx: Transaction, key: str) -> bool:
     """Whether any row references this file."""
-    return tx.value("select 1 from assets where file_key = $1 or thumbnail_key = $1 limit 1", key) is not None
+    return tx.value("assets", "select 1 from assets where file_key = $1 or thumbnail_key = $1 limit 1", key) is not None
 
 
 def migrations_any(tx: Transaction) -> list[AppliedMigration]:
     """In the order in which they were applied."""
-    rows = tx.rows("select name, checksum from migrations order by number")
+    rows = tx.rows("migrations", "select name, checksum from migrations order by number")
     return [AppliedMigration(row["name"], row["checksum"]) for row in rows]

@@ -11,8 +11,10 @@ from typing import Final
 from app.base import logging
 from app.base.data_dir import DataDir
 from app.base.errors import Conflict, Invalid, Missing
-from app.db.database import Database, DatabaseError, Transaction
+from app.db.database import Database, DatabaseError
+from app.db.duckdb.database import EmbeddedDatabase
 from app.db.migrate import find_migrations
+from app.db.transaction import Transaction
 from app.library.service import Library
 from app.maintenance import backup, doctor, repository, restore
 from app.maintenance.schemas import CommandResult, Manifest
@@ -152,7 +154,7 @@ async def offline_maintenance(folder: DataDir, migrations: Path, *, program: str
     folder.create()
     folder.lock()
     try:
-        database, files = Database(folder.database), Files(folder.media, folder.temporary)
+        database, files = EmbeddedDatabase(folder.database), Files(folder.media, folder.temporary)
         try:
             yield Maintenance(folder, database, files, migrations, program=program)
         finally:

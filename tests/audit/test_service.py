@@ -8,20 +8,21 @@ import pytest
 from app.audit.schemas import COMMAND_LINE, Action, Actor
 from app.audit.service import Audit
 from app.base.errors import Conflict
-from app.db.database import Database, Transaction
+from app.db.duckdb.database import EmbeddedDatabase
+from app.db.transaction import Transaction
 from tests.studio import migrated_database
 
 ANN = Actor("ann", "ann@studio.example")
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(migrated_database(tmp_path / "test.duckdb"))
+async def database(tmp_path: Path) -> AsyncIterator[EmbeddedDatabase]:
+    database = EmbeddedDatabase(migrated_database(tmp_path / "test.duckdb"))
     yield database
     await database.close()
 
 
-async def test_an_entry_contains_actor_action_subject_and_detail(database: Database) -> None:
+async def test_an_entry_contains_actor_action_subject_and_detail(database: EmbeddedDatabase) -> None:
     audit = Audit(database)
     await database.write(lambda tx: audit.record(tx, ANN, Action.ROLE_CHANGED, "bob@studio.example", role="admin"))
     await database.write(lambda tx: audit.record(tx, COMMAND_LINE, Action.TOKENS_PURGED, count=3))
@@ -32,7 +33,7 @@ async def test_an_entry_contains_actor_action_subject_and_detail(database: Datab
     assert (purged.subject, purged.detail) == (None, {"count": 3})
 
 
-async def test_a_change_that_fails_leaves_no_entry(database: Database) -> None:
+async def test_a_change_that_fails_leaves_no_entry(database: EmbeddedDatabase) -> None:
     audit = Audit(database)
 
     def change(tx: Transaction) -> None:
@@ -44,7 +45,7 @@ async def test_a_change_that_fails_leaves_no_entry(database: Database) -> None:
     assert (await audit.newest()).total == 0
 
 
-async def test_the_log_is_read_newest_first_in_pages(database: Database) -> None:
+async def test_the_log_is_read_newest_first_in_pages(database: EmbeddedDatabase) -> None:
     audit = Audit(database)
 
     def delete_five(tx: Transaction) -> None:
@@ -58,7 +59,7 @@ async def test_the_log_is_read_newest_first_in_pages(database: Database) -> None
     assert ([entry.subject for entry in rest.items], rest.next) == (["job 1", "job 0"], None)
 
 
-async def test_every_action_is_stored_and_read_back(database: Database) -> None:
+async def test_every_action_is_stored_and_read_back(database: EmbeddedDatabase) -> None:
     audit = Audit(database)
 
     def record_all(tx: Transaction) -> None:

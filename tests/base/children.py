@@ -24,8 +24,11 @@ import msgspec
 
 from app.accounts.passwords import Passwords
 from app.base import loop_watchdog, malloc, struct_warmup
-from app.db.database import Database, DatabaseError, DatabaseFull, Transaction
+from app.base.disk_full import DiskFull
+from app.db.database import DatabaseError
 from app.db.duckdb.append_log import AppendLog
+from app.db.duckdb.database import EmbeddedDatabase
+from app.db.transaction import Transaction
 from tests.base.notes import add_notes, note_ids, notes_database
 
 get_temp_dir()  # chosen now: an application in this process moves temporary files into its data folder
@@ -92,7 +95,7 @@ def add_until_killed(folder: Path, at: int) -> int:
         watch(Path, "unlink")
 
         async def add(id: int) -> None:
-            await database.add(add_notes, id, id + 1000)
+            await database.insert_only(add_notes, id, id + 1000)
             print(id, file=acknowledged, flush=True)
 
         for id in range(6):
@@ -116,18 +119,18 @@ def add_on_a_full_disk(folder: Path) -> tuple[list[str], list[int]]:
 
     async def run() -> tuple[list[str], list[int]]:
         database = await notes_database(folder)
-        await database.add(add_notes, 1)
+        await database.insert_only(add_notes, 1)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         errors = []
         resource.setrlimit(resource.RLIMIT_FSIZE, (log_size() + 40, hard))
         for id in (2, 3):
             try:
-                await database.add(add_notes, id)
-            except DatabaseFull as exc:
+                await database.insert_only(add_notes, id)
+            except DiskFull as exc:
                 errors.append(exc.message)
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        await database.add(add_notes, 4)
+        await database.insert_only(add_notes, 4)
         ids = await database.read(note_ids)
         await database.close()
         return errors, ids
@@ -138,7 +141,7 @@ def add_on_a_full_disk(folder: Path) -> tuple[list[str], list[int]]:
 def error_on_open(path: Path) -> str:
     """The error message of opening a database; empty when it succeeds."""
     try:
-        Database(path)
+        EmbeddedDatabase(path)
     except DatabaseError as exc:
         return str(exc)
     return ""

@@ -3,16 +3,19 @@
 from pathlib import Path
 from typing import Any
 
-from app.db.database import Database, Transaction
+from app.db.duckdb.database import EmbeddedDatabase
+from app.db.transaction import Transaction
 
 NOTES = "notes (id, text, made_at)"
 
 
-async def notes_database(folder: Path, **options: Any) -> Database:
-    """The database in this folder, with the table; `options` as for Database."""
-    database = Database(folder / "test.duckdb", **options)
+async def notes_database(folder: Path, **options: Any) -> EmbeddedDatabase:
+    """The database in this folder, with the table; `options` as for EmbeddedDatabase."""
+    database = EmbeddedDatabase(folder / "test.duckdb", **options)
     await database.write(
-        lambda tx: tx.execute("create table if not exists notes (id integer not null, text text, made_at timestamp)")
+        lambda tx: tx.execute(
+            "notes", "create table if not exists notes (id integer not null, text text, made_at timestamp)"
+        )
     )
     return database
 
@@ -23,4 +26,4 @@ def add_notes(tx: Transaction, *ids: int) -> None:
 
 
 def note_ids(tx: Transaction) -> list[int]:
-    return [row["id"] for row in tx.rows("select id from notes order by id")]
+    return [row["id"] for row in tx.rows("notes", "select id from notes order by id")]

@@ -7,7 +7,8 @@ import pytest
 
 from app.base import crash_points
 from app.base.crash_points import crash_point
-from app.db.database import Database, Transaction
+from app.db.duckdb.database import EmbeddedDatabase
+from app.db.transaction import Transaction
 
 
 @pytest.fixture
@@ -38,9 +39,9 @@ def test_without_a_listener_a_crash_point_does_nothing(points: list[tuple[str, s
 
 async def test_a_transaction_passes_four_crash_points(points: list[tuple[str, str]], tmp_path: Path) -> None:
     def test(tx: Transaction) -> None:
-        tx.execute("create table notes (id integer)")
+        tx.execute("notes", "create table notes (id integer)")
 
-    database = Database(tmp_path / "a.duckdb")
+    database = EmbeddedDatabase(tmp_path / "a.duckdb")
     await database.write(test)
     await database.close()
     steps = ("requested", "executed", "committed", "acknowledged")

@@ -9,7 +9,7 @@ import pytest
 
 from app.base.errors import Invalid, Missing, Unready, Upstream
 from app.catalog.service import Catalog
-from app.db.database import Database
+from app.db.duckdb.database import EmbeddedDatabase
 from app.providers.contract import Kind, ModelOffer, Provider
 from tests.kit import Cases
 from tests.studio import migrated_database
@@ -53,8 +53,8 @@ class ListingProvider:
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(migrated_database(tmp_path / "test.duckdb"))
+async def database(tmp_path: Path) -> AsyncIterator[EmbeddedDatabase]:
+    database = EmbeddedDatabase(migrated_database(tmp_path / "test.duckdb"))
     yield database
     await database.close()
 
@@ -64,20 +64,20 @@ def provider() -> ListingProvider:
     return ListingProvider(VEO, WRITER)
 
 
-def new_catalog(database: Database, provider: ListingProvider) -> Catalog:
+def new_catalog(database: EmbeddedDatabase, provider: ListingProvider) -> Catalog:
     providers: dict[str, Provider] = {"openrouter": provider}  # type: ignore[dict-item]
     return Catalog(database, providers)
 
 
 @pytest.fixture
-async def catalog(database: Database, provider: ListingProvider) -> Catalog:
+async def catalog(database: EmbeddedDatabase, provider: ListingProvider) -> Catalog:
     catalog = new_catalog(database, provider)
     await catalog.refresh()
     return catalog
 
 
 async def test_after_a_restart_without_a_network_the_models_are_still_offered(
-    database: Database, catalog: Catalog, provider: ListingProvider
+    database: EmbeddedDatabase, catalog: Catalog, provider: ListingProvider
 ) -> None:
     provider.models = None
     again = new_catalog(database, provider)
@@ -219,13 +219,13 @@ async def test_a_model_without_the_requested_output_is_refused(catalog: Catalog)
         catalog.choose("nope", Kind.VIDEO)
 
 
-async def test_before_the_first_refresh_the_catalog_is_unready(database: Database) -> None:
+async def test_before_the_first_refresh_the_catalog_is_unready(database: EmbeddedDatabase) -> None:
     with pytest.raises(Unready, match="still loading"):
         new_catalog(database, ListingProvider()).choose("google/veo-3.1", Kind.VIDEO)
 
 
 async def test_a_disabled_model_is_not_offered_and_stays_disabled_after_a_refresh_and_a_restart(
-    database: Database, catalog: Catalog, provider: ListingProvider
+    database: EmbeddedDatabase, catalog: Catalog, provider: ListingProvider
 ) -> None:
     await database.write(catalog.set_enabled, "acme/writer", False)
     again = new_catalog(database, provider)

@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 
 from app.base.errors import Unready
-from app.db.database import Database, Transaction
+from app.db.duckdb.database import EmbeddedDatabase
+from app.db.transaction import Transaction
 
 LIMIT = 3_000_000  # bytes of the largest file that may be written
 REJECTIONS = 40
@@ -32,11 +33,11 @@ class Report(msgspec.Struct):
 
 
 def _add(tx: Transaction, id: int, text: str) -> None:
-    tx.execute("insert into notes values ($1, $2)", id, text)
+    tx.execute("notes", "insert into notes values ($1, $2)", id, text)
 
 
 def _ids(tx: Transaction) -> list[int]:
-    return [row["id"] for row in tx.rows("select id from notes")]
+    return [row["id"] for row in tx.rows("notes", "select id from notes")]
 
 
 def _may_grow(limit: int) -> None:
@@ -50,8 +51,8 @@ def play(folder: Path, checkpoint_bytes: int) -> Report:
 
 
 async def _play(folder: Path, checkpoint_bytes: int) -> Report:
-    database = Database(folder / "atelier.duckdb", checkpoint_bytes=checkpoint_bytes, checkpoint_free_bytes=0)
-    await database.write(lambda tx: tx.execute("create table notes (id integer primary key, text text)"))
+    database = EmbeddedDatabase(folder / "atelier.duckdb", checkpoint_bytes=checkpoint_bytes, checkpoint_free_bytes=0)
+    await database.write(lambda tx: tx.execute("notes", "create table notes (id integer primary key, text text)"))
     acknowledged: set[int] = set()
     rejected: dict[int, str] = {}
     reads = {"right": 0, "wrong": 0, "rejected": 0}
@@ -83,7 +84,7 @@ async def _play(folder: Path, checkpoint_bytes: int) -> Report:
             await asyncio.sleep(0.05)
     healthy, generation = database.healthy, database.generation
     await database.close()
-    again = Database(folder / "atelier.duckdb")
+    again = EmbeddedDatabase(folder / "atelier.duckdb")
     found = set(await again.read(_ids))
     await again.close()
     return Report(

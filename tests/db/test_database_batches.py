@@ -7,19 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from app.db.database import BATCH, Database, Duplicate, Transaction
+from app.db.duckdb.database import EmbeddedDatabase
+from app.db.duckdb.writer import BATCH
+from app.db.transaction import Duplicate, Transaction
 
 # Each row also stores how many rows the statement had that inserted it.
 INSERT = "insert into notes select unnest($1::text[]), unnest($2::integer[]), len($1::text[])"
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(tmp_path / "test.duckdb")
+async def database(tmp_path: Path) -> AsyncIterator[EmbeddedDatabase]:
+    database = EmbeddedDatabase(tmp_path / "test.duckdb")
     await database.write(
-        Transaction.execute, "create table notes (id text primary key, n integer, together integer default 1)"
+        Transaction.execute, "notes", "create table notes (id text primary key, n integer, together integer default 1)"
     )
-    await database.write(Transaction.execute, "create table others (id text primary key, n integer)")
+    await database.write(Transaction.execute, "others", "create table others (id text primary key, n integer)")
     yield database
     await database.close()
 
@@ -29,15 +31,15 @@ def _note(tx: Transaction, id: str, n: int | None = 0) -> None:
 
 
 def _count(tx: Transaction) -> int:
-    return int(tx.value("select count(*) from notes"))
+    return int(tx.value("notes", "select count(*) from notes"))
 
 
-async def test_a_batched_row_is_stored_when_write_returns(database: Database) -> None:
+async def test_a_batched_row_is_stored_when_write_returns(database: EmbeddedDatabase) -> None:
     await database.write(_note, "a", None)
-    assert await database.read(lambda tx: tx.rows("select id, n from notes")) == [{"id": "a", "n": None}]
+    assert await database.read(lambda tx: tx.rows("notes", "select id, n from notes")) == [{"id": "a", "n": None}]
 
 
-async def test_a_later_query_of_the_same_commit_finds_a_batched_row(database: Database) -> None:
+async def test_a_later_query_of_the_same_commit_finds_a_batched_row(database: EmbeddedDatabase) -> None:
     """Also a query of another transaction function: they are committed together, but one runs after the other."""
 
     async def both() -> tuple[int, int]:
@@ -55,13 +57,15 @@ async def test_a_later_query_of_the_same_commit_finds_a_batched_row(database: Da
     assert await database.write(function) == (1, 2)
 
 
-async def test_many_concurrent_writes_are_all_stored(database: Database) -> None:
+async def test_many_concurrent_writes_are_all_stored(database: EmbeddedDatabase) -> None:
     await asyncio.gather(*(database.write(_note, f"{number:03}", number) for number in range(200)))
-    rows = await database.read(lambda tx: tx.rows("select id, n from notes order by id"))
+    rows = await database.read(lambda tx: tx.rows("notes", "select id, n from notes order by id"))
     assert rows == [{"id": f"{number:03}", "n": number} for number in range(200)]
 
 
-async def test_one_statement_inserts_the_rows_of_all_writes_that_are_committed_together(database: Database) -> None:
+async def test_one_statement_inserts_the_rows_of_all_writes_that_are_committed_together(
+    database: EmbeddedDatabase,
+) -> None:
     begun, queued = threading.Event(), threading.Event()
 
     def hold(_: Transaction) -> None:
@@ -75,23 +79,23 @@ async def test_one_statement_inserts_the_rows_of_all_writes_that_are_committed_t
     assert database.waiting == BATCH
     queued.set()
     await asyncio.gather(holding, *writes)
-    rows = await database.read(lambda tx: tx.rows("select together from notes"))
+    rows = await database.read(lambda tx: tx.rows("notes", "select together from notes"))
     assert [row["together"] for row in rows] == [BATCH] * BATCH
 
 
-async def test_a_failure_affects_only_the_write_that_caused_it(database: Database) -> None:
+async def test_a_failure_affects_only_the_write_that_caused_it(database: EmbeddedDatabase) -> None:
     await database.write(_note, "taken")
     results = await asyncio.gather(
         *(database.write(_note, id) for id in ("a", "taken", "b")),
-        database.write(lambda tx: tx.execute("insert into others values ('x', 1)")),
+        database.write(lambda tx: tx.execute("others", "insert into others values ('x', 1)")),
         return_exceptions=True,
     )
     assert [type(result) for result in results] == [type(None), Duplicate, type(None), type(None)]
-    found = await database.read(lambda tx: tx.rows("select id from notes order by id"))
+    found = await database.read(lambda tx: tx.rows("notes", "select id from notes order by id"))
     assert [row["id"] for row in found] == ["a", "b", "taken"]
 
 
-async def test_a_failed_transaction_stores_no_batched_row(database: Database) -> None:
+async def test_a_failed_transaction_stores_no_batched_row(database: EmbeddedDatabase) -> None:
     def function(tx: Transaction) -> None:
         _note(tx, "never")
         raise LookupError
@@ -101,22 +105,24 @@ async def test_a_failed_transaction_stores_no_batched_row(database: Database) ->
     assert await database.read(_count) == 0
 
 
-async def test_count_returns_how_many_rows_were_changed(database: Database) -> None:
+async def test_count_returns_how_many_rows_were_changed(database: EmbeddedDatabase) -> None:
     await asyncio.gather(*(database.write(_note, str(number), number) for number in range(5)))
-    assert await database.write(lambda tx: tx.count("update notes set n = n + 1 where n >= $1", 3)) == 2
-    assert await database.write(lambda tx: tx.count("delete from notes where id = $1", "unknown")) == 0
+    assert await database.write(lambda tx: tx.count("notes", "update notes set n = n + 1 where n >= $1", 3)) == 2
+    assert await database.write(lambda tx: tx.count("notes", "delete from notes where id = $1", "unknown")) == 0
 
 
-async def test_a_row_is_inserted_although_the_query_before_was_not_read_to_its_end(database: Database) -> None:
+async def test_a_row_is_inserted_although_the_query_before_was_not_read_to_its_end(database: EmbeddedDatabase) -> None:
     def function(tx: Transaction, id: str) -> tuple[int, int]:
-        first = tx.value("select * from range(5000)")
+        first = tx.value((), "select * from range(5000)")
         tx.insert("notes (id, n)", id, 7)
-        return first, tx.value("select n from notes where id = $1", id)
+        return first, tx.value("notes", "select n from notes where id = $1", id)
 
     assert await asyncio.gather(*(database.write(function, f"{number}") for number in range(10))) == [(0, 7)] * 10
 
 
-async def test_a_row_that_cannot_be_inserted_affects_neither_the_others_nor_later_ones(database: Database) -> None:
+async def test_a_row_that_cannot_be_inserted_affects_neither_the_others_nor_later_ones(
+    database: EmbeddedDatabase,
+) -> None:
     def function(tx: Transaction, id: str, n: object = 0) -> None:
         tx.insert("notes (id, n)", id, n)
 
@@ -130,5 +136,5 @@ async def test_a_row_that_cannot_be_inserted_affects_neither_the_others_nor_late
         "NoneType",
     ]
     await database.write(function, "e", 5)
-    found = await database.read(lambda tx: tx.rows("select * from notes order by id"))
+    found = await database.read(lambda tx: tx.rows("notes", "select * from notes order by id"))
     assert [(row["id"], row["n"]) for row in found] == [("a", 1), ("b", 2), ("d", 4), ("e", 5)]

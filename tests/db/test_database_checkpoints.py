@@ -7,23 +7,25 @@ import os
 import shutil
 from pathlib import Path
 
-from app.db.database import CHECKPOINT_BYTES, CHECKPOINT_FREE_BYTES, Database, DatabaseError, Transaction
+from app.db.database import CHECKPOINT_BYTES, CHECKPOINT_FREE_BYTES, DatabaseError
+from app.db.duckdb.database import EmbeddedDatabase
+from app.db.transaction import Transaction
 from tests.kit import Cases
 
 
 def _add(tx: Transaction, id: int) -> None:
-    tx.execute("insert into notes values ($1, $2)", id, "x" * 2000)
+    tx.execute("notes", "insert into notes values ($1, $2)", id, "x" * 2000)
 
 
 def _count(tx: Transaction) -> int:
-    return int(tx.value("select count(*) from notes where text like 'x%'"))
+    return int(tx.value("notes", "select count(*) from notes where text like 'x%'"))
 
 
 async def _database_with_rows(
     path: Path, count: int, *, log: int = CHECKPOINT_BYTES, free: int = CHECKPOINT_FREE_BYTES
-) -> Database:
-    database = Database(path, checkpoint_bytes=log, checkpoint_free_bytes=free)
-    await database.write(lambda tx: tx.execute("create table notes (id integer primary key, text text)"))
+) -> EmbeddedDatabase:
+    database = EmbeddedDatabase(path, checkpoint_bytes=log, checkpoint_free_bytes=free)
+    await database.write(lambda tx: tx.execute("notes", "create table notes (id integer primary key, text text)"))
     for number in range(0, count, 10):
         await asyncio.gather(*(database.write(_add, number + one) for one in range(10)))
     return database
@@ -71,7 +73,7 @@ async def test_a_truncated_file_is_refused_and_not_changed(tmp_path: Path) -> No
             before = path.read_bytes()
             message = ""
             try:
-                Database(path)
+                EmbeddedDatabase(path)
             except DatabaseError as exc:
                 message = str(exc)
             with cases.case(missing):
@@ -81,8 +83,8 @@ async def test_a_truncated_file_is_refused_and_not_changed(tmp_path: Path) -> No
 
 def _grow_and_shrink(tx: Transaction, first: int) -> None:
     sql = "insert into notes select range, repeat('x' || uuid()::text, 60) from range($1, $2)"
-    tx.execute(sql, first, first + 400)
-    tx.execute("delete from notes where id % 3 = 0")
+    tx.execute("notes", sql, first, first + 400)
+    tx.execute("notes", "delete from notes where id % 3 = 0")
 
 
 async def test_a_database_that_grows_and_shrinks_is_opened_after_every_stop(tmp_path: Path) -> None:
@@ -91,7 +93,7 @@ async def test_a_database_that_grows_and_shrinks_is_opened_after_every_stop(tmp_
     await (await _database_with_rows(path, 0)).close()
     rows = 0
     for start in range(12):
-        database = Database(path)
+        database = EmbeddedDatabase(path)
         assert await database.read(_count) == rows
         await database.write(_grow_and_shrink, start * 500)
         rows = await database.read(_count)

@@ -34,7 +34,7 @@ async def test_a_database_on_a_full_disk_rejects_writes_loses_nothing_and_recove
     assert code == 0
     assert report.acknowledged > 100
     assert (report.lost, report.came_back, report.healthy) == ([], [], True)
-    assert report.rejections == ["DatabaseFull"]
+    assert report.rejections == ["DiskFull"]
     assert report.wrong_reads == 0
     assert report.right_reads > 50, "stored data can be read all the time"
     assert (report.generation > 0) == (checkpoint_bytes == 300_000)
@@ -81,7 +81,7 @@ async def check_in_order(studio: Studio) -> None:
 
 async def test_a_request_on_a_full_disk_is_rejected_and_never_executed(small_disk: Path) -> None:
     async with running(small_disk) as studio:
-        ann = await studio.person()
+        ann = await studio.user()
         earlier = await generated_image(ann)
         rejected = await rejected_prompts(ann, small_disk)
         assert (await ann.get(earlier["assets"][0]["url"])).status_code == 200
@@ -97,7 +97,7 @@ async def test_a_request_on_a_full_disk_is_rejected_and_never_executed(small_dis
         assert not set(rejected) & {str(submit["prompt"]) for submit in submit_log(studio)}, "and was never sent"
         await check_in_order(studio)
     async with running(small_disk) as studio:
-        ann = await studio.person()
+        ann = await studio.user()
         assert set(await states_by_prompt(ann)) == set(found)
 
 
@@ -109,7 +109,7 @@ async def test_a_database_whose_engine_fails_on_a_full_disk_is_reopened_while_th
         "app.main.Database", functools.partial(Database, checkpoint_bytes=1, checkpoint_free_bytes=-(10**12))
     )
     async with running(small_disk) as studio:
-        ann = await studio.person()
+        ann = await studio.user()
         await generated_image(ann)
         database = studio.program.database
         accepted: list[str] = []

@@ -7,22 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from app.db.database import Database, Transaction
+from app.db.duckdb.database import EmbeddedDatabase
+from app.db.transaction import Transaction
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(tmp_path / "file.duckdb")
-    await database.write(lambda tx: tx.execute("create table things (id integer primary key)"))
+async def database(tmp_path: Path) -> AsyncIterator[EmbeddedDatabase]:
+    database = EmbeddedDatabase(tmp_path / "file.duckdb")
+    await database.write(lambda tx: tx.execute("things", "create table things (id integer primary key)"))
     yield database
     await database.close()
 
 
-async def test_a_callback_runs_in_the_loop_after_the_commit_and_before_write_returns(database: Database) -> None:
+async def test_a_callback_runs_in_the_loop_after_the_commit_and_before_write_returns(
+    database: EmbeddedDatabase,
+) -> None:
     called: list[object] = []
 
     def add(tx: Transaction) -> None:
-        tx.execute("insert into things values (1)")
+        tx.execute("things", "insert into things values (1)")
         tx.on_commit(
             lambda name: called.append((name, threading.current_thread() is threading.main_thread())), "written"
         )
@@ -31,7 +34,7 @@ async def test_a_callback_runs_in_the_loop_after_the_commit_and_before_write_ret
     assert called == [("written", True)]
 
 
-async def test_a_callback_does_not_run_when_the_write_fails(database: Database) -> None:
+async def test_a_callback_does_not_run_when_the_write_fails(database: EmbeddedDatabase) -> None:
     called: list[str] = []
 
     def fail(tx: Transaction) -> None:
@@ -43,7 +46,9 @@ async def test_a_callback_does_not_run_when_the_write_fails(database: Database) 
     assert called == []
 
 
-async def test_a_callback_runs_once_even_when_another_write_fails_and_this_one_is_repeated(database: Database) -> None:
+async def test_a_callback_runs_once_even_when_another_write_fails_and_this_one_is_repeated(
+    database: EmbeddedDatabase,
+) -> None:
     called: list[int] = []
 
     def add(tx: Transaction, number: int) -> None:
@@ -55,7 +60,7 @@ async def test_a_callback_runs_once_even_when_another_write_fails_and_this_one_i
     assert sorted(called) == [0, 1, 2, 4, 5, 6, 7]
 
 
-async def test_a_callback_runs_although_the_caller_of_write_is_cancelled(database: Database) -> None:
+async def test_a_callback_runs_although_the_caller_of_write_is_cancelled(database: EmbeddedDatabase) -> None:
     called: list[str] = []
     waiting = asyncio.create_task(database.write(lambda tx: tx.on_commit(called.append, "written")))
     await asyncio.sleep(0)

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from app.base import clock
-from app.db.database import Database
+from app.db.duckdb.database import EmbeddedDatabase
 from app.db.migrate import MIGRATIONS, migrate
 from app.providers.contract import Outcome
 from tests.kit import (
@@ -48,15 +48,15 @@ class Calendar:
         self._offset = 0
         self.set(datetime(2030, 3, 20, 12))
 
-    def set(self, moment: datetime) -> None:
-        self._offset = int(clock.unix(moment)) * 10**9 - time.monotonic_ns()
+    def set(self, now: datetime) -> None:
+        self._offset = int(clock.unix(now)) * 10**9 - time.monotonic_ns()
 
     def wall(self) -> int:
         return self._offset + time.monotonic_ns()
 
 
-def month_end(moment: datetime) -> datetime:
-    return (moment.replace(day=1) + timedelta(days=31)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+def month_end(day: datetime) -> datetime:
+    return (day.replace(day=1) + timedelta(days=31)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 @pytest.fixture(scope="module")
@@ -71,18 +71,18 @@ def calendar() -> Iterator[Calendar]:
 async def studio(calendar: Calendar, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Studio]:
     """A separate application, because the tests set its clock."""
     async with running(tmp_path_factory.mktemp("key-limits")) as studio:
-        await studio.person(ADMIN, direct=True)
+        await studio.user(ADMIN, direct=True)
         yield studio
 
 
 @pytest.fixture
 async def ann(studio: Studio) -> httpx.AsyncClient:
-    return await studio.person(new_email("ann"), direct=True)
+    return await studio.user(new_email("ann"), direct=True)
 
 
 @pytest.fixture
 async def admin(studio: Studio) -> httpx.AsyncClient:
-    return await studio.person(ADMIN, direct=True)
+    return await studio.user(ADMIN, direct=True)
 
 
 async def add_key(client: httpx.AsyncClient, **limits: object) -> Json:
@@ -105,7 +105,7 @@ async def keys(client: httpx.AsyncClient) -> list[Json]:
 async def ledger(studio: Studio, client: httpx.AsyncClient) -> list[Json]:
     """The entries of this user."""
     owner = (await client.get("/api/v1/users/me")).json()["id"]
-    return await studio.program.database.read(lambda tx: tx.rows(LEDGER, owner))
+    return await studio.program.database.read(lambda tx: tx.rows("ledger", LEDGER, owner))
 
 
 async def generate_image(client: httpx.AsyncClient, prompt: str = "a lighthouse", **headers: str) -> httpx.Response:
@@ -198,7 +198,7 @@ async def test_a_job_in_progress_counts_until_it_is_cancelled(studio: Studio, an
 
 async def test_the_limit_applies_after_a_restart(calendar: Calendar, tmp_path: Path) -> None:
     async with running(tmp_path) as studio:
-        ann = await studio.person(direct=True)
+        ann = await studio.user(direct=True)
         cost = await price(ann)
         key = (await add_key(ann, monthly_cap_usd=str(cost * 2)))["key"]
         assert (await generate_image(studio.direct(key))).status_code == 200
@@ -233,10 +233,10 @@ async def test_an_accepted_request_that_is_repeated_gets_its_answer_although_the
 
 async def test_other_keys_tokens_and_browsers_of_the_same_user_are_not_affected(studio: Studio) -> None:
     email = new_email("ann")
-    ann = await studio.person(email, direct=True)
+    ann = await studio.user(email, direct=True)
     cost = await price(ann)
     limited = await key_client(studio, ann, monthly_cap_usd=str(cost), allowed_models=[IMAGE_MODEL])
-    unlimited, browser = await key_client(studio, ann), await studio.person_in_browser(email, direct=True)
+    unlimited, browser = await key_client(studio, ann), await studio.user_in_browser(email, direct=True)
     assert (await generate_image(limited)).status_code == 200
     error_of(await generate_image(limited), 429, "QUOTA_EXCEEDED")
     for client in (unlimited, ann):
@@ -403,19 +403,20 @@ async def test_keys_and_ledger_of_an_older_database_keep_their_values(tmp_path: 
     for path in MIGRATIONS.glob("*.sql"):
         if path.name < KEY_LIMITS:
             (older / path.name).write_bytes(path.read_bytes())
-    database = Database(tmp_path / "atelier.duckdb")
+    database = EmbeddedDatabase(tmp_path / "atelier.duckdb")
     await migrate(database, older)
     await database.write(
         lambda tx: tx.execute(
+            ("api_keys", "ledger"),
             "insert into api_keys values ('k', 'ann', 'laptop', 'atl_12345678', 'hash', now()::timestamp, null, null);"
-            " insert into ledger values ('h', 'ann', 'job', 'j', 'hold', 7, null, now()::timestamp)"
+            " insert into ledger values ('h', 'ann', 'job', 'j', 'hold', 7, null, now()::timestamp)",
         )
     )
     await database.close()
-    database = Database(tmp_path / "atelier.duckdb")
+    database = EmbeddedDatabase(tmp_path / "atelier.duckdb")
     assert (await migrate(database, MIGRATIONS))[0] == KEY_LIMITS
-    key = await database.read(lambda tx: tx.row("select * from api_keys"))
-    entry = await database.read(lambda tx: tx.row("select * from ledger"))
+    key = await database.read(lambda tx: tx.row("api_keys", "select * from api_keys"))
+    entry = await database.read(lambda tx: tx.row("ledger", "select * from ledger"))
     await database.close()
     assert key is not None
     assert entry is not None

@@ -25,8 +25,8 @@ async def page_total(browser: Browser, path: str) -> str | None:
 
 
 async def test_the_dashboard_and_the_admin_statistics_agree_with_the_ledger(studio: Studio) -> None:
-    ann, browser = await studio.person(direct=True), await studio.person_in_browser(direct=True)
-    bob = await studio.person("bob@studio.example", direct=True)
+    ann, browser = await studio.user(direct=True), await studio.user_in_browser(direct=True)
+    bob = await studio.user("bob@studio.example", direct=True)
     assert await page_total(browser, "/") is None, "an unknown amount is not 0"
     assert (await ann.get("/api/v1/admin/stats")).json()["cost_usd"] is None
     question = {"model": TEXT_MODEL, "messages": [{"role": "user", "content": "Hello " * 2000}]}

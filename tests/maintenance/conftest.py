@@ -41,7 +41,7 @@ QUEUED = "[overloaded] a video in the queue"  # the prompt of Bob's job that is 
 
 async def use(studio: Studio) -> None:
     """Jobs of all kinds, uploads, chats and keys of two users: completed, failed, cancelled, retried, queued."""
-    ann, bob = await studio.person(), await studio.person("bob@studio.example")
+    ann, bob = await studio.user(), await studio.user("bob@studio.example")
     await generated_image(ann, "a lighthouse")
     await generated_image(bob, "a harbour")
     body = {"model": VIDEO_MODEL, "prompt": "[stamp] waves", **SHORT_VIDEO}
@@ -62,7 +62,7 @@ async def use(studio: Studio) -> None:
     await studio.finished(bob, retried["id"])
     messages = [{"role": "user", "content": "Hello"}]
     await ann.post("/api/v1/ai/chat", json={"model": TEXT_MODEL, "messages": messages})
-    browser = await studio.person_in_browser()
+    browser = await studio.user_in_browser()
     await browser.send_form("/chat", {"text": "Hello there", "model": TEXT_MODEL})
     await ann.post("/api/v1/users/me/keys", json={"name": "laptop"})
     body = {"model": VIDEO_MODEL, "prompt": QUEUED, **SHORT_VIDEO}

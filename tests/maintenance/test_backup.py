@@ -15,8 +15,9 @@ import pytest
 from app.base import clock
 from app.base.data_dir import DataDir
 from app.base.errors import Conflict
-from app.db.database import Database, Transaction
+from app.db.duckdb.database import EmbeddedDatabase
 from app.db.migrate import MIGRATIONS
+from app.db.transaction import Transaction
 from app.library.schemas import Asset, AssetKind, Origin
 from app.maintenance import backup as backup_module
 from app.maintenance.schemas import CommandResult
@@ -89,7 +90,7 @@ async def test_users_go_on_working_while_a_backup_is_made_and_it_is_of_one_momen
     """The backup waits, first while it copies the database and then while it copies a file, until several more jobs were
     accepted and completed. A backup that blocked the event loop or the writer would never finish."""
     async with running(tmp_path) as studio:
-        ann = await studio.person()
+        ann = await studio.user()
         await generated_image(ann)
         before: list[str] = []
         during: list[str] = []
@@ -140,8 +141,10 @@ async def test_users_go_on_working_while_a_backup_is_made_and_it_is_of_one_momen
     async with maintenance(tmp_path / "again") as offline:
         result = await offline.examine()
         assert result.ok, result.text
-    database = Database(tmp_path / "again" / "atelier.duckdb")
-    rows = await database.read(lambda tx: tx.rows("select id, status from jobs where kind = 'text' order by id"))
+    database = EmbeddedDatabase(tmp_path / "again" / "atelier.duckdb")
+    rows = await database.read(
+        lambda tx: tx.rows("jobs", "select id, status from jobs where kind = 'text' order by id")
+    )
     await database.close()
     assert [row["id"] for row in rows] == sorted(before), "what came first is there, what came later is not"
     assert {row["status"] for row in rows} == {"completed"}
@@ -151,8 +154,8 @@ async def test_what_is_deleted_meanwhile_is_in_the_backup_and_gone_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(tmp_path) as studio:
-        admin = await studio.person()
-        bob = await studio.person("bob@studio.example")
+        admin = await studio.user()
+        bob = await studio.user("bob@studio.example")
         await generated_image(bob)
         id = (await bob.get("/api/v1/users/me")).json()["id"]
         copy_to = studio.program.database.snapshot
@@ -306,7 +309,7 @@ async def test_a_full_disk_ends_a_backup_with_one_sentence_and_the_program_goes_
     small_disk: Path, tmp_path: Path
 ) -> None:
     async with running(tmp_path) as studio:
-        ann = await studio.person()
+        ann = await studio.user()
         await fill_library(studio, (await ann.get("/api/v1/users/me")).json()["id"], 6, 2_000_000)
         for room in (20_000, 3_000_000, 12_000_000):  # not enough for the database; for any file; for all of them
             target = small_disk / "backup"
@@ -349,14 +352,14 @@ async def test_a_program_that_stops_meanwhile_gives_the_backup_up(
 ) -> None:
     """The backup keeps reading its copy of the database until it is interrupted."""
     async with running(tmp_path) as studio:
-        await studio.person()
+        await studio.user()
         database = studio.program.database
         copy_to, begun = database.snapshot, threading.Event()
 
         async def endless_copy_to(path: Path, _: object) -> object:
             def verb(tx: Transaction) -> object:
                 begun.set()
-                return tx.value("select sum(a.i * b.i) from range(10000000) as a(i), range(10000000) as b(i)")
+                return tx.value((), "select sum(a.i * b.i) from range(10000000) as a(i), range(10000000) as b(i)")
 
             return await copy_to(path, verb)
 

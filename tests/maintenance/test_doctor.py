@@ -12,7 +12,9 @@ import pytest
 import pytest_asyncio
 
 from app.base.errors import AtelierError
-from app.db.database import Database, DatabaseError, Transaction
+from app.db.database import DatabaseError
+from app.db.duckdb.database import EmbeddedDatabase
+from app.db.transaction import Transaction
 from app.maintenance import doctor
 from app.maintenance.repository import INVARIANTS
 from app.maintenance.schemas import Invariant
@@ -180,22 +182,24 @@ class Undone(Exception):
 
 
 @pytest_asyncio.fixture(scope="module")
-async def database(used_data: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Database]:
+async def database(used_data: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedDatabase]:
     path = tmp_path_factory.mktemp("database") / "atelier.duckdb"
     path.write_bytes((used_data / "atelier.duckdb").read_bytes())
-    database = Database(path)
+    database = EmbeddedDatabase(path)
     yield database
     await database.close()
 
 
-async def reported_with(database: Database, sql: str, invariants: Sequence[Invariant] = INVARIANTS) -> list[str]:
+async def reported_with(
+    database: EmbeddedDatabase, sql: str, invariants: Sequence[Invariant] = INVARIANTS
+) -> list[str]:
     """The doctor's findings with this change, which is rolled back."""
     found: list[str] = []
     for name, meaning in NAMES.items():
         sql = sql.replace(name, meaning)
 
     def plant(tx: Transaction) -> None:
-        tx.execute(sql)
+        tx.execute((), sql)
         found.extend(doctor.check_rows(tx, invariants))
         raise Undone
 
@@ -204,7 +208,7 @@ async def reported_with(database: Database, sql: str, invariants: Sequence[Invar
     return found
 
 
-async def test_each_fault_among_the_rows_is_found(database: Database) -> None:
+async def test_each_fault_among_the_rows_is_found(database: EmbeddedDatabase) -> None:
     """All invariants take a tenth of a second, so only those run that may report the expected fault."""
     failures = {}
     for fault, (sql, expected) in ROWS.items():
@@ -215,11 +219,13 @@ async def test_each_fault_among_the_rows_is_found(database: Database) -> None:
     assert not failures
 
 
-async def test_a_sound_database_has_none(database: Database) -> None:
+async def test_a_sound_database_has_none(database: EmbeddedDatabase) -> None:
     assert await database.read(doctor.check_rows) == []
 
 
-async def test_of_a_fault_that_is_everywhere_the_first_few_are_named_and_the_others_counted(database: Database) -> None:
+async def test_of_a_fault_that_is_everywhere_the_first_few_are_named_and_the_others_counted(
+    database: EmbeddedDatabase,
+) -> None:
     found = await reported_with(
         database,
         "insert into ledger select 'x' || i, 'ann', 'job', 'gone' || i, 'hold', 0, null, now()::timestamp, null"
@@ -335,7 +341,7 @@ async def test_the_command_exits_with_1_on_a_finding(data: Path, command: Comman
 
 async def test_while_the_program_serves_faults_are_found_and_work_in_progress_is_not_one(tmp_path: Path) -> None:
     async with running(tmp_path) as studio:
-        ann = await studio.person()
+        ann = await studio.user()
         job = await generated_image(ann)
         maintenance, data = studio.program.maintenance, tmp_path / "data"
         assert (await maintenance.examine()).ok
@@ -362,11 +368,11 @@ async def test_while_the_program_serves_faults_are_found_and_work_in_progress_is
 async def test_a_result_that_is_being_stored_is_not_a_fault(tmp_path: Path) -> None:
     """Its file is stored before its row is written."""
     async with running(tmp_path) as studio:
-        ann = await studio.person()
+        ann = await studio.user()
         await generated_image(ann, "a lighthouse")
         library, files = studio.program.library, studio.program.files
         (tmp_path / "new.png").write_bytes(a_file(tmp_path / "data").read_bytes() + b"")
-        await studio.program.database.write(lambda tx: tx.execute("delete from assets"))
+        await studio.program.database.write(lambda tx: tx.execute("assets", "delete from assets"))
         async with library.stage_results("ann", "job", "a lighthouse", [tmp_path / "new.png"]) as results:
             assert results.assets
             found = await doctor.check(studio.program.database, files, in_use=library.is_pinned)

@@ -14,7 +14,7 @@ import pytest
 
 from app.base.data_dir import DataDir
 from app.base.errors import AtelierError
-from app.db.database import Database
+from app.db.duckdb.database import EmbeddedDatabase
 from app.db.migrate import MIGRATIONS, migrate
 from app.maintenance.schemas import AppliedMigration, Manifest, ManifestEntry
 from app.maintenance.service import examine_backup, restore_backup
@@ -67,13 +67,13 @@ async def browser_view(browser: Browser) -> Json:
 
 
 async def ledger(studio: Studio) -> list[Json]:
-    return await studio.program.database.read(lambda tx: tx.rows("select * from ledger order by id"))
+    return await studio.program.database.read(lambda tx: tx.rows("ledger", "select * from ledger order by id"))
 
 
 async def test_every_user_finds_everything_again_and_is_still_signed_in(tmp_path: Path) -> None:
     async with running(tmp_path) as studio:
-        ann, bob = await studio.person(), await studio.person("bob@studio.example")
-        browser = await studio.person_in_browser("carl@studio.example")
+        ann, bob = await studio.user(), await studio.user("bob@studio.example")
+        browser = await studio.user_in_browser("carl@studio.example")
         await generated_image(ann)
         await studio.finished(ann, (await requested_video(ann, "[stamp] a lighthouse"))["id"])
         await uploaded_asset(bob)
@@ -130,7 +130,7 @@ async def test_what_was_unfinished_is_polled_or_fails_as_unknown_and_is_never_se
             await eventually(lambda: asyncio.sleep(0, provider.prompts().count(prompt)), lambda now: now == count)
 
         async with provider.atelier(tmp_path) as studio:
-            ann = await studio.person()
+            ann = await studio.user()
             video = await requested_video(ann, in_progress)
             image = await requested_image(ann, being_sent)
             await submission_is_stored(studio, ann, video)
@@ -147,7 +147,7 @@ async def test_what_was_unfinished_is_polled_or_fails_as_unknown_and_is_never_se
             await studio.program.worker.stop(0)  # the provider's clock stands still, so the image is not ready
         restore_backup(str(backup), DataDir(again), MIGRATIONS)
         async with provider.atelier(tmp_path / "again") as studio:
-            ann = await studio.person()
+            ann = await studio.user()
             for job in (queued, image):
                 now = await read_job(ann, job["id"])
                 assert (now["status"], now["error"]["code"]) == ("failed", "OUTCOME_UNKNOWN"), now
@@ -165,7 +165,7 @@ async def test_what_was_unfinished_is_polled_or_fails_as_unknown_and_is_never_se
             await until_retry_is_scheduled(ann, waiting)
         assert not (again / "manifest.json").exists()
         async with provider.atelier(tmp_path / "again") as studio:
-            ann = await studio.person()
+            ann = await studio.user()
             await sent(new)
             provider.clock.advance(60)
             assert (await studio.finished(ann, waiting["id"]))["status"] == "completed", "only the first start is wary"
@@ -174,7 +174,7 @@ async def test_what_was_unfinished_is_polled_or_fails_as_unknown_and_is_never_se
 async def test_a_backup_that_was_put_in_place_by_hand_is_treated_alike(backup: Path, tmp_path: Path) -> None:
     shutil.move(backup, tmp_path / "data")
     async with running(tmp_path) as studio:
-        bob = await studio.person("bob@studio.example")
+        bob = await studio.user("bob@studio.example")
         jobs = (await bob.get("/api/v1/jobs")).json()["items"]
         (queued,) = [job for job in jobs if job["prompt"] == QUEUED]
         assert (queued["status"], queued["error"]["code"]) == ("failed", "OUTCOME_UNKNOWN")
@@ -392,7 +392,7 @@ async def test_a_backup_of_an_older_program_is_brought_up_to_date_by_the_next_st
     folder = DataDir(tmp_path / "data")
     folder.create()
     folder.secret.write_text("x" * 64)
-    database = Database(folder.database)
+    database = EmbeddedDatabase(folder.database)
     await migrate(database, older)
     await database.close()
     async with maintenance(tmp_path / "data") as offline:
@@ -400,5 +400,5 @@ async def test_a_backup_of_an_older_program_is_brought_up_to_date_by_the_next_st
         assert "is older than this version" in (await offline.examine()).text
     restore_backup(str(tmp_path / "backup"), DataDir(tmp_path / "again" / "data"), MIGRATIONS)
     async with running(tmp_path / "again") as studio:
-        assert (await generated_image(await studio.person()))["status"] == "completed"
+        assert (await generated_image(await studio.user()))["status"] == "completed"
         assert (await studio.program.maintenance.examine()).ok

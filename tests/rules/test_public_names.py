@@ -130,16 +130,16 @@ def test_tests_use_public_names_only() -> None:
 
 
 def test_every_way_to_a_private_name_is_found() -> None:
-    """`_apply_added` stands for a private function of `app.db.database`, and `_run` for a method of its Transaction."""
+    """`_apply_added` stands for a private function of `app.db.duckdb.database`, and `_run` for a method of Transaction."""
     offences = {
-        "from app.db.database import _apply_added": 1,
+        "from app.db.duckdb.database import _apply_added": 1,
         "from app.base import database\ndatabase._apply_added()": 1,
         "client.database._applied = 1": 1,
         'monkeypatch.setattr(database, "_apply_added", None)': 1,
-        'monkeypatch.setattr("app.db.database._apply_added", None)': 1,
+        'monkeypatch.setattr("app.db.duckdb.database._apply_added", None)': 1,
         'for name in ("_apply_added", "_connect"):\n    setattr(database, name, None)': 2,
         'code = """\nimport app.main\n\napp.main._built()\nself._x\n"""': 1,
-        "from app.db.database import Transaction\nclass Own(Transaction):\n    def _run(self): self._batches": 2,
+        "from app.db.transaction import Transaction\nclass Own(Transaction):\n    def _run(self): self._batches": 2,
         "class Own:\n    def _run(self): self._batches": 0,
         "thing(_part=1)": 1,
         "os._exit(0)\nx.__class__\nx.open()": 0,

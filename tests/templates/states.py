@@ -21,7 +21,7 @@ from app.base.clock import now
 from app.base.errors import Invalid
 from app.catalog.pages import Offered
 from app.catalog.schemas import Changes, Field, Model, Price
-from app.chat.pages import RejectedForm
+from app.chat.page_context import RejectedForm
 from app.chat.schemas import AnswerError, Conversation, Message, ShownMessage, Thread
 from app.chat.schemas import MessageRole as Speaker
 from app.chat.schemas import MessageStatus as AnswerStatus
@@ -84,7 +84,7 @@ class Record:
 ADMIN = User(
     id="u-1", email="ann.keller@studio.example", name="Ann Keller", role=Role.ADMIN, is_active=True, created_at=NOW
 )
-PERSON = User(
+ORDINARY_USER = User(
     id="u-2",
     email="a.very.long.address.of.a.user@department.studio.example",
     name="",
@@ -590,7 +590,7 @@ DOCS = {
 
 USERS = [
     ADMIN,
-    PERSON,
+    ORDINARY_USER,
     User(
         id="u-3",
         email="bob@studio.example",
@@ -697,7 +697,7 @@ ADMIN_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "admin/delete_user.html": {
         "much": section("users/u-2/delete", preview=DeletionPreview(USERS[3], 1204, 2, 87)),
-        "little": section("users/u-2/delete", preview=DeletionPreview(PERSON, 1, 1, 1)),
+        "little": section("users/u-2/delete", preview=DeletionPreview(ORDINARY_USER, 1, 1, 1)),
         "nothing": section("users/u-2/delete", preview=DeletionPreview(USERS[2], 0, 0, 0)),
     },
     "admin/jobs.html": {
@@ -710,7 +710,7 @@ ADMIN_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "admin/job.html": {
         **{it.job.id: section(f"jobs/{it.job.id}", found=it, events=[]) for it in JOBS_WITH_OWNER},
-        "with events": section("jobs/video", found=OwnedJob(VIDEO, PERSON.email), events=EVENTS),
+        "with events": section("jobs/video", found=OwnedJob(VIDEO, ORDINARY_USER.email), events=EVENTS),
     },
     "admin/purge.html": {
         "many": section("jobs/purge", days=90, statuses=[JobStatus.FAILED, JobStatus.CANCELLED], count=1204),
@@ -759,7 +759,7 @@ MODEL_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         ),
         "found": page(
             path="/models",
-            current_user=PERSON,
+            current_user=ORDINARY_USER,
             offers=OFFERS[:1],
             total=1,
             next=None,
@@ -770,8 +770,8 @@ MODEL_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
             path="/models", offers=[], total=0, next=None, providers=[], filters={**FILTERS, "output": "video"}
         ),
         "none": page(path="/models", offers=[], total=0, next=None, providers=[], filters=FILTERS),
-        "none, person": page(
-            path="/models", current_user=PERSON, offers=[], total=0, next=None, providers=[], filters=FILTERS
+        "none, user": page(
+            path="/models", current_user=ORDINARY_USER, offers=[], total=0, next=None, providers=[], filters=FILTERS
         ),
     },
     "models/model.html": {
@@ -844,7 +844,7 @@ def profile(**values: Any) -> dict[str, Any]:
 
 PROFILE_STATES = {
     "plain": profile(),
-    "newcomer": profile(current_user=PERSON, active_sessions=ACTIVE_SESSIONS[:1], keys=[]),
+    "newcomer": profile(current_user=ORDINARY_USER, active_sessions=ACTIVE_SESSIONS[:1], keys=[]),
     "wrong email": profile(
         section="email",
         submitted={"email": HOSTILE},
@@ -1001,7 +1001,7 @@ def chat_page(**values: Any) -> dict[str, Any]:
             "path": "/chat/conversation-1",
             "thread": THREADS["finished"],
             "written": HTML_BY_ID,
-            "talks": CONVERSATIONS,
+            "conversations": CONVERSATIONS,
             "next": None,
             "q": "",
             "current": "conversation-1",
@@ -1055,22 +1055,22 @@ CHAT_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "refused": {"it": TURNS["question"], "until": "x&", "refused": REFUSED_INPUT["edit"], "csrf_token": "token"},
     },
     "chat/_composer.html": COMPOSERS,
-    "chat/_talk.html": {
-        "current": {"talk": CONVERSATIONS[0], "current": "conversation-1", "csrf_token": "token"},
-        "other": {"talk": CONVERSATIONS[2], "current": "conversation-1", "csrf_token": "token"},
+    "chat/_conversation.html": {
+        "current": {"conversation": CONVERSATIONS[0], "current": "conversation-1", "csrf_token": "token"},
+        "other": {"conversation": CONVERSATIONS[2], "current": "conversation-1", "csrf_token": "token"},
     },
-    "chat/_deleted.html": {"deleted": {"talk": CONVERSATIONS[0], "csrf_token": "token"}},
-    "chat/_talks.html": {
+    "chat/_deleted.html": {"deleted": {"conversation": CONVERSATIONS[0], "csrf_token": "token"}},
+    "chat/_conversations.html": {
         "first": {
-            "talks": CONVERSATIONS,
+            "conversations": CONVERSATIONS,
             "next": "2026-11-20T09:30:00 x&",
             "q": HOSTILE,
             "current": "conversation-2",
             "csrf_token": "t",
         },
-        "last": {"talks": CONVERSATIONS[:1], "next": None, "q": "", "current": "", "csrf_token": "t"},
-        "none": {"talks": [], "next": None, "q": "", "current": "", "csrf_token": "t"},
-        "none found": {"talks": [], "next": None, "q": HOSTILE, "current": "", "csrf_token": "t"},
+        "last": {"conversations": CONVERSATIONS[:1], "next": None, "q": "", "current": "", "csrf_token": "t"},
+        "none": {"conversations": [], "next": None, "q": "", "current": "", "csrf_token": "t"},
+        "none found": {"conversations": [], "next": None, "q": HOSTILE, "current": "", "csrf_token": "t"},
     },
     "chat/chat.html": {
         **{name: chat_page(thread=it) for name, it in THREADS.items()},
@@ -1080,10 +1080,10 @@ CHAT_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "title refused": chat_page(thread=THREADS["streaming"], refused=REFUSED_INPUT["title"]),
         "many": chat_page(next="c=&", q=HOSTILE),
         "new": chat_page(**NEW_CHAT),
-        "first": chat_page(**{**NEW_CHAT, "talks": []}),
+        "first": chat_page(**{**NEW_CHAT, "conversations": []}),
         "deleted": chat_page(**{**NEW_CHAT, "deleted": "conversation-1"}),
-        "no model": chat_page(**{**NEW_CHAT, "models": [], "talks": []}),
-        "no model, person": chat_page(**{**NEW_CHAT, "models": []}, current_user=PERSON),
+        "no model": chat_page(**{**NEW_CHAT, "models": [], "conversations": []}),
+        "no model, user": chat_page(**{**NEW_CHAT, "models": []}, current_user=ORDINARY_USER),
     },
 }
 
@@ -1094,14 +1094,14 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     "accounts/profile.html": PROFILE_STATES,
     "base.html": {
         "admin": page(notice="Saved.", path="/jobs/1"),
-        "person": page(current_user=PERSON, theme="light"),
+        "user": page(current_user=ORDINARY_USER, theme="light"),
         "signed out": page(current_user=None, simulated=False, theme="dark"),
     },
     "base_plain.html": {"plain": {}, "themed": {"theme": "light"}},
     "shared/macros.html": {"nothing": {}},
     "shared/banner.html": {
         "admin": {"simulated": True, "current_user": ADMIN},
-        "person": {"simulated": True, "current_user": PERSON},
+        "user": {"simulated": True, "current_user": ORDINARY_USER},
         "signed out": {"simulated": True},
         "connected": {"simulated": False, "current_user": ADMIN},
     },
@@ -1116,10 +1116,12 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     "generation/create.html": {
         **FORMS,
         "first time": create("image", jobs=[]),
-        "first time, person": create("video", current_user=PERSON, jobs=[], simulated=False, directives=[]),
+        "first time, user": create("video", current_user=ORDINARY_USER, jobs=[], simulated=False, directives=[]),
         "all cards": create("text", jobs=JOBS),
         "no model": create("video", models=[], model=None, fields=[], price=None, jobs=[]),
-        "no model, person": create("image", current_user=PERSON, models=[], model=None, fields=[], price=None, jobs=[]),
+        "no model, user": create(
+            "image", current_user=ORDINARY_USER, models=[], model=None, fields=[], price=None, jobs=[]
+        ),
         "endless": create("text", values={**EMPTY, "prompt": LONG}, jobs=[ENDLESS_JOB, UNBROKEN_JOB, HOSTILE_JOB]),
     },
     "accounts/login.html": {
@@ -1193,7 +1195,9 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "one": page(jobs=[], assets=[UPLOADED], total=1, next=None, kind="image", q="dawn", path="/library"),
         "not found": page(jobs=[], assets=[], total=0, next=None, kind="video", q=HOSTILE, path="/library"),
         "none of a kind": page(jobs=[], assets=[], total=0, next=None, kind="image", q="", path="/library"),
-        "empty": page(jobs=[], assets=[], total=0, next=None, kind="", q="", path="/library", current_user=PERSON),
+        "empty": page(
+            jobs=[], assets=[], total=0, next=None, kind="", q="", path="/library", current_user=ORDINARY_USER
+        ),
     },
     "library/asset.html": {
         "image": page(asset=image(2), job=IMAGE, path="/library/image-2"),
@@ -1209,7 +1213,10 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
             jobs=FEED[:8], counts={"images": 1204, "videos": 87, "texts": 311, "running": 2}, spent_nano=418_200_000_000
         ),
         "first time": page(
-            jobs=[], counts={"images": 0, "videos": 0, "texts": 0, "running": 0}, spent_nano=None, current_user=PERSON
+            jobs=[],
+            counts={"images": 0, "videos": 0, "texts": 0, "running": 0},
+            spent_nano=None,
+            current_user=ORDINARY_USER,
         ),
     },
     "home/spending.html": {
@@ -1235,7 +1242,7 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
                 "http://a.very.long.name.of.a.studio.example:18000", HOSTILE[:100], "atl_x", HOSTILE
             ),
             path="/help/api",
-            current_user=PERSON,
+            current_user=ORDINARY_USER,
         ),
     },
     "home/docs.html": {

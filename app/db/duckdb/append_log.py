@@ -2,8 +2,8 @@
 
 A DuckDB commit costs one or two milliseconds of CPU, however little it holds. A caller that only inserts rows need not wait
 for one: the rows are appended to files next to the database, one record per transaction function, and fsynced before the
-caller continues. The database applies them with its next commit. The same commit stores the number of the last applied
-record, so each record is in the tables exactly once, whenever the process dies.
+caller continues. The writer applies them with its next commit. The same commit stores the number of the last applied record, so each
+record is in the tables exactly once, whenever the process dies.
 
 A record is its number (8 bytes), its length (4), a checksum of both and of the body (4), then the rows as JSON. An incomplete
 record at the end of a file, as a power cut leaves it, was never acknowledged.
@@ -21,11 +21,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
+import duckdb
 import msgspec
 
 from app.base import logging
 from app.base.data_dir import fsync_path
 from app.base.metrics import Metrics
+from app.db.database import DatabaseError
+from app.db.transaction import Transaction
 
 Rows = Mapping[str, Sequence[Sequence[Any]]]  # a table with its columns in parentheses -> rows
 
@@ -68,19 +71,26 @@ class _AllApplied:
 
 
 class AppendLog:
-    """The log files of one database, written by one thread."""
+    """The log files of one database, written by one thread, and how much of them is in the tables."""
 
-    def __init__(self, database: Path, applied: int, metrics: Metrics, *, segment_bytes: int = SEGMENT_BYTES) -> None:
-        """`applied` is the number of the last record in the tables; later records in the files wait to be applied. A new file
-        is started after `segment_bytes`."""
+    def __init__(
+        self,
+        database: Path,
+        cursor: duckdb.DuckDBPyConnection,
+        metrics: Metrics,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        """Reads what is not applied yet. A new file is started after `segment_bytes`. Raises DatabaseError."""
         self._segment_bytes = segment_bytes
-        self._stem = database.with_name(f"{database.name}.journal-")
-        self._quarantine = database.with_name(f"{database.name}.refused")
+        self._stem = database.with_name(f"{database.name}.append-")
+        self._quarantine_file = database.with_name(f"{database.name}.quarantine")
+        self._applied = _position(cursor)
         self._lock = threading.Lock()
         self._waiting: list[Record] = []  # on disk, and not known to be in the tables
         self._tables: frozenset[str] = frozenset()
         self._closed: list[tuple[Path, int]] = []  # finished files with the number of their last record
-        self._number = applied
+        self._number = self._applied
         self._file: int | None = None
         self._path = database
         self._size = 0
@@ -89,14 +99,20 @@ class AppendLog:
         self._seconds = metrics.histogram(
             "append_log_write_duration_seconds", "Duration of an append-log write with its fsync.", up_to=BUCKETS
         )
-        for path in sorted(database.parent.glob(f"{self._stem.name}*"), key=_first_number):
-            self._load(path, applied)
-        self._tables = _tables(record.rows for record in self._waiting)
+        try:
+            for path in sorted(database.parent.glob(f"{self._stem.name}*"), key=_first_number):
+                self._load(path)
+        except OSError as exc:
+            raise DatabaseError(
+                f"the append log of the database {database.name} cannot be read ({exc.strerror}); it holds rows that are not in"
+                " the database yet: make it readable"
+            ) from None
+        self.remove_applied()
 
     @property
-    def waiting(self) -> Sequence[Record]:
-        """The records that are not applied yet, in order; the list may grow meanwhile. Thread-safe."""
-        return self._waiting
+    def unapplied(self) -> int:
+        """How many records are on disk but not known to be in their tables. Thread-safe."""
+        return len(self._waiting)
 
     @property
     def tables(self) -> frozenset[str]:
@@ -113,25 +129,55 @@ class AppendLog:
         self._entries.put(entry)
         await entry.future
 
-    def mark_applied(self, number: int) -> None:
-        """The tables have everything up to this record. Thread-safe."""
-        with self._lock:
-            self._waiting = [record for record in self._waiting if record.number > number]
-            self._tables = _tables(record.rows for record in self._waiting)
-            obsolete = [path for path, last in self._closed if last <= number]
-            self._closed = [(path, last) for path, last in self._closed if last > number]
-        for path in obsolete:
-            path.unlink(missing_ok=True)
-        if self._thread is not None and not self._waiting:
-            self._entries.put(_AllApplied())
+    # For the writer thread
 
-    def quarantine(self, record: Record) -> None:
-        """Move a record that a table rejects to a file of its own, for an administrator to look at."""
-        file = os.open(self._quarantine, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    def next_records(self) -> Sequence[Record]:
+        """The records that are not applied yet, in order."""
+        return [record for record in self._waiting if record.number > self._applied]
+
+    def apply(self, tx: Transaction, records: Sequence[Record]) -> None:
+        """Insert the rows of these records and store the number of the last one, in the writer's transaction. Call
+        `mark_applied` after the commit."""
+        for record in records:
+            for into, rows in record.rows.items():
+                tx.insert_all(into, rows)
+        number = records[-1].number
+        if self._applied:
+            tx.execute(_POSITION, f"update {_POSITION} set applied = $1", number)
+        else:
+            tx.execute(_POSITION, f"create table if not exists {_POSITION} (applied bigint not null)")
+            tx.execute(_POSITION, f"delete from {_POSITION}")
+            tx.execute(_POSITION, f"insert into {_POSITION} values ($1)", number)
+
+    def mark_applied(self, records: Sequence[Record]) -> None:
+        """These records are in the tables."""
+        self._applied = records[-1].number
+        self.remove_applied()
+
+    def skip(self, tx: Transaction, record: Record) -> None:
+        """Move a record that a table rejects to a file of its own, for an administrator to look at, and count it as applied."""
+        file = os.open(self._quarantine_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             os.write(file, msgspec.json.encode(record) + b"\n")
         finally:
             os.close(file)
+        self.apply(tx, [Record(record.number, {})])
+
+    def reload(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Find out again what is applied, after the database was reopened."""
+        self._applied = _position(cursor)
+
+    def remove_applied(self) -> None:
+        """Forget records that are in the tables, and remove finished files that hold no others."""
+        with self._lock:
+            self._waiting = [record for record in self._waiting if record.number > self._applied]
+            self._tables = _tables(record.rows for record in self._waiting)
+            obsolete = [path for path, last in self._closed if last <= self._applied]
+            self._closed = [(path, last) for path, last in self._closed if last > self._applied]
+        for path in obsolete:
+            path.unlink(missing_ok=True)
+        if self._thread is not None and not self._waiting:
+            self._entries.put(_AllApplied())
 
     def stop(self) -> None:
         """Write what is queued, then end the thread. Blocks."""
@@ -223,12 +269,24 @@ class AppendLog:
 
     # At the start
 
-    def _load(self, path: Path, applied: int) -> None:
+    def _load(self, path: Path) -> None:
         for number, body in _records(path):
             self._number = max(self._number, number)
-            if number > applied:
+            if number > self._applied:
                 self._waiting.append(Record(number, msgspec.json.decode(body, type=dict[str, list[list[Any]]])))
         self._closed.append((path, self._number))
+
+
+_POSITION: Final = "append_log_position"  # its one row holds the number of the last applied record
+
+
+def _position(cursor: duckdb.DuckDBPyConnection) -> int:
+    """The number of the last record whose rows are in the tables."""
+    try:
+        found = cursor.execute(f"select applied from {_POSITION}").fetchall()
+    except duckdb.CatalogException:  # there has never been a record
+        return 0
+    return int(found[0][0]) if found else 0
 
 
 def _resolve(batch: Sequence[_Entry], exc: OSError | None) -> None:

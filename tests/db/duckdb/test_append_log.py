@@ -10,8 +10,10 @@ import pytest
 
 from app.base.errors import Missing
 from app.base.metrics import Metrics
-from app.db.database import Database, DatabaseError, Transaction
+from app.db.database import DatabaseError
 from app.db.duckdb.append_log import AppendLog
+from app.db.duckdb.database import EmbeddedDatabase
+from app.db.transaction import Transaction
 from tests.base.children import add_on_a_full_disk, add_until_killed, run_in_child
 from tests.base.notes import NOTES, add_notes, note_ids, notes_database
 from tests.kit import eventually
@@ -20,7 +22,7 @@ NEVER = 86_400.0  # seconds: added rows are not applied by the timer while a tes
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
+async def database(tmp_path: Path) -> AsyncIterator[EmbeddedDatabase]:
     database = await notes_database(tmp_path, apply_after=NEVER)
     yield database
     await database.close()
@@ -31,43 +33,43 @@ def log_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.journal-*"), key=lambda path: int(path.name.rpartition("-")[2]))
 
 
-async def test_a_reader_sees_what_was_added_before(database: Database) -> None:
+async def test_a_reader_sees_what_was_added_before(database: EmbeddedDatabase) -> None:
     for id in range(20):
-        await database.add(add_notes, id)
+        await database.insert_only(add_notes, id)
         assert await database.read(note_ids) == list(range(id + 1))
 
 
-async def test_a_writer_sees_what_was_added_before(database: Database) -> None:
-    await database.add(add_notes, 1, 2)
-    assert await database.write(lambda tx: tx.count("update notes set text = 'seen'")) == 2
+async def test_a_writer_sees_what_was_added_before(database: EmbeddedDatabase) -> None:
+    await database.insert_only(add_notes, 1, 2)
+    assert await database.write(lambda tx: tx.count("notes", "update notes set text = 'seen'")) == 2
 
 
-async def test_a_reader_of_another_table_does_not_wait_for_added_rows(database: Database) -> None:
-    await database.write(lambda tx: tx.execute("create table other (id integer)"))
-    await database.add(add_notes, 1)
-    assert await database.read(lambda tx: tx.value("select count(*) from other")) == 0
+async def test_a_reader_of_another_table_does_not_wait_for_added_rows(database: EmbeddedDatabase) -> None:
+    await database.write(lambda tx: tx.execute("other", "create table other (id integer)"))
+    await database.insert_only(add_notes, 1)
+    assert await database.read(lambda tx: tx.value("other", "select count(*) from other")) == 0
     assert database.unapplied == 1
     assert await database.read(note_ids) == [1]
     assert database.unapplied == 0
 
 
-async def test_an_added_row_is_never_reported_as_missing(database: Database) -> None:
+async def test_an_added_row_is_never_reported_as_missing(database: EmbeddedDatabase) -> None:
     def find(tx: Transaction) -> str:
-        if (found := tx.value("select text from notes where id = 1")) is None:
+        if (found := tx.value("notes", "select text from notes where id = 1")) is None:
             raise Missing("There is no such note.")
         return str(found)
 
     with pytest.raises(Missing):
         await database.read(find)
-    await database.add(add_notes, 2)
+    await database.insert_only(add_notes, 2)
     with pytest.raises(Missing):
         await database.read(find)
-    await database.add(add_notes, 1)
+    await database.insert_only(add_notes, 1)
     assert await database.read(find) == "note 1"
 
 
-async def test_rows_that_are_added_concurrently_are_each_stored_once(database: Database) -> None:
-    await asyncio.gather(*(database.add(add_notes, id) for id in range(500)))
+async def test_rows_that_are_added_concurrently_are_each_stored_once(database: EmbeddedDatabase) -> None:
+    await asyncio.gather(*(database.insert_only(add_notes, id) for id in range(500)))
     assert await database.read(note_ids) == list(range(500))
 
 
@@ -75,7 +77,7 @@ async def test_more_rows_can_be_added_than_may_wait(tmp_path: Path) -> None:
     database = await notes_database(tmp_path, apply_after=NEVER, max_unapplied=10)
     waiting = []
     for id in range(100):
-        await database.add(add_notes, id)
+        await database.insert_only(add_notes, id)
         waiting.append(database.unapplied)
     assert max(waiting) == 10
     assert await database.read(note_ids) == list(range(100))
@@ -93,54 +95,54 @@ async def test_added_rows_are_applied_after_a_while(tmp_path: Path) -> None:
         add_notes(tx, 1)
         tx.on_commit(lambda: waiting.append(database.unapplied))
 
-    await database.add(add)
+    await database.insert_only(add)
     assert waiting == [1]
     await eventually(unapplied, lambda count: count == 0)
     assert await database.read(note_ids) == [1]
     await database.close()
 
 
-async def test_an_addition_counts_as_a_change_of_its_table(database: Database) -> None:
+async def test_an_addition_counts_as_a_change_of_its_table(database: EmbeddedDatabase) -> None:
     _, tables = await database.read_with_tables(note_ids)
     since = database.commit_seq
     assert not database.changed_since(tables, since)
-    await database.add(add_notes, 1)
+    await database.insert_only(add_notes, 1)
     assert database.changed_since(tables, since)
 
 
-async def test_a_callback_of_an_addition_is_called_once(database: Database) -> None:
+async def test_a_callback_of_an_addition_is_called_once(database: EmbeddedDatabase) -> None:
     called: list[str] = []
 
     def add(tx: Transaction) -> None:
         add_notes(tx, 1)
         tx.on_commit(called.append, "once")
 
-    await database.add(add)
+    await database.insert_only(add)
     assert called == ["once"]
     await database.read(note_ids)
     assert called == ["once"]
 
 
-async def test_an_addition_can_run_no_statement(database: Database) -> None:
+async def test_an_addition_can_run_no_statement(database: EmbeddedDatabase) -> None:
     with pytest.raises(TypeError, match="only insert"):
-        await database.add(note_ids)
+        await database.insert_only(note_ids)
     with pytest.raises(TypeError, match="only insert"):
-        await database.add(lambda tx: tx.batch("notes", "insert into notes select 1, '', null", 1))
+        await database.insert_only(lambda tx: tx.batch("notes", "insert into notes select 1, '', null", 1))
     assert await database.read(note_ids) == []
 
 
-async def test_an_addition_happens_although_its_caller_is_cancelled(database: Database) -> None:
-    adding = asyncio.create_task(database.add(add_notes, 1))
+async def test_an_addition_happens_although_its_caller_is_cancelled(database: EmbeddedDatabase) -> None:
+    adding = asyncio.create_task(database.insert_only(add_notes, 1))
     await asyncio.sleep(0)
     adding.cancel()
     await asyncio.gather(adding, return_exceptions=True)
-    await database.add(add_notes, 2)
+    await database.insert_only(add_notes, 2)
     assert await database.read(note_ids) == [1, 2]
 
 
 async def test_no_log_file_is_left_when_all_rows_are_in_their_tables(tmp_path: Path) -> None:
     database = await notes_database(tmp_path)
-    await database.add(add_notes, 1)
+    await database.insert_only(add_notes, 1)
     assert log_files(tmp_path)
     await database.close()
     assert not log_files(tmp_path)
@@ -152,23 +154,25 @@ async def test_no_log_file_is_left_when_all_rows_are_in_their_tables(tmp_path: P
 async def test_log_files_do_not_pile_up(tmp_path: Path) -> None:
     database = await notes_database(tmp_path, apply_after=NEVER, segment_bytes=2_000)
     for id in range(200):
-        await database.add(add_notes, id)
+        await database.insert_only(add_notes, id)
         if id % 50 == 0:
             await database.read(note_ids)
     assert len(log_files(tmp_path)) > 2
     assert await database.read(note_ids) == list(range(200))
-    await database.add(add_notes, 200)
+    await database.insert_only(add_notes, 200)
     assert await database.read(note_ids) == list(range(201))
     assert len(log_files(tmp_path)) <= 2
     await database.close()
 
 
-async def test_rows_in_their_tables_do_not_stay_in_a_log_file_as_well(database: Database, tmp_path: Path) -> None:
+async def test_rows_in_their_tables_do_not_stay_in_a_log_file_as_well(
+    database: EmbeddedDatabase, tmp_path: Path
+) -> None:
     async def content() -> bytes:
         return b"".join(path.read_bytes() for path in log_files(tmp_path))
 
     for id in range(3):
-        await database.add(add_notes, id)
+        await database.insert_only(add_notes, id)
         assert b"note" in await content()
         await database.read(note_ids)
         await eventually(content, lambda content: content == b"")
@@ -181,7 +185,7 @@ async def test_an_append_log_that_cannot_be_read_is_reported_in_one_line(tmp_pat
     with pytest.raises(
         DatabaseError, match=r"the append log of the database test\.duckdb cannot be read \(Is a directory\)"
     ):
-        Database(tmp_path / "test.duckdb")
+        EmbeddedDatabase(tmp_path / "test.duckdb")
     (tmp_path / "test.duckdb.journal-1").rmdir()
     await (await notes_database(tmp_path)).close()
 
@@ -189,12 +193,12 @@ async def test_an_append_log_that_cannot_be_read_is_reported_in_one_line(tmp_pat
 async def test_rows_that_their_table_rejects_are_quarantined_and_do_not_block_others(tmp_path: Path) -> None:
     database = await notes_database(tmp_path)
     await asyncio.gather(
-        database.add(add_notes, 1),
-        database.add(lambda tx: tx.insert(NOTES, None, "no id", None)),
-        database.add(add_notes, 2),
+        database.insert_only(add_notes, 1),
+        database.insert_only(lambda tx: tx.insert(NOTES, None, "no id", None)),
+        database.insert_only(add_notes, 2),
     )
     assert await database.read(note_ids) == [1, 2]
-    await database.write(lambda tx: tx.execute("insert into notes values (3, '', null)"))
+    await database.write(lambda tx: tx.execute("notes", "insert into notes values (3, '', null)"))
     await database.close()
     [record] = [json.loads(line) for line in (tmp_path / "test.duckdb.refused").read_text().splitlines()]
     assert record["rows"] == {NOTES: [[None, "no id", None]]}
