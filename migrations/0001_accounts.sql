@@ -1,5 +1,8 @@
--- Accounts, sessions, tokens and API keys. Times are UTC. There are no foreign keys: DuckDB refuses to update a row that is
--- referenced.
+-- Accounts, sessions, tokens and API keys.
+--
+-- For all migrations: times are UTC; ids are made in Python and sort by time; JSON is stored as text and parsed in Python. There
+-- are no foreign keys: DuckDB refuses to update a row that is referenced. Values of enums are checked in Python, because DuckDB
+-- can neither add nor drop a CHECK later; only users.role and jobs.status have one.
 
 -- A user. The email is stored trimmed and in lower case, so that uniqueness ignores case. `password_hash` is null for a user who
 -- cannot sign in with a password. `credentials_version` increases with each change of email or password: a sign-in that was
@@ -16,12 +19,12 @@ create table users (
     credentials_version integer not null
 );
 
--- Active sessions: a browser's cookie (`page`, with the hash of the cookie's token) or an API client's family of refresh tokens
--- (`token`). Ending a session deletes its row, so every row that has not expired is valid.
+-- Active sessions: a browser's cookie (`kind` is `page`, with the hash of the cookie's token) or an API client's family of refresh
+-- tokens (`token`). Ending a session deletes its row, so every row that has not expired is valid.
 create table sessions (
     id text primary key,
     user_id text not null,
-    kind text not null check (kind in ('page', 'token')),
+    kind text not null,
     token_hash text unique,
     agent text not null,
     created_at timestamp not null,
@@ -30,7 +33,8 @@ create table sessions (
 );
 
 -- Refresh tokens by their hash. All tokens that descend from one sign-in are a family; the family is a session. A used or revoked
--- token stays until it is purged, because its reuse shows that someone else has a copy.
+-- token stays until it is purged, because its reuse shows that someone else has a copy. `used_at` and `successor_hash` are set
+-- together.
 create table refresh_tokens (
     token_hash text primary key,
     family_id text not null,
@@ -39,17 +43,19 @@ create table refresh_tokens (
     expires_at timestamp not null,
     used_at timestamp,
     successor_hash text,
-    revoked_at timestamp,
-    check ((used_at is null) = (successor_hash is null))
+    revoked_at timestamp
 );
 
--- Personal API keys by their hash; `prefix` is the part that is shown to the user later.
+-- Personal API keys by their hash; `prefix` is the part that is shown to the user later. Limits never change after the key was
+-- created: nano-dollars per calendar month (UTC), null for no limit; a JSON list of the ids of allowed models, null for all.
 create table api_keys (
     id text primary key,
     user_id text not null,
     name text not null,
     prefix text not null,
     key_hash text not null unique,
+    monthly_cap_nano bigint,
+    allowed_models text,
     created_at timestamp not null,
     expires_at timestamp,
     last_used_at timestamp

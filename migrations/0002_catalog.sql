@@ -1,5 +1,5 @@
 -- The models that the providers offered at the last refresh. A retired model keeps its row and its `enabled` flag in case it
--- returns. JSON is stored as text and parsed in Python.
+-- returns.
 create table models (
     id text primary key,
     upstream_id text not null,

@@ -1,10 +1,11 @@
--- Every image and video, generated or uploaded. `file_key` and `thumbnail_key` name files by their content, so rows may share a
--- file, which is removed with the last row. Deleted rows can be restored for a while before they are removed.
+-- Every asset, generated or uploaded. `kind` is image, video, audio or document. `file_key` and `thumbnail_key` name files by
+-- their content, so rows may share a file, which is removed with the last row. Deleted rows can be restored for a while before
+-- they are removed.
 create table assets (
     id text primary key,
     owner_id text not null,
-    kind text not null check (kind in ('image', 'video')),
-    origin text not null check (origin in ('made', 'uploaded')),
+    kind text not null,
+    origin text not null,
     mime text not null,
     bytes bigint not null,
     width integer not null,
