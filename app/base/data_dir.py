@@ -20,7 +20,7 @@ class DataDir:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.database = self.root / "atelier.duckdb"
-        self.refused = self.root / "atelier.duckdb.refused"  # see `db.duckdb.append_log`
+        self.quarantine = self.root / "atelier.duckdb.quarantine"  # see `db.duckdb.append_log`
         self.media = self.root / "media"
         self.temporary = self.root / "tmp"
         self.simulator = self.root / "simulator"

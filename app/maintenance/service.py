@@ -118,8 +118,8 @@ class Maintenance:
         return [
             *(f"temporary file {name} was left behind; the next start removes it" for name in sorted(left)),
             *(
-                [f"{refused.name} contains rows that could not be applied"]
-                if (refused := self._folder.refused).exists()
+                [f"{quarantine.name} contains rows that could not be applied"]
+                if (quarantine := self._folder.quarantine).exists()
                 else []
             ),
             *(f"media/{name} is not a stored file" for name in sorted(unknown)),

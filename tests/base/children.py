@@ -114,7 +114,7 @@ def add_on_a_full_disk(folder: Path) -> tuple[list[str], list[int]]:
     """Add notes while no file may grow, which is like a full disk. Returns the error messages and the notes stored at the end."""
 
     def log_size() -> int:
-        [file] = folder.glob("*.journal-*")
+        [file] = folder.glob("*.append-*")
         return file.stat().st_size
 
     async def run() -> tuple[list[str], list[int]]:

@@ -7,7 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
-from app.db.database import CHECKPOINT_BYTES, CHECKPOINT_FREE_BYTES, DatabaseError
+from app.db.database import DatabaseError
+from app.db.duckdb.checkpoint import CHECKPOINT_BYTES, CHECKPOINT_FREE_BYTES
 from app.db.duckdb.database import EmbeddedDatabase
 from app.db.transaction import Transaction
 from tests.kit import Cases

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.db.database import Database
+from app.db.duckdb.database import EmbeddedDatabase
 from tests.base.children import run_in_child
 from tests.db.full_database import play
 from tests.disks import fill, give_back, mounted
@@ -105,13 +105,13 @@ async def test_a_database_whose_engine_fails_on_a_full_disk_is_reopened_while_th
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Checkpoint after every write, even without free space.
-    monkeypatch.setattr(
-        "app.main.Database", functools.partial(Database, checkpoint_bytes=1, checkpoint_free_bytes=-(10**12))
-    )
+    database_type = functools.partial(EmbeddedDatabase, checkpoint_bytes=1, checkpoint_free_bytes=-(10**12))
+    monkeypatch.setattr("app.main.EmbeddedDatabase", database_type)
     async with running(small_disk) as studio:
         ann = await studio.user()
         await generated_image(ann)
         database = studio.program.database
+        assert isinstance(database, EmbeddedDatabase)
         accepted: list[str] = []
         async with asyncio.timeout(BOUND):
             fill(small_disk)

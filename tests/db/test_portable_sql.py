@@ -12,9 +12,8 @@ import pglast
 import pytest
 
 from app.db.duckdb.database import EmbeddedDatabase
-from app.db.migrate import find_migrations
+from app.db.migrate import MIGRATIONS, find_migrations
 from app.db.transaction import Transaction
-from app.main import MIGRATIONS
 from app.maintenance.repository import INVARIANTS
 from tests.kit import Cases
 from tests.portable_sql import CHECKED, WrongStatement, check_statement

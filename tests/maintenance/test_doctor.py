@@ -287,7 +287,7 @@ def damage(data: Path, how: str) -> None:
             (data / "tmp" / "left").mkdir()
             (data / "tmp" / "left" / "upload").write_bytes(b"x")
         case "rows set aside":
-            (data / "atelier.duckdb.refused").write_bytes(b"{}")
+            (data / "atelier.duckdb.quarantine").write_bytes(b"{}")
         case "a byte of the database flipped":
             content = bytearray((data / "atelier.duckdb").read_bytes())
             content[20_000] ^= 1
@@ -307,7 +307,7 @@ FILES = {
     "a file without a row": "is not referenced by any row; the next start removes it",
     "an unknown file among the media": r"media/holiday\.jpg is not a stored file",
     "a temporary file": "temporary file left was left behind",
-    "rows set aside": r"atelier\.duckdb\.refused contains rows that could not be applied",
+    "rows set aside": r"atelier\.duckdb\.quarantine contains rows that could not be applied",
     "a byte of the database flipped": "damaged",
     "no database": "There is no Atelier database",
 }
