@@ -12,6 +12,7 @@ from litestar.params import Body
 from app.accounts.guards import may_use, signed_in
 from app.accounts.schemas import KeyLimits
 from app.base.once import once
+from app.base.sizes import format_size
 from app.chat.schemas import ChatDelta, ChatOut, ChatRequest
 from app.chat.service import Chat
 from app.chat.validation import MAX_IMAGE, MAX_IMAGES, MAX_TURNS, ROLES, wrong
@@ -59,7 +60,7 @@ ChatBody = Annotated[
                     "minItems": 1,
                     "maxItems": MAX_TURNS,
                     "description": "The conversation so far, ending with a user message; at most"
-                    f" {MAX_IMAGES} images of {MAX_IMAGE // 1_000_000} MB.",
+                    f" {MAX_IMAGES} images of {format_size(MAX_IMAGE)}.",
                 },
                 "stream": {
                     "type": "boolean",
@@ -94,18 +95,19 @@ async def create_chat(request: Program, data: ChatBody, chat: NamedDependency[Ch
     streamed = data.get("stream")
     if not isinstance(streamed, bool | None):
         raise wrong("stream", "must be true or false")
-    ask, owner, limits = chat.check(data), request.user.id, request.auth.limits
-    may_use(request.auth, ask.model.id)
+    chat_request, owner, limits = chat.completions.parse(data), request.user.id, request.auth.limits
+    may_use(request.auth, chat_request.model.id)
     if streamed:
-        return sse.stream(_events(chat, owner, ask, limits))  # type: ignore[return-value]
+        return sse.stream(_events(chat, owner, chat_request, limits))  # type: ignore[return-value]
     key = once(request.headers.get("Idempotency-Key"), request.url.path, data)
-    return Response(ChatOut.of(await cancel_on_disconnect(request, chat.answer(owner, ask, key, limits=limits))))
+    completing = chat.completions.complete(owner, chat_request, key, limits=limits)
+    return Response(ChatOut.of((await cancel_on_disconnect(request, completing)).message))
 
 
 async def _events(
-    chat: Chat, owner: str, ask: ChatRequest, limits: KeyLimits | None
+    chat: Chat, owner: str, chat_request: ChatRequest, limits: KeyLimits | None
 ) -> AsyncGenerator[ChatDelta | ChatOut, None]:
-    async with aclosing(chat.stream(owner, ask, limits=limits)) as pieces:
+    async with aclosing(chat.completions.stream(owner, chat_request, limits=limits)) as pieces:
         async for piece in pieces:
             yield ChatDelta(piece) if isinstance(piece, str) else ChatOut.of(piece)
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from app.chat.schemas import AnswerError, AnswerResult, Conversation, Message, MessageNode, MessageRole
-from app.db.database import Row, Transaction
+from app.db.transaction import Row, Transaction
 from app.providers.contract import ErrorCode, Usage
 
 _CONVERSATION = "id, owner_id, title, model, system_prompt, leaf_id, created_at, changed_at, deleted_at"
@@ -26,6 +26,7 @@ _MESSAGE = (
 
 def add_conversation(tx: Transaction, owner: str, conversation: Conversation) -> None:
     tx.execute(
+        "conversations",
         f"insert into conversations ({_CONVERSATION}) values ($1, $2, $3, $4, $5, $6, $7, $8, null)",
         conversation.id,
         owner,
@@ -40,7 +41,10 @@ def add_conversation(tx: Transaction, owner: str, conversation: Conversation) ->
 
 def find(tx: Transaction, owner: str, id: str) -> Conversation | None:
     row = tx.row(
-        f"select {_CONVERSATION} from conversations where id = $1 and owner_id = $2 and deleted_at is null", id, owner
+        "conversations",
+        f"select {_CONVERSATION} from conversations where id = $1 and owner_id = $2 and deleted_at is null",
+        id,
+        owner,
     )
     return msgspec.convert(row, Conversation) if row else None
 
@@ -55,17 +59,18 @@ def newest(
         where += f" and (changed_at, id) < (${len(parameters) - 1}, ${len(parameters)})"
     parameters.append(limit)
     sql = f"select {_CONVERSATION} from conversations where {where} order by changed_at desc, id desc limit ${len(parameters)}"
-    return [msgspec.convert(row, Conversation) for row in tx.rows(sql, *parameters)]
+    return [msgspec.convert(row, Conversation) for row in tx.rows("conversations", sql, *parameters)]
 
 
 def count(tx: Transaction, owner: str, *, words: Sequence[str]) -> int:
     where, parameters = _where(owner, words)
-    return int(tx.value(f"select count(*) from conversations where {where}", *parameters))
+    return int(tx.value("conversations", f"select count(*) from conversations where {where}", *parameters))
 
 
 def append(tx: Transaction, owner: str, id: str, leaf_id: str, now: datetime) -> None:
     """Make a new message the end of the shown branch."""
     tx.execute(
+        "conversations",
         "update conversations set leaf_id = $3, changed_at = $4 where id = $1 and owner_id = $2",
         id,
         owner,
@@ -76,11 +81,14 @@ def append(tx: Transaction, owner: str, id: str, leaf_id: str, now: datetime) ->
 
 def show(tx: Transaction, owner: str, id: str, leaf_id: str) -> None:
     """Show another branch."""
-    tx.execute("update conversations set leaf_id = $3 where id = $1 and owner_id = $2", id, owner, leaf_id)
-
-
-def choose(tx: Transaction, owner: str, id: str, model: str, system_prompt: str) -> None:
     tx.execute(
+        "conversations", "update conversations set leaf_id = $3 where id = $1 and owner_id = $2", id, owner, leaf_id
+    )
+
+
+def save_settings(tx: Transaction, owner: str, id: str, model: str, system_prompt: str) -> None:
+    tx.execute(
+        "conversations",
         "update conversations set model = $3, system_prompt = $4 where id = $1 and owner_id = $2",
         id,
         owner,
@@ -91,11 +99,12 @@ def choose(tx: Transaction, owner: str, id: str, model: str, system_prompt: str)
 
 def rename(tx: Transaction, owner: str, id: str, title: str) -> bool:
     sql = "update conversations set title = $3 where id = $1 and owner_id = $2 and deleted_at is null returning id"
-    return tx.value(sql, id, owner, title) is not None
+    return tx.value("conversations", sql, id, owner, title) is not None
 
 
 def mark_deleted(tx: Transaction, owner: str, id: str, now: datetime) -> Conversation | None:
     row = tx.row(
+        "conversations",
         f"update conversations set deleted_at = $3 where id = $1 and owner_id = $2 and deleted_at is null"
         f" returning {_CONVERSATION}",
         id,
@@ -108,21 +117,21 @@ def mark_deleted(tx: Transaction, owner: str, id: str, now: datetime) -> Convers
 def mark_restored(tx: Transaction, owner: str, id: str, since: datetime) -> bool:
     """Restore a conversation that was deleted after `since`."""
     sql = "update conversations set deleted_at = null where id = $1 and owner_id = $2 and deleted_at >= $3 returning id"
-    return tx.value(sql, id, owner, since) is not None
+    return tx.value("conversations", sql, id, owner, since) is not None
 
 
 def forget(tx: Transaction, owner: str) -> None:
     """Delete a user's conversations and texts, but keep the costs of the answers."""
     _forget(tx, "owner_id = $1", owner)
-    tx.execute("delete from conversations where owner_id = $1", owner)
+    tx.execute("conversations", "delete from conversations where owner_id = $1", owner)
 
 
 def sweep_any(tx: Transaction, before: datetime) -> int:
     """The same for conversations deleted before `before`; returns their number."""
-    old = [row["id"] for row in tx.rows("select id from conversations where deleted_at < $1", before)]
+    old = [row["id"] for row in tx.rows("conversations", "select id from conversations where deleted_at < $1", before)]
     if old:
         _forget(tx, "conversation_id in (select unnest($1::text[]))", old)
-        tx.execute("delete from conversations where id in (select unnest($1::text[]))", old)
+        tx.execute("conversations", "delete from conversations where id in (select unnest($1::text[]))", old)
     return len(old)
 
 
@@ -131,6 +140,7 @@ def sweep_any(tx: Transaction, before: datetime) -> int:
 
 def add(tx: Transaction, owner: str, message: Message) -> None:
     tx.execute(
+        "messages",
         "insert into messages (id, conversation_id, owner_id, parent_id, role, text, size, status, model, model_name,"
         " provider, created_at, ended_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         message.id,
@@ -172,6 +182,7 @@ def add_ended(tx: Transaction, owner: str, message: Message, now: datetime, text
 def tree(tx: Transaction, owner: str, conversation_id: str) -> list[MessageNode]:
     """Every message of the conversation, oldest first."""
     rows = tx.rows(
+        "messages",
         "select id, parent_id, role, size from messages where conversation_id = $1 and owner_id = $2"
         " order by created_at, id",
         conversation_id,
@@ -183,7 +194,10 @@ def tree(tx: Transaction, owner: str, conversation_id: str) -> list[MessageNode]
 def messages(tx: Transaction, owner: str, ids: Sequence[str]) -> list[Message]:
     """The messages with these ids, in this order; missing ones are left out."""
     rows = tx.rows(
-        f"select {_MESSAGE} from messages where id in (select unnest($1::text[])) and owner_id = $2", list(ids), owner
+        "messages",
+        f"select {_MESSAGE} from messages where id in (select unnest($1::text[])) and owner_id = $2",
+        list(ids),
+        owner,
     )
     found = {row["id"]: row for row in rows}
     return [_message(found[id]) for id in ids if id in found]
@@ -191,12 +205,13 @@ def messages(tx: Transaction, owner: str, ids: Sequence[str]) -> list[Message]:
 
 def is_answering(tx: Transaction, owner: str, conversation_id: str) -> bool:
     sql = "select id from messages where conversation_id = $1 and owner_id = $2 and status = 'streaming' limit 1"
-    return tx.value(sql, conversation_id, owner) is not None
+    return tx.value("messages", sql, conversation_id, owner) is not None
 
 
 def save_progress_any(tx: Transaction, ids: Sequence[str], texts: Sequence[str]) -> None:
     """Save the text so far of many answers in one statement."""
     tx.execute(
+        "messages",
         "update messages set text = progress.text, size = length(progress.text)"
         " from (select unnest($1::text[]) as id, unnest($2::text[]) as text) as progress"
         " where messages.id = progress.id and messages.status = 'streaming'",
@@ -208,6 +223,7 @@ def save_progress_any(tx: Transaction, ids: Sequence[str], texts: Sequence[str])
 def end(tx: Transaction, owner: str, id: str, now: datetime, text: str, result: AnswerResult) -> bool:
     """Save the result; True when the answer was still streaming."""
     ended = tx.value(
+        "messages",
         "update messages set text = $3, size = $4, status = $5, ended_at = $6, usage = $7, cost_nano = $8,"
         " error_code = $9, error_message = $10, error_detail = $11, generation_id = $12"
         " where id = $1 and owner_id = $2 and status = 'streaming' returning id",
@@ -237,12 +253,13 @@ def _outcome(result: AnswerResult) -> tuple[Any, ...]:
 def set_cost(tx: Transaction, owner: str, id: str, cost_nano: int) -> bool:
     """Set a cost that arrived late; True when it was unknown before."""
     sql = "update messages set cost_nano = $3 where id = $1 and owner_id = $2 and cost_nano is null returning id"
-    return tx.value(sql, id, owner, cost_nano) is not None
+    return tx.value("messages", sql, id, owner, cost_nano) is not None
 
 
 def without_cost_any(tx: Transaction, since: datetime) -> list[tuple[Message, str]]:
     """Answers that ended after `since` with unknown cost, with their generation ids."""
     rows = tx.rows(
+        "messages",
         f"select {_MESSAGE}, generation_id as generation from messages"
         " where cost_nano is null and generation_id is not null and ended_at > $1",
         since,
@@ -253,11 +270,13 @@ def without_cost_any(tx: Transaction, since: datetime) -> list[tuple[Message, st
 def fail_unfinished_any(tx: Transaction, now: datetime, error: AnswerError) -> list[tuple[str, str]]:
     """Fail all unfinished answers; returns their owners and ids. API answers get their row here."""
     tx.execute(
+        ("messages", "ledger"),
         "insert into messages (id, owner_id, role, text, size, status, created_at)"
         " select subject_id, owner_id, 'assistant', '', 0, 'streaming', happened_at from ledger"
-        " where subject_kind = 'answer' and entry = 'hold' and subject_id not in (select id from messages)"
+        " where subject_kind = 'answer' and entry = 'hold' and subject_id not in (select id from messages)",
     )
     ended = tx.rows(
+        "messages",
         "update messages set status = 'failed', ended_at = $1, error_code = $2, error_message = $3"
         " where status = 'streaming' returning owner_id, id",
         now,
@@ -277,8 +296,9 @@ def _where(owner: str, words: Sequence[str]) -> tuple[str, list[Any]]:
 
 def _forget(tx: Transaction, where: str, parameter: object) -> None:
     """Delete user messages and clear answers, keeping only what accounting needs. Streaming answers are left to their task."""
-    tx.execute(f"delete from messages where {where} and role = 'user'", parameter)
+    tx.execute("messages", f"delete from messages where {where} and role = 'user'", parameter)
     tx.execute(
+        "messages",
         f"update messages set text = '', size = 0, parent_id = null, error_message = null, error_detail = null"
         f" where {where} and status <> 'streaming'",
         parameter,

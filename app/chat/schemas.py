@@ -124,14 +124,25 @@ class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
     system_prompt: str | None = None
 
 
+class AnswerFormat(enum.Enum):
+    """How the provider's answer is passed on."""
+
+    TEXT = enum.auto()  # as pieces of text
+    RAW_STREAM = enum.auto()  # in OpenAI's format: tools are allowed, and the provider's choices are returned unchanged
+    RAW_WHOLE = enum.auto()  # the same for a caller that waits for the complete answer, so the provider need not stream
+
+    @property
+    def raw(self) -> bool:
+        return self is not AnswerFormat.TEXT
+
+
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A validated chat request of an API client."""
+    """What is asked of a model. In a conversation, `turns` are read from the database when the answer starts."""
 
     model: Model
-    turns: tuple[Turn, ...]
-    params: dict[str, Any]
-    raw: bool = False  # OpenAI format: tools are allowed, and the provider's choices are returned unchanged
-    whole: bool = False  # the caller waits for the complete answer, so the provider need not stream
+    turns: tuple[Turn, ...] = ()
+    params: dict[str, Any] = {}
+    format: AnswerFormat = AnswerFormat.TEXT
 
 
 class AnswerResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +154,10 @@ class AnswerResult(msgspec.Struct, frozen=True, kw_only=True):
     generation_id: str | None = None
     error: AnswerError | None = None
     detail: str = ""  # for admins and logs only
+
+    @classmethod
+    def failed(cls, error: AnswerError) -> Self:
+        return cls(status=MessageStatus.FAILED, error=error)
 
 
 class ChatMessage(msgspec.Struct, frozen=True, kw_only=True):

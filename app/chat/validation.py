@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from app.base.errors import Invalid
+from app.base.sizes import format_size
 from app.providers.contract import Turn
 
 MAX_MESSAGE: Final = 100_000  # characters
@@ -16,7 +17,7 @@ MAX_TURNS: Final = 200
 MAX_RAW_TURNS: Final = 2_000  # in OpenAI's format, where tool calls need many
 MAX_REQUEST_TEXT: Final = 1_000_000  # characters of all messages of an API request
 MAX_IMAGES: Final = 8
-MAX_IMAGE: Final = 10_000_000  # bytes
+MAX_IMAGE: Final = 10 * 1024 * 1024  # bytes
 ROLES: Final = ("system", "user", "assistant")
 _RAW_ROLES: Final = ("developer", "tool")  # in OpenAI's format
 _RAW_FIELDS: Final = ("name", "tool_calls", "tool_call_id", "refusal")
@@ -131,7 +132,7 @@ def _image_url(url: Any, field: str) -> str:
     if not isinstance(url, str) or not url.startswith("data:image/"):
         raise wrong(f"{field}.image_url", "must be a data URL; remote images are not fetched")
     if len(url) > MAX_IMAGE * 4 // 3 + 100:
-        raise wrong(f"{field}.image_url", f"must be at most {MAX_IMAGE // 1_000_000} MB")
+        raise wrong(f"{field}.image_url", f"must be at most {format_size(MAX_IMAGE)}")
     if not _IMAGE.fullmatch(url):
         raise wrong(f"{field}.image_url", "must be a base64-encoded PNG, JPEG, WebP or GIF")
     return url

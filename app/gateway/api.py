@@ -71,7 +71,7 @@ async def _stream(request: ApiRequest, gateway: Gateway, chat_request: ChatReque
     answer, choices = await gateway.stream_raw(request.user.id, chat_request, request.auth.limits)
     first = await cancel_on_disconnect(request, _first(choices))
     if first is None:
-        chat.check(answer)
+        answer.require_complete()
     return Stream(
         chat.chunks(answer, first, choices, with_usage=with_usage),
         media_type="text/event-stream",
@@ -110,7 +110,7 @@ async def edit(request: ApiRequest, gateway: NamedDependency[Gateway]) -> Respon
             raise openai_params.invalid("image", "`image` must be a file.")
         if len(files) > 1:
             raise openai_params.invalid("image", "Send exactly one input image.")
-        return await _generate_images(request, await forms.read(request), gateway, _upload("image", files[0]))
+        return await _generate_images(request, await forms.read(request), gateway, await _upload("image", files[0]))
     finally:
         await forms.close(request)
 
@@ -138,9 +138,8 @@ async def create(request: ApiRequest, gateway: NamedDependency[Gateway]) -> Resp
         return await _create_video(request, data, gateway, None)
     try:
         file = await forms.file(request, "input_reference")
-        return await _create_video(
-            request, await forms.read(request), gateway, _upload("input_reference", file) if file else None
-        )
+        upload = await _upload("input_reference", file) if file else None
+        return await _create_video(request, await forms.read(request), gateway, upload)
     finally:
         await forms.close(request)
 
@@ -204,8 +203,8 @@ def _check_model(request: ApiRequest, data: dict[str, Any]) -> None:
         may_use(request.auth, name.strip())
 
 
-def _upload(field: str, file: UploadFile) -> UploadedImage:
-    return UploadedImage(field, forms.chunks(file), file.filename)
+async def _upload(field: str, file: UploadFile) -> UploadedImage:
+    return UploadedImage(field, forms.chunks(file), file.filename, await forms.content_hash(file))
 
 
 def _video_response(job: Job) -> Response[VideoObject]:

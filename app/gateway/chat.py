@@ -9,8 +9,8 @@ from app.base.clock import unix
 from app.base.errors import AtelierError
 from app.catalog.schemas import Model
 from app.catalog.service import Catalog
-from app.chat.schemas import ChatRequest, Message
-from app.chat.service import Chat, StreamingAnswer, require_complete
+from app.chat.schemas import AnswerFormat, ChatRequest, Message
+from app.chat.service import Chat, StreamingAnswer
 from app.gateway import openai_params
 from app.providers.contract import Kind, Usage
 from app.web import sse
@@ -60,7 +60,8 @@ def parse_request(data: Mapping[str, Any], catalog: Catalog, chat: Chat, *, stre
             "modalities", "`modalities` must be text only. Use /v1/images/generations for images."
         )
     params = _params(data, model, catalog)
-    return chat.build_request(model, data.get("messages"), params, raw=True, whole=not streamed)
+    format = AnswerFormat.RAW_STREAM if streamed else AnswerFormat.RAW_WHOLE
+    return chat.completions.build_request(model, data.get("messages"), params, format)
 
 
 def _params(data: Mapping[str, Any], model: Model, catalog: Catalog) -> dict[str, Any]:
@@ -109,11 +110,6 @@ def with_usage(data: Mapping[str, Any]) -> bool:
 
 # Fields of the provider's message that are passed on: OpenAI's own, and the reasoning that clients display.
 _MESSAGE_FIELDS: Final = ("content", "refusal", "tool_calls", "annotations", "audio", "reasoning")
-
-
-def check(answer: StreamingAnswer) -> None:
-    """Raise the error of an answer that ended without content: Invalid if the provider refused, Upstream if it failed."""
-    require_complete(answer.message)
 
 
 def completion(answer: StreamingAnswer) -> dict[str, Any]:
@@ -168,7 +164,7 @@ async def chunks(
         async for deltas in choices:
             yield _events(frame, deltas) or b": keep-alive\n\n"
     try:
-        message = require_complete(answer.message)
+        message = answer.require_complete()
     except AtelierError as exc:
         yield sse.data({"error": openai_problem(to_response(exc))})
     else:

@@ -10,14 +10,15 @@ import pytest
 from app.catalog.service import Catalog
 from app.chat.schemas import DEFAULT_LIMITS, ChatLimits, Message, NewMessage
 from app.chat.service import Chat
-from app.db.database import Database
+from app.db.duckdb.database import EmbeddedDatabase
+from app.idempotency.service import Idempotency
 from app.jobs.service import Jobs
 from app.ledger.service import Ledger
 from app.providers.contract import Chunk, ModelOffer, Outcome, Request, UpstreamJob, Usage
 from tests.chat.pace import Pace, paced
 from tests.studio import migrated_database
 
-WRITER, OTHER, SMALL, IMAGES = "maker/writer", "maker/other", "maker/small", "maker/images"
+WRITER, OTHER, SMALL, IMAGES = "acme/writer", "acme/other", "acme/small", "acme/images"
 TOTALS = Chunk(
     usage=Usage(prompt_tokens=10, completion_tokens=5, total_tokens=15),
     cost_nano=1_500_000,
@@ -116,8 +117,8 @@ class Steps:
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(migrated_database(tmp_path / "test.duckdb"))
+async def database(tmp_path: Path) -> AsyncIterator[EmbeddedDatabase]:
+    database = EmbeddedDatabase(migrated_database(tmp_path / "test.duckdb"))
     yield database
     await database.close()
 
@@ -128,7 +129,7 @@ def provider() -> ScriptedProvider:
 
 
 @pytest.fixture
-async def open_chat(database: Database, provider: ScriptedProvider) -> AsyncIterator[OpenChat]:
+async def open_chat(database: EmbeddedDatabase, provider: ScriptedProvider) -> AsyncIterator[OpenChat]:
     """Starts chat as the program does: from the rows in the database and nothing else."""
     opened: list[Chat] = []
 
@@ -136,7 +137,9 @@ async def open_chat(database: Database, provider: ScriptedProvider) -> AsyncIter
         catalog = Catalog(database, {"openrouter": provider})
         await catalog.refresh()
         library: Any = None  # nothing here creates a file
-        jobs = Jobs(database, Ledger(database), catalog, library, {}, timeout=60.0, poll_interval=1.0)
+        jobs = Jobs(
+            database, Ledger(database), Idempotency(database), catalog, library, {}, timeout=60.0, poll_interval=1.0
+        )
         opened.append(Chat(database, Ledger(database), catalog, jobs, {"openrouter": provider}, limits))
         await opened[-1].rescue()
         return opened[-1]
@@ -167,13 +170,13 @@ async def until(condition: Callable[[], Any], seconds: float = 300) -> None:
 
 async def started(chat: Chat, text: str = "Hello", owner: str = "ann", **more: Any) -> Message:
     """The answer of a new conversation, which is still being written."""
-    return await chat.start(owner, NewMessage(**{"text": text, "model": WRITER, **more}))
+    return await chat.messages.start(owner, NewMessage(**{"text": text, "model": WRITER, **more}))
 
 
 async def ended(chat: Chat, answer: Message) -> Message:
     """The answer once it has ended."""
     last = None
-    async for shown in chat.watch(answer.owner_id, answer.conversation_id or "", answer.id):
+    async for shown in chat.messages.watch(answer.owner_id, answer.conversation_id or "", answer.id):
         last = shown or last
     assert last is not None
     return last.message
@@ -185,10 +188,10 @@ async def conversation(chat: Chat, *texts: str, owner: str = "ann") -> str:
     await ended(chat, answer)
     id = answer.conversation_id or ""
     for text in texts[1:]:
-        await ended(chat, await chat.say(owner, id, NewMessage(text=text)))
+        await ended(chat, await chat.messages.send(owner, id, NewMessage(text=text)))
     return id
 
 
 async def shown(chat: Chat, id: str, owner: str = "ann") -> list[str]:
     """The texts of the branch that is shown."""
-    return [it.message.text.strip() for it in (await chat.open(owner, id)).shown]
+    return [it.message.text.strip() for it in (await chat.conversations.open(owner, id)).shown]

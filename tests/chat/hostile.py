@@ -119,7 +119,7 @@ IMAGES = [
 CODE = [
     f'```"><script>{ALERT}</script>\nx\n```',
     f'```x" onclick="{ALERT}\nx\n```',
-    "```hidden turn maker composer\nx\n```",
+    "```hidden chat-message prompt-box composer\nx\n```",
     f"```html\n<script>{ALERT}</script>\n```",
     f"`<script>{ALERT}</script>`",
     f"``</code><script>{ALERT}</script>``",
@@ -143,7 +143,7 @@ BREAKING_OUT = [
     '<div data-hx-post="/chat" data-hx-trigger="revealed">x</div>',
     f'<div hx-sse:connect="{EVIL}">x</div>',
     "<div hx-on:load='window.owned=1'>x</div>",
-    f"<hx-partial hx-target='#talks'>{OUT}</hx-partial>",
+    f"<hx-partial hx-target='#conversations'>{OUT}</hx-partial>",
     f"<template hx type=partial hx-target=body>{OUT}</template>",
     f"<div hx-swap-oob='true' id=notice>{OUT}</div>",
     '<button data-copy="rm -rf /">Copy</button>',

@@ -6,7 +6,7 @@ from app.base import clock
 from app.base.ids import uuid7
 from app.chat import repository
 from app.chat.schemas import Conversation, Message, MessageRole
-from app.db.database import Transaction
+from app.db.transaction import Transaction
 from tests.studio import Studio
 
 
@@ -26,7 +26,7 @@ async def store_conversation(
                     parent_id=messages[-1].id if messages else None,
                     role=role,
                     text=text,
-                    model="maker/model" if role is MessageRole.ASSISTANT else None,
+                    model="acme/model" if role is MessageRole.ASSISTANT else None,
                     model_name="Model" if role is MessageRole.ASSISTANT else None,
                     created_at=now,
                     ended_at=now,
@@ -47,5 +47,7 @@ async def store_conversation(
 
 async def user_with_email(studio: Studio, email: str) -> str:
     """The id of this user."""
-    id: str = await studio.program.database.read(lambda tx: tx.value("select id from users where email = $1", email))
+    id: str = await studio.program.database.read(
+        lambda tx: tx.value("users", "select id from users where email = $1", email)
+    )
     return id

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from app.base.errors import Unready
-from app.chat.answers import MAX_ANSWER
 from app.chat.schemas import ChatLimits, Message, MessageStatus, NewMessage
 from app.chat.service import Chat
-from app.db.database import Database, Transaction
+from app.chat.upstream import MAX_ANSWER
+from app.db.database import Database
+from app.db.transaction import Transaction
 from app.providers.contract import Chunk, ErrorCode, Failed, Failure, Request, Retryable
 from tests.chat.conftest import WRITER, OpenChat, ScriptedProvider, Steps, ended, saying, shown, started, until
 
@@ -22,19 +23,19 @@ def refusal(message: str = "The provider's filter refused this.", cost: int | No
 
 
 async def row(database: Database, answer: Message) -> dict[str, Any]:
-    found = await database.read(lambda tx: tx.row("select * from messages where id = $1", answer.id))
+    found = await database.read(lambda tx: tx.row("messages", "select * from messages where id = $1", answer.id))
     assert found
     return found
 
 
 async def ledger(database: Database, answer: Message) -> list[tuple[str, int | None]]:
     sql = "select entry, spent_nano from ledger where subject_id = $1 order by happened_at, id"
-    return [(it["entry"], it["spent_nano"]) for it in await database.read(lambda tx: tx.rows(sql, answer.id))]
+    return [(it["entry"], it["spent_nano"]) for it in await database.read(lambda tx: tx.rows("ledger", sql, answer.id))]
 
 
 async def test_an_answer_arrives_word_by_word_and_ends_with_its_usage_and_cost(chat: Chat, database: Database) -> None:
     answer = await started(chat)
-    states = [it.message.text async for it in chat.watch("ann", answer.conversation_id or "", answer.id) if it]
+    states = [it.message.text async for it in chat.messages.watch("ann", answer.conversation_id or "", answer.id) if it]
     assert states[-1] == "One two three. "
     assert all(later.startswith(earlier) for earlier, later in pairwise(states))
     saved = await row(database, answer)
@@ -53,9 +54,9 @@ class Recorder:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._tx, name)
 
-        def run(sql: str, *parameters: Any) -> Any:
+        def run(tables: str, sql: str, *parameters: Any) -> Any:
             self._statements.append(sql)
-            return method(sql, *parameters)
+            return method(tables, sql, *parameters)
 
         return run
 
@@ -95,14 +96,14 @@ async def test_a_kill_loses_only_what_arrived_after_the_last_flush(
     await chat.flush()
     await steps.send("and lost")
     restarted = await open_chat()
-    (it,) = (await restarted.open("ann", answer.conversation_id or "")).shown[1:]
+    (it,) = (await restarted.conversations.open("ann", answer.conversation_id or "")).shown[1:]
     assert it.message.text == "saved "
     assert it.message.status is MessageStatus.FAILED
     assert it.message.error
     assert it.message.error.message.startswith("Atelier was stopped while the answer was being written")
     assert await ledger(database, answer) == [("hold", None), ("settlement", None)]
     provider.script = saying("Whole.")
-    retried = await restarted.retry("ann", answer.conversation_id or "", answer.id)
+    retried = await restarted.messages.retry("ann", answer.conversation_id or "", answer.id)
     assert (await ended(restarted, retried)).text.strip() == "Whole."
 
 
@@ -127,7 +128,7 @@ async def test_stopping_closes_the_stream_of_the_provider_and_keeps_the_text(
     provider.script = steps = Steps()
     answer = await started(chat)
     await steps.send("so ", "far")
-    await chat.stop("ann", answer.conversation_id or "")
+    await chat.messages.stop("ann", answer.conversation_id or "")
     assert (provider.open, provider.closed) == (0, 1)
     saved = await row(database, answer)
     assert (saved["text"], saved["status"], saved["cost_nano"]) == ("so far", "stopped", None)
@@ -137,9 +138,9 @@ async def test_stopping_closes_the_stream_of_the_provider_and_keeps_the_text(
 async def test_an_answer_can_be_stopped_before_its_first_word(chat: Chat, provider: ScriptedProvider) -> None:
     provider.script = Steps()
     answer = await started(chat)
-    await chat.stop("ann", answer.conversation_id or "")
+    await chat.messages.stop("ann", answer.conversation_id or "")
     assert (await ended(chat, answer)).status is MessageStatus.STOPPED
-    await chat.stop("ann", answer.conversation_id or "")  # there is nothing left to stop: no error
+    await chat.messages.stop("ann", answer.conversation_id or "")  # there is nothing left to stop: no error
 
 
 async def test_a_chunk_that_arrives_after_the_stop_changes_nothing(
@@ -158,7 +159,7 @@ async def test_a_chunk_that_arrives_after_the_stop_changes_nothing(
     answer = await started(chat)
     async with asyncio.timeout(300):
         await waiting.wait()
-    await chat.stop("ann", answer.conversation_id or "")
+    await chat.messages.stop("ann", answer.conversation_id or "")
     await chat.flush()
     assert (await row(database, answer))["text"] == "in time"
 
@@ -283,7 +284,9 @@ async def test_two_hundred_answers_at_once_are_each_complete(
         last = await asyncio.gather(*ending)
     for n, message in enumerate(last):
         assert message.text == "".join(f"q{n}:{m} " for m in range(20))
-    rows = await database.read(lambda tx: tx.rows("select id, owner_id, text from messages where role = 'assistant'"))
+    rows = await database.read(
+        lambda tx: tx.rows("messages", "select id, owner_id, text from messages where role = 'assistant'")
+    )
     assert {(row["id"], row["owner_id"], row["text"]) for row in rows} == {
         (answer.id, answer.owner_id, message.text) for answer, message in zip(answers, last, strict=True)
     }
@@ -295,11 +298,11 @@ async def test_all_readers_see_the_same_and_a_reader_who_leaves_changes_nothing(
     provider.script = steps = Steps()
     answer = await started(chat)
     id = answer.conversation_id or ""
-    leaving = chat.watch("ann", id, answer.id)
+    leaving = chat.messages.watch("ann", id, answer.id)
     assert await anext(leaving)
     await leaving.aclose()
     await steps.send("one ")
-    early = chat.watch("ann", id, answer.id)
+    early = chat.messages.watch("ann", id, answer.id)
     first = await anext(early)
     assert first
     assert first.message.text == "one "
@@ -309,7 +312,7 @@ async def test_all_readers_see_the_same_and_a_reader_who_leaves_changes_nothing(
     *_, last = [it.message async for it in early if it]
     assert last == await late
     assert last.text == "one two"
-    again = [it async for it in chat.watch("ann", id, answer.id)]
+    again = [it async for it in chat.messages.watch("ann", id, answer.id)]
     assert len(again) == 1, "an answer that has ended is sent once"
 
 
@@ -317,7 +320,7 @@ async def test_a_reader_of_a_silent_answer_gets_a_sign_of_life(open_chat: OpenCh
     chat = await open_chat(ChatLimits(silence=0.01))
     provider.script = Steps()
     answer = await started(chat)
-    states = chat.watch("ann", answer.conversation_id or "", answer.id)
+    states = chat.messages.watch("ann", answer.conversation_id or "", answer.id)
     assert await anext(states) is not None
     assert await anext(states) is None
     await states.aclose()
@@ -355,8 +358,8 @@ async def test_too_many_answers_at_once_are_refused_and_leave_no_rows(
     await started(chat)
     with pytest.raises(Unready):
         await started(chat)
-    assert (await chat.newest("ann")).total == 2
-    await chat.stop("ann", first.conversation_id or "")
+    assert (await chat.conversations.newest("ann")).total == 2
+    await chat.messages.stop("ann", first.conversation_id or "")
     await started(chat)
 
 
@@ -372,29 +375,29 @@ async def test_only_the_cost_remains_of_a_deleted_user(
     await database.write(chat.forget_user, "ann")
     await until(lambda: not chat.streaming_answers("ann"))
     assert provider.open == 0
-    rows = await database.read(lambda tx: tx.rows("select text, role, cost_nano from messages order by id"))
+    rows = await database.read(lambda tx: tx.rows("messages", "select text, role, cost_nano from messages order by id"))
     assert [(it["text"], it["role"], it["cost_nano"]) for it in rows] == [
         ("", "assistant", 1_500_000),
         ("", "assistant", None),
     ]
-    assert (await chat.newest("ann")).total == 0
+    assert (await chat.conversations.newest("ann")).total == 0
 
 
 async def test_an_answer_is_written_even_when_its_request_is_cancelled(chat: Chat, provider: ScriptedProvider) -> None:
-    request = asyncio.create_task(chat.start("ann", NewMessage(text="Hello", model=WRITER)))
+    request = asyncio.create_task(chat.messages.start("ann", NewMessage(text="Hello", model=WRITER)))
     await asyncio.sleep(0)
     request.cancel()
     await asyncio.gather(request, return_exceptions=True)
     await until(lambda: provider.closed == 1 and not chat.streaming_answers("ann"))
-    found = await chat.newest("ann")
+    found = await chat.conversations.newest("ann")
     assert await shown(chat, found.items[0].id) == ["Hello", "One two three."]
 
 
 async def test_a_client_that_reads_slowly_still_gets_every_piece(chat: Chat, provider: ScriptedProvider) -> None:
     provider.script = saying("one two three four five")
-    ask = chat.check({"model": WRITER, "messages": [{"role": "user", "content": "x"}]})
+    ask = chat.completions.parse({"model": WRITER, "messages": [{"role": "user", "content": "x"}]})
     pieces = []
-    async for piece in chat.stream("ann", ask):
+    async for piece in chat.completions.stream("ann", ask):
         pieces.append(piece)
         await until(lambda: not chat.streaming_answers("ann"))  # it has ended when the second piece is read
     *deltas, last = pieces

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from app.chat.service import StreamingAnswer
+from app.chat.streaming import StreamingAnswer
 from tests.chat.conftest import until
 from tests.chat.pace import Pace
 from tests.kit import IMAGE_MODEL, Cases, eventually, new_email
@@ -46,13 +46,13 @@ async def text_model(client: httpx.AsyncClient, **properties: Any) -> str:
 @pytest.fixture
 async def ann(atelier: Studio) -> httpx.AsyncClient:
     """A new user whose requests call the application in process."""
-    return await atelier.person(new_email("ann"), direct=True)
+    return await atelier.user(new_email("ann"), direct=True)
 
 
 @pytest.fixture
 async def remote(atelier: Studio) -> httpx.AsyncClient:
     """A new user whose requests go over HTTP."""
-    return await atelier.person(new_email("remote"))
+    return await atelier.user(new_email("remote"))
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ async def saved(studio: Studio, client: httpx.AsyncClient) -> list[dict[str, Any
     """The answers of this user that are in the database, oldest first."""
     owner = await user_id(client)
     sql = "select * from messages where conversation_id is null and owner_id = $1 order by created_at"
-    return await studio.program.database.read(lambda tx: tx.rows(sql, owner))
+    return await studio.program.database.read(lambda tx: tx.rows("messages", sql, owner))
 
 
 async def test_an_answer_in_one_piece(atelier: Studio, ann: httpx.AsyncClient, model: str) -> None:
@@ -104,7 +104,9 @@ async def test_an_answer_in_one_piece(atelier: Studio, ann: httpx.AsyncClient, m
     (row,) = await saved(atelier, ann)
     assert (row["id"], row["text"], row["status"]) == (body["id"], COUNTED, "complete")
     spent = await atelier.program.database.read(
-        lambda tx: tx.value("select spent_nano from ledger where subject_id = $1 and entry = 'settlement'", body["id"])
+        lambda tx: tx.value(
+            "ledger", "select spent_nano from ledger where subject_id = $1 and entry = 'settlement'", body["id"]
+        )
     )
     assert Decimal(spent) / 10**9 == Decimal(body["cost_usd"])
 
@@ -160,7 +162,7 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"model": ""}, "model"),
     ({"model": None}, "model"),
     ({"model": 7}, "model"),
-    ({"model": "maker/unknown"}, "model"),
+    ({"model": "acme/unknown"}, "model"),
     ({"model": IMAGE_MODEL}, "model"),
     ({"messages": None}, "messages"),
     ({"messages": []}, "messages"),
@@ -247,7 +249,7 @@ async def test_a_body_that_is_too_large_is_refused(ann: httpx.AsyncClient, model
 async def test_a_bearer_token_is_required(atelier: Studio) -> None:
     answer = await atelier.direct().post("/api/v1/ai/chat", json={"model": "x", "messages": ASK})
     assert answer.status_code == 401
-    browser = await atelier.person_in_browser(new_email(), direct=True)
+    browser = await atelier.user_in_browser(new_email(), direct=True)
     answer = await browser.post("/api/v1/ai/chat", json={"model": "x", "messages": ASK})
     assert answer.status_code == 401, "a session cookie is not accepted"
 
@@ -270,7 +272,7 @@ async def test_a_failure_is_reported_in_both_ways(atelier: Studio, model: str) -
 
     async def fail(name: str, status: int, code: str | None) -> None:
         with cases.case(name):
-            client = await atelier.person(new_email(name))
+            client = await atelier.user(new_email(name))
             body = asking(f"[{name}] Count to 12", model)
             answer = await client.post("/api/v1/ai/chat", json=body)
             assert answer.status_code == status, answer.text
@@ -337,7 +339,7 @@ async def test_a_client_that_disconnects_stops_the_model_and_pays_for_what_was_u
     with Cases() as cases:
         for streaming in (True, False):
             with cases.case("streaming" if streaming else "in one piece"):
-                client = await atelier.person(new_email())
+                client = await atelier.user(new_email())
                 owner = await user_id(client)
                 request = asyncio.create_task(
                     client.post("/api/v1/ai/chat", json=asking("[slow] Count to 400", model, stream=streaming))
@@ -355,7 +357,7 @@ async def test_a_client_that_disconnects_stops_the_model_and_pays_for_what_was_u
 
                 async def entries(id: str = row["id"]) -> list[dict[str, Any]]:
                     sql = "select entry, spent_nano from ledger where subject_id = $1"
-                    return await atelier.program.database.read(lambda tx: tx.rows(sql, id))
+                    return await atelier.program.database.read(lambda tx: tx.rows("ledger", sql, id))
 
                 found = await eventually(entries, lambda entries: len(entries) == 3)
                 assert sorted(it["entry"] for it in found) == ["correction", "hold", "settlement"]
@@ -364,7 +366,7 @@ async def test_a_client_that_disconnects_stops_the_model_and_pays_for_what_was_u
 
 
 async def test_simultaneous_users_get_their_own_answers(atelier: Studio, ann: httpx.AsyncClient, model: str) -> None:
-    bob = await atelier.person(new_email("bob"), direct=True)
+    bob = await atelier.user(new_email("bob"), direct=True)
     answers = await asyncio.gather(
         *(
             client.post("/api/v1/ai/chat", json=asking(f"Say exactly: {n}", model))
@@ -385,7 +387,7 @@ async def test_the_api_document_describes_both_ways(atelier: Studio) -> None:
 
 async def test_requests_count_towards_the_rate_limit_of_paid_work(tmp_path: Path) -> None:
     async with running(tmp_path, timer=lambda: 0.0, ATELIER_RATE_LIMITS="on") as studio:
-        ann = await studio.person(direct=True)
+        ann = await studio.user(direct=True)
         for _ in range(60):
             assert (await ann.post("/api/v1/ai/chat", json={})).status_code == 400
         answer = await ann.post("/api/v1/ai/chat", json={})
@@ -410,7 +412,7 @@ async def test_a_hundred_requests_with_one_idempotency_key_are_sent_once(ann: ht
 
 
 async def test_a_double_click_begins_one_conversation(atelier: Studio) -> None:
-    browser = await atelier.person_in_browser(new_email(), direct=True)
+    browser = await atelier.user_in_browser(new_email(), direct=True)
     page = (await browser.get("/chat/new")).text
     key = re.findall(r'name="idempotency_key" value="(\w+)"', page)[0]
     form = {"text": "Count to 3", "model": TEXT_MODEL, "idempotency_key": key}

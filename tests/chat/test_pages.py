@@ -31,13 +31,13 @@ STOPPED = "Atelier was stopped while the answer was being written"
 @pytest.fixture
 async def browser(atelier: Studio) -> Browser:
     """The browser of a new user, whose requests call the application in process."""
-    return await atelier.person_in_browser(new_email(), direct=True)
+    return await atelier.user_in_browser(new_email(), direct=True)
 
 
 @pytest.fixture
 async def remote(atelier: Studio) -> Browser:
     """The browser of a new user, whose requests go over HTTP: for streams that are read while they are written."""
-    return await atelier.person_in_browser(new_email())
+    return await atelier.user_in_browser(new_email())
 
 
 async def begin(browser: Browser, text: str, **form: str) -> str:
@@ -77,11 +77,11 @@ async def finished(browser: Browser, address: str) -> str:
 
 
 def turns(page: str) -> list[str]:
-    return re.findall(r'<article class="turn".*?</article>', page, re.DOTALL)
+    return re.findall(r'<article class="chat-message".*?</article>', page, re.DOTALL)
 
 
 def ids(page: str) -> list[str]:
-    return re.findall(r'<article class="turn" id="message-([0-9a-f]{32})"', page)
+    return re.findall(r'<article class="chat-message" id="message-([0-9a-f]{32})"', page)
 
 
 def text_of(markup: str) -> str:
@@ -146,7 +146,7 @@ async def test_a_conversation_works_with_forms_alone(browser: Browser) -> None:
 async def test_a_form_that_is_sent_twice_is_answered_and_paid_for_once(atelier: Studio) -> None:
     """Back and Send in a browser without JavaScript, long after the answer has ended."""
     email = new_email()
-    browser = await atelier.person_in_browser(email, direct=True)
+    browser = await atelier.user_in_browser(email, direct=True)
     address = await begin(browser, "Say exactly: one")
     page = await finished(browser, address)
     question, answer = (f"{address}/messages/{id}" for id in ids(page))
@@ -162,7 +162,7 @@ async def test_a_form_that_is_sent_twice_is_answered_and_paid_for_once(atelier: 
         again = await browser.send_form(action, form)
         assert (again.status_code, again.headers["location"]) == (303, first.headers["location"]), action
         assert await finished(browser, address) == before, action
-    (month,) = (await (await atelier.person(email, direct=True)).get("/api/v1/users/me/spending")).json()["items"]
+    (month,) = (await (await atelier.user(email, direct=True)).get("/api/v1/users/me/spending")).json()["items"]
     assert month["subjects"] == 4
 
 
@@ -210,7 +210,7 @@ async def test_the_model_and_system_prompt_are_saved(browser: Browser) -> None:
     page = (await browser.get(address)).text
     assert f'<option value="{other}" selected>' in page
     assert ">\nYou are a cook.</textarea>" in page
-    wrong = await browser.send_form(f"{address}/settings", {"model": "maker/unknown"}, headers=FRAGMENT)
+    wrong = await browser.send_form(f"{address}/settings", {"model": "acme/unknown"}, headers=FRAGMENT)
     assert wrong.status_code == 400
 
 
@@ -231,7 +231,7 @@ async def test_an_error_stands_beside_its_field_and_the_input_stays(browser: Bro
             assert text.strip() in answer.text
         assert answer.text.lstrip().startswith("<!doctype html>")
     settings = f"{address}/settings"
-    for form in ({"system_prompt": long}, {"model": "maker/unknown", "text": "typed"}):
+    for form in ({"system_prompt": long}, {"model": "acme/unknown", "text": "typed"}):
         answer = await browser.send_form(settings, form)
         assert answer.status_code == 400
         assert 'aria-invalid="true"' in answer.text
@@ -239,11 +239,11 @@ async def test_an_error_stands_beside_its_field_and_the_input_stays(browser: Bro
         assert answer.text.lstrip().startswith("<!doctype html>")
         fragment = await browser.send_form(settings, form, headers=FRAGMENT)
         assert fragment.status_code == 400
-        assert fragment.text.startswith('<form class="maker composer" id="composer"')
+        assert fragment.text.startswith('<form class="prompt-box composer" id="composer"')
         assert 'aria-invalid="true"' in fragment.text
     fragment = await browser.send_form(address, {"text": "  "}, headers=FRAGMENT)
     assert fragment.status_code == 400
-    assert fragment.text.startswith('<form class="maker composer" id="composer"')
+    assert fragment.text.startswith('<form class="prompt-box composer" id="composer"')
     assert "Enter a message." in fragment.text
 
 
@@ -263,7 +263,7 @@ async def test_a_refused_edit_keeps_the_input_with_the_error_beside_it(browser: 
     assert answer.status_code == 400
     assert answer.text.lstrip().startswith("<!doctype html>")
     assert field_and_error(answer.text, "text") == (typed, "Must be at most 100,000 characters.")
-    assert '<details class="edit" open>' in answer.text
+    assert '<details class="message-edit" open>' in answer.text
     empty = await browser.send_form(edit, {"text": " "}, headers=FRAGMENT)
     assert empty.status_code == 400
     assert empty.text.startswith(f'<form class="panel" id="edit-{ids(page)[0]}"')
@@ -279,7 +279,7 @@ async def test_a_refused_edit_keeps_the_input_with_the_error_beside_it(browser: 
 
 async def test_an_invalid_edit_of_an_earlier_message_is_shown_on_its_page(atelier: Studio) -> None:
     email = new_email()
-    browser = await atelier.person_in_browser(email, direct=True)
+    browser = await atelier.user_in_browser(email, direct=True)
     owner = await user_with_email(atelier, email)
     address = await store_conversation(atelier, owner, ["an answer"] * 31)
     page = (await browser.get(address)).text
@@ -317,7 +317,7 @@ async def test_an_answer_is_sent_while_it_is_written(remote: Browser, pace: Pace
     texts = [text_of(it) for it in seen]
     assert len(seen) > 5, "it arrived in many steps"
     assert all('data-status="streaming"' in it and "hx-sse:connect" in it for it in seen[:-1])
-    assert all(it.startswith('<article class="turn" id="message-') for it in seen)
+    assert all(it.startswith('<article class="chat-message" id="message-') for it in seen)
     assert len({len(it) for it in texts}) > 5
     assert 'data-status="complete"' in seen[-1]
     assert "hx-sse" not in seen[-1]
@@ -368,21 +368,23 @@ async def test_fragments_equal_their_elements_in_the_page(browser: Browser) -> N
 
 async def test_the_list_is_searched_and_read_in_pages(atelier: Studio) -> None:
     email = new_email()
-    browser = await atelier.person_in_browser(email, direct=True)
+    browser = await atelier.user_in_browser(email, direct=True)
     owner = await user_with_email(atelier, email)
     for n in range(33):
         title = f"Talk {n} {'boat' if n % 2 else 'harbour'}"
         await store_conversation(atelier, owner, ["an answer"], title=title)
     first = (await browser.get("/chat/list", headers=FRAGMENT)).text
-    assert first.count('class="talk"') == 30
+    assert first.count('class="conversation-item"') == 30
     (more,) = re.findall(r'hx-get="([^"]+)"', first)
     rest = (await browser.get(unescape(more), headers=FRAGMENT)).text
-    assert rest.count('class="talk"') == 3
+    assert rest.count('class="conversation-item"') == 3
     assert "Older" not in rest
-    assert (await browser.get("/chat/list", params={"q": "BOAT 1"}, headers=FRAGMENT)).text.count('class="talk"') == 8
+    assert (await browser.get("/chat/list", params={"q": "BOAT 1"}, headers=FRAGMENT)).text.count(
+        'class="conversation-item"'
+    ) == 8
     assert "No matching conversations." in (await browser.get("/chat/new", params={"q": "zebra"})).text
     (older,) = re.findall(r'class="button" href="(/chat/new\?cursor[^"]+)"', first)
-    assert (await browser.get(unescape(older))).text.count('class="talk"') == 3
+    assert (await browser.get(unescape(older))).text.count('class="conversation-item"') == 3
     assert (await browser.get("/chat/list", params={"cursor": "nonsense"}, headers=FRAGMENT)).status_code == 400
 
 
@@ -397,7 +399,7 @@ def every_route(address: str, message: str) -> list[tuple[str, str]]:
 
 
 async def test_the_conversations_of_another_user_are_not_found(atelier: Studio, browser: Browser) -> None:
-    bob = await atelier.person_in_browser(new_email("bob"), direct=True)
+    bob = await atelier.user_in_browser(new_email("bob"), direct=True)
     address = await begin(browser, "My secret")
     page = await finished(browser, address)
     own = await begin(bob, "Theirs")
@@ -425,7 +427,7 @@ async def test_every_change_requires_the_form_token(browser: Browser) -> None:
         if method == "POST":
             answer = await browser.post(path, data={"text": "x", "title": "x"})
             assert answer.status_code == 403, path
-    assert (await browser.get(address)).text.count('class="turn"') == 2
+    assert (await browser.get(address)).text.count('class="chat-message"') == 2
 
 
 async def test_conversations_require_a_session(atelier: Studio, browser: Browser) -> None:
@@ -459,7 +461,7 @@ async def test_a_failed_answer_shows_the_reason_and_offers_a_retry(browser: Brow
 async def test_a_stop_of_the_server_ends_the_readers_and_keeps_the_text(tmp_path: Path, pace: Pace) -> None:
     """The stop does not wait for the provider, which never ends the answer."""
     async with running(tmp_path) as studio:
-        browser = await studio.person_in_browser()
+        browser = await studio.user_in_browser()
         address = await begin(browser, "[slow] Count to 900")
         pace.allow(15)
         page = await page_with(browser, address, "1, 2, 3")
@@ -470,7 +472,7 @@ async def test_a_stop_of_the_server_ends_the_readers_and_keeps_the_text(tmp_path
         assert STOPPED in text_of(last)
         assert "1, 2, 3" in text_of(last)
     async with running(tmp_path) as studio:
-        browser = await studio.person_in_browser()
+        browser = await studio.user_in_browser()
         answer = turns((await browser.get(address)).text)[1]
         assert "1, 2, 3" in text_of(answer)
         assert STOPPED in text_of(answer)
@@ -481,8 +483,8 @@ async def flushed(client: httpx.AsyncClient, admin_token: str) -> None:
 
     async def last_beat() -> str:
         answer = await client.get("/api/v1/admin/health", headers={"Authorization": f"Bearer {admin_token}"})
-        loops: list[Json] = answer.json()["loops"]
-        return next(str(loop["last_beat"]) for loop in loops if loop["name"] == "chat flush")
+        tasks: list[Json] = answer.json()["background_tasks"]
+        return next(str(task["last_beat"]) for task in tasks if task["name"] == "chat flush")
 
     beat = await last_beat()
     for _ in range(2):
@@ -513,7 +515,7 @@ async def test_a_stopped_or_killed_process_keeps_the_text(tmp_path: Path, signal
                 async for _ in reading:
                     pass
     async with running(tmp_path) as studio:
-        browser = await studio.person_in_browser(ACCOUNT["email"], direct=True)
+        browser = await studio.user_in_browser(ACCOUNT["email"], direct=True)
         answer = turns((await browser.get(address)).text)[1]
     assert 'data-status="failed"' in answer
     assert STOPPED in text_of(answer)

@@ -1,0 +1,200 @@
+"""Messages of conversations and the answers to them: send, edit, retry, stop, and watch an answer being written.
+
+An answer belongs to no connection (see `answers`): pages only read it, so leaving, reloading or losing the connection
+does not affect it.
+"""
+
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from app.base import clock
+from app.base.errors import Conflict, Missing
+from app.base.ids import uuid7
+from app.base.once import Once
+from app.catalog.schemas import Model
+from app.catalog.service import Catalog
+from app.chat import repository, validation
+from app.chat.answers import Answers, NewAnswer, StoreTurn, empty_answer
+from app.chat.conversations import Conversations, find_idle
+from app.chat.schemas import (
+    ChatLimits,
+    ChatRequest,
+    Conversation,
+    Message,
+    MessageNode,
+    MessageRole,
+    NewMessage,
+    ShownMessage,
+)
+from app.chat.tree import Tree, fitting
+from app.db.database import Database
+from app.db.transaction import Transaction
+from app.providers.contract import Kind, Turn
+
+_SHOWN_LEAF: Final = ""  # means: below the last message of the shown branch
+
+
+class Messages:
+    """A message and the answer to it are one turn. `start`, `send`, `edit` and `retry` return the streaming answer; a repeated
+    request returns the answer of the first one."""
+
+    def __init__(
+        self,
+        database: Database,
+        catalog: Catalog,
+        conversations: Conversations,
+        answers: Answers,
+        limits: ChatLimits,
+    ) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._conversations = conversations
+        self._answers = answers
+        self._limits = limits
+
+    async def start(self, owner: str, new_message: NewMessage, once: Once | None = None) -> Message:
+        """Start a conversation with this message."""
+        text = validation.message_text(new_message.text)
+        model = self._catalog.choose((new_message.model or "").strip(), Kind.TEXT)
+        now, id = clock.now(), uuid7()
+        user_message = _user_message(owner, id, text, now)
+        answer = empty_answer(owner, model, now, conversation_id=id, parent_id=user_message.id)
+        conversation = Conversation(
+            id=id,
+            owner_id=owner,
+            title=validation.title_of(text),
+            model=model.id,
+            system_prompt=validation.system_prompt(new_message.system_prompt or ""),
+            leaf_id=answer.id,
+            created_at=now,
+            changed_at=now,
+        )
+
+        def store(tx: Transaction) -> tuple[Turn, ...]:
+            repository.add_conversation(tx, owner, conversation)
+            repository.add(tx, owner, user_message)
+            repository.add(tx, owner, answer)
+            return (*_system_turn(conversation), _turn(user_message))
+
+        return await self._begin(answer, model, store, once)
+
+    async def send(self, owner: str, id: str, new_message: NewMessage, once: Once | None = None) -> Message:
+        """Add a message at the end of the shown branch."""
+        text = validation.message_text(new_message.text)
+        conversation = await self._conversations.save_settings(
+            owner, id, model=new_message.model, system_prompt=new_message.system_prompt
+        )
+        return await self._add_turn(conversation, text, _SHOWN_LEAF, once)
+
+    async def edit(self, owner: str, id: str, message_id: str, text: str, once: Once | None = None) -> Message:
+        """Add another version of a user message, as a new branch."""
+        text = validation.message_text(text)
+        conversation = await self._conversations.find(owner, id)
+        old = await self._find(conversation, message_id, MessageRole.USER)
+        return await self._add_turn(conversation, text, old.parent_id, once)
+
+    async def retry(self, owner: str, id: str, message_id: str, once: Once | None = None) -> Message:
+        """Add another version of an answer, by the model that is selected now."""
+        conversation = await self._conversations.find(owner, id)
+        old = await self._find(conversation, message_id, MessageRole.ASSISTANT)
+        return await self._add_turn(conversation, None, old.parent_id, once)
+
+    async def stop(self, owner: str, id: str) -> None:
+        """Stop the streaming answer of this conversation, if any; the text so far is kept."""
+        await self._conversations.find(owner, id)
+        await self._answers.stop(id)
+
+    async def watch(self, owner: str, id: str, message_id: str) -> AsyncGenerator[ShownMessage | None, None]:
+        """Yields a message of the shown branch now, after each update, and at its end; None as a keep-alive. A slow reader
+        skips intermediate states."""
+        live = self._answers.find(message_id)  # before the read: it may end in the meantime
+        thread = await self._conversations.open(owner, id)
+        shown = next((it for it in thread.shown if it.message.id == message_id), None)
+        if shown is None:
+            message = await self._find(thread.conversation, message_id, MessageRole.ASSISTANT)
+            shown = ShownMessage(message=message)
+        if live is None:
+            yield shown
+            return
+        seen = -1
+        while not live.ended.is_set():
+            if await live.wait_for_update(seen, self._limits.silence):
+                seen = len(live.pieces)
+                yield msgspec.structs.replace(shown, message=live.now())
+            else:
+                yield None
+        yield msgspec.structs.replace(shown, message=live.message)
+
+    async def _find(self, conversation: Conversation, id: str, role: MessageRole) -> Message:
+        """A message of this conversation with this role; raises Missing."""
+        found = await self._database.read(repository.messages, conversation.owner_id, [id])
+        if not found or found[0].conversation_id != conversation.id or found[0].role is not role:
+            raise Missing("Message not found.")
+        return found[0]
+
+    async def _add_turn(
+        self, conversation: Conversation, text: str | None, parent_id: str | None, once: Once | None
+    ) -> Message:
+        """Add a turn below the message `parent_id`: the user message, unless `text` is None, and its answer."""
+        owner, id, now = conversation.owner_id, conversation.id, clock.now()
+        model = self._catalog.choose(conversation.model, Kind.TEXT)
+        user_message = None if text is None else _user_message(owner, id, text, now, parent_id)
+        answer = empty_answer(
+            owner, model, now, conversation_id=id, parent_id=user_message.id if user_message else parent_id
+        )
+
+        def store(tx: Transaction) -> tuple[Turn, ...]:
+            return _store_turn(tx, user_message, answer, model, self._limits.messages)
+
+        return await self._begin(answer, model, store, once)
+
+    async def _begin(self, answer: Message, model: Model, store: StoreTurn, once: Once | None) -> Message:
+        request = ChatRequest(model=model)
+        new = NewAnswer(message=answer, request=request, store_turn=store, once=once)
+        live, _ = await self._answers.begin(new)
+        return live.message
+
+
+def _user_message(owner: str, conversation_id: str, text: str, now: datetime, parent_id: str | None = None) -> Message:
+    return Message(
+        id=uuid7(),
+        conversation_id=conversation_id,
+        owner_id=owner,
+        parent_id=parent_id,
+        role=MessageRole.USER,
+        text=text,
+        created_at=now,
+        ended_at=now,
+    )
+
+
+def _store_turn(
+    tx: Transaction, user_message: Message | None, answer: Message, model: Model, max_messages: int
+) -> tuple[Turn, ...]:
+    """Store a new turn; returns the messages for the model: the system prompt and as much of the branch as fits."""
+    owner, id = answer.owner_id, answer.conversation_id or ""
+    conversation = find_idle(tx, owner, id)
+    nodes = repository.tree(tx, owner, id)
+    if len(nodes) + 2 > max_messages:
+        raise Conflict(f"A conversation can have at most {max_messages:,} messages. Start a new one.")
+    if user_message is not None:
+        if user_message.parent_id == _SHOWN_LEAF:
+            user_message = msgspec.structs.replace(user_message, parent_id=conversation.leaf_id)
+        repository.add(tx, owner, user_message)
+        nodes.append(MessageNode(user_message.id, user_message.parent_id, user_message.role, len(user_message.text)))
+    repository.add(tx, owner, answer)
+    repository.append(tx, owner, id, answer.id, answer.created_at)
+    branch = Tree(nodes).branch(answer.parent_id or "")
+    found = repository.messages(tx, owner, fitting(branch, conversation.system_prompt, model.context_length))
+    return (*_system_turn(conversation), *map(_turn, found))
+
+
+def _system_turn(conversation: Conversation) -> tuple[Turn, ...]:
+    return (Turn("system", conversation.system_prompt),) if conversation.system_prompt else ()
+
+
+def _turn(message: Message) -> Turn:
+    return Turn(message.role.value, message.text)
