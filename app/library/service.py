@@ -24,7 +24,8 @@ from app.db.database import Database, Transaction
 from app.db.query_cache import QueryCache
 from app.library import repository
 from app.library.schemas import Asset, AssetKind, Origin, StagedResults
-from app.providers.client import AddressNotAllowed, Client, ClientError, TooBig
+from app.providers.client import Client
+from app.providers.errors import AddressNotAllowed, ClientError, TooBig
 from app.storage.files import Files, readable
 from app.storage.media import Facts, Media
 

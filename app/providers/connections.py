@@ -30,7 +30,7 @@ class ConnectionLost(Exception):
     """The connection ended early, or the response is not valid HTTP. The message is a one-word reason."""
 
 
-class Connection(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """One connection and its current response. Waiting raises TimeoutError after `idle` seconds without data, or at
     `deadline`, in loop time."""
 
@@ -260,7 +260,7 @@ def head(method: str, target: bytes, host: bytes, headers: Mapping[str, str]) ->
 
 async def connect(
     addresses: Sequence[str], port: int, *, tls: ssl.SSLContext | None, name: str, seconds: float
-) -> Connection:
+) -> HttpConnection:
     """Connect to the first address that accepts; with TLS, the certificate must be valid for `name`. Raises Unreachable, or
     TimeoutError after `seconds` in total."""
     loop = asyncio.get_running_loop()
@@ -271,7 +271,7 @@ async def connect(
         secured: dict[str, Any] = {"ssl": tls, "server_hostname": name} if tls else {}
         try:
             async with asyncio.timeout(share):
-                _, connection = await loop.create_connection(Connection, addresses[-remaining], port, **secured)
+                _, connection = await loop.create_connection(HttpConnection, addresses[-remaining], port, **secured)
                 crash_point("connection.opened", name)
                 return connection
         except (ssl.SSLError, ssl.CertificateError) as exc:

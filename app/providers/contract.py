@@ -18,8 +18,6 @@ from typing import Any, Protocol
 
 import msgspec
 
-from app.base.money import nano_dollars as nano_dollars
-
 
 class Kind(enum.StrEnum):
     """The kind of output. No provider is asked for AUDIO or RENDER yet."""
@@ -151,7 +149,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(Exception):
-    """A stream failed, before or after its first chunk."""
+    """An outcome as an exception, for code that cannot return it: a stream failed, before or after its first chunk."""
 
     def __init__(self, outcome: Retryable | Failed) -> None:
         super().__init__(outcome.message)

@@ -9,9 +9,10 @@ import itertools
 import logging
 import os
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 
 import msgspec
@@ -22,21 +23,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from app.providers import addresses
-from app.providers.client import (
-    AddressNotAllowed,
-    Ambiguous,
-    Broken,
-    Client,
-    ClientError,
-    NotSent,
-    ProviderEndpoint,
-    TimedOut,
-    TooBig,
-)
+from app.providers.client import Client
+from app.providers.endpoints import ProviderEndpoint
+from app.providers.errors import AddressNotAllowed, Ambiguous, Broken, ClientError, NotSent, TimedOut, TooBig
 from tests.kit import Cases
 from tests.providers.addresses import LOOPBACK, PRIVATE, UNSPECIFIED
 from tests.providers.fake_upstream import Reply, Silence, Upstream, js, plain, running, sse, until
-from tests.providers.manual_time import in_manual_time, skip
+from tests.providers.manual_time import SECONDS, in_manual_time, skip
 
 KEY = "sk-or-very-secret-1234567890"
 LONG = 10**9  # seconds
@@ -626,6 +619,36 @@ class TestDownloads:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert not (tmp_path / "video").exists()
+
+    async def test_a_download_that_is_cancelled_while_its_file_is_being_opened_leaves_nothing(
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint, tmp_path: Path
+    ) -> None:
+        """A thread opens the file, and cannot be stopped."""
+        upstream.on("GET", "/video", Reply(pieces=(b"x",), length=2, ending="hang"))
+        to = SlowlyOpened(tmp_path / "video")
+        task = asyncio.create_task(client.download(f"{upstream.origin}/video", to, max_bytes=100, endpoint=endpoint))
+        await until(to.opening.is_set)
+        task.cancel()
+        task.get_loop().call_later(0.05, to.may_open.set)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert to.opened.is_set()
+        assert not to.exists()
+
+
+class SlowlyOpened(PosixPath):
+    """The path of one test, on a slow disk: it opens when it may."""
+
+    opening = threading.Event()
+    may_open = threading.Event()
+    opened = threading.Event()
+
+    def open(self, *args: Any, **kwargs: Any) -> Any:
+        self.opening.set()
+        assert self.may_open.wait(SECONDS)
+        file = super().open(*args, **kwargs)
+        self.opened.set()
+        return file
 
 
 async def read_stream(

@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.providers.client import Ambiguous, Client, ProviderEndpoint
+from app.providers.client import Client
 from app.providers.connections import MAX_BUFFERED, MAX_HEAD, connect, head
+from app.providers.endpoints import ProviderEndpoint
+from app.providers.errors import Ambiguous
 from tests.kit import Cases
 from tests.providers.fake_upstream import until
 

@@ -7,8 +7,14 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from app.base.config import MB
 from app.base.logging import masked
-from app.providers.client import MB, AddressNotAllowed, Client, Download, Events, JsonResponse, ProviderEndpoint
+from app.providers.client import Client
+from app.providers.downloads import Download
+from app.providers.endpoints import ProviderEndpoint
+from app.providers.errors import AddressNotAllowed
+from app.providers.event_stream import Events
+from app.providers.responses import JsonResponse
 
 _DETAIL = 2000  # characters of a provider's error message that are kept
 
@@ -29,7 +35,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Api:
-    """Requests to one base URL. Every method raises `client.ClientError` and nothing else."""
+    """Requests to one base URL. Every method raises `ClientError` and nothing else."""
 
     def __init__(self, client: Client, endpoint: ProviderEndpoint, timeouts: Timeouts, key: str | None) -> None:
         self._client = client

@@ -9,11 +9,12 @@ from typing import Any
 
 from app.base import logging
 from app.base.errors import Upstream
-from app.providers.client import ClientError, JsonResponse
 from app.providers.contract import ModelOffer
+from app.providers.errors import ClientError
 from app.providers.openrouter import param_schema
 from app.providers.openrouter.api import Api
 from app.providers.openrouter.coerce import amount, integer, mapping, text, texts
+from app.providers.responses import JsonResponse
 
 Row = dict[str, Any]
 

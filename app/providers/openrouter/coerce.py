@@ -3,7 +3,8 @@
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from app.providers.contract import Usage, nano_dollars
+from app.base.money import nano_dollars
+from app.providers.contract import Usage
 
 _MAX_COST = Decimal(1_000_000)  # dollars; a higher cost for one job is treated as an upstream error
 

@@ -9,9 +9,10 @@ import re
 import time
 from typing import Any
 
-from app.providers.client import Ambiguous, ClientError, JsonResponse, NotSent, TimedOut, TooBig
 from app.providers.contract import ErrorCode, Failed, Kind, Retryable
+from app.providers.errors import Ambiguous, ClientError, NotSent, TimedOut, TooBig
 from app.providers.openrouter.coerce import amount, mapping, text
+from app.providers.responses import JsonResponse
 
 _MAX_WAIT = 3600.0  # seconds
 _BUDGET_WAIT = 30.0  # seconds, when the in-flight budget is used up and there is no Retry-After
@@ -65,7 +66,7 @@ def failed(response: JsonResponse, kind: Kind, detail: str) -> Retryable | Faile
     error = error_of(response.body)
     metadata = mapping(error.get("metadata"))
     if response.status in (400, 403, 422) and is_refusal(error, response.status):
-        return Failed(code=ErrorCode.PROVIDER_REFUSED, message=REFUSED, detail=detail)
+        return refused(detail)
     if response.status == 402:
         if metadata.get("limit_source") == "openrouter_in_flight_budget":
             wait = retry_after(response.headers) or _BUDGET_WAIT
@@ -98,6 +99,16 @@ def no_response(exc: ClientError) -> Retryable | Failed:
     if isinstance(exc, TooBig):
         return Failed(code=ErrorCode.RESULT_TOO_LARGE, message=TOO_BIG, detail=detail)
     return Failed(code=ErrorCode.OUTCOME_UNKNOWN, message=UNKNOWN, detail=detail)
+
+
+def refused(detail: str, cost: int | None = None, output: str | None = None) -> Failed:
+    """The content was refused; `output` is what the model answered instead."""
+    return Failed(code=ErrorCode.PROVIDER_REFUSED, message=REFUSED, cost_nano=cost, text=output or None, detail=detail)
+
+
+def expired(detail: str, cost: int | None = None) -> Failed:
+    """The provider no longer has the result."""
+    return Failed(code=ErrorCode.PROVIDER_EXPIRED, message=EXPIRED, cost_nano=cost, detail=detail)
 
 
 def interrupted(exc: Ambiguous, cost: int | None) -> Failed:

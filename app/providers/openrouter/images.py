@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from app.providers.client import MB, ClientError, JsonResponse
-from app.providers.contract import Completed, Failed, Kind, Outcome, Request
-from app.providers.contract import ErrorCode as Code
-from app.providers.openrouter import chat, failures
+from app.base.config import MB
+from app.providers.contract import Completed, ErrorCode, Failed, Kind, Outcome, Request
+from app.providers.errors import ClientError
+from app.providers.openrouter import chat_requests, chat_responses, failures
 from app.providers.openrouter.api import Api
+from app.providers.openrouter.chat_responses import ParsedMessage
 from app.providers.openrouter.coerce import cost_nano, mapping, rows, text, usage
 from app.providers.openrouter.media import ImageSaver, SaveError
+from app.providers.responses import JsonResponse
 
 # Our parameter names -> the names on this route.
 _IMAGES = {
@@ -72,7 +74,7 @@ class ImageClient:
         remaining = [other for other in self._routes if other != route]
         while True:
             if route == GENERATIONS and request.images:
-                return Failed(code=Code.PROVIDER_FAILED, message=_NO_REFERENCES)
+                return Failed(code=ErrorCode.PROVIDER_FAILED, message=_NO_REFERENCES)
             try:
                 response = await self._send(request, route)
             except ClientError as exc:
@@ -90,7 +92,7 @@ class ImageClient:
         if request.route == "images":
             return IMAGES
         if request.route == "chat-image" or "image" in request.output_modalities:
-            return ImageRoute("chat-image", chat.modalities_of(request))
+            return ImageRoute("chat-image", chat_requests.modalities_of(request))
         slug = request.model.lower()
         return CHAT_IMAGE if any(part in slug for part in _CHAT_SLUGS) else self._last_resort
 
@@ -106,8 +108,8 @@ class ImageClient:
         if response.status not in _SUCCESS:
             return failures.failed(response, Kind.IMAGE, detail)
         cost = cost_nano(response.body)
-        reply = chat.read(response.body)
-        if (outcome := chat.unusable(reply, cost, detail)) is not None:
+        reply = chat_responses.parse(response.body)
+        if (outcome := chat_responses.unusable(reply, cost, detail)) is not None:
             return outcome
         sources = _sources(response.body, reply)
         if not sources:
@@ -115,13 +117,13 @@ class ImageClient:
         try:
             media = await ImageSaver(self._api, folder, self._max_bytes).save(sources)
         except SaveError as exc:
-            return exc.outcome(cost, reply.text or None)
+            return msgspec.structs.replace(exc.outcome, cost_nano=cost, text=reply.text or None)
         return Completed(
             media=media,
             text=reply.text or None,
             usage=usage(response.body),
             cost_nano=cost,
-            generation_id=chat.generation_id(response),
+            generation_id=chat_responses.generation_id(response),
         )
 
 
@@ -139,18 +141,18 @@ def _next_route(response: JsonResponse, route: ImageRoute, remaining: list[Image
 def _body(request: Request, route: ImageRoute) -> tuple[str, bytes]:
     """The path and JSON body. Reads image files, so call it in a thread."""
     if route.name == "chat-image":
-        return chat.PATH, chat.image_body(request, route.modalities)
+        return chat_requests.PATH, chat_requests.image_body(request, route.modalities)
     body: dict[str, Any] = {"model": request.model, "prompt": request.prompt}
     if route == GENERATIONS:
         body |= {name: request.params[name] for name in _GENERATIONS if name in request.params}
         return "/images/generations", msgspec.json.encode(body)
     body |= {upstream: request.params[name] for name, upstream in _IMAGES.items() if name in request.params}
     if request.images:
-        body["input_references"] = [chat.image_part(image) for image in request.images]
+        body["input_references"] = [chat_requests.image_part(image) for image in request.images]
     return "/images", msgspec.json.encode(body)
 
 
-def _sources(body: Any, reply: chat.ParsedMessage) -> list[tuple[str, str | None]]:
+def _sources(body: Any, reply: ParsedMessage) -> list[tuple[str, str | None]]:
     """Each image as base64, data URL or link, with its reported media type. Both response formats are read, because
     compatible servers may use either."""
     found: list[tuple[str, str | None]] = [(url, None) for url in reply.images]
@@ -161,12 +163,12 @@ def _sources(body: Any, reply: chat.ParsedMessage) -> list[tuple[str, str | None
     return found
 
 
-def _without_images(response: JsonResponse, reply: chat.ParsedMessage, cost: int | None, detail: str) -> Failed:
+def _without_images(response: JsonResponse, reply: ParsedMessage, cost: int | None, detail: str) -> Failed:
     if reply.text:
-        return chat.no_image(reply, cost, detail)
+        return chat_responses.no_image(reply, cost, detail)
     recognized = isinstance(mapping(response.body).get("data"), list) or bool(reply.finish)
     return Failed(
-        code=Code.PROVIDER_FAILED if recognized else Code.RESULT_INVALID,
+        code=ErrorCode.PROVIDER_FAILED if recognized else ErrorCode.RESULT_INVALID,
         message=_NO_IMAGE if recognized else failures.UNREADABLE,
         cost_nano=cost,
         detail=detail,

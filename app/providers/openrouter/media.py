@@ -2,13 +2,12 @@
 
 import asyncio
 import binascii
-import os
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from app.base.disk_full import NO_SPACE
-from app.providers.client import AddressNotAllowed, ClientError, TooBig
-from app.providers.contract import ErrorCode, Failed, ResultFile
+from app.providers.contract import ErrorCode, Failed, Failure, ResultFile
+from app.providers.errors import AddressNotAllowed, ClientError, TooBig
 from app.providers.openrouter import failures
 from app.providers.openrouter.api import Api
 
@@ -18,17 +17,13 @@ _INVALID = "The provider returned an unsupported image. It may have been charged
 _STORAGE_FULL = "The server's disk is full and the result could not be saved. Ask an administrator to free space."
 
 
-class SaveError(Exception):
-    """A result could not be saved."""
+class SaveError(Failure):
+    """A result could not be saved. It may have been charged, so this is final; the caller adds the cost to the outcome."""
 
-    def __init__(self, code: ErrorCode, message: str, detail: str = "") -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.detail = detail
+    outcome: Failed
 
-    def outcome(self, cost: int | None, text: str | None = None) -> Failed:
-        return Failed(code=self.code, message=self.message, cost_nano=cost, text=text, detail=self.detail)
+    def __init__(self, code: ErrorCode, message: str, detail: str) -> None:
+        super().__init__(Failed(code=code, message=message, detail=detail))
 
 
 def disk_full(exc: OSError) -> SaveError:
@@ -36,6 +31,10 @@ def disk_full(exc: OSError) -> SaveError:
     if exc.errno not in NO_SPACE:
         raise exc
     return SaveError(ErrorCode.STORAGE_FULL, _STORAGE_FULL, str(exc))
+
+
+def too_big(detail: str) -> SaveError:
+    return SaveError(ErrorCode.RESULT_TOO_LARGE, failures.TOO_BIG, detail)
 
 
 def invalid(detail: str) -> SaveError:
@@ -60,9 +59,9 @@ class ImageSaver:
                 saved.append(await self._save_one(source, reported, self._folder / f"image-{index}"))
             except SaveError as exc:
                 errors.append(exc)
-                if exc.code is ErrorCode.STORAGE_FULL:
+                if exc.outcome.code is ErrorCode.STORAGE_FULL:
                     break
-        if errors and (not saved or errors[-1].code is ErrorCode.STORAGE_FULL):
+        if errors and (not saved or errors[-1].outcome.code is ErrorCode.STORAGE_FULL):
             raise errors[-1]
         return tuple(saved)
 
@@ -87,7 +86,7 @@ class ImageSaver:
                     own or link, to, max_bytes=self._max_bytes, with_key=own is not None
                 )
             except TooBig as exc:
-                raise SaveError(ErrorCode.RESULT_TOO_LARGE, failures.TOO_BIG, str(exc)) from None
+                raise too_big(str(exc)) from None
             except AddressNotAllowed as exc:
                 raise invalid(str(exc)) from None
             except ClientError as exc:
@@ -115,19 +114,16 @@ def _decode(source: str, to: Path, max_bytes: int) -> str:
         if not comma:
             raise invalid("data URL without data")
     if len(encoded) * 3 // 4 > max_bytes + 2:
-        raise SaveError(ErrorCode.RESULT_TOO_LARGE, failures.TOO_BIG, f"{len(encoded)} characters of base64")
+        raise too_big(f"{len(encoded)} characters of base64")
     try:
         content = binascii.a2b_base64(_padded(encoded)) if is_base64 else unquote_to_bytes(encoded)
     except ValueError:
         raise invalid("invalid base64") from None
     if len(content) > max_bytes:
-        raise SaveError(ErrorCode.RESULT_TOO_LARGE, failures.TOO_BIG, f"{len(content)} bytes")
+        raise too_big(f"{len(content)} bytes")
     if not content:
         raise invalid("empty image")
-    with to.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    to.write_bytes(content)
     return mime
 
 

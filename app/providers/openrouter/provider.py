@@ -3,8 +3,11 @@
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
-from app.providers.client import Client, ClientError, ProviderEndpoint
-from app.providers.contract import Chunk, Kind, ModelOffer, Outcome, Request, UpstreamJob, nano_dollars
+from app.base.money import nano_dollars
+from app.providers.client import Client
+from app.providers.contract import Chunk, Kind, ModelOffer, Outcome, Request, UpstreamJob
+from app.providers.endpoints import ProviderEndpoint
+from app.providers.errors import ClientError
 from app.providers.openrouter import catalog
 from app.providers.openrouter.api import Api, Timeouts
 from app.providers.openrouter.chat import ChatClient
@@ -43,7 +46,7 @@ class OpenRouter:
         }
         endpoint = ProviderEndpoint(base_url, {name: value for name, value in headers.items() if value})
         if is_openrouter is None:
-            host = endpoint.origin[1]
+            host = endpoint.origin.host
             is_openrouter = host == "openrouter.ai" or host.endswith(".openrouter.ai")
         self._api = Api(client, endpoint, timeouts or Timeouts(), key)
         self._chat = ChatClient(self._api)

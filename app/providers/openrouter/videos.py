@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 
 from app.base import logging
-from app.providers.client import AddressNotAllowed, ClientError, JsonResponse, TooBig
 from app.providers.contract import (
     Completed,
     ErrorCode,
@@ -25,11 +24,13 @@ from app.providers.contract import (
     ResultFile,
     UpstreamJob,
 )
+from app.providers.errors import AddressNotAllowed, ClientError, TooBig
 from app.providers.openrouter import failures
 from app.providers.openrouter.api import Api, segment
-from app.providers.openrouter.chat import image_part
+from app.providers.openrouter.chat_requests import image_part
 from app.providers.openrouter.coerce import cost_nano, integer, mapping, text, texts
-from app.providers.openrouter.media import SaveError, disk_full
+from app.providers.openrouter.media import SaveError, disk_full, too_big
+from app.providers.responses import JsonResponse
 
 _PATH = "/videos"
 _PARAMS = ("aspect_ratio", "resolution", "size", "duration", "seed", "generate_audio", "creativity", "upscale_factor")
@@ -118,7 +119,7 @@ class VideoClient:
         if state == "cancelled":
             return Failed(code=ErrorCode.PROVIDER_FAILED, message=_CANCELLED, cost_nano=cost, detail=detail)
         if state == "expired":
-            return Failed(code=ErrorCode.PROVIDER_EXPIRED, message=failures.EXPIRED, cost_nano=cost, detail=detail)
+            return failures.expired(detail, cost)
         if state not in _RUNNING and state not in self._unknown_states:
             self._unknown_states.add(state)
             _log.warning("unknown video job state", upstream_job=upstream_job.id, state=state)
@@ -133,16 +134,12 @@ class VideoClient:
     def _inconclusive(self, upstream_job: UpstreamJob, response: JsonResponse) -> Outcome:
         """A response that says nothing about the job. This includes a rejected key, which an admin may be replacing."""
         detail = self._api.detail(f"{response.status} {failures.message_of(response)}")
-        expired = Failed(code=ErrorCode.PROVIDER_EXPIRED, message=failures.EXPIRED, detail=detail)
-        if response.status == 410:
-            return expired
         if response.status == 404:
             self._not_found[upstream_job.id] = self._not_found.get(upstream_job.id, 0) + 1
-            return (
-                expired
-                if self._not_found[upstream_job.id] >= _MAX_NOT_FOUND
-                else Pending(upstream_job=upstream_job, state="missing")
-            )
+            if self._not_found[upstream_job.id] < _MAX_NOT_FOUND:
+                return Pending(upstream_job=upstream_job, state="missing")
+        if response.status in (404, 410):
+            return failures.expired(detail)
         self._poll_failed(upstream_job, detail)
         return Pending(upstream_job=upstream_job, state="unanswered", wait=failures.retry_after(response.headers))
 
@@ -177,7 +174,7 @@ class _Downloads:
                     return self._unavailable(cost)
                 media.append(video)
         except SaveError as exc:
-            return exc.outcome(cost)
+            return msgspec.structs.replace(exc.outcome, cost_nano=cost)
         return Completed(media=tuple(media), cost_nano=cost, generation_id=text(body.get("generation_id")) or None)
 
     async def _first_available(
@@ -205,7 +202,7 @@ class _Downloads:
                 self._api.own(link) or link, to, max_bytes=self._max_bytes, with_key=with_key
             )
         except TooBig as exc:
-            raise SaveError(ErrorCode.RESULT_TOO_LARGE, failures.TOO_BIG, str(exc)) from None
+            raise too_big(str(exc)) from None
         except AddressNotAllowed as exc:
             _log.warning("video URL not allowed", upstream_job=self._upstream_job.id, exc=str(exc))
             return 403
@@ -223,7 +220,7 @@ class _Downloads:
             return Pending(upstream_job=self._upstream_job, state="completed")
         detail = f"video URLs returned {self._statuses}"
         if any(status in (404, 410) for status in self._statuses):
-            return Failed(code=ErrorCode.PROVIDER_EXPIRED, message=failures.EXPIRED, cost_nano=cost, detail=detail)
+            return failures.expired(detail, cost)
         if 200 in self._statuses:
             return Failed(code=ErrorCode.RESULT_INVALID, message=_NOT_A_VIDEO, cost_nano=cost, detail=detail)
         return Failed(code=ErrorCode.PROVIDER_FAILED, message=_DOWNLOAD_REFUSED, cost_nano=cost, detail=detail)
@@ -232,7 +229,7 @@ class _Downloads:
 def _failed(body: dict[str, Any], cost: int | None, detail: str) -> Failed:
     error = failures.error_of(body)
     if failures.is_refusal(error, 403):
-        return Failed(code=ErrorCode.PROVIDER_REFUSED, message=failures.REFUSED, cost_nano=cost, detail=detail)
+        return failures.refused(detail, cost)
     return Failed(code=ErrorCode.PROVIDER_FAILED, message=_FAILED, cost_nano=cost, detail=detail)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.providers.client import Client, JsonResponse
+from app.providers.client import Client
 from app.providers.contract import (
     Chunk,
     Completed,
@@ -25,7 +25,8 @@ from app.providers.contract import (
     Usage,
 )
 from app.providers.openrouter import OpenRouter, Timeouts
-from app.providers.openrouter.chat import finished
+from app.providers.openrouter.chat_responses import finished
+from app.providers.responses import JsonResponse
 from tests.kit import Cases
 from tests.providers.fake_upstream import (
     LOST_ANSWERS,

@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from app.providers.client import Client, ClientError, ProviderEndpoint
+from app.providers.client import Client
+from app.providers.endpoints import ProviderEndpoint
+from app.providers.errors import ClientError
 from app.providers.simulator.openrouter.account import generation_id
 from app.providers.simulator.runtime import Runtime
 from app.providers.simulator.state import SimulatedJob

@@ -1,0 +1,68 @@
+"""The JSON bodies of `POST /chat/completions`: text, and images from models that are served on this route."""
+
+import asyncio
+import base64
+from typing import Any
+
+import msgspec
+
+from app.providers.contract import InputImage, Request
+
+PATH = "/chat/completions"
+_INLINE = 256 * 1024  # characters of a conversation that are encoded on the event loop; longer ones in a thread
+
+
+async def text_body(request: Request, *, stream: bool) -> bytes:
+    """The body of a text request. Encoded in a thread when it is large: images or a long conversation."""
+    if request.messages and sum(_length(turn.content) for turn in request.messages) < _INLINE:
+        return _text_body(request, stream=stream)
+    return await asyncio.to_thread(_text_body, request, stream=stream)
+
+
+def image_body(request: Request, modalities: tuple[str, ...]) -> bytes:
+    """The body of an image request. Reads image files, so call it in a thread. This route has no `n` and no negative prompt."""
+    names = ("aspect_ratio", "image_size", "strength", "style")
+    config = {name: request.params[name] for name in names if name in request.params}
+    body: dict[str, Any] = {
+        "model": request.model,
+        "messages": [{"role": "user", "content": _content(request)}],
+        "modalities": list(modalities),
+    }
+    if config:
+        body["image_config"] = config
+    if "seed" in request.params:
+        body["seed"] = request.params["seed"]
+    return msgspec.json.encode(body)
+
+
+def modalities_of(request: Request) -> tuple[str, ...]:
+    """The model's exact output modalities: any other set is answered with 404."""
+    return tuple(name for name in ("image", "text") if name in request.output_modalities) or ("image",)
+
+
+def image_part(image: InputImage) -> dict[str, Any]:
+    """An image part with a data URL: every route accepts this form, and it needs no public URL."""
+    encoded = base64.b64encode(image.path.read_bytes()).decode("ascii")
+    return {"type": "image_url", "image_url": {"url": f"data:{image.mime};base64,{encoded}"}}
+
+
+def _text_body(request: Request, *, stream: bool) -> bytes:
+    if request.messages:
+        messages: list[dict[str, Any]] = [
+            {"role": turn.role, "content": turn.content, **turn.more} for turn in request.messages
+        ]
+    else:
+        messages = [{"role": "user", "content": _content(request)}]
+    streaming = {"stream": True} if stream else {}
+    return msgspec.json.encode({**request.params, "model": request.model, "messages": messages, **streaming})
+
+
+def _length(content: object) -> int:
+    """Characters of text content. Other content counts as large, so that it is encoded in a thread."""
+    return len(content) if isinstance(content, str) else 0 if content is None else _INLINE
+
+
+def _content(request: Request) -> str | list[dict[str, Any]]:
+    if not request.images:
+        return request.prompt
+    return [{"type": "text", "text": request.prompt}, *(image_part(image) for image in request.images)]
