@@ -119,8 +119,17 @@ async def endless(head: bytes, filler: bytes, tail: bytes = b"") -> AsyncIterato
     yield tail
 
 
-async def single_chunk(body: bytes) -> AsyncIterator[bytes]:
-    """The body as a stream of one chunk."""
+def damaged(runtime: Runtime, response: PlainResponse, faults: frozenset[str]) -> ASGIApp:
+    """The response, truncated or one byte per second if `faults` say so."""
+    if "cut" in faults:
+        return TruncatedResponse(response)
+    if "trickle" in faults:
+        slowly = trickle(runtime, _single_chunk(response.body))
+        return StreamedResponse(slowly, response.media_type, response.headers)
+    return response
+
+
+async def _single_chunk(body: bytes) -> AsyncIterator[bytes]:
     yield body
 
 

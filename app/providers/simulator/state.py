@@ -1,7 +1,7 @@
 """State that survives a kill of the simulator: jobs, the log of paid submits, and the reference images it received.
 
 Tests about money read `submits.jsonl`, so a submit is synced to disk before it is answered or processed. Everything here
-blocks; `runtime.Runtime` runs it in threads. Only the daily cost totals are kept in process store.
+blocks; `runtime.Runtime` runs it in threads. Only the daily cost totals are kept in memory.
 """
 
 import hashlib
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+
+from app.base.data_dir import fsync_path
 
 Kind = Literal["text", "image", "video"]
 Phase = Literal["waiting", "running", "ended"]
@@ -197,10 +199,8 @@ class JobStore:
 def _write(path: Path, data: bytes) -> None:
     part = path.with_name(f"{path.name}.{secrets.token_hex(6)}.part")
     try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        part.write_bytes(data)
+        fsync_path(part)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -6,6 +6,9 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
+PROVIDER_ERROR = {"code": 502, "message": "Provider returned error", "metadata": {"error_type": "provider_unavailable"}}
+"""The `error` of a response with a success status."""
+
 
 class ErrorAnswer(Exception):
     """An error response with its status, message, metadata and headers."""

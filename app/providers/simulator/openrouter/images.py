@@ -24,8 +24,8 @@ from app.providers.simulator.openrouter.admission import (
     visible_usage,
 )
 from app.providers.simulator.openrouter.catalog import Descriptor, ImageAbility, SimulatedModel
-from app.providers.simulator.openrouter.chat import NOT_AN_IMAGE, PROVIDER_ERROR, TOKENS_PER_IMAGE
-from app.providers.simulator.openrouter.errors import ErrorAnswer, bad_request, not_found
+from app.providers.simulator.openrouter.chat_replies import NOT_AN_IMAGE, TOKENS_PER_IMAGE
+from app.providers.simulator.openrouter.errors import PROVIDER_ERROR, ErrorAnswer, bad_request, not_found
 from app.providers.simulator.runtime import Runtime
 from app.providers.simulator.state import SimulatedJob
 
@@ -190,13 +190,7 @@ async def _respond(runtime: Runtime, accepted: AcceptedRequest, ability: ImageAb
             "usage": visible_usage(job.usage, accepted.faults),
         }
     )
-    if "cut" in accepted.faults:
-        return responses.TruncatedResponse(whole)
-    if "trickle" in accepted.faults:
-        return responses.StreamedResponse(
-            responses.trickle(runtime, responses.single_chunk(whole.body)), responses.JSON
-        )
-    return whole
+    return responses.damaged(runtime, whole, accepted.faults)
 
 
 async def _events(runtime: Runtime, accepted: AcceptedRequest, ability: ImageAbility) -> AsyncIterator[bytes]:

@@ -4,17 +4,15 @@ import hashlib
 import hmac
 import secrets
 import time
-from pathlib import Path
 from typing import Any
 
-import msgspec
 from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.types import ASGIApp
 
-from app.providers.simulator import responses, sizes
-from app.providers.simulator.faults import faults_in, strip_faults
+from app.providers.simulator import responses
+from app.providers.simulator.faults import faults_in
 from app.providers.simulator.openrouter.account import generation_id
 from app.providers.simulator.openrouter.admission import (
     AcceptedRequest,
@@ -24,12 +22,20 @@ from app.providers.simulator.openrouter.admission import (
     model_for,
     read_body,
     record_job,
-    reference_image,
     require_key,
     visible_usage,
 )
-from app.providers.simulator.openrouter.catalog import SimulatedModel, VideoAbility
-from app.providers.simulator.openrouter.errors import ErrorAnswer, bad_request, not_found
+from app.providers.simulator.openrouter.catalog import VideoAbility
+from app.providers.simulator.openrouter.errors import ErrorAnswer, not_found
+from app.providers.simulator.openrouter.video_files import render
+from app.providers.simulator.openrouter.video_requests import (
+    ability_of,
+    check,
+    check_images,
+    price_of,
+    prompt_of,
+    spec_of,
+)
 from app.providers.simulator.openrouter.webhooks import WebhookSender
 from app.providers.simulator.runtime import Runtime
 from app.providers.simulator.state import SimulatedJob
@@ -38,8 +44,6 @@ WAITING = 2.0
 RUNNING = 6.0
 RUNNING_PER_VIDEO_SECOND = 0.5
 LINK_SECONDS = 3600
-MAX_FRAME_PIXELS = 2560 * 1080
-"""Pixels; a larger frame would keep a small machine busy for minutes."""
 MP4 = "video/mp4"
 NOT_A_VIDEO = b"This is not a video. " * 200
 MP4_HEAD = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom"
@@ -52,14 +56,6 @@ ERROR_MESSAGES = {
 }
 
 
-class VideoSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """The properties of the video that a request asks for."""
-
-    size: tuple[int, int]
-    seconds: int
-    audio: bool
-
-
 # Submit
 
 
@@ -68,10 +64,10 @@ async def submit(request: PlainRequest, runtime: NamedDependency[Runtime]) -> AS
     """Accept a video job; returns 202 with the polling URL."""
     body, digest = await read_body(request, runtime)
     model = model_for(body, "videos")
-    video = _ability(model)
-    prompt = _prompt(body, video)
-    _check(body, video)
-    await runtime.run_io(_check_images, runtime, body)
+    video = ability_of(model)
+    prompt = prompt_of(body, video)
+    check(body, video)
+    await runtime.run_io(check_images, runtime.store, body)
     accepted = await admit(
         runtime, endpoint="/videos", kind="video", model=model, prompt=prompt, body=body, digest=digest
     )
@@ -88,118 +84,12 @@ async def submit(request: PlainRequest, runtime: NamedDependency[Runtime]) -> AS
     return responses.json_response(content, 202)
 
 
-def _ability(model: SimulatedModel) -> VideoAbility:
-    if model.video is None:
-        raise not_found(f"{model.id} is not available on this endpoint")
-    return model.video
-
-
-def _prompt(body: JsonObject, video: VideoAbility) -> str:
-    prompt = body.get("prompt")
-    if prompt is None and video.needs_frame:
-        return ""
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise bad_request("prompt: Required", "invalid_prompt")
-    return prompt
-
-
-def _check(body: JsonObject, video: VideoAbility) -> None:
-    for name, values in (
-        ("resolution", video.resolutions),
-        ("aspect_ratio", video.aspect_ratios),
-        ("duration", video.durations),
-        ("size", video.sizes),
-    ):
-        value = body.get(name)
-        if value is not None and values is not None and value not in values:
-            raise bad_request(f"{name}: expected one of {', '.join(map(str, values))}")
-    if not all(isinstance(body.get(name), str | None) for name in ("resolution", "aspect_ratio", "size")):
-        raise bad_request("resolution, aspect_ratio and size must be strings")
-    if body.get("resolution") is not None and body["resolution"] not in sizes.VIDEO_HEIGHTS:
-        raise bad_request(f"resolution: expected one of {', '.join(sizes.VIDEO_HEIGHTS)}")
-    duration = body.get("duration")
-    if duration is not None and (
-        not isinstance(duration, int) or isinstance(duration, bool) or not 1 <= duration <= 20
-    ):
-        raise bad_request("duration: expected a whole number of seconds")
-    if body.get("generate_audio") is True and video.audio is False:
-        raise bad_request("generate_audio: this model does not generate audio")
-    if body.get("seed") is not None and (video.seed is False or not isinstance(body["seed"], int)):
-        raise bad_request("seed: not supported, or not a whole number")
-    callback = body.get("callback_url")
-    if callback is not None and not str(callback).startswith("https://"):
-        raise bad_request("callback_url: must be an https URL")
-    _check_frames(body, video)
-    _spec(body, video)
-
-
-def _check_frames(body: JsonObject, video: VideoAbility) -> None:
-    for part in _parts(body, "frame_images"):
-        if part.get("type") != "image_url" or part.get("frame_type") not in ("first_frame", "last_frame"):
-            raise bad_request("frame_images: expected type image_url and frame_type first_frame or last_frame")
-        if part["frame_type"] not in (video.frame_images or []):
-            raise bad_request(f"frame_images: this model does not support {part['frame_type']}")
-    for part in _parts(body, "input_references"):
-        if part.get("type") not in ("image_url", "audio_url", "video_url"):
-            raise bad_request("input_references: each entry must have the type image_url, audio_url or video_url")
-        if not video.references:
-            raise bad_request("input_references: this model does not support references")
-    if video.needs_frame and "first_frame" not in [part["frame_type"] for part in _parts(body, "frame_images")]:
-        raise bad_request("frame_images: this model requires a first_frame")
-
-
-def _parts(body: JsonObject, name: str) -> list[JsonObject]:
-    parts = body.get(name) or []
-    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
-        raise bad_request(f"{name}: expected a list of objects")
-    for part in parts:
-        image = part.get("image_url")
-        if part.get("type") == "image_url" and not (isinstance(image, dict) and isinstance(image.get("url"), str)):
-            raise bad_request(f"{name}: image_url needs a url")
-    return parts
-
-
-def _check_images(runtime: Runtime, body: JsonObject) -> None:
-    from app.providers.simulator import images
-
-    for part in [*_parts(body, "frame_images"), *_parts(body, "input_references")]:
-        if part.get("type") == "image_url":
-            image = reference_image(runtime.store, part["image_url"]["url"])
-            if isinstance(image, bytes) and not images.is_readable(image):
-                raise bad_request("A reference could not be read as an image", "invalid_image")
-
-
-def _spec(body: JsonObject, video: VideoAbility) -> VideoSpec:
-    size = body.get("size")
-    try:
-        exact = sizes.pixels(str(size)) if size else None
-        if size and exact is None:
-            raise bad_request(f"size: {size} is not a valid size")
-        exact = exact or sizes.video_size_in_pixels(
-            body.get("aspect_ratio"), body.get("resolution") or _default_resolution(video)
-        )
-    except (ValueError, ZeroDivisionError) as exc:
-        raise bad_request(f"aspect_ratio: {body.get('aspect_ratio')} is not an aspect ratio") from exc
-    if exact[0] * exact[1] > MAX_FRAME_PIXELS:
-        raise bad_request("size: the video is too large")
-    audio = body.get("generate_audio")
-    return VideoSpec(
-        size=(exact[0] // 2 * 2, exact[1] // 2 * 2),
-        seconds=body.get("duration") or video.default_duration,
-        audio=bool(video.audio if audio is None else audio),
-    )
-
-
-def _default_resolution(video: VideoAbility) -> str:
-    return "720p" if video.resolutions is None or "720p" in video.resolutions else video.resolutions[0]
-
-
 def _job(runtime: Runtime, accepted: AcceptedRequest, video: VideoAbility) -> SimulatedJob:
-    spec = _spec(accepted.body, video)
+    spec = spec_of(accepted.body, video)
     outcome = next((OUTCOMES[name] for name in OUTCOMES if name in accepted.faults), "completed")
     starts_at = accepted.created_at + runtime.scaled(WAITING, accepted.faults)
     ends_at = starts_at + runtime.scaled(RUNNING + RUNNING_PER_VIDEO_SECOND * spec.seconds, accepted.faults)
-    cost = _price(video, spec, accepted.body) if outcome == "completed" else 0.0
+    cost = price_of(video, spec, accepted.body) if outcome == "completed" else 0.0
     seed = accepted.body.get("seed")
     return SimulatedJob(
         id=accepted.id,
@@ -215,18 +105,6 @@ def _job(runtime: Runtime, accepted: AcceptedRequest, video: VideoAbility) -> Si
         usage={"cost": cost, "is_byok": False},
         request=accepted.body,
     )
-
-
-def _price(video: VideoAbility, spec: VideoSpec, body: JsonObject) -> float:
-    skus = video.skus
-    if "cents_per_second_output" in skus:
-        return round(float(skus["cents_per_second_output"]) / 100 * spec.seconds, 6)
-    sound = "with" if spec.audio else "without"
-    resolution = body.get("resolution") or _default_resolution(video)
-    for name in (f"duration_seconds_{sound}_audio", f"duration_seconds_{resolution}", "duration_seconds"):
-        if name in skus:
-            return round(float(skus[name]) * spec.seconds, 6)
-    return round(max(map(float, skus.values()), default=0.0) * spec.seconds, 6)
 
 
 # Poll
@@ -341,54 +219,11 @@ async def _video_response(runtime: Runtime, job: SimulatedJob, faults: frozenset
         return responses.PlainResponse(NOT_A_VIDEO, MP4)
     if "huge" in faults:
         return responses.StreamedResponse(responses.endless(MP4_HEAD, bytes(1024)), MP4)
-    path = await runtime.render_once(job.id, _render, runtime, job)
-    if "cut" in faults:
-        return responses.TruncatedResponse(responses.PlainResponse(await runtime.run_io(path.read_bytes), MP4))
-    if "trickle" in faults:
-        return responses.StreamedResponse(
-            responses.trickle(runtime, responses.single_chunk(await runtime.run_io(path.read_bytes))), MP4
-        )
+    path = await runtime.render_once(job.id, render, runtime.store, job)
+    if faults & {"cut", "trickle"}:
+        whole = responses.PlainResponse(await runtime.run_io(path.read_bytes), MP4)
+        return responses.damaged(runtime, whole, faults)
     return await responses.file_response(runtime, path, MP4)
-
-
-def _render(runtime: Runtime, job: SimulatedJob) -> Path:
-    """Path of the video, rendered if it is missing. It depends only on the job, so the file may be deleted at any time."""
-    from app.providers.simulator import videos
-
-    def frame(kind: str) -> bytes | str | None:
-        for part in _parts(job.request, "frame_images"):
-            if part["frame_type"] == kind:
-                return reference_image(runtime.store, part["image_url"]["url"])
-        return None
-
-    first = frame("first_frame")
-    spec = _spec(_with_frame_ratio(job.request, first), _ability(model_for(job.request, "videos")))
-    references = [
-        reference_image(runtime.store, part["image_url"]["url"])
-        for part in _parts(job.request, "input_references")
-        if part["type"] == "image_url"
-    ]
-    video = videos.Video(
-        prompt=strip_faults(job.prompt),
-        seed=job.seed,
-        size=sizes.STAMP if "stamp" in faults_in(job.prompt, "video") else spec.size,
-        seconds=spec.seconds,
-        audio=spec.audio,
-        first=first or (references[0] if references else None),
-        last=frame("last_frame"),
-    )
-    return videos.cached(runtime.store.videos / f"{job.id}.mp4", video)
-
-
-def _with_frame_ratio(request: JsonObject, first: bytes | str | None) -> JsonObject:
-    """The request with the aspect ratio of the first frame, if it has no size or aspect ratio."""
-    from app.providers.simulator import images
-
-    if not isinstance(first, bytes) or request.get("size") or request.get("aspect_ratio"):
-        return request
-    width, height = images.size_of(first)
-    across = min(21 / 9, max(9 / 21, width / height))
-    return {**request, "aspect_ratio": f"{across:.4f}:1"}
 
 
 # Other origins, without an API key
