@@ -118,7 +118,7 @@ def _usage(accepted: AcceptedRequest, reply: ChatReply, sent: int) -> JsonObject
 
 
 def _render_image(runtime: Runtime, accepted: AcceptedRequest, references: list[str]) -> str:
-    from app.providers.simulator import images
+    from app.providers.simulator import images  # late: it loads Pillow
 
     if "badmedia" in accepted.faults:
         data = NOT_AN_IMAGE

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import AsyncIterator
-from typing import Any
 
 import msgspec
 from litestar import post
@@ -23,9 +22,10 @@ from app.providers.simulator.openrouter.admission import (
     require_key,
     visible_usage,
 )
-from app.providers.simulator.openrouter.catalog import Descriptor, ImageAbility, SimulatedModel
+from app.providers.simulator.openrouter.catalog import ImageAbility
 from app.providers.simulator.openrouter.chat_replies import NOT_AN_IMAGE, TOKENS_PER_IMAGE
-from app.providers.simulator.openrouter.errors import PROVIDER_ERROR, ErrorAnswer, bad_request, not_found
+from app.providers.simulator.openrouter.errors import PROVIDER_ERROR, ErrorAnswer, not_found
+from app.providers.simulator.openrouter.image_requests import ability_of, check, prompt_of, reference_urls, size_of
 from app.providers.simulator.runtime import Runtime
 from app.providers.simulator.state import SimulatedJob
 
@@ -47,12 +47,12 @@ async def images(request: PlainRequest, runtime: NamedDependency[Runtime]) -> AS
     """Generate images from a prompt and, if the model supports it, reference images."""
     body, digest = await read_body(request, runtime)
     model = model_for(body, "images")
-    ability = _ability(model)
-    prompt = _prompt(body)
+    ability = ability_of(model)
+    prompt = prompt_of(body)
     for name, value in body.items():
         if name not in COMMON_FIELDS and value is not None:
-            _check(model, name, value, ability.parameters.get(name))
-    _size(body)
+            check(model, name, value, ability.parameters.get(name))
+    size_of(body)
     accepted = await admit(
         runtime, endpoint="/images", kind="image", model=model, prompt=prompt, body=body, digest=digest
     )
@@ -69,11 +69,11 @@ async def generations(request: PlainRequest, runtime: NamedDependency[Runtime]) 
     if "generations" not in faults_in(prompt, "image"):
         raise not_found("Not Found")
     model = model_for(body, "images")
-    ability = _ability(model)
+    ability = ability_of(model)
     for name in ability.parameters:
         if body.get(name) is not None:
-            _check(model, name, body[name], ability.parameters[name])
-    _size(body)
+            check(model, name, body[name], ability.parameters[name])
+    size_of(body)
     accepted = await admit(
         runtime, endpoint="/images/generations", kind="image", model=model, prompt=prompt, body=body, digest=digest
     )
@@ -83,68 +83,6 @@ async def generations(request: PlainRequest, runtime: NamedDependency[Runtime]) 
 
 
 HANDLERS = [images, generations]
-
-
-# Requests
-
-
-def _ability(model: SimulatedModel) -> ImageAbility:
-    if model.image is None:
-        raise not_found(f"{model.id} is not available on this endpoint")
-    return model.image
-
-
-def _prompt(body: JsonObject) -> str:
-    prompt = body.get("prompt")
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise bad_request("prompt: Required", "invalid_prompt")
-    return prompt
-
-
-def _check(model: SimulatedModel, name: str, value: Any, descriptor: Descriptor | None) -> None:
-    """Parameters that the model does not support are rejected, not ignored."""
-    if descriptor is None:
-        raise bad_request(f"{model.id} does not support the parameter {name}")
-    if name == "input_references":
-        return _check_references(value, descriptor)
-    if descriptor["type"] == "enum" and value not in descriptor["values"]:
-        raise bad_request(f"{name}: expected one of {', '.join(descriptor['values'])}")
-    if name == "seed" and (not isinstance(value, int) or isinstance(value, bool)):
-        raise bad_request("seed: expected a whole number")
-    if descriptor["type"] == "range":
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if not whole or not descriptor["min"] <= value <= descriptor["max"]:
-            raise bad_request(f"{name}: expected a whole number from {descriptor['min']} to {descriptor['max']}")
-    return None
-
-
-def _check_references(value: Any, descriptor: Descriptor) -> None:
-    if not isinstance(value, list) or len(value) > descriptor["max"]:
-        raise bad_request(f"input_references: expected at most {descriptor['max']} images")
-    for part in value:
-        if not isinstance(part, dict) or part.get("type") != "image_url":
-            raise bad_request("input_references: each entry must have the type image_url")
-        url = part.get("image_url")
-        if not isinstance(url, dict) or not isinstance(url.get("url"), str):
-            raise bad_request("input_references: image_url needs a url")
-
-
-def _size(body: JsonObject) -> tuple[int, int]:
-    """The requested size in pixels. Contradictory parameters are rejected."""
-    size, ratio, tier = body.get("size"), body.get("aspect_ratio"), body.get("resolution")
-    if not all(isinstance(value, str | None) for value in (size, ratio, tier)):
-        raise bad_request("size, aspect_ratio and resolution must be strings")
-    try:
-        if size is None or size in sizes.TIERS:
-            return sizes.image_size_in_pixels(ratio, size or tier)
-        exact = sizes.pixels(size)
-        if exact is None:
-            raise bad_request(f"size: {size} is not a valid size")
-        if ratio not in (None, "auto") and not sizes.matches_ratio(exact, ratio):
-            raise bad_request(f"size {size} contradicts aspect_ratio {ratio}")
-        return exact
-    except (ValueError, ZeroDivisionError) as exc:
-        raise bad_request(f"aspect_ratio: {ratio} is not an aspect ratio") from exc
 
 
 def _count(accepted: AcceptedRequest) -> int:
@@ -252,18 +190,18 @@ def _entry(ability: ImageAbility, rendered: ImageResult) -> JsonObject:
 
 
 def _render(runtime: Runtime, accepted: AcceptedRequest, index: int, *, small: bool = False) -> ImageResult:
-    from app.providers.simulator import images
+    from app.providers.simulator import images  # late: it loads Pillow
 
     format = accepted.body.get("output_format") or "png"
     if "badmedia" in accepted.faults:
         return ImageResult(base64.b64encode(NOT_AN_IMAGE).decode(), f"image/{format}")
-    width, height = sizes.STAMP if "stamp" in accepted.faults else _size(accepted.body)
+    width, height = sizes.STAMP if "stamp" in accepted.faults else size_of(accepted.body)
     compression = accepted.body.get("output_compression")
     data = images.generate(
         strip_faults(accepted.prompt),
         f"{_seed(accepted)}/{index}" if index else _seed(accepted),
         (width // 4, height // 4) if small else (width, height),
-        references=[reference_image(runtime.store, url) for url in _reference_urls(accepted.body)],
+        references=[reference_image(runtime.store, url) for url in reference_urls(accepted.body)],
         format=format,
         quality=DEFAULT_FILE_QUALITY if compression is None else compression,
         transparent=accepted.body.get("background") == "transparent" and format != "jpeg",
@@ -277,12 +215,8 @@ def _seed(accepted: AcceptedRequest) -> int | str:
     return accepted.id if seed is None else int(seed)
 
 
-def _reference_urls(body: JsonObject) -> list[str]:
-    return [part["image_url"]["url"] for part in body.get("input_references") or []]
-
-
 def _job(runtime: Runtime, accepted: AcceptedRequest, ability: ImageAbility, count: int) -> SimulatedJob:
-    width, height = _size(accepted.body)
+    width, height = size_of(accepted.body)
     cost = ability.price_per_image * count * PRICE_FACTORS.get(str(accepted.body.get("quality") or "auto"), 1.0)
     cost = round(cost * max(1.0, width * height / 1024**2 / 2), 6)
     prompt_tokens, image_tokens = replies.tokens_of(accepted.prompt), TOKENS_PER_IMAGE * count
