@@ -261,26 +261,28 @@ class KeyIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 @post("/register", opt=REGISTRATION, summary="Create an account", responses=error_responses(400, 403, 409, 413))
 async def register(data: JSONBody[Registration], accounts: NamedDependency[Accounts]) -> UserOut:
     """The first account becomes an admin. 403 if registration is closed to this email, 409 if the email is already in use."""
-    return UserOut.of(await accounts.register(data.email, data.password, data.name))
+    return UserOut.of(await accounts.registration.register(data.email, data.password, data.name))
 
 
 @post("/login", status_code=200, opt=SIGN_IN, summary="Sign in", responses=error_responses(400, 401, 403, 413))
 async def login(data: JSONBody[Login], request: AnyRequest, accounts: NamedDependency[Accounts]) -> TokensOut:
     """A wrong password and an unknown email return the same 401; a deactivated account returns 403."""
-    return TokensOut.of(await accounts.login(data.email, data.password, agent(request), address(request.scope)))
+    return TokensOut.of(
+        await accounts.sign_in.start_token_session(data.email, data.password, agent(request), address(request.scope))
+    )
 
 
 @post("/refresh", status_code=200, summary="Refresh tokens", responses=error_responses(400, 401, 413))
 async def refresh(data: JSONBody[RefreshTokenIn], accounts: NamedDependency[Accounts]) -> TokensOut:
     """Exchanges a refresh token for a new pair and invalidates it. Using it again ends the session, except within 10 seconds
     and while the new refresh token is unused: then another pair is issued and the unused token is revoked."""
-    return TokensOut.of(await accounts.refresh(data.refresh_token))
+    return TokensOut.of(await accounts.sessions.refresh(data.refresh_token))
 
 
 @post("/logout", status_code=204, summary="Sign out", responses=error_responses(400, 413))
 async def logout(data: JSONBody[RefreshTokenIn], accounts: NamedDependency[Accounts]) -> None:
     """Ends the session that this refresh token belongs to and revokes its access tokens."""
-    await accounts.logout(data.refresh_token)
+    await accounts.sessions.end_by_token(data.refresh_token)
 
 
 # The signed-in user
@@ -294,7 +296,7 @@ async def me(request: SignedIn) -> UserOut:
 @put("/me", guards=[signed_in], summary="Update your account", responses=error_responses(400, 401, 409, 413))
 async def update_me(data: JSONBody[ProfileUpdate], request: SignedIn, accounts: NamedDependency[Accounts]) -> UserOut:
     """Changing the email or password requires `current_password` and ends all other sessions; API keys stay valid."""
-    user = await accounts.update(
+    user = await accounts.profile.update(
         request.user.id,
         request.auth,
         name=given(data.name),
@@ -309,7 +311,7 @@ async def update_me(data: JSONBody[ProfileUpdate], request: SignedIn, accounts: 
 async def keys(
     request: SignedIn, accounts: NamedDependency[Accounts], limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> Keys:
-    return Keys.of(await accounts.keys(request.user.id, after=after(cursor), limit=limit), KeyOut.of)
+    return Keys.of(await accounts.api_keys.newest(request.user.id, after=after(cursor), limit=limit), KeyOut.of)
 
 
 @post(
@@ -322,7 +324,7 @@ async def add_key(data: JSONBody[KeyIn], request: SignedIn, accounts: NamedDepen
     """The secret is returned only in this response. A key can have a monthly spending limit, above which requests return
     429 `QUOTA_EXCEEDED` until the month ends, and a list of allowed models, outside which they return 403. A key with
     limits cannot create keys."""
-    created = await accounts.add_key(
+    created = await accounts.api_keys.add(
         request.user.id,
         data.name,
         to_utc(data.expires_at, "expires_at"),
@@ -336,7 +338,7 @@ async def add_key(data: JSONBody[KeyIn], request: SignedIn, accounts: NamedDepen
     "/me/keys/{key_id:str}", guards=[signed_in], summary="Delete an API key", responses=error_responses(400, 401, 404)
 )
 async def remove_key(key_id: FromPath[str], request: SignedIn, accounts: NamedDependency[Accounts]) -> None:
-    await accounts.remove_key(request.user.id, key_id)
+    await accounts.api_keys.remove(request.user.id, key_id)
 
 
 @get("/me/sessions", guards=[signed_in], summary="List your active sessions", responses=error_responses(400, 401))
@@ -354,13 +356,13 @@ async def sessions(
             current=session.id == request.auth.session,
         )
 
-    return Sessions.of(await accounts.sessions(request.user.id, after=after(cursor), limit=limit), show)
+    return Sessions.of(await accounts.sessions.newest(request.user.id, after=after(cursor), limit=limit), show)
 
 
 @delete("/me/sessions", guards=[signed_in], summary="End all other sessions", responses=error_responses(401))
 async def end_other_sessions(request: SignedIn, accounts: NamedDependency[Accounts]) -> None:
     """Ends every session except the one that sent this request. With an API key, which has no session, it ends all."""
-    await accounts.end_other_sessions(request.user.id, request.auth)
+    await accounts.sessions.end_others(request.user.id, request.auth)
 
 
 @delete(
@@ -370,7 +372,7 @@ async def end_other_sessions(request: SignedIn, accounts: NamedDependency[Accoun
     responses=error_responses(400, 401, 404),
 )
 async def end_session(session_id: FromPath[str], request: SignedIn, accounts: NamedDependency[Accounts]) -> None:
-    await accounts.end_session(request.user.id, session_id)
+    await accounts.sessions.end(request.user.id, session_id)
 
 
 # User administration
@@ -380,7 +382,7 @@ async def end_session(session_id: FromPath[str], request: SignedIn, accounts: Na
 async def users(
     accounts: NamedDependency[Accounts], q: Search = "", limit: Limit = DEFAULT, cursor: Cursor = None
 ) -> Users:
-    return Users.of(await accounts.users(q=q, after=after(cursor), limit=limit), UserOut.of)
+    return Users.of(await accounts.users.newest(q=q, after=after(cursor), limit=limit), UserOut.of)
 
 
 @put(
@@ -393,7 +395,7 @@ async def set_role(
     user_id: FromPath[str], data: JSONBody[RoleIn], request: SignedIn, accounts: NamedDependency[Accounts]
 ) -> UserOut:
     """Takes effect on the user's next request. 409 for the last admin."""
-    return UserOut.of(await accounts.set_role(user_id, data.role, Actor(request.user.id, request.user.email)))
+    return UserOut.of(await accounts.users.set_role(user_id, data.role, Actor(request.user.id, request.user.email)))
 
 
 @put(
@@ -407,7 +409,9 @@ async def set_active(
 ) -> UserOut:
     """Deactivating ends all sessions of the user and suspends their API keys until the user is activated again. 409 for
     the last admin."""
-    return UserOut.of(await accounts.set_active(user_id, data.is_active, Actor(request.user.id, request.user.email)))
+    return UserOut.of(
+        await accounts.users.set_active(user_id, data.is_active, Actor(request.user.id, request.user.email))
+    )
 
 
 def agent(request: AnyRequest) -> str:

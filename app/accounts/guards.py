@@ -17,7 +17,8 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.accounts.schemas import Auth, Principal, User
-from app.accounts.service import SESSION_LIFE, Accounts
+from app.accounts.service import Accounts
+from app.accounts.sessions import SESSION_LIFE
 from app.base.errors import Denied
 from app.web.paths import Credentials, rule_for
 
@@ -62,9 +63,9 @@ async def _authenticate(connection: ASGIConnection[Any, Any, Any, Any], accounts
     accepted = rule_for(connection.scope["path"]).credentials
     authorization = connection.headers.get("authorization")
     if accepted is Credentials.BEARER or (accepted is Credentials.EITHER and authorization is not None):
-        return None if authorization is None else await accounts.by_bearer(_bearer(authorization))
+        return None if authorization is None else await accounts.authentication.by_bearer(_bearer(authorization))
     token = connection.cookies.get(SESSION)
-    return await accounts.by_session(token) if token else None
+    return await accounts.authentication.by_session(token) if token else None
 
 
 def _bearer(authorization: str) -> str:

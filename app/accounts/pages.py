@@ -51,7 +51,9 @@ async def register_form(request: AnyRequest, accounts: NamedDependency[Accounts]
 async def register(request: AnyRequest, accounts: NamedDependency[Accounts]) -> Response[str]:
     form = await forms.read(request)
     try:
-        user = await accounts.register(form.get("email", ""), form.get("password", ""), form.get("name", ""))
+        user = await accounts.registration.register(
+            form.get("email", ""), form.get("password", ""), form.get("name", "")
+        )
         notice = "Account created. You are the admin." if user.is_admin else "Account created."
         return await _sign_in(request, accounts, form, notice)
     except AtelierError as exc:
@@ -91,7 +93,7 @@ async def profile(request: SignedIn, accounts: NamedDependency[Accounts]) -> Res
 async def rename(request: SignedIn, accounts: NamedDependency[Accounts]) -> Response[str]:
     """Change the display name."""
     form = await forms.read(request)
-    change = accounts.update(request.user.id, request.auth, name=form.get("name", ""))
+    change = accounts.profile.update(request.user.id, request.auth, name=form.get("name", ""))
     return await _changed(request, accounts, "name", form, change, "Display name saved.")
 
 
@@ -99,7 +101,9 @@ async def rename(request: SignedIn, accounts: NamedDependency[Accounts]) -> Resp
 async def change_email(request: SignedIn, accounts: NamedDependency[Accounts]) -> Response[str]:
     form = await forms.read(request)
     current = form.get("current_password")
-    change = accounts.update(request.user.id, request.auth, email=form.get("email", ""), current_password=current)
+    change = accounts.profile.update(
+        request.user.id, request.auth, email=form.get("email", ""), current_password=current
+    )
     return await _changed(
         request, accounts, "email", form, change, "Email changed. All other sessions were signed out."
     )
@@ -109,14 +113,14 @@ async def change_email(request: SignedIn, accounts: NamedDependency[Accounts]) -
 async def change_password(request: SignedIn, accounts: NamedDependency[Accounts]) -> Response[str]:
     form = await forms.read(request)
     password, current = form.get("password", ""), form.get("current_password")
-    change = accounts.update(request.user.id, request.auth, password=password, current_password=current)
+    change = accounts.profile.update(request.user.id, request.auth, password=password, current_password=current)
     notice = "Password changed. All other sessions were signed out."
     return await _changed(request, accounts, "password", form, change, notice)
 
 
 @post(f"{PROFILE}/sessions/end", guards=[signed_in])
 async def end_other_sessions(request: SignedIn, accounts: NamedDependency[Accounts]) -> Response[str]:
-    change = accounts.end_other_sessions(request.user.id, request.auth)
+    change = accounts.sessions.end_others(request.user.id, request.auth)
     return await _changed(request, accounts, "sessions", {}, change, "All other sessions were signed out.")
 
 
@@ -124,7 +128,7 @@ async def end_other_sessions(request: SignedIn, accounts: NamedDependency[Accoun
 async def end_session(
     request: SignedIn, session_id: FromPath[str], accounts: NamedDependency[Accounts]
 ) -> Response[str]:
-    change = accounts.end_session(request.user.id, session_id)
+    change = accounts.sessions.end(request.user.id, session_id)
     return await _changed(request, accounts, "sessions", {}, change, "Session signed out.")
 
 
@@ -133,7 +137,7 @@ async def add_key(request: SignedIn, accounts: NamedDependency[Accounts]) -> Res
     """Create a key. Only the response shows its secret."""
     form = await forms.read(request)
     try:
-        created = await accounts.add_key(
+        created = await accounts.api_keys.add(
             request.user.id,
             form.get("name", ""),
             _end_of_day(form.get("expires_at", "")),
@@ -147,7 +151,7 @@ async def add_key(request: SignedIn, accounts: NamedDependency[Accounts]) -> Res
 
 @post(f"{PROFILE}/keys/{{key_id:str}}/delete", guards=[signed_in])
 async def remove_key(request: SignedIn, key_id: FromPath[str], accounts: NamedDependency[Accounts]) -> Response[str]:
-    change = accounts.remove_key(request.user.id, key_id)
+    change = accounts.api_keys.remove(request.user.id, key_id)
     return await _changed(request, accounts, "api-keys", {}, change, "API key deleted.")
 
 
@@ -173,7 +177,7 @@ async def _profile(
     """The page. One section may show the submitted values, except passwords, with errors, or the newly created key."""
     owner, answer = request.user.id, to_response(exc) if exc else None
     submitted = {name: text for name, text in (form or {}).items() if "password" not in name}
-    sessions = await accounts.sessions(owner, limit=PROFILE_LIMIT)
+    sessions = await accounts.sessions.newest(owner, limit=PROFILE_LIMIT)
     return page(
         "accounts/profile.html",
         request,
@@ -184,7 +188,7 @@ async def _profile(
         errors=answer.problem.details.get("fields", {}) if answer else {},
         message=answer.problem.message if answer else None,
         active_sessions=[(session, label(session.agent), session.id == request.auth.id) for session in sessions.items],
-        keys=(await accounts.keys(owner, limit=PROFILE_LIMIT)).items,
+        keys=(await accounts.api_keys.newest(owner, limit=PROFILE_LIMIT)).items,
         created=created,
         origin=accounts.settings.public_url,
         today=clock.now().date().isoformat(),
@@ -224,7 +228,7 @@ async def _form(
         values=values,
         errors=errors,
         message=answer.problem.message if answer and not errors else None,
-        open=await accounts.registration_open(),
+        open=await accounts.registration.is_open(),
     )
 
 
@@ -232,7 +236,9 @@ async def _sign_in(
     request: AnyRequest, accounts: Accounts, form: dict[str, str], notice: str | None = None
 ) -> Response[str]:
     agent = request.headers.get("user-agent", "")
-    token = await accounts.sign_in_page(form.get("email", ""), form.get("password", ""), agent, address(request.scope))
+    token = await accounts.sign_in.start_page_session(
+        form.get("email", ""), form.get("password", ""), agent, address(request.scope)
+    )
     await _sign_out(request, accounts)
     return forms.go(forms.safe_next(form.get("next")), notice, cookies=[session_cookie(token)])
 
@@ -241,7 +247,7 @@ async def _sign_out(request: AnyRequest, accounts: Accounts) -> None:
     """End the current session, if any."""
     user = current_user(request)
     if user:
-        await accounts.sign_out(user.id, request.auth)
+        await accounts.sessions.end_current(user.id, request.auth)
 
 
 routes: Final = [

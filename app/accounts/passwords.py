@@ -1,4 +1,7 @@
-"""Password hashing with argon2id, on two dedicated threads so that it does not block other work."""
+"""Password hashing with argon2id, on two dedicated threads so that it does not block other work.
+
+A password in plain text comes here from the route and its service, and goes no further: everything else gets its hash.
+"""
 
 import asyncio
 import secrets
@@ -6,12 +9,14 @@ import unicodedata
 from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, TypeVar, TypeVarTuple
 
 import argon2
 
-P = ParamSpec("P")
+from app.accounts.validation import wrong
+
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 MIN_LENGTH: Final = 8
 MAX_LENGTH: Final = 128  # characters; longer passwords are rejected before they are hashed
@@ -25,6 +30,11 @@ class Passwords:
         self._hasher = argon2.PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=1)
         self._threads = ThreadPoolExecutor(THREADS, "password")
         self.dummy_hash = _dummy_hash(memory_kib, passes)  # verified against when there is no user
+
+    def check_length(self, password: str) -> None:
+        """Invalid if a user cannot choose this password."""
+        if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
+            raise wrong("password", f"must be {MIN_LENGTH} to {MAX_LENGTH} characters")
 
     async def hash(self, password: str) -> str:
         return await self._run(self._hasher.hash, _normalise(password))
@@ -43,8 +53,8 @@ class Passwords:
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
+    async def _run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
 
     def matches(self, password_hash: str, password: str) -> bool:
         """Compare on the calling thread; from the event loop, use `verify`."""

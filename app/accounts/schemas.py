@@ -33,6 +33,17 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
         return "".join(word[0] for word in words[:2]).upper() or "?"
 
 
+class UserCredentials(msgspec.Struct, frozen=True):
+    """A user with their password hash; `credentials_version` is incremented when the email or password changes."""
+
+    user: User
+    password_hash: str | None
+    credentials_version: int
+
+    def __repr__(self) -> str:
+        return f"UserCredentials({self.user.id})"
+
+
 class AuthMethod(enum.StrEnum):
     """The kind of credential that a request was authenticated with."""
 
@@ -108,6 +119,19 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     last_used_at: datetime
     expires_at: datetime
+
+
+class RefreshToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A refresh token, which can be exchanged once: then it is used and has a successor. `family_id` is the id of its session."""
+
+    token_hash: str
+    family_id: str
+    user_id: str
+    created_at: datetime
+    expires_at: datetime
+    used_at: datetime | None = None
+    successor_hash: str | None = None
+    revoked_at: datetime | None = None
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):

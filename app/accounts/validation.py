@@ -2,11 +2,11 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Final
 
-from app.accounts.passwords import MAX_LENGTH, MIN_LENGTH
 from app.base.errors import Invalid
 from app.base.money import nano_dollars
 
@@ -27,18 +27,20 @@ def wrong(field: str, message: str) -> Invalid:
     return Invalid(f"{field.replace('_', ' ').capitalize()} {message}.", fields={field: message})
 
 
-def validate_all(*checks: Callable[[], str]) -> list[str]:
-    """Run all checks and return their values. Invalid lists every invalid field, not only the first."""
-    values, errors = [], []
-    for check in checks:
-        try:
-            values.append(check())
-        except Invalid as exc:
-            errors.append(exc)
-    if not errors:
-        return values
-    fields = {field: message for error in errors for field, message in error.fields.items()}
-    raise Invalid(" ".join(error.message for error in errors), fields=fields)
+@contextmanager
+def collect(errors: list[Invalid]) -> Iterator[None]:
+    """Collect the error of a field instead of raising it, so that a form shows the errors of all its fields at once."""
+    try:
+        yield
+    except Invalid as exc:
+        errors.append(exc)
+
+
+def raise_all(errors: Sequence[Invalid]) -> None:
+    """Raise the collected errors as one, if there are any."""
+    if errors:
+        fields = {field: message for error in errors for field, message in error.fields.items()}
+        raise Invalid(" ".join(error.message for error in errors), fields=fields)
 
 
 def email(typed: str) -> str:
@@ -57,12 +59,6 @@ def name(typed: str) -> str:
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
         raise wrong("name", "must not contain control characters")
     return text
-
-
-def password(typed: str) -> str:
-    if not MIN_LENGTH <= len(typed) <= MAX_LENGTH:
-        raise wrong("password", f"must be {MIN_LENGTH} to {MAX_LENGTH} characters")
-    return typed
 
 
 def cap(typed: str) -> int:

@@ -20,10 +20,14 @@ from app.accounts.passwords import Passwords
 from app.accounts.service import Accounts
 from app.base import clock as clocks
 from app.base import config
-from app.db.database import Database, Transaction
+from app.base.metrics import Metrics
+from app.db.database import Database
+from app.db.transaction import Transaction
+from app.web.access_log import AccessLog
 from app.web.errors import HANDLERS
 from app.web.host_cookies import HostCookies
 from app.web.openapi import COMPONENTS
+from app.web.security_headers import SecurityHeaders
 
 PASSWORD = "correct horse"
 SECRET = "the secret that signs access tokens in these tests"
@@ -65,7 +69,7 @@ class RecordingPasswords(Passwords):
 def clear(tx: Transaction) -> None:
     """Delete all rows of accounts, so that the next account is the first one."""
     for table in TABLES:
-        tx.execute(f"delete from {table}")  # noqa: S608 (constant names)
+        tx.execute(table, f"delete from {table}")  # noqa: S608 (constant names)
 
 
 def accounts_over(database: Database, clock: Clock, passwords: Passwords | None = None, **settings: str) -> Accounts:
@@ -90,6 +94,8 @@ class Studio:
         self._settings = settings
         self.start()
         self.https = self.accounts.settings.https
+        site = SecurityHeaders(HostCookies(self.app) if self.https else self.app, https=self.https)
+        self._site = AccessLog(site, Metrics())
         self._clients: list[httpx.AsyncClient] = []
         self.client = self.browser()
 
@@ -111,7 +117,7 @@ class Studio:
     def browser(self) -> httpx.AsyncClient:
         """Another client, with its own cookies."""
         browser = httpx.AsyncClient(
-            transport=httpx.ASGITransport(cast(Any, HostCookies(self.app) if self.https else self.app)),
+            transport=httpx.ASGITransport(cast(Any, self._site)),
             base_url="https://studio.test" if self.https else "http://studio.test",
         )
         self._clients.append(browser)
@@ -148,7 +154,7 @@ class Studio:
     async def sign_in_browser(self, email: str = "ada@example.org", password: str = PASSWORD) -> httpx.AsyncClient:
         """A browser with a page session."""
         browser = self.browser()
-        token = await self.accounts.sign_in_page(email, password, "Firefox")
+        token = await self.accounts.sign_in.start_page_session(email, password, "Firefox")
         browser.cookies.set("__Host-session" if self.https else "session", token)
         return browser
 

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from app.accounts.schemas import Auth, AuthMethod, Role
 from app.accounts.tokens import AccessTokens
 from app.base.errors import Conflict, Denied
-from app.db.database import Database
+from app.db.duckdb.database import EmbeddedDatabase
 from tests.studio import migrated_database
 
 from .studio import PASSWORD, SECRET, Clock, accounts_over, clear
@@ -67,7 +67,7 @@ class Families(RuleBasedStateMachine):
 
     tokens = Bundle("tokens")
 
-    def __init__(self, runner: asyncio.Runner, database: Database) -> None:
+    def __init__(self, runner: asyncio.Runner, database: EmbeddedDatabase) -> None:
         super().__init__()
         self.runner = runner
         self.database = database
@@ -78,7 +78,7 @@ class Families(RuleBasedStateMachine):
         self.run(self.database.write(clear))
         self.accounts = accounts_over(self.database, self.clock)
         self.passwords = dict.fromkeys(USERS, PASSWORD)
-        self.ids = {email: self.run(self.accounts.register(email, PASSWORD)).id for email in USERS}
+        self.ids = {email: self.run(self.accounts.registration.register(email, PASSWORD)).id for email in USERS}
         self.active = dict.fromkeys(USERS, True)
         self.roles = {USERS[0]: Role.ADMIN, USERS[1]: Role.USER}
         self.families: list[Family] = []
@@ -115,7 +115,7 @@ class Families(RuleBasedStateMachine):
 
     @rule(target=tokens, email=st.sampled_from(USERS))
     def login(self, email: str) -> Any:
-        work = self.accounts.login(email, self.passwords[email])
+        work = self.accounts.sign_in.start_token_session(email, self.passwords[email])
         if not self.active[email]:
             assert self.is_denied(work)
             return Token("never issued", self.revoked_family(email), self.clock.now)
@@ -132,7 +132,7 @@ class Families(RuleBasedStateMachine):
     @rule(target=tokens, token=tokens)
     def refresh(self, token: Token) -> Any:
         """With any token so far: unused, used, replaced, or of a revoked family."""
-        work, now = self.accounts.refresh(token.secret), self.clock.now
+        work, now = self.accounts.sessions.refresh(token.secret), self.clock.now
         accepted = not token.family.revoked and not token.replaced and not token.purged
         if accepted and token.used is not None:
             successor = token.successor
@@ -155,7 +155,7 @@ class Families(RuleBasedStateMachine):
 
     @rule(token=tokens)
     def logout(self, token: Token) -> None:
-        self.run(self.accounts.logout(token.secret))
+        self.run(self.accounts.sessions.end_by_token(token.secret))
         if not token.purged:
             token.family.revoked = True
 
@@ -170,7 +170,9 @@ class Families(RuleBasedStateMachine):
         auth = Auth(AuthMethod.TOKEN, self.session_id(own)) if own else Auth(AuthMethod.KEY, "a key")
         self.changes += 1
         changed = f"password number {self.changes}"
-        work = self.accounts.update(self.ids[email], auth, password=changed, current_password=self.passwords[email])
+        work = self.accounts.profile.update(
+            self.ids[email], auth, password=changed, current_password=self.passwords[email]
+        )
         self.run(work)
         self.passwords[email] = changed
         self.revoke(email, but=own)
@@ -186,7 +188,7 @@ class Families(RuleBasedStateMachine):
     def set_active(self, email: str, is_active: bool) -> None:
         last = self.admins() == [email]
         try:
-            self.run(self.accounts.set_active(self.ids[email], is_active))
+            self.run(self.accounts.users.set_active(self.ids[email], is_active))
         except Conflict:
             assert last
             assert not is_active
@@ -200,7 +202,7 @@ class Families(RuleBasedStateMachine):
     def set_role(self, email: str, role: Role) -> None:
         last = self.admins() == [email]
         try:
-            self.run(self.accounts.set_role(self.ids[email], role))
+            self.run(self.accounts.users.set_role(self.ids[email], role))
         except Conflict:
             assert last
             assert role is Role.USER
@@ -210,7 +212,7 @@ class Families(RuleBasedStateMachine):
 
     @rule()
     def purge(self) -> None:
-        self.run(self.accounts.purge_tokens())
+        self.run(self.accounts.sessions.purge_tokens())
         for token in self.issued_tokens:
             token.purged |= self.clock.now - token.issued >= LIFE or token.replaced or token.family.revoked
 
@@ -225,7 +227,7 @@ class Families(RuleBasedStateMachine):
         for access in self.accesses[-12:]:
             works = not access.family.revoked and self.clock.now - access.issued < ACCESS
             try:
-                user = (await self.accounts.by_bearer(access.secret)).user
+                user = (await self.accounts.authentication.by_bearer(access.secret)).user
             except Denied:
                 assert not works
             else:
@@ -233,8 +235,8 @@ class Families(RuleBasedStateMachine):
                 assert (user.email, user.role) == (access.family.email, self.roles[access.family.email])
 
 
-async def opened(path: Path) -> Database:
-    return Database(migrated_database(path))
+async def opened(path: Path) -> EmbeddedDatabase:
+    return EmbeddedDatabase(migrated_database(path))
 
 
 def test_exactly_the_tokens_that_the_rules_allow_work(tmp_path: Path) -> None:

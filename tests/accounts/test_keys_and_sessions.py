@@ -195,7 +195,7 @@ async def test_the_models_of_a_key_are_stored_in_their_order_without_duplicates(
     created = (await add_key(studio, bearer, name="x", allowed_models=wanted)).json()
     (key,) = await items(studio, bearer)
     assert created["allowed_models"] == key["allowed_models"] == ["google/veo-3.1", "not/known-yet", "fal:flux"]
-    many = [f"maker/model-{number}" for number in range(200)]
+    many = [f"acme/model-{number}" for number in range(200)]
     assert (await add_key(studio, bearer, name="y", allowed_models=many)).json()["allowed_models"] == many
 
 
@@ -214,7 +214,7 @@ async def test_a_key_with_limits_authenticates_like_any_other_but_cannot_create_
 
 
 async def test_every_active_session_is_listed(studio: Studio, bearer: str) -> None:
-    await studio.accounts.sign_in_page("ada@example.org", PASSWORD, "Firefox")
+    await studio.accounts.sign_in.start_page_session("ada@example.org", PASSWORD, "Firefox")
     seen = await items(studio, bearer, "sessions")
     assert [(session["kind"], session["agent"], session["current"]) for session in seen] == [
         ("page", "Firefox", False),
@@ -305,5 +305,5 @@ async def test_a_session_of_another_user_is_missing_and_stays_active(studio: Stu
 
 async def test_purging_deletes_expired_sessions(studio: Studio, bearer: str) -> None:
     studio.clock.advance(days=31)
-    await studio.accounts.purge_tokens()
-    assert await studio.database.read(lambda tx: tx.value("select count(*) from sessions")) == 0
+    await studio.accounts.sessions.purge_tokens()
+    assert await studio.database.read(lambda tx: tx.value("sessions", "select count(*) from sessions")) == 0

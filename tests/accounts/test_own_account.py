@@ -167,9 +167,9 @@ async def test_a_change_on_a_page_keeps_that_page_session(studio: Studio) -> Non
     user = await studio.register()
     mine, other = await studio.sign_in_browser(), await studio.sign_in_browser()
     token = mine.cookies["session"]
-    known = await studio.accounts.by_session(token)
+    known = await studio.accounts.authentication.by_session(token)
     assert known is not None
-    await studio.accounts.update(user["id"], known.auth, password="battery staple", current_password=PASSWORD)
+    await studio.accounts.profile.update(user["id"], known.auth, password="battery staple", current_password=PASSWORD)
     assert (await mine.get("/private")).status_code == 200
     assert (await other.get("/private")).status_code == 303
 

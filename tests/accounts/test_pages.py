@@ -92,7 +92,7 @@ async def test_signing_in_as_another_user_ends_the_previous_session(studio: Stud
     before = browser.cookies["session"]
     answer = await send(browser, "/login", email="bob@example.org", password=PASSWORD)
     assert answer.status_code == 303
-    assert await studio.accounts.by_session(before) is None
+    assert await studio.accounts.authentication.by_session(before) is None
 
 
 async def test_a_signed_in_user_is_redirected_from_the_forms(studio: Studio) -> None:

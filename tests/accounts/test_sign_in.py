@@ -99,7 +99,7 @@ async def test_a_hash_with_older_parameters_is_renewed_at_the_next_sign_in(studi
     await studio.register()
     studio.restart(RecordingPasswords(memory_kib=128, passes=1))
     await studio.login()
-    stored = await studio.database.read(lambda tx: tx.value("select password_hash from users"))
+    stored = await studio.database.read(lambda tx: tx.value("users", "select password_hash from users"))
     assert "m=128,t=1" in stored
     assert await studio.login()
 
@@ -204,9 +204,9 @@ async def test_a_sign_in_whose_user_is_deactivated_after_the_check_is_refused(
     await studio.register("ada@example.org")
     bob = await studio.register("bob@example.org")
     async with paused_sign_in(studio, monkeypatch) as resume:
-        await studio.accounts.set_active(bob["id"], False)
+        await studio.accounts.users.set_active(bob["id"], False)
         assert await resume() == 401
-    assert (await studio.accounts.sessions(bob["id"])).total == 0
+    assert (await studio.accounts.sessions.newest(bob["id"])).total == 0
 
 
 async def test_a_password_can_be_tried_ten_times_a_minute_for_each_account(start: Start) -> None:

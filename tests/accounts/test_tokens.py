@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.db.database import Database
+from app.db.duckdb.database import EmbeddedDatabase
 from tests.studio import migrated_database
 
 from .studio import PASSWORD, Studio, error_code, studio_over
@@ -183,15 +183,15 @@ async def test_purging_deletes_expired_and_revoked_tokens_and_returns_their_numb
     await studio.call("POST", "/auth/logout", {"refresh_token": revoked["refresh_token"]})
     kept = await studio.login()
     assert (await studio.accounts.stats()).tokens == {"active": 1, "expired": 1, "revoked": 1}
-    assert await studio.accounts.purge_tokens() == 2
+    assert await studio.accounts.sessions.purge_tokens() == 2
     assert (await studio.accounts.stats()).tokens == {"active": 1, "expired": 0, "revoked": 0}
-    assert await studio.accounts.purge_tokens() == 0
+    assert await studio.accounts.sessions.purge_tokens() == 0
     assert await refresh(studio, kept["refresh_token"])
 
 
 async def test_purging_keeps_the_used_tokens_of_a_valid_family(studio: Studio, first: str) -> None:
     last = await successor(studio, await successor(studio, first))
-    await studio.accounts.purge_tokens()
+    await studio.accounts.sessions.purge_tokens()
     assert await refresh(studio, first) is None
     assert await refresh(studio, last) is None
 
@@ -205,11 +205,11 @@ async def test_reuse_of_a_token_after_its_expiry_still_revokes_its_family(studio
 
 
 async def test_tokens_and_passwords_are_stored_only_as_hashes(tmp_path: Path) -> None:
-    database = Database(migrated_database(tmp_path / "atelier.duckdb"))
+    database = EmbeddedDatabase(migrated_database(tmp_path / "atelier.duckdb"))
     async with studio_over(database) as studio:
         await studio.register()
         tokens = await studio.login()
-        cookie = await studio.accounts.sign_in_page("ada@example.org", PASSWORD)
+        cookie = await studio.accounts.sign_in.start_page_session("ada@example.org", PASSWORD)
         key = await studio.key(tokens["access_token"])
         await database.close()
     stored = files(tmp_path)

@@ -7,7 +7,7 @@ import pytest
 
 from app.accounts.schemas import Role
 from app.base.errors import Conflict, Missing
-from app.db.database import Transaction
+from app.db.transaction import Transaction
 from tests.kit import Cases
 
 from .studio import Response, Studio, error_code, field_errors
@@ -114,9 +114,9 @@ async def test_only_admins_list_and_change_users(studio: Studio, admin: str) -> 
 
 async def test_users_are_looked_up_by_their_ids(studio: Studio, admin: str) -> None:
     bob = await studio.register("bob@example.org")
-    found = await studio.accounts.users_by_id([bob["id"], "unknown"])
+    found = await studio.accounts.users.by_id([bob["id"], "unknown"])
     assert {user_id: user.email for user_id, user in found.items()} == {bob["id"]: "bob@example.org"}
-    assert await studio.accounts.users_by_id([]) == {}
+    assert await studio.accounts.users.by_id([]) == {}
 
 
 # Roles
@@ -186,10 +186,10 @@ async def test_an_unknown_user_is_missing(studio: Studio, admin: str) -> None:
 async def test_the_command_line_makes_an_admin_by_email(studio: Studio, admin: str) -> None:
     await studio.register("bob@example.org")
     bearer = await studio.bearer("bob@example.org")
-    assert (await studio.accounts.promote(" Bob@Example.org ")).role is Role.ADMIN
+    assert (await studio.accounts.users.promote(" Bob@Example.org ")).role is Role.ADMIN
     assert (await studio.call("GET", "/users", bearer=bearer)).status_code == 200
     with pytest.raises(Missing, match=r"eve@example\.org"):
-        await studio.accounts.promote("eve@example.org")
+        await studio.accounts.users.promote("eve@example.org")
 
 
 # Deactivation
@@ -227,7 +227,7 @@ async def test_a_deleted_user_is_gone_at_once_with_sessions_tokens_and_keys(stud
     browser = await studio.sign_in_browser("bob@example.org")
     assert await studio.status(key) == 200
     ada = await my_id(studio, admin)
-    deleted = await studio.database.write(studio.accounts.remove, ada, bob["id"])
+    deleted = await studio.database.write(studio.accounts.users.remove, ada, bob["id"])
     assert deleted.email == "bob@example.org"
     assert await studio.status(tokens["access_token"]) == await studio.status(key) == 401
     assert (await browser.get("/private")).status_code == 303
@@ -236,9 +236,9 @@ async def test_a_deleted_user_is_gone_at_once_with_sessions_tokens_and_keys(stud
 
     def remaining(tx: Transaction) -> list[Any]:
         return [
-            tx.value("select count(*) from sessions where user_id = $1", bob["id"]),
-            tx.value("select count(*) from refresh_tokens where user_id = $1", bob["id"]),
-            tx.value("select count(*) from api_keys where user_id = $1", bob["id"]),
+            tx.value("sessions", "select count(*) from sessions where user_id = $1", bob["id"]),
+            tx.value("refresh_tokens", "select count(*) from refresh_tokens where user_id = $1", bob["id"]),
+            tx.value("api_keys", "select count(*) from api_keys where user_id = $1", bob["id"]),
         ]
 
     assert await studio.database.read(remaining) == [0, 0, 0]
@@ -249,11 +249,11 @@ async def test_an_admin_cannot_delete_themselves_the_last_admin_or_an_unknown_us
     ada = await my_id(studio, admin)
     bob = await studio.register("bob@example.org")
     with pytest.raises(Conflict, match="your own"):
-        await studio.database.write(studio.accounts.remove, ada, ada)
+        await studio.database.write(studio.accounts.users.remove, ada, ada)
     with pytest.raises(Conflict, match="last admin"):
-        await studio.database.write(studio.accounts.remove, bob["id"], ada)
+        await studio.database.write(studio.accounts.users.remove, bob["id"], ada)
     with pytest.raises(Missing):
-        await studio.database.write(studio.accounts.remove, ada, "unknown")
+        await studio.database.write(studio.accounts.users.remove, ada, "unknown")
 
 
 async def test_a_deletion_whose_transaction_fails_deletes_nothing(studio: Studio, admin: str) -> None:
@@ -262,7 +262,7 @@ async def test_a_deletion_whose_transaction_fails_deletes_nothing(studio: Studio
     ada = await my_id(studio, admin)
 
     def fails(tx: Any) -> None:
-        studio.accounts.remove(tx, ada, bob["id"])
+        studio.accounts.users.remove(tx, ada, bob["id"])
         raise Conflict("something else did not work")
 
     with pytest.raises(Conflict):

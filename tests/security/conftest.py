@@ -38,12 +38,14 @@ class Throttled:
     async def registered(self) -> str:
         """The email of a new user, registered without a request that would be counted."""
         email = new_email("throttled")
-        await self.studio.program.accounts.register(email, PASSWORD)
+        await self.studio.program.accounts.registration.register(email, PASSWORD)
         return email
 
     async def token(self) -> str:
         """The access token of a new user."""
-        return (await self.studio.program.accounts.login(await self.registered(), PASSWORD)).access_token
+        return (
+            await self.studio.program.accounts.sign_in.start_token_session(await self.registered(), PASSWORD)
+        ).access_token
 
 
 @pytest_asyncio.fixture(scope="session")

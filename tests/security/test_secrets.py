@@ -265,7 +265,7 @@ def test_a_secret_in_a_log_line_is_masked() -> None:
 async def test_an_unknown_email_and_a_wrong_password_get_the_same_answer_to_the_byte(atelier: Studio) -> None:
     """By API and on the page; that both cost one check of a password is tested with the accounts."""
     email = new_email("ann")
-    await atelier.program.accounts.register(email, PASSWORD)
+    await atelier.program.accounts.registration.register(email, PASSWORD)
     answers: list[set[Any]] = [set(), set()]
     browser, client = atelier.browser(), atelier.client()
     # Without compression, because the length of compressed text depends on the email in it.

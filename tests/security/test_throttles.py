@@ -82,7 +82,7 @@ async def test_a_user_under_attack_still_signs_in_from_a_known_address(throttled
 
 async def test_a_signed_in_user_is_not_affected_by_attempts_on_their_account(throttled: Throttled) -> None:
     email = await throttled.registered()
-    token = (await throttled.studio.program.accounts.login(email, PASSWORD)).access_token
+    token = (await throttled.studio.program.accounts.sign_in.start_token_session(email, PASSWORD)).access_token
     attacker = throttled.client(address="198.51.100.2")
     assert 429 in [(await login(attacker, email, WRONG)).status_code for _ in range(12)]
     assert (await throttled.client(token).get("/api/v1/users/me")).status_code == 200
@@ -156,7 +156,7 @@ async def test_every_route_that_causes_costs_is_marked_as_paid(atelier: Studio) 
 async def test_a_user_makes_sixty_paid_requests_a_minute_by_all_keys_and_routes_together(throttled: Throttled) -> None:
     email = await throttled.registered()
     accounts = throttled.studio.program.accounts
-    client = throttled.client((await accounts.login(email, PASSWORD)).access_token)
+    client = throttled.client((await accounts.sign_in.start_token_session(email, PASSWORD)).access_token)
     other = throttled.client(await throttled.token())
     key = throttled.client((await client.post("/api/v1/users/me/keys", json={"name": "k"})).json()["key"])
     body = {"model": TEXT_MODEL, "prompt": ""}  # refused, but counted
@@ -167,7 +167,7 @@ async def test_a_user_makes_sixty_paid_requests_a_minute_by_all_keys_and_routes_
     for sender in (client, key):
         check_throttled(await sender.post("/api/v1/generate/text", json=body))
     browser = throttled.studio.direct_browser()
-    browser.cookies.set("session", await accounts.sign_in_page(email, PASSWORD), domain="127.0.0.1")
+    browser.cookies.set("session", await accounts.sign_in.start_page_session(email, PASSWORD), domain="127.0.0.1")
     check_throttled_page(await browser.send_form("/generate/text", {"model": TEXT_MODEL, "prompt": "x"}))
     assert (await client.get("/api/v1/jobs")).status_code == 200  # reading is counted separately
     assert (await other.post("/api/v1/generate/text", json=body)).status_code == 400

@@ -57,11 +57,15 @@ async def test_a_known_credential_is_checked_without_the_database(
     await studio.register()
     bearer = await studio.bearer()
     key = await studio.key(bearer)
-    cookie = await studio.accounts.sign_in_page("ada@example.org", PASSWORD)
+    cookie = await studio.accounts.sign_in.start_page_session("ada@example.org", PASSWORD)
 
     async def identify() -> list[Principal | None]:
         accounts = studio.accounts
-        return [await accounts.by_bearer(bearer), await accounts.by_bearer(key), await accounts.by_session(cookie)]
+        return [
+            await accounts.authentication.by_bearer(bearer),
+            await accounts.authentication.by_bearer(key),
+            await accounts.authentication.by_session(cookie),
+        ]
 
     async def fail(*_: object) -> None:
         raise AssertionError("the database was used")
@@ -89,10 +93,10 @@ async def test_a_deactivation_while_a_credential_is_being_read_applies_to_the_ne
         return found
 
     monkeypatch.setattr(studio.database, "read", paused)
-    early = asyncio.create_task(studio.accounts.by_bearer(bearer))
+    early = asyncio.create_task(studio.accounts.authentication.by_bearer(bearer))
     await has_read.wait()
     monkeypatch.setattr(studio.database, "read", read)
-    await studio.accounts.set_active(bob["id"], False)
+    await studio.accounts.users.set_active(bob["id"], False)
     resumed.set()
     await early
     assert await studio.status(bearer) == 401
@@ -103,7 +107,7 @@ async def test_a_change_whose_request_was_cancelled_is_applied(studio: Studio) -
     bob = await studio.register("bob@example.org")
     bearer = await studio.bearer("bob@example.org")
     assert await studio.status(bearer) == 200
-    change = asyncio.create_task(studio.accounts.set_active(bob["id"], False))
+    change = asyncio.create_task(studio.accounts.users.set_active(bob["id"], False))
     await asyncio.sleep(0)
     change.cancel()
     await asyncio.gather(change, return_exceptions=True)
@@ -116,7 +120,7 @@ async def test_a_sign_in_survives_a_restart(studio: Studio) -> None:
     await studio.register()
     bearer = await studio.bearer()
     key = await studio.key(bearer)
-    cookie = await studio.accounts.sign_in_page("ada@example.org", PASSWORD)
+    cookie = await studio.accounts.sign_in.start_page_session("ada@example.org", PASSWORD)
     studio.restart()
     assert await studio.status(bearer) == await studio.status(key) == 200
-    assert await studio.accounts.by_session(cookie)
+    assert await studio.accounts.authentication.by_session(cookie)
