@@ -3,14 +3,17 @@
 import asyncio
 from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from app.accounts.guards import signed_in
+from app.base.errors import Invalid
 from app.home import reference
 from app.home.service import Home
+from app.web import forms
+from app.web.limits import FILES
 from app.web.openapi import build_document
 from app.web.render import page, partial
 
@@ -36,6 +39,15 @@ async def library(
     if partial(request) and cursor:
         return page("library/_assets.html", request, **context)
     return page("library/library.html", request, jobs=view.jobs, total=view.assets.total, **context)
+
+
+@post("/library", guards=[signed_in], include_in_schema=False, status_code=200, request_max_body_size=FILES)
+async def upload(request: PageRequest, home: NamedDependency[Home]) -> Response[str]:
+    file = await forms.file(request, "file")
+    if file is None:
+        raise Invalid("Choose a file.", fields={"file": "Choose a file."})
+    added = await home.upload(request.user.id, forms.chunks(file), file.filename)
+    return forms.go(f"/library/{added.id}", "The file was added to your library.")
 
 
 @get("/library/{id:str}", guards=[signed_in], include_in_schema=False)
@@ -74,4 +86,4 @@ def _docs(request: PageRequest) -> Response[str]:
     return page("home/docs.html", request, info=document.info, groups=document.groups, curl=document.curl)
 
 
-routes = [dashboard, library, asset, spending, providers, api_clients, docs]
+routes = [dashboard, library, upload, asset, spending, providers, api_clients, docs]

@@ -1,6 +1,6 @@
 """Data of the pages that combine several features, and the health check."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import msgspec
@@ -39,7 +39,7 @@ class LibraryView(msgspec.Struct, frozen=True):
 
 
 class Home:
-    """Reads from other features; changes nothing."""
+    """Combines other features; has no data of its own."""
 
     def __init__(
         self, database: Database, accounts: Accounts, catalog: Catalog, ledger: Ledger, jobs: Jobs, library: Library
@@ -64,6 +64,10 @@ class Home:
                 await self._jobs.newest(owner, statuses=[JobStatus.QUEUED, JobStatus.PROCESSING], limit=100)
             ).items
         return LibraryView(unfinished, await self._library.newest(owner, kind=asset_kind, q=q, before=before))
+
+    async def upload(self, owner: str, chunks: AsyncIterator[bytes], name: str | None) -> Asset:
+        """Add an image or video to the user's library; `name` is a label. Raises Invalid, TooLarge or WrongType."""
+        return await self._library.upload(owner, chunks, name)
 
     async def months(self, owner: str) -> Sequence[Month]:
         """The user's spending by month, newest first."""

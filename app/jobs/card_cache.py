@@ -6,11 +6,11 @@ shows (without the running time, which the page counts itself), so most polls ar
 
 import hashlib
 import secrets
-from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+from cachetools import LRUCache
 from markupsafe import Markup
 
 from app.base import clock
@@ -32,7 +32,7 @@ class _Card(NamedTuple):
 # Placeholder for the viewer's form token in a cached card. Random, so that no prompt can contain it.
 _TOKEN_PLACEHOLDER: Final = secrets.token_hex(32)
 
-_cards: OrderedDict[str, _Card] = OrderedDict()  # by job id
+_cards: LRUCache[str, _Card] = LRUCache(MAX_CARDS)  # by job id
 
 
 def cards(jobs: Sequence[Job], csrf_token: str) -> Markup:
@@ -49,9 +49,6 @@ def _card(job: Job, now: datetime) -> str:
     html = render.render_template("jobs/_card.html", job=job, csrf_token=_TOKEN_PLACEHOLDER)
     if len(job.prompt) + len(job.text or "") <= MAX_CHARACTERS:
         _cards[job.id] = _Card(job, _valid_until(job, now), html)
-        _cards.move_to_end(job.id)
-        if len(_cards) > MAX_CARDS:
-            _cards.popitem(last=False)
     return html
 
 

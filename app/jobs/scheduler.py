@@ -1,12 +1,15 @@
 """The fair queue that decides which job starts next, and the durations and costs of earlier jobs per model."""
 
 import heapq
+import itertools
 import statistics
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from time import monotonic
 from typing import Final
+
+from cachetools import FIFOCache
 
 from app.base import clock
 from app.jobs.schemas import Job, JobStatus
@@ -32,7 +35,8 @@ class FairQueue:
         self._running: Counter[str] = Counter()  # by user
         self._running_at_provider: Counter[str] = Counter()  # by provider
         self._positions: dict[str, int] = {}  # computed positions; cleared on every change
-        self._served: OrderedDict[str, None] = OrderedDict()  # users, most recently served last
+        self._serves = itertools.count()
+        self._served: FIFOCache[str, int] = FIFOCache(MAX_REMEMBERED_USERS)  # when each user was last served, as a rank
 
     def put(self, job: Job) -> None:
         """Add or update an unfinished job."""
@@ -84,7 +88,7 @@ class FairQueue:
             started_by_user[owner] += 1
             started_at_provider[job.provider] += 1
             chosen.append(job.id)
-            self._mark_served(owner)
+            self._served[owner] = next(self._serves)
         for owner, keys in popped.items():  # they stay queued until the database write succeeds
             for key in keys:
                 heapq.heappush(self._waiting.setdefault(owner, []), key)
@@ -113,9 +117,8 @@ class FairQueue:
 
     def _next_user(self, started_by_user: Counter[str]) -> str | None:
         """The user whose job is started next."""
-        served = {owner: rank for rank, owner in enumerate(self._served)}
         candidates = [
-            (self._running[owner] + started_by_user[owner], served.get(owner, -1), owner)
+            (self._running[owner] + started_by_user[owner], self._served.get(owner, -1), owner)
             for owner in list(self._waiting)
             if self._head(owner) and self._running[owner] + started_by_user[owner] < MAX_RUNNING_PER_USER
         ]
@@ -131,12 +134,6 @@ class FairQueue:
             heapq.heappop(keys)
         del self._waiting[owner]
         return None
-
-    def _mark_served(self, owner: str) -> None:
-        self._served[owner] = None
-        self._served.move_to_end(owner)
-        if len(self._served) > MAX_REMEMBERED_USERS:
-            self._served.popitem(last=False)
 
     def _promote_due(self) -> None:
         now = clock.now()

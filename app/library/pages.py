@@ -1,4 +1,4 @@
-"""Page routes that change the library and serve its files. The library page itself is in `home`."""
+"""Page routes that change an asset and serve its files. The library page, which also shows unfinished jobs, is in `home`."""
 
 from typing import Any
 
@@ -9,24 +9,14 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
 from app.accounts.guards import signed_in
-from app.base.errors import Invalid, Missing
+from app.base.errors import Missing
 from app.library.schemas import Asset
 from app.library.service import Library
 from app.web import forms
-from app.web.limits import FILES
 from app.web.ranges import file_response
 from app.web.render import page, partial
 
 PageRequest = Request[Any, Any, State]
-
-
-@post("/library", guards=[signed_in], include_in_schema=False, status_code=200, request_max_body_size=FILES)
-async def upload(request: PageRequest, library: NamedDependency[Library]) -> Response[str]:
-    file = await forms.file(request, "file")
-    if file is None:
-        raise Invalid("Choose a file.", fields={"file": "Choose a file."})
-    added = await library.upload(request.user.id, forms.chunks(file), file.filename)
-    return forms.go(f"/library/{added.id}", "The file was added to your library.")
 
 
 @post("/library/{id:str}/delete", guards=[signed_in], include_in_schema=False, status_code=200)
@@ -78,4 +68,4 @@ async def _file(
         raise Missing("This file no longer exists.") from None
 
 
-routes = [upload, delete, restore, media, thumbnail]
+routes = [delete, restore, media, thumbnail]

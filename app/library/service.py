@@ -20,13 +20,15 @@ from app.base.disk_full import map_disk_full
 from app.base.errors import Invalid, Missing, TooLarge
 from app.base.ids import uuid7
 from app.base.paging import Page
-from app.db.database import Database, Transaction
+from app.base.sizes import format_size
+from app.db.database import Database
 from app.db.query_cache import QueryCache
+from app.db.transaction import Transaction
 from app.library import repository
 from app.library.schemas import Asset, AssetKind, Origin, StagedResults
 from app.providers.client import Client
 from app.providers.errors import AddressNotAllowed, ClientError, TooBig
-from app.storage.files import Files, readable
+from app.storage.files import Files
 from app.storage.media import Facts, Media
 
 UNDO: Final = timedelta(minutes=10)
@@ -230,7 +232,7 @@ class Library:
         except AddressNotAllowed:
             raise _wrong_url("The URL must be a public http or https address.") from None
         except TooBig:
-            raise TooLarge(f"The image at this URL must be at most {readable(max_bytes)}.") from None
+            raise TooLarge(f"The image at this URL must be at most {format_size(max_bytes)}.") from None
         except ClientError:
             raise _wrong_url("The image could not be downloaded from this URL.") from None
         if response.status != 200:
@@ -300,7 +302,7 @@ class Library:
     def _check_size(self, facts: Facts) -> None:
         max_bytes = self._max_bytes[AssetKind(facts.kind)]
         if facts.bytes > max_bytes:
-            raise TooLarge(f"This {facts.kind} must be at most {readable(max_bytes)}.")
+            raise TooLarge(f"This {facts.kind} must be at most {format_size(max_bytes)}.")
 
 
 def _newest(

@@ -11,6 +11,7 @@ from typing import Final
 from app.base import logging
 from app.base.data_dir import DataDir
 from app.base.errors import Conflict, Invalid, Missing
+from app.base.sizes import format_size
 from app.db.database import Database, DatabaseError
 from app.db.duckdb.database import EmbeddedDatabase
 from app.db.migrate import find_migrations
@@ -82,7 +83,7 @@ class Maintenance:
         return CommandResult(
             True,
             f"everything is in order ({rows['users']} users, {rows['jobs']} jobs, {rows['messages']} messages,"
-            f" {rows['ledger']} ledger entries, {files} stored files of {_size(usage.stored)})",
+            f" {rows['ledger']} ledger entries, {files} stored files of {format_size(usage.stored)})",
         )
 
     async def _check_migrations(self, rows: dict[str, int]) -> list[str]:
@@ -189,13 +190,7 @@ def _is_key(files: Files, name: str) -> bool:
 def _summary(manifest: Manifest) -> str:
     rows, files = manifest.rows, [file for file in manifest.files if file.path.startswith("media/")]
     size = sum(file.bytes for file in manifest.files)
-    return (
-        f"{rows.get('users', 0)} users, {rows.get('jobs', 0)} jobs, {len(files)} stored files, {_size(size)} in total"
-    )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
+    return f"{rows.get('users', 0)} users, {rows.get('jobs', 0)} jobs, {len(files)} stored files, {format_size(size)} in total"
 
 
 def _report(lines: Sequence[str]) -> str:

@@ -4,9 +4,10 @@ A webhook only triggers a poll; its content is never trusted. A forged, stale, r
 """
 
 import hmac
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Final
+
+from cachetools import FIFOCache
 
 from app.base.errors import Missing
 from app.base.hashing import derive_key
@@ -26,7 +27,7 @@ class WebhookVerifier:
         self._origin = origin
         self._secret = secret
         self._keys = keys
-        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._seen: FIFOCache[tuple[str, str], None] = FIFOCache(REMEMBERED)
 
     def address(self, provider: str, job_id: str) -> str:
         """The URL at which this provider reports that the job has ended."""
@@ -44,8 +45,6 @@ class WebhookVerifier:
         if (job_id, key) in self._seen:
             return None
         self._seen[job_id, key] = None
-        if len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
         return job_id
 
     def _signature(self, provider: str, job_id: str) -> str:

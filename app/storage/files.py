@@ -26,6 +26,7 @@ from app.base import errors
 from app.base.crash_points import crash_point
 from app.base.data_dir import fsync_path
 from app.base.disk_full import map_disk_full
+from app.base.sizes import format_size
 from app.storage.threads import Threads
 
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
@@ -161,7 +162,7 @@ class Files:
         async for chunk in chunks:
             total += len(chunk)
             if total > max_bytes:
-                raise errors.TooLarge(f"The file must be at most {readable(max_bytes)}.")
+                raise errors.TooLarge(f"The file must be at most {format_size(max_bytes)}.")
             buffer += chunk
             if len(buffer) >= _MIB:
                 await self._threads.run(sink.write, bytes(buffer))
@@ -274,8 +275,3 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(child, ignore_errors=True)
         else:
             child.unlink(missing_ok=True)
-
-
-def readable(size: int) -> str:
-    """The size in MB, which are 1024 × 1024 bytes as in the settings."""
-    return f"{round(size / _MIB, 1):g} MB" if size >= _MIB else f"{size} bytes"

@@ -1,9 +1,7 @@
 """Reads forms, redirects after a change, and validates redirect targets."""
 
-import contextlib
-from collections import defaultdict
+import hashlib
 from collections.abc import AsyncIterator, Mapping
-from traceback import walk_tb
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, quote, unquote
 
@@ -13,10 +11,11 @@ from litestar.enums import RequestEncodingType
 from litestar.types import Empty
 from litestar.utils.scope.state import ScopeState
 
-from app.base.disk_full import NO_SPACE, DiskFull
+from app.base.disk_full import map_disk_full
 from app.base.errors import Invalid
 from app.base.once import Once
 from app.base.once import once as request_once
+from app.web.multipart_form import read_multipart
 
 NOTICE: Final = "notice"
 CHUNK: Final = 256 * 1024
@@ -25,36 +24,31 @@ IN_URLS: Final = "%/?#[]@!$&'()*+,;=:"  # reserved characters that are not perce
 
 
 async def parsed(request: Request[Any, Any, State]) -> FormMultiDict:
-    """Parse the form of this request once; raises Invalid when it is malformed. Litestar's own URL-encoded parser caches the
-    last thousand forms, including passwords, and fails with 500 on bytes that are not UTF-8."""
+    """Parse the form of this request once; raises Invalid when it is malformed. Not by Litestar, whose URL-encoded parser caches
+    the last thousand forms, including passwords, and fails with 500 on bytes that are not UTF-8; for multipart see there. The
+    result stands where Litestar looks for it, which closes the files when the route has answered."""
     state = ScopeState.from_scope(request.scope)
-    try:
-        if state.form is Empty and request.content_type[0] == RequestEncodingType.URL_ENCODED:
-            text = (await request.body()).decode()
-            fields: dict[str, Any] = {}
-            for name, value in parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS):
-                fields.setdefault(name, []).append(value)
-            state.form = fields
-        return await request.form()
-    except Exception as exc:
-        await _close_partial_uploads(exc)
-        if getattr(exc, "errno", None) in NO_SPACE:
-            raise DiskFull from None
-        if isinstance(exc, ValueError | LookupError):
-            raise Invalid("The form could not be parsed.") from None
-        raise
+    if state.form is Empty:
+        with map_disk_full():
+            try:
+                state.form = await _parse(request)
+            except (ValueError, LookupError):
+                raise Invalid("The form could not be parsed.") from None
+    return FormMultiDict.from_form_data(cast(dict[str, Any], state.form))
 
 
-async def _close_partial_uploads(exc: Exception) -> None:
-    """Close the files that Litestar's multipart parser was writing when it failed (disk full, client disconnected). It drops
-    them, and their disk space would be released only by the next garbage collection."""
-    for frame, _ in walk_tb(exc.__traceback__):
-        parts = frame.f_locals.get("fields")
-        finished = [file for files in parts.values() for file in files] if isinstance(parts, defaultdict) else []
-        for value in (*frame.f_locals.values(), *finished):
-            if isinstance(value, UploadFile):
-                with contextlib.suppress(OSError):  # flushing the buffer fails as well when the disk is full
-                    await value.close()
+async def _parse(request: Request[Any, Any, State]) -> dict[str, Any]:
+    kind = request.content_type[0]
+    if kind == RequestEncodingType.MULTI_PART:
+        fields = await read_multipart(request)
+        # Litestar expects a list only where a field was sent several times.
+        return {name: values if len(values) > 1 else values[0] for name, values in fields.items()}
+    found: dict[str, Any] = {}
+    if kind == RequestEncodingType.URL_ENCODED:
+        text = (await request.body()).decode()
+        for name, value in parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS):
+            found.setdefault(name, []).append(value)
+    return found
 
 
 async def close(request: Request[Any, Any, State]) -> None:
@@ -74,6 +68,15 @@ async def file(request: Request[Any, Any, State], name: str) -> UploadFile | Non
     """The uploaded file of that field; None when the field is empty."""
     value = (await parsed(request)).get(name)
     return value if isinstance(value, UploadFile) and value.filename else None
+
+
+async def content_hash(file: UploadFile) -> str:
+    """The SHA-256 hash of an uploaded file, which can be read from its start afterwards."""
+    digest = hashlib.sha256()
+    async for chunk in chunks(file):
+        digest.update(chunk)
+    await file.seek(0)
+    return digest.hexdigest()
 
 
 async def chunks(file: UploadFile) -> AsyncIterator[bytes]:

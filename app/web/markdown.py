@@ -6,14 +6,15 @@ the server.
 """
 
 import asyncio
+import contextlib
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 import nh3
+from cachetools import LRUCache
 from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock
 from markdown_it.rules_inline import StateInline
@@ -75,21 +76,20 @@ class Renderer:
     texts and their HTML."""
 
     def __init__(self, cache_size: int = CACHE_SIZE) -> None:
-        self._cache_size = cache_size
         self._threads = ThreadPoolExecutor(2, "markdown")
-        self._cache: OrderedDict[str, Markup] = OrderedDict()
-        self._size = 0
+        self._cache: LRUCache[str, tuple[str, Markup]] = LRUCache(cache_size, getsizeof=_characters)
 
     async def render(self, texts: Sequence[str]) -> list[Markup]:
         """The HTML of each text."""
-        rendered = {text: self._cache[text] for text in texts if text in self._cache}
+        rendered = {text: self._cache[text][1] for text in texts if text in self._cache}
         new = list(dict.fromkeys(text for text in texts if text not in rendered))
         if sum(map(len, new)) <= INLINE:
             rendered |= {text: html(text) for text in new}
         else:
             rendered |= await self.threaded(lambda: {text: html(text) for text in new})
-        for text in texts:
-            self._remember(text, rendered[text])
+        for text in new:
+            with contextlib.suppress(ValueError):  # larger than the cache
+                self._cache[text] = (text, rendered[text])
         return [rendered[text] for text in texts]
 
     async def threaded(self, work: Callable[[], T]) -> T:
@@ -98,14 +98,10 @@ class Renderer:
     def close(self) -> None:
         self._threads.shutdown(cancel_futures=True)
 
-    def _remember(self, text: str, rendered: Markup) -> None:
-        if text not in self._cache:
-            self._size += len(text) + len(rendered)
-        self._cache[text] = rendered
-        self._cache.move_to_end(text)
-        while self._size > self._cache_size:
-            old_text, old_html = self._cache.popitem(last=False)
-            self._size -= len(old_text) + len(old_html)
+
+def _characters(entry: tuple[str, Markup]) -> int:
+    text, rendered = entry
+    return len(text) + len(rendered)
 
 
 class StreamingRenderer:

@@ -4,9 +4,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from litestar import Request, Router
-from litestar._openapi.schema_generation import SchemaCreator
-from litestar._openapi.schema_generation.plugins.struct import StructSchemaPlugin
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import (
     Components,
@@ -17,6 +16,7 @@ from litestar.openapi.spec import (
     SecurityRequirement,
     SecurityScheme,
 )
+from litestar.plugins import OpenAPISchemaPlugin
 from litestar.typing import FieldDefinition
 
 from app.web.errors import Envelope
@@ -55,11 +55,16 @@ def error_responses(*statuses: int) -> dict[int, ResponseSpec]:
     }
 
 
-class StructSchemas(StructSchemaPlugin):
-    """Adds what Litestar leaves out of struct schemas: `additionalProperties: false` and the struct's `example`."""
+class StructSchemas(OpenAPISchemaPlugin):
+    """Adds what Litestar's own plugin leaves out of struct schemas: `additionalProperties: false` and the struct's `example`."""
 
-    def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: SchemaCreator) -> Schema:
-        schema = super().to_openapi_schema(field_definition, schema_creator)
+    def is_plugin_supported_field(self, field_definition: FieldDefinition) -> bool:
+        return not field_definition.is_union and field_definition.is_subclass_of(msgspec.Struct)
+
+    def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: Any) -> Schema:
+        others = (plugin for plugin in schema_creator.plugins if plugin is not self)
+        own = next(plugin for plugin in others if plugin.is_plugin_supported_field(field_definition))
+        schema: Schema = own.to_openapi_schema(field_definition, schema_creator)
         struct: Any = field_definition.type_
         if struct.__struct_config__.forbid_unknown_fields:
             schema.additional_properties = False

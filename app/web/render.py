@@ -14,6 +14,7 @@ from litestar import MediaType, Request, Response
 from litestar.datastructures import Cookie, State
 
 from app.base.clock import iso, now
+from app.base.sizes import format_size
 from app.web.request_id import request_id
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -57,16 +58,6 @@ def minutes(seconds: float | None) -> str:
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
-def size(count: int) -> str:
-    """A number of bytes with its unit: `1.4 MB`."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    raise AssertionError
-
-
 def environment(clock: Callable[[], datetime] = now) -> jinja2.Environment:
     """A Jinja environment with autoescaping and strict undefined names. Relative times are relative to `clock`."""
     jinja = jinja2.Environment(
@@ -82,7 +73,7 @@ def environment(clock: Callable[[], datetime] = now) -> jinja2.Environment:
         "ago": functools.partial(ago, clock=clock),
         "elapsed": functools.partial(elapsed, clock=clock),
         "minutes": minutes,
-        "size": size,
+        "size": format_size,
         "iso": iso,
     }
     jinja.filters.update(filters)

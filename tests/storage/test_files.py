@@ -11,7 +11,7 @@ import pytest
 
 from app.base import errors
 from app.base.data_dir import DataDir
-from app.storage.files import Files, readable
+from app.storage.files import Files
 from app.storage.threads import Threads
 from tests.kit import Cases
 
@@ -370,9 +370,3 @@ async def test_an_upload_never_overwrites(files: Files) -> None:
         with pytest.raises(FileExistsError):
             await files.write_upload(stream(b"other"), folder / "there", 1000)
         assert (folder / "there").read_bytes() == CONTENT
-
-
-def test_sizes_are_readable() -> None:
-    assert readable(10 * 1024 * 1024) == "10 MB"
-    assert readable(1536 * 1024) == "1.5 MB"
-    assert readable(1000) == "1000 bytes"
