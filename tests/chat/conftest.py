@@ -41,6 +41,7 @@ class ScriptedProvider:
         self.requests: list[Request] = []
         self.open = 0
         self.closed = 0
+        self.late_cost: int | None = None  # what it reports when asked for the cost of an answer
 
     async def offers(self) -> Sequence[ModelOffer]:
         schema = {"properties": {"temperature": {"type": "number", "minimum": 0, "maximum": 2, "title": "Temperature"}}}
@@ -73,7 +74,7 @@ class ScriptedProvider:
         raise AssertionError("chat streams")
 
     async def cost_nano(self, generation_id: str) -> int | None:
-        return None
+        return self.late_cost
 
 
 def saying(text: str) -> Script:
