@@ -96,6 +96,18 @@ def test_a_package_is_imported_in_its_places_only() -> None:
     assert not wrong
 
 
+def test_no_private_module_of_a_library_is_imported() -> None:
+    """What is used beyond a library's documented interface is pinned in `tests/web/test_library_internals.py`."""
+    private = re.compile(r"(^|\.)_[a-z]")
+    wrong = [
+        f"{module.part} imports {name} from {base}"
+        for module in modules()
+        for base, name in module.imports()
+        if not base.startswith("app") and (private.search(base) or private.match(name or ""))
+    ]
+    assert not wrong
+
+
 _SQL = re.compile(
     r"^\s*(select\s.+\sfrom\s|insert\s+into\s|update\s+\w+\s+set\s|delete\s+from\s|create\s+table\s)", re.I | re.S
 )
