@@ -38,7 +38,7 @@ def test_what_was_read_before_a_change_is_not_cached_after_it() -> None:
     assert cache.find("one") is None
 
 
-def test_the_cache_is_bounded_and_drops_the_least_recently_used_user() -> None:
+def test_the_cache_is_bounded_and_drops_the_least_recently_used_credential() -> None:
     cache = CredentialCache(size=3)
     for name in ("ada", "bob", "eve"):
         cache.store(name, principal(name), cache.generation)
@@ -48,7 +48,10 @@ def test_the_cache_is_bounded_and_drops_the_least_recently_used_user() -> None:
     assert all(cache.find(name) for name in ("ada", "eve", "joe"))
     for number in range(10):
         cache.store(str(number), principal("ada"), cache.generation)
-    assert len(cache) <= 3
+    assert len(cache) == 3
+    for name in ("bob", "ada"):  # of one, nothing is left; of the other, the newest
+        cache.invalidate(name)
+    assert len(cache) == 0
 
 
 async def test_a_known_credential_is_checked_without_the_database(
