@@ -1,7 +1,7 @@
 """Checks every statement of the program that any test runs: PostgreSQL's own grammar accepts it, and it carries its tables."""
 
 import functools
-import sys
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +42,7 @@ def watch_statements() -> None:
 def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def call(self: Transaction, tables: Tables, sql: str, *parameters: Any) -> Any:
-        if sql.startswith(STATEMENTS) and _of_the_program(sys._getframe(1)):
+        if sql.startswith(STATEMENTS) and _of_the_program():
             check_statement(tables, sql)
         return method(self, tables, sql, *parameters)
 
@@ -58,9 +58,10 @@ STATEMENTS = (
 )  # not what `insert` batches, and no definitions of tables
 
 
-def _of_the_program(frame: Any) -> bool:
+def _of_the_program() -> bool:
     """Whether the statement stands in the program, and not in its embedded engine or in a test."""
-    while frame.f_globals["__name__"] == "app.db.transaction":
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals["__name__"] in (__name__, "app.db.transaction"):
         frame = frame.f_back
-    module: str = frame.f_globals["__name__"]
+    module = "" if frame is None else str(frame.f_globals["__name__"])
     return module.startswith("app.") and not module.startswith("app.db.duckdb")

@@ -76,7 +76,7 @@ def test_a_route_module_uses_no_service_but_its_own_and_no_repository() -> None:
 # The modules that may import a package.
 PLACES = {
     "litestar": re.compile(r".+\.(pages|api)|accounts\.guards|web\..+|asgi|providers\.simulator\b.*"),
-    "duckdb": re.compile(r"db\.database"),
+    "duckdb": re.compile(r"db\.duckdb\..+"),
     "httpx": re.compile(r"providers\.urls|accounts\.google"),
     "httptools": re.compile(r"providers\.connections|web\.http_protocol"),
     "argon2": re.compile(r"accounts\.passwords"),
