@@ -13,7 +13,8 @@ create table conversations (
 
 -- Messages form a tree: an edited question and a second answer are siblings. A message without a conversation is an answer to an
 -- API client, stored for its cost. `size` is the number of characters in `text`, so that a tree can be read without its texts.
--- `ended_at` is null while `status` is `streaming`.
+-- `ended_at` is null while `status` is `streaming`. `finish_reason` is the provider's own word for why the answer ended. `reply` is
+-- the whole answer in OpenAI's format (JSON), kept only for a request that may be repeated.
 create table messages (
     id text primary key,
     conversation_id text,
@@ -26,6 +27,8 @@ create table messages (
     model text,
     model_name text,
     provider text,
+    finish_reason text,
+    reply text,
     usage text,
     cost_nano bigint,
     error_code text,
