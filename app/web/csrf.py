@@ -60,9 +60,8 @@ class Csrf:
     def for_page(self, request: AnyRequest) -> tuple[str, str | None]:
         """The token for the forms of this response, and the `Set-Cookie` header for it when the browser has none."""
         token = self.token(request)
-        return token, None if token == self._cookie_token(
-            request
-        ) else f"{COOKIE}={token}; HttpOnly; Path=/; SameSite=lax"
+        is_known = token == request.cookies.get(COOKIE)
+        return token, None if is_known else f"{COOKIE}={token}; HttpOnly; Path=/; SameSite=lax"
 
     async def send_cookie(self, message: Message, scope: Scope) -> None:
         """`before_send` hook: set the cookie when a page of this response carries a token that the browser does not have."""

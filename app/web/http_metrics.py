@@ -46,9 +46,7 @@ class RequestMetrics:
         if message["type"] != "http.response.start":
             return
         self.status = message["status"]
-        if any(
-            name.lower() == b"content-type" and value.startswith(EVENT_STREAM) for name, value in message["headers"]
-        ):
+        if dict(message["headers"]).get(b"content-type", b"").startswith(EVENT_STREAM):
             self._stream_started = self.seconds
             self._metrics.streams.inc()
 
