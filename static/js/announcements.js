@@ -5,12 +5,13 @@ const states = new Map();
 let focused = null; // the id of the element that had the focus before a swap
 
 function scan(announceNew) {
-  for (const it of document.querySelectorAll("[data-state][id]")) {
-    const state = it.dataset.state;
-    const before = states.get(it.id);
+  for (const element of document.querySelectorAll("[data-state][id]")) {
+    const { state } = element.dataset;
+    const before = states.get(element.id);
     if (before === state) continue;
-    states.set(it.id, state);
-    if (announceNew || before) announce(`${state}: ${it.querySelector(".prompt")?.textContent.trim().slice(0, 80) ?? ""}`);
+    states.set(element.id, state);
+    const prompt = element.querySelector(".prompt")?.textContent.trim().slice(0, 80) ?? "";
+    if (announceNew || before) announce(`${state}: ${prompt}`);
   }
 }
 
@@ -19,19 +20,23 @@ function announce(text) {
   setTimeout(() => (announcements.textContent = text), 50);
 }
 
-function show(text) {
-  const line = document.getElementById("notice-line").content.cloneNode(true);
-  line.querySelector("span").textContent = text;
-  notice.replaceChildren(line);
+function showNotice(text) {
+  const item = document.getElementById("notice-template").content.cloneNode(true);
+  item.querySelector("span").textContent = text;
+  notice.replaceChildren(item);
 }
 
-function polling(ctx) {
+function isPoll(ctx) {
   return ctx?.sourceElement?.getAttribute?.("hx-trigger")?.includes("every");
 }
 
-function message(html) {
+function errorMessage(html) {
   const found = new DOMParser().parseFromString(html ?? "", "text/html").querySelector("[data-message]");
   return found?.textContent.trim() || "The server could not do that. Try again in a moment.";
+}
+
+function openDetails(field) {
+  for (let details = field.closest("details"); details; details = details.parentElement.closest("details")) details.open = true;
 }
 
 document.addEventListener("htmx:before:swap", () => {
@@ -44,23 +49,23 @@ document.addEventListener("htmx:after:swap", (event) => {
   scan(changed);
   if (ctx.response?.status === 400) {
     const form = document.getElementById(ctx.sourceElement.closest("form")?.id);
-    const wrong = form?.querySelectorAll('[aria-invalid="true"]') ?? [];
-    for (const it of wrong) for (let box = it.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
-    if (ctx.sourceElement.matches("form")) wrong[0]?.focus(); // a field that saves itself must not move the focus
+    const invalid = form?.querySelectorAll('[aria-invalid="true"]') ?? [];
+    for (const field of invalid) openDetails(field);
+    if (ctx.sourceElement.matches("form")) invalid[0]?.focus(); // a field that saves itself must not move the focus
     announce(form?.querySelector(".error")?.textContent.trim() ?? "");
   } else if (document.activeElement === document.body) {
-    const place = changed ? ctx.sourceElement.closest?.('[id][tabindex="-1"]') : null;
-    (document.getElementById(focused) ?? place)?.focus({ preventScroll: true });
+    const target = changed ? ctx.sourceElement.closest?.('[id][tabindex="-1"]') : null;
+    (document.getElementById(focused) ?? target)?.focus({ preventScroll: true });
   }
 });
 
 document.addEventListener("htmx:response:error", ({ detail: { ctx } }) => {
-  const own = ctx.sourceElement.hasAttribute?.(`hx-status:${ctx.response.status}`);
-  if (!own && !polling(ctx)) show(message(ctx.text));
+  const handled = ctx.sourceElement.hasAttribute?.(`hx-status:${ctx.response.status}`);
+  if (!handled && !isPoll(ctx)) showNotice(errorMessage(ctx.text));
 });
 
 document.addEventListener("htmx:error", ({ detail: { ctx } }) => {
-  if (ctx && !ctx.response && !polling(ctx)) show("The server did not answer. Try again in a moment.");
+  if (ctx && !ctx.response && !isPoll(ctx)) showNotice("The server did not answer. Try again in a moment.");
 });
 
 document.addEventListener("click", (event) => {

@@ -1,22 +1,22 @@
 // Chat: scrolls along while the reader is at the end, Enter and examples send, drafts are kept, code can be copied.
 const composer = () => document.getElementById("composer");
-const draft = `draft ${location.pathname}`;
-const streaming = () => document.querySelector('.turn[data-status="streaming"]');
+const draftKey = `draft ${location.pathname}`;
+const streaming = () => document.querySelector('.chat-message[data-status="streaming"]');
 let following = !/[?&]until=/.test(location.search);
 let streamingId = null; // of the answer that was streaming before the last swap
 
-function atEnd() {
+function isAtEnd() {
   const page = document.documentElement;
   return page.scrollHeight - page.clientHeight - scrollY < 48;
 }
 
-function toEnd() {
+function scrollToEnd() {
   scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
 }
 
 function addCopyButtons() {
   const button = document.getElementById("copy-code").content.firstElementChild;
-  for (const block of document.querySelectorAll('.turn:not([data-status="streaming"]) .written pre:not(:has(button))')) {
+  for (const block of document.querySelectorAll('.chat-message:not([data-status="streaming"]) .markdown pre:not(:has(button))')) {
     const copy = button.cloneNode(true);
     copy.dataset.copy = block.textContent;
     block.append(copy);
@@ -24,23 +24,23 @@ function addCopyButtons() {
 }
 
 function announce() {
-  const now = streaming()?.id ?? null;
-  if (streamingId && !now) {
+  const id = streaming()?.id ?? null;
+  if (streamingId && !id) {
     const status = document.getElementById(streamingId)?.dataset.status;
     document.getElementById("announcements").textContent =
       { complete: "The answer is complete", stopped: "The answer was stopped", failed: "The answer failed" }[status] ?? "";
   }
-  streamingId = now;
+  streamingId = id;
 }
 
 function refresh() {
   addCopyButtons();
   announce();
-  if (following) toEnd();
+  if (following) scrollToEnd();
 }
 
-addEventListener("scroll", () => (following = atEnd()), { passive: true });
-addEventListener("resize", () => following && toEnd());
+addEventListener("scroll", () => (following = isAtEnd()), { passive: true });
+addEventListener("resize", () => following && scrollToEnd());
 
 document.addEventListener("keydown", (event) => {
   if (event.target.id !== "prompt" || event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -70,19 +70,19 @@ document.addEventListener(
 );
 
 document.addEventListener("input", ({ target }) => {
-  if (target.id === "prompt") sessionStorage.setItem(draft, target.value);
+  if (target.id === "prompt") sessionStorage.setItem(draftKey, target.value);
 });
 
 document.addEventListener("submit", ({ target }) => {
-  if (target.id === "composer" && !target.hasAttribute("hx-post")) sessionStorage.removeItem(draft);
+  if (target.id === "composer" && !target.hasAttribute("hx-post")) sessionStorage.removeItem(draftKey);
 });
 
 document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
   if (!composer()?.contains(ctx.sourceElement) || ctx.response.status >= 400) return;
-  for (const error of composer().querySelectorAll(".error, .message")) error.remove();
+  for (const error of composer().querySelectorAll(".error, .alert")) error.remove();
   for (const field of composer().querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
   if (ctx.sourceElement !== composer()) return;
-  sessionStorage.removeItem(draft);
+  sessionStorage.removeItem(draftKey);
   composer().elements.text.value = "";
   following = true;
 });
@@ -90,16 +90,16 @@ document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
 document.addEventListener("htmx:after:swap", refresh);
 
 // Text that continues is appended, not replaced, so that the reader's selection stays.
-htmx.registerExtension("growing-text", {
+htmx.registerExtension("append-text", {
   htmx_before_morph_node(element, { newNode }) {
-    element.childNodes.forEach((text, place) => {
-      const now = newNode.childNodes[place]?.nodeValue;
-      if (text.nodeType === Node.TEXT_NODE && now?.startsWith(text.data)) text.appendData(now.slice(text.length));
+    element.childNodes.forEach((text, index) => {
+      const updated = newNode.childNodes[index]?.nodeValue;
+      if (text.nodeType === Node.TEXT_NODE && updated?.startsWith(text.data)) text.appendData(updated.slice(text.length));
     });
   },
 });
 
 const prompt = document.getElementById("prompt");
-if (prompt && !prompt.value) prompt.value = sessionStorage.getItem(draft) ?? "";
+if (prompt && !prompt.value) prompt.value = sessionStorage.getItem(draftKey) ?? "";
 if (!location.hash) refresh();
 else addCopyButtons();

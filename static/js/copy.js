@@ -1,5 +1,5 @@
 // Copy buttons: [data-copy] holds the text, [data-copy-from] names the element that does.
-async function write(text) {
+async function copyText(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const field = document.createElement("textarea"); // pages without https have no clipboard object
   field.value = text;
@@ -13,13 +13,13 @@ document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy], [data-copy-from]");
   if (!button) return;
   const from = button.dataset.copyFrom && document.querySelector(button.dataset.copyFrom);
-  await write(from ? from.textContent.trim() : button.dataset.copy);
-  const word = [...button.childNodes].findLast((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
-  const before = word?.data;
-  if (word) word.data = "Copied";
+  await copyText(from ? from.textContent.trim() : button.dataset.copy);
+  const label = [...button.childNodes].findLast((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
+  const before = label?.data;
+  if (label) label.data = "Copied";
   document.getElementById("announcements").textContent = "Copied";
   setTimeout(() => {
-    if (word) word.data = before;
+    if (label) label.data = before;
     button.closest("[popover]")?.hidePopover();
   }, 900);
 });

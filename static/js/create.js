@@ -1,27 +1,27 @@
 // The prompt bar: an idempotency key for each submission, a saved draft, clickable examples, a summary of the settings.
 const form = () => document.getElementById("create");
 
-function newKey() {
+function renewIdempotencyKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   form().elements.idempotency_key.value = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function restoreDraft() {
   const prompt = document.getElementById("prompt");
-  const fresh = !/[?&](from|prompt)=/.test(location.search);
-  if (prompt && fresh && !prompt.value) prompt.value = sessionStorage.getItem("draft") ?? "";
+  const prefilled = /[?&](from|prompt)=/.test(location.search);
+  if (prompt && !prefilled && !prompt.value) prompt.value = sessionStorage.getItem("draft") ?? "";
 }
 
-function summary() {
-  const place = document.getElementById("settings-summary");
-  if (!place) return;
+function updateSummary() {
+  const summary = document.getElementById("settings-summary");
+  if (!summary) return;
   const values = [...document.querySelectorAll("#settings select")].map((select) => select.value);
-  place.textContent = values.filter((value) => !["", "true", "false"].includes(value)).slice(0, 3).join(" · ");
+  summary.textContent = values.filter((value) => !["", "true", "false"].includes(value)).slice(0, 3).join(" · ");
 }
 
 document.addEventListener("input", ({ target }) => {
   if (target.id === "prompt") sessionStorage.setItem("draft", target.value);
-  if (target.closest?.("#settings")) summary();
+  if (target.closest?.("#settings")) updateSummary();
 });
 
 document.addEventListener("click", (event) => {
@@ -37,10 +37,10 @@ document.addEventListener("click", (event) => {
 // A repeated key means the same request, so a new key is made only after the server accepted one.
 document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
   if (ctx.sourceElement.id !== "create" || ctx.response.status >= 400) return;
-  newKey();
-  for (const error of form().querySelectorAll(".error, .message")) error.remove();
+  renewIdempotencyKey();
+  for (const error of form().querySelectorAll(".error, .alert")) error.remove();
   for (const field of form().querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
 });
 
-window.addEventListener("pageshow", ({ persisted }) => persisted && form() && newKey());
+window.addEventListener("pageshow", ({ persisted }) => persisted && form() && renewIdempotencyKey());
 restoreDraft();

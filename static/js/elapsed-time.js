@@ -8,12 +8,12 @@ function format(seconds) {
 }
 
 setInterval(() => {
-  for (const it of document.querySelectorAll("[data-seconds]")) {
-    let start = starts.get(it);
-    if (start?.value !== it.dataset.seconds) {
-      start = { value: it.dataset.seconds, at: performance.now() - Number(it.dataset.seconds) * 1000 };
-      starts.set(it, start);
+  for (const element of document.querySelectorAll("[data-seconds]")) {
+    let start = starts.get(element);
+    if (start?.value !== element.dataset.seconds) {
+      start = { value: element.dataset.seconds, at: performance.now() - Number(element.dataset.seconds) * 1000 };
+      starts.set(element, start);
     }
-    it.textContent = format(Math.floor((performance.now() - start.at) / 1000));
+    element.textContent = format(Math.floor((performance.now() - start.at) / 1000));
   }
 }, 1000);

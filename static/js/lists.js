@@ -9,18 +9,18 @@ document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
   const { sourceElement: source, request, response } = ctx;
   if (request.method === "GET") return;
   for (const menu of document.querySelectorAll("[popover]:popover-open")) menu.hidePopover();
-  const list = response.status < 400 && !source.matches("[data-address]") && source.closest("[data-list]");
+  const list = response.status < 400 && !source.matches("[data-update-url]") && source.closest("[data-reload]");
   if (list) htmx.ajax("GET", location.href, { target: list, select: `#${list.id}`, swap: "outerMorph" });
 });
 
 // Before the swap, because afterwards the form may no longer be in the page.
 document.addEventListener("htmx:before:swap", ({ detail: { ctx } }) => {
-  if (ctx.response?.status < 400 && ctx.sourceElement.matches?.("[data-address]"))
+  if (ctx.response?.status < 400 && ctx.sourceElement.matches?.("[data-update-url]"))
     history.replaceState(history.state, "", cleanUrl(ctx.response.raw.url));
 });
 
 // A confirmation disappears after a while, as it does on a full page; an error stays.
 document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
-  const line = ctx.request.method !== "GET" && document.querySelector("#notice > p:not(.bad-news)");
-  if (line) setTimeout(() => line.remove(), 8000);
+  const confirmation = ctx.request.method !== "GET" && document.querySelector("#notice > p:not(.notice-error)");
+  if (confirmation) setTimeout(() => confirmation.remove(), 8000);
 });

@@ -1,12 +1,12 @@
 // Shortcuts: Ctrl/⌘+Enter submits the focused form; single keys navigate, except while typing or when switched off.
 const mac = /mac|iphone|ipad/i.test(navigator.userAgentData?.platform ?? navigator.platform);
-const dialog = document.getElementById("keys");
-const single = document.getElementById("keys-single");
-const places = { s: "/", t: "/generate/text", i: "/generate/image", v: "/generate/video", c: "/chat", l: "/library", j: "/jobs" };
-let waiting = 0; // a letter after `g` counts until this time
+const dialog = document.getElementById("shortcuts");
+const singleKeyToggle = document.getElementById("single-key-shortcuts");
+const destinations = { s: "/", t: "/generate/text", i: "/generate/image", v: "/generate/video", c: "/chat", l: "/library", j: "/jobs" };
+let sequenceEnd = 0; // a letter after `g` counts until this time
 
-function label() {
-  if (mac) for (const it of document.querySelectorAll("[data-command]")) it.textContent = "⌘";
+function showModifierKey() {
+  if (mac) for (const element of document.querySelectorAll("[data-modifier-key]")) element.textContent = "⌘";
 }
 
 function singleKeysEnabled() {
@@ -26,14 +26,14 @@ function submit(event) {
 
 function navigate(event) {
   const key = event.key.toLowerCase();
-  if (event.timeStamp < waiting && key in places) location.assign(places[key]);
+  if (event.timeStamp < sequenceEnd && key in destinations) location.assign(destinations[key]);
   else if (key === "?") dialog?.showModal();
   else if (key === "/") document.querySelector("[data-search], #prompt")?.focus();
   else {
-    waiting = key === "g" ? event.timeStamp + 1200 : 0;
+    sequenceEnd = key === "g" ? event.timeStamp + 1200 : 0;
     return;
   }
-  waiting = 0;
+  sequenceEnd = 0;
   event.preventDefault();
 }
 
@@ -45,15 +45,17 @@ document.addEventListener("keydown", (event) => {
 });
 
 document.addEventListener("click", (event) => {
-  if (event.target.closest("[data-keys]")) {
+  if (event.target.closest("[data-show-shortcuts]")) {
     event.target.closest("[popover]")?.hidePopover();
     dialog.showModal();
   }
 });
 
-if (single) {
-  single.checked = singleKeysEnabled();
-  single.addEventListener("change", () => localStorage.setItem("single-keys", single.checked ? "on" : "off"));
+if (singleKeyToggle) {
+  singleKeyToggle.checked = singleKeysEnabled();
+  singleKeyToggle.addEventListener("change", () => {
+    localStorage.setItem("single-keys", singleKeyToggle.checked ? "on" : "off");
+  });
 }
-label();
-document.addEventListener("htmx:after:swap", label);
+showModifierKey();
+document.addEventListener("htmx:after:swap", showModifierKey);

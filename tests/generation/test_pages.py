@@ -272,5 +272,5 @@ async def test_an_invalid_input_image_is_reported_beside_its_field(page_user: Pa
                 assert "<script>alert" not in answer.text
                 shown = parse_html(answer.text)
                 assert shown.one("form", id="create").values()["prompt"] == "[stamp] it wakes"
-                assert shown.one(id="frame-error").text
+                assert shown.one(id="input-image-error").text
     assert await page_user.jobs() == []

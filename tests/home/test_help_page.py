@@ -37,7 +37,7 @@ async def test_the_page_is_for_signed_in_users(atelier: Studio) -> None:
 
 
 async def test_a_user_without_a_key_finds_the_link_to_create_one(atelier: Studio) -> None:
-    page = await help_page(await atelier.person_in_browser(new_email(), direct=True))
+    page = await help_page(await atelier.user_in_browser(new_email(), direct=True))
     assert "You have no API key yet" in page
     assert 'href="/users/profile#api-keys"' in page
     assert "your API key" in samples(page)["python"]
@@ -65,7 +65,7 @@ async def test_the_keys_of_other_users_are_not_named(page_user: PageUser, ann: h
 
 async def test_the_examples_use_the_public_address_and_a_model_that_is_offered(tmp_path: Path) -> None:
     async with running(tmp_path, ATELIER_PUBLIC_URL="http://studio.example:8080") as studio:
-        browser, ann = await studio.person_in_browser(), await studio.person()
+        browser, ann = await studio.user_in_browser(), await studio.user()
         models = (await ann.get("/api/v1/ai/models?output=text&limit=100")).json()["items"]
         first = next(model["id"] for model in models if model["output_modalities"] == ["text"])
         found = samples(await help_page(browser))

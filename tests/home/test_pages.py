@@ -14,7 +14,7 @@ async def test_the_start_page_of_a_signed_in_user_is_the_dashboard(atelier: Stud
 
 
 async def test_each_line_of_the_shortcuts_has_one_key_sequence(viewer: PageUser) -> None:
-    shortcuts = (await viewer.page("/jobs")).one("dialog", id="keys")
+    shortcuts = (await viewer.page("/jobs")).one("dialog", id="shortcuts")
     sequences = [[key.text for key in line.all("kbd")] for line in shortcuts.all("dd")]
     assert [keys[1] for keys in sequences if keys[0] == "g"] == ["t", "i", "v", "c", "l", "j", "s"]
     assert max(map(len, sequences)) == 2

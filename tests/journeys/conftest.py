@@ -202,7 +202,7 @@ async def open_window(
 async def new_browser_user(studio: Studio, name: str = "ann", *, admin: bool = False) -> tuple[str, httpx.AsyncClient]:
     """The email of a new user and a client with a session cookie, for `open_window`."""
     email = new_email(name)
-    client = await studio.person_in_browser(email, direct=True)
+    client = await studio.user_in_browser(email, direct=True)
     if admin:
-        await studio.program.accounts.promote(email)
+        await studio.program.accounts.users.promote(email)
     return email, client

@@ -44,7 +44,7 @@ async def test_a_new_user_generates_text_an_image_and_a_video_and_signs_out(
 
         await window.go("/generate/text")
         await page.fill("#prompt", "Five names for a paper boat")
-        await page.click("#create button.go")
+        await page.click("#create button.primary")
         await expect(page.locator("#feed article").first).to_contain_text("Five names for a paper boat")
         await expect(page.locator("#feed article[data-status=completed]").first).to_be_visible()
 
@@ -157,7 +157,7 @@ async def test_without_javascript_an_image_is_generated(chromium: Browser, ateli
         await window.register()
         await window.go("/generate/image")
         await page.fill("#prompt", "A foggy harbour")
-        await page.click("#create button.go")
+        await page.click("#create button.primary")
         await page.wait_for_url("**/jobs/*")
         await expect(page.locator("main img").first).to_be_visible()
         assert window.problems == []
@@ -207,7 +207,7 @@ PAGES = [
 
 async def test_every_page_is_accessible_fits_a_phone_and_violates_no_policy(chromium: Browser, atelier: Studio) -> None:
     email, user = await new_browser_user(atelier, admin=True)
-    client = await atelier.person(email, direct=True)
+    client = await atelier.user(email, direct=True)
     image = {"model": IMAGE_MODEL, "prompt": "A" + "a" * 400}
     generated = (await client.post("/api/v1/generate/image", json=image)).json()
     refused = await client.post("/api/v1/generate/image", json={**image, "prompt": "[refuse] x"})

@@ -15,10 +15,10 @@ from tests.studio import Studio
 
 pytestmark = pytest.mark.xdist_group("browser-1")
 
-ANSWER = '.turn[data-role="assistant"]'
+ANSWER = '.chat-message[data-role="assistant"]'
 DONE = f'{ANSWER}[data-status="complete"]'
 ANSWERS_ON_A_PAGE = 30
-STREAMING = '.turn[data-status="streaming"]'
+STREAMING = '.chat-message[data-status="streaming"]'
 TO_END = "document.documentElement.scrollHeight - innerHeight - scrollY"  # pixels below the window
 
 
@@ -74,7 +74,7 @@ async def test_reading_is_not_disturbed_while_the_answer_grows(chromium: Browser
         await page.fill("#prompt", "typed while it grows")
         await page.evaluate(
             """() => {
-              const text = document.querySelector('.turn[data-status=streaming] .written p').firstChild;
+              const text = document.querySelector('.chat-message[data-status=streaming] .markdown p').firstChild;
               getSelection().setBaseAndExtent(text, 0, text, 5);
             }"""
         )
@@ -118,10 +118,10 @@ async def test_an_answer_is_stopped_and_retried_a_question_edited_and_earlier_ve
         await page.get_by_role("button", name="Stop").click()
         await expect(stopped).to_contain_text("2/2")
         await page.locator("summary", has_text="Edit").click()
-        await page.fill(".edit textarea", "Say exactly: something else")
+        await page.fill(".message-edit textarea", "Say exactly: something else")
         await page.get_by_role("button", name="Send edited message").click()
         await expect(page.locator(DONE)).to_contain_text("something else")
-        question = page.locator('.turn[data-role="user"]')
+        question = page.locator('.chat-message[data-role="user"]')
         await expect(question).to_contain_text("2/2")
         await question.get_by_role("button", name="Previous version").click()
         await expect(question).to_contain_text("Count to 900")
@@ -169,10 +169,10 @@ async def test_a_conversation_is_continued_copied_renamed_deleted_and_restored(
         await page.fill("#title", "Renamers")
         await page.get_by_role("button", name="Rename", exact=True).click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Renamers")
-        await expect(page.locator(".talk [aria-current=page]")).to_have_text("Renamers")
+        await expect(page.locator(".conversation-item [aria-current=page]")).to_have_text("Renamers")
 
         await begin(window, "Say exactly: another")
-        row = page.locator(".talk", has_text="Renamers")
+        row = page.locator(".conversation-item", has_text="Renamers")
         await row.hover()
         await row.get_by_role("button", name="Delete").click()
         await page.get_by_role("button", name="Undo").click()
@@ -180,7 +180,7 @@ async def test_a_conversation_is_continued_copied_renamed_deleted_and_restored(
         await expect(page.locator(DONE)).to_have_count(3)
 
         await page.get_by_role("button", name="Rename or delete").click()
-        await page.locator("#talk-menu").get_by_role("button", name="Delete").click()
+        await page.locator("#conversation-menu").get_by_role("button", name="Delete").click()
         await expect(page.get_by_text("Conversation deleted.")).to_be_visible()
         await page.get_by_role("button", name="Undo").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Renamers")
@@ -198,10 +198,10 @@ async def test_an_error_stands_beside_its_field(chromium: Browser, atelier: Stud
         instead = page.get_by_label("Edit message")
         await instead.fill(" ")
         width = "it => it.getBoundingClientRect().width"
-        room = await page.locator("#thread").evaluate(width)
-        assert await instead.evaluate(width) > 0.9 * room, "an empty box is as wide as a full one"
+        thread_width = await page.locator("#thread").evaluate(width)
+        assert await instead.evaluate(width) > 0.9 * thread_width, "an empty box is as wide as a full one"
         await page.get_by_role("button", name="Send edited message").click()
-        await expect(page.locator(".edit .error")).to_have_text("Enter a message.")
+        await expect(page.locator(".message-edit .error")).to_have_text("Enter a message.")
         await expect(instead).to_be_focused()
         await expect(instead).to_have_attribute("aria-invalid", "true")
         await expect(page.locator("#notice")).to_be_empty()
@@ -282,15 +282,15 @@ async def test_a_conversation_works_without_javascript(chromium: Browser, atelie
         await page.get_by_role("button", name="Stop").click()
         await expect(page.locator(f'{ANSWER}[data-status="stopped"]')).to_be_visible()
         await page.locator("summary", has_text="Edit").last.click()
-        await page.locator(".edit textarea").last.fill("Say exactly: edited")
+        await page.locator(".message-edit textarea").last.fill("Say exactly: edited")
         await page.get_by_role("button", name="Send edited message").last.click()
         await expect(page.locator(DONE).last).to_contain_text("edited")
         await page.get_by_role("button", name="Previous version").click()
         await expect(page.locator(f'{ANSWER}[data-status="stopped"]')).to_be_visible()
         await page.locator("summary", has_text="Edit").last.click()
-        await page.locator(".edit textarea").last.fill(" ")
+        await page.locator(".message-edit textarea").last.fill(" ")
         await page.get_by_role("button", name="Send edited message").last.click()
-        await expect(page.locator(".edit .error")).to_be_visible()
+        await expect(page.locator(".message-edit .error")).to_be_visible()
         await page.get_by_role("button", name="Rename or delete").click()
         await page.fill("#title", " ")
         await page.get_by_role("button", name="Rename", exact=True).click()
@@ -299,7 +299,7 @@ async def test_a_conversation_works_without_javascript(chromium: Browser, atelie
         await page.get_by_role("button", name="Rename", exact=True).click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Counting")
         await page.get_by_role("button", name="Rename or delete").click()
-        await page.locator("#talk-menu").get_by_role("button", name="Delete").click()
+        await page.locator("#conversation-menu").get_by_role("button", name="Delete").click()
         await page.get_by_role("button", name="Undo").click()
         await expect(page.locator(DONE)).to_have_count(1)
         assert window.problems == []
@@ -307,7 +307,7 @@ async def test_a_conversation_works_without_javascript(chromium: Browser, atelie
 
 ESCAPED = """() => {
   const found = [];
-  for (const one of document.querySelectorAll('.written')) {
+  for (const one of document.querySelectorAll('.markdown')) {
     for (const it of one.querySelectorAll(':scope > :is(pre, table, ul, ol, blockquote)'))
       if (it.scrollWidth > it.clientWidth && !/auto|hidden/.test(getComputedStyle(it).overflowX + getComputedStyle(it.firstElementChild).overflowX)) found.push(`${it.tagName} spills`);
     for (const it of one.querySelectorAll('*')) {
@@ -319,7 +319,7 @@ ESCAPED = """() => {
     const bubble = one.parentElement.getBoundingClientRect();
     for (const it of one.querySelectorAll('*')) {
       const box = it.getBoundingClientRect();
-      if (it.parentElement.closest('.written > :is(pre, table, ul, ol, blockquote)')) continue; // these scroll
+      if (it.parentElement.closest('.markdown > :is(pre, table, ul, ol, blockquote)')) continue; // these scroll
       if (box.left < bubble.left - 1 || box.right > bubble.right + 1) found.push(`${it.tagName} is outside`);
     }
   }
@@ -353,7 +353,7 @@ async def test_nothing_in_an_answer_is_executed_loaded_or_placed_outside_of_it(
                 found.append(f"{start}: the document was changed")
             found += await window.overflow(f"{start}: the page")
             outside = await page.evaluate(
-                "[...document.querySelectorAll('.written')].forEach(it => it.remove()), document.body.textContent"
+                "[...document.querySelectorAll('.markdown')].forEach(it => it.remove()), document.body.textContent"
             )
             if OUT in re.sub(r'data-copy="[^"]*"', "", outside):
                 found.append(f"{start}: text outside of its answer")

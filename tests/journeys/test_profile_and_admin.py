@@ -115,9 +115,9 @@ async def test_a_user_signs_another_browser_out(chromium: Browser, atelier: Stud
 
 
 async def test_an_admin_finds_deactivates_and_deletes_a_user(chromium: Browser, studio: Studio) -> None:
-    admin = await studio.person_in_browser(ANN, direct=True)
-    bob = await studio.person(BOB, direct=True)
-    await studio.person("eve@studio.example", direct=True)
+    admin = await studio.user_in_browser(ANN, direct=True)
+    bob = await studio.user(BOB, direct=True)
+    await studio.user("eve@studio.example", direct=True)
     async with open_window(chromium, studio, admin) as window:
         page = window.page
         await window.go("/")
@@ -151,7 +151,7 @@ async def test_an_admin_finds_deactivates_and_deletes_a_user(chromium: Browser, 
 
 
 async def test_the_last_admin_cannot_be_demoted_deactivated_or_deleted(chromium: Browser, studio: Studio) -> None:
-    admin = await studio.person_in_browser(ANN, direct=True)
+    admin = await studio.user_in_browser(ANN, direct=True)
     async with open_window(chromium, studio, admin) as window:
         page = window.page
         await window.go("/admin/users")
@@ -170,8 +170,8 @@ async def test_the_last_admin_cannot_be_demoted_deactivated_or_deleted(chromium:
 
 
 async def test_a_disabled_model_is_neither_in_the_form_nor_in_the_list(chromium: Browser, studio: Studio) -> None:
-    admin = await studio.person_in_browser(ANN, direct=True)
-    client = await studio.person(ANN, direct=True)
+    admin = await studio.user_in_browser(ANN, direct=True)
+    client = await studio.user(ANN, direct=True)
     body = {"model": "google/veo-3.1", "prompt": "[refuse] a boat"}
     job = (await client.post("/api/v1/generate/video", json=body)).json()["id"]
     async with open_window(chromium, studio, admin) as window:
@@ -208,8 +208,8 @@ async def test_a_disabled_model_is_neither_in_the_form_nor_in_the_list(chromium:
 async def test_old_jobs_are_counted_before_they_are_deleted_and_the_audit_log_records_it(
     chromium: Browser, studio: Studio
 ) -> None:
-    admin = await studio.person_in_browser(ANN, direct=True)
-    client, bob = await studio.person(ANN, direct=True), await studio.person(BOB, direct=True)
+    admin = await studio.user_in_browser(ANN, direct=True)
+    client, bob = await studio.user(ANN, direct=True), await studio.user(BOB, direct=True)
     for prompt in ("a boat", "[refuse] a boat", "[refuse] another boat"):
         await bob.post("/api/v1/generate/image", json={"model": IMAGE_MODEL, "prompt": prompt})
     async with open_window(chromium, studio, admin) as window:
@@ -246,7 +246,7 @@ async def test_old_jobs_are_counted_before_they_are_deleted_and_the_audit_log_re
 async def test_an_admin_cancels_and_retries_a_stuck_job(chromium: Browser, atelier: Studio) -> None:
     _, admin = await new_browser_user(atelier, admin=True)
     email = new_email("bob")
-    bob = await atelier.person(email, direct=True)
+    bob = await atelier.user(email, direct=True)
     job = (await bob.post("/api/v1/generate/video", json={"model": VIDEO_MODEL, "prompt": "[stuck] a boat"})).json()
     async with open_window(chromium, atelier, admin) as window:
         page = window.page
@@ -254,7 +254,7 @@ async def test_an_admin_cancels_and_retries_a_stuck_job(chromium: Browser, ateli
         await expect(page.locator("article")).to_contain_text(email)
         await page.get_by_role("button", name="Cancel").click()
         await window.notified("Job cancelled.")
-        await expect(page.locator("article .pairs")).to_contain_text("Cancelled")
+        await expect(page.locator("article .description-list")).to_contain_text("Cancelled")
         await page.get_by_role("button", name="Retry").click()
         await window.notified("Retried as this new job.")
         await expect(page).not_to_have_url(f"{window.url}/admin/jobs/{job['id']}")
@@ -283,8 +283,8 @@ async def test_models_are_found_while_typing_compared_and_used(chromium: Browser
 
 
 async def test_profile_and_admin_work_without_javascript(chromium: Browser, studio: Studio) -> None:
-    admin = await studio.person_in_browser(ANN, direct=True)
-    await studio.person(BOB, direct=True)
+    admin = await studio.user_in_browser(ANN, direct=True)
+    await studio.user(BOB, direct=True)
     async with open_window(chromium, studio, admin, java_script_enabled=False) as window:
         page = window.page
         await window.go("/users/profile")
@@ -311,9 +311,9 @@ async def test_profile_and_admin_work_without_javascript(chromium: Browser, stud
 
 
 async def test_account_and_admin_pages_are_accessible_and_fit_every_screen(chromium: Browser, studio: Studio) -> None:
-    admin = await studio.person_in_browser(ANN, direct=True)
-    client = await studio.person(ANN, direct=True)
-    long_name = await studio.person("a.user.with.a.very.long.name@" + "department." * 8 + "studio.example", direct=True)
+    admin = await studio.user_in_browser(ANN, direct=True)
+    client = await studio.user(ANN, direct=True)
+    long_name = await studio.user("a.user.with.a.very.long.name@" + "department." * 8 + "studio.example", direct=True)
     body = {"model": IMAGE_MODEL, "prompt": "[refuse] " + "endless" * 60}
     refused = await long_name.post("/api/v1/generate/image", json=body)
     job = refused.json()["error"]["details"]["job_id"]

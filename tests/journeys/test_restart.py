@@ -102,7 +102,7 @@ async def test_a_video_in_progress_arrives_after_a_restart_and_is_charged_once(
         if signal_number == signal.SIGKILL:
             provider.clock.advance(LONG_ENOUGH)
         async with provider.atelier(tmp_path) as studio:
-            ann = await studio.person(ACCOUNT["email"])
+            ann = await studio.user(ACCOUNT["email"])
             if signal_number == signal.SIGTERM:
                 assert (await read_job(ann, job["id"]))["status"] == "processing"
                 provider.clock.advance(LONG_ENOUGH)
@@ -140,7 +140,7 @@ async def test_a_video_is_generated_once_however_often_atelier_is_killed(
             await process.stopped(signal.SIGKILL, seconds=BOUND)
         released.set()
         async with provider.atelier(tmp_path) as studio:
-            ann = await studio.person(ACCOUNT["email"])
+            ann = await studio.user(ACCOUNT["email"])
             ended = await ended_job(ann, job["id"])
             assert len(provider.prompts()) == 1
             if ended["status"] == "failed":  # killed before the answer to the submit was stored
@@ -166,7 +166,7 @@ async def test_a_request_with_an_unknown_outcome_is_reported_and_never_sent_agai
                 )
             await process.stopped(signal.SIGKILL, seconds=BOUND)
         async with provider.atelier(tmp_path) as studio:
-            ann = await studio.person(ACCOUNT["email"])
+            ann = await studio.user(ACCOUNT["email"])
             job = await read_job(ann, image["id"])
             check_job(job)
             assert (job["status"], job["error"]["code"]) == ("failed", "OUTCOME_UNKNOWN")
@@ -189,7 +189,7 @@ async def test_a_video_cancelled_before_a_restart_stays_cancelled_and_its_cost_i
             assert await process.stopped(seconds=BOUND) == 0
         provider.clock.advance(LONG_ENOUGH)
         async with provider.atelier(tmp_path) as studio:
-            ann = await studio.person(ACCOUNT["email"])
+            ann = await studio.user(ACCOUNT["email"])
             settled = await eventually(lambda: read_job(ann, job["id"]), lambda job: job["cost_usd"] is not None)
             assert (settled["status"], settled["assets"]) == ("cancelled", [])
             assert len(provider.prompts()) == 1
@@ -199,10 +199,10 @@ async def test_the_built_in_simulator_keeps_its_videos_over_a_restart(tmp_path: 
     """Without a key the provider stops with Atelier; the requests that it has accepted are kept in the data folder."""
     log = tmp_path / "data" / "simulator" / "submits.jsonl"
     async with running(tmp_path, ATELIER_SIMULATOR_SPEED="0.3") as studio:
-        ann = await studio.person(ACCOUNT["email"])
+        ann = await studio.user(ACCOUNT["email"])
         job = (await ann.post("/api/v1/generate/video", json=VIDEO)).json()
         await submission_is_stored(studio, ann, job)
     async with running(tmp_path, ATELIER_SIMULATOR_SPEED="0.3") as studio:
-        ann = await studio.person(ACCOUNT["email"])
+        ann = await studio.user(ACCOUNT["email"])
         await check_video(ann, await ended_job(ann, job["id"]))
     assert len(log.read_text().splitlines()) == 1

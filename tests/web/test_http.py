@@ -5,7 +5,7 @@ import json
 from urllib.parse import urlsplit
 
 from tests.kit import Cases
-from tests.security.raw import Answer, head, talk
+from tests.security.raw import Answer, exchange, head
 from tests.studio import Studio
 
 
@@ -21,7 +21,7 @@ async def test_an_unknown_method_is_405_in_the_envelope(atelier: Studio) -> None
     with Cases() as cases:
         for method in ("FOO", "PROPFIND", "G", "GETT", "CONNECT"):
             with cases.case(method):
-                answer = await talk(atelier.url, head(method, "/api/v1/jobs"))
+                answer = await exchange(atelier.url, head(method, "/api/v1/jobs"))
                 assert (answer.status, error_code(answer)) == (405, "METHOD_NOT_ALLOWED")
 
 
@@ -42,7 +42,7 @@ async def test_invalid_http_is_400_in_the_envelope_and_closes_the_connection(ate
     with Cases() as cases:
         for sent in INVALID_HTTP:
             with cases.case(sent):
-                answer = await talk(atelier.url, sent)
+                answer = await exchange(atelier.url, sent)
                 assert (answer.status, error_code(answer)) == (400, "VALIDATION_ERROR")
 
 
@@ -51,7 +51,7 @@ async def test_trailer_fields_are_no_headers_of_the_request(atelier: Studio) -> 
         b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
         b"2\r\n{}\r\n0\r\nX-Request-Id: behind\r\n\r\n"
     )
-    answer = await talk(atelier.url, sent)
+    answer = await exchange(atelier.url, sent)
     assert (answer.status, error_code(answer)) == (400, "VALIDATION_ERROR")
     assert answer.headers["x-request-id"] != "behind"
 
@@ -72,5 +72,5 @@ async def test_pipelined_and_fragmented_requests_are_answered_one_by_one(atelier
 
 async def test_invalid_bytes_after_a_request_do_not_cost_it_its_answer(atelier: Studio) -> None:
     for garbage in (b"FOO / HTTP/1.1\r\n\r\n", b"\x00\x01\x02", b"GET / HTTP/1.1\r\nno field\r\n\r\n"):
-        answer = await talk(atelier.url, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" + garbage)
+        answer = await exchange(atelier.url, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" + garbage)
         assert answer.status == 200

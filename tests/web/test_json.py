@@ -19,7 +19,7 @@ CONVERTIBLE: list[tuple[str, str, dict[str, Any], str]] = [
 
 
 async def test_a_value_of_another_type_is_refused_and_not_converted(atelier: Studio) -> None:
-    admin, bob = await atelier.person("admin@studio.example", direct=True), await new_user(atelier, "bob")
+    admin, bob = await atelier.user("admin@studio.example", direct=True), await new_user(atelier, "bob")
     bob_id = (await bob.get("/api/v1/users/me")).json()["id"]
     job_id = (await requested_video(admin, "[stuck] x"))["id"]
     answer = await admin.post("/api/v1/generate/image", json={"model": IMAGE_MODEL, "prompt": "[refuse] x"})

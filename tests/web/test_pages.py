@@ -127,12 +127,12 @@ async def test_an_error_page_of_a_signed_in_user_has_the_navigation_and_the_acco
                 answer = await viewer.browser.request(method, path)
                 assert answer.status_code == status
                 page = parse_html(answer.text)
-                links = page.one("ul", **{"class": "places"}).all("a")
+                links = page.one("ul", **{"class": "nav-list"}).all("a")
                 assert [link["href"] for link in links][:2] == ["/generate", "/chat"]
-                assert page.one(id="account").all("form", action="/logout")
-                assert viewer.address in page.one(id="account").text
+                assert page.one(id="account-menu").all("form", action="/logout")
+                assert viewer.address in page.one(id="account-menu").text
                 signed_out = await atelier.direct_browser().request(method, path)
-                assert "places" not in signed_out.text
+                assert "nav-list" not in signed_out.text
                 assert signed_out.status_code in (status, 303)
 
 

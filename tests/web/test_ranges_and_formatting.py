@@ -1,4 +1,4 @@
-"""Ranges, redirect targets, and how money, times and sizes are formatted."""
+"""Ranges, redirect targets, and how money and times are formatted."""
 
 from datetime import timedelta
 
@@ -88,7 +88,7 @@ def test_money_is_formatted_in_dollars_without_useless_digits() -> None:
                 assert money(nano) == text
 
 
-def test_durations_sizes_and_times_are_formatted() -> None:
+def test_durations_and_times_are_formatted() -> None:
     assert [minutes(seconds) for seconds in (None, 8, 72, 3723)] == ["–", "0:08", "1:12", "1:02:03"]
     assert ago(clock.now() - timedelta(minutes=12, seconds=3)) == "12 min ago"
     assert ago(clock.now() + timedelta(minutes=5)) == "just now"

@@ -9,7 +9,7 @@ from tests.studio import PASSWORD, Studio
 
 async def test_clients_that_send_their_body_byte_by_byte_occupy_no_turn(atelier: Studio) -> None:
     account = {"email": new_email(), "password": PASSWORD}
-    await atelier.person(account["email"])
+    await atelier.user(account["email"])
     where = urlsplit(atelier.url)
     head = (
         "POST /api/v1/auth/login HTTP/1.1\r\n"
@@ -29,7 +29,7 @@ async def test_clients_that_send_their_body_byte_by_byte_occupy_no_turn(atelier:
 
 async def test_many_concurrent_sign_ins_all_succeed(atelier: Studio) -> None:
     account = {"email": new_email(), "password": PASSWORD}
-    await atelier.person(account["email"])
+    await atelier.user(account["email"])
     client = atelier.client()
     answers = await asyncio.gather(*(client.post("/api/v1/auth/login", json=account) for _ in range(40)))
     assert {answer.status_code for answer in answers} == {200}

@@ -43,15 +43,15 @@ def test_a_page_has_its_items_the_total_and_the_next_cursor() -> None:
 
 
 @given(st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30)))
-def test_a_timestamp_is_utc_with_a_z_in_whole_milliseconds(moment: datetime) -> None:
-    text = to_iso(moment)
+def test_a_timestamp_is_utc_with_a_z_in_whole_milliseconds(time: datetime) -> None:
+    text = to_iso(time)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", text)
-    assert timedelta(0) <= moment - to_utc(msgspec.convert(text, Timestamp), "at") < timedelta(milliseconds=1)
+    assert timedelta(0) <= time - to_utc(msgspec.convert(text, Timestamp), "at") < timedelta(milliseconds=1)
 
 
 def test_a_time_of_any_zone_is_converted_to_utc() -> None:
-    moment = datetime(2026, 11, 20, 12, 0, tzinfo=timezone(timedelta(hours=2)))
-    assert to_utc(moment, "at") == datetime(2026, 11, 20, 10, 0)
+    time = datetime(2026, 11, 20, 12, 0, tzinfo=timezone(timedelta(hours=2)))
+    assert to_utc(time, "at") == datetime(2026, 11, 20, 10, 0)
     assert to_utc(None, "at") is None
     assert to_iso(None) is None
 
