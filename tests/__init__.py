@@ -1,1 +1,1 @@
-"""The tests mirror app/; beside them stand the laws, the journeys and the benchmarks."""
+"""The tests mirror app/, with the architecture rules, browser journeys, crash tests and benchmarks beside them."""

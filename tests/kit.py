@@ -201,13 +201,13 @@ def submit_log(studio: Studio) -> list[Json]:
 
 async def new_user(atelier: Studio, name: str = "user") -> httpx.AsyncClient:
     """An API client of a new user."""
-    return await atelier.person(new_email(name))
+    return await atelier.user(new_email(name))
 
 
 async def key_client(atelier: Studio, name: str) -> httpx.AsyncClient:
     """An API client of a new user for use in any number of tests: it has an API key, which does not expire as an access
     token does after 15 minutes, and calls the application in process."""
-    client = await atelier.person(new_email(name), direct=True)
+    client = await atelier.user(new_email(name), direct=True)
     key = await client.post("/api/v1/users/me/keys", json={"name": "tests"})
     return atelier.direct(key.json()["key"])
 

@@ -47,7 +47,7 @@ class PageUser:
 
 async def new_page_user(atelier: Studio, name: str = "page-user") -> PageUser:
     address = new_email(name)
-    browser = await atelier.person_in_browser(address, direct=True)
+    browser = await atelier.user_in_browser(address, direct=True)
     account = {"email": address, "password": PASSWORD}
     tokens = await atelier.direct().post("/api/v1/auth/login", json=account)
     key = await atelier.direct(tokens.json()["access_token"]).post("/api/v1/users/me/keys", json={"name": "tests"})

@@ -44,7 +44,7 @@ async def signed_in(url: str) -> str:
 
 
 def check_one_line(result: Result, *words: str) -> None:
-    """It failed with one line for people that contains each of `words`."""
+    """It failed with one readable line that contains each of `words`."""
     assert result.code not in (0, None), f"it succeeded: {result}"
     assert len(result.lines) == 1, result
     [line] = result.lines
@@ -201,7 +201,7 @@ async def test_a_damaged_database_is_reported_in_one_line_and_left_unchanged(
     commands: Commands, tmp_path: Path
 ) -> None:
     async with running(tmp_path / "intact") as studio:
-        await studio.person()
+        await studio.user()
     with Cases() as cases:
         for how in ("random bytes", "text", "truncated", "zeros"):
             folder = tmp_path / how

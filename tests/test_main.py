@@ -50,7 +50,7 @@ async def test_the_program_starts_without_reaching_its_provider_and_logs_no_key(
         port = listener.getsockname()[1]
     key, url = "sk-or-very-secret-key", f"http://127.0.0.1:{port}/api/v1"
     async with running(tmp_path, OPENROUTER_API_KEY=key, OPENROUTER_BASE_URL=url) as studio:
-        ann = await studio.person(direct=True)
+        ann = await studio.user(direct=True)
         assert (await studio.direct().get("/health")).status_code == 200
         assert (await ann.get("/api/v1/ai/models")).json()["items"] == []
         error_of(await ann.get(f"/api/v1/jobs/{UNKNOWN_ID}"), 404)

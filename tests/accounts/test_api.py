@@ -31,7 +31,7 @@ async def test_registering_answers_201_with_the_user_and_without_the_password(at
 
 async def test_the_first_user_is_an_admin_and_others_are_not(atelier: Studio) -> None:
     for address, role in (("admin@studio.example", "admin"), (new_email(), "user")):
-        client = await atelier.person(address, direct=True)
+        client = await atelier.user(address, direct=True)
         assert (await client.get("/api/v1/users/me")).json()["role"] == role
 
 

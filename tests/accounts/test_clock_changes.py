@@ -15,7 +15,7 @@ async def test_no_one_is_signed_out_or_admitted_by_a_clock_change(
     ahead = 0
     monkeypatch.setattr(clock, "system", clock.Clock(wall=lambda: time.time_ns() + ahead * 10**9))
     async with running(tmp_path) as studio:
-        ann, browser = await studio.person(), await studio.person_in_browser("bob@studio.example")
+        ann, browser = await studio.user(), await studio.user_in_browser("bob@studio.example")
         account = {"email": "ann@studio.example", "password": PASSWORD}
         tokens = (await studio.client().post("/api/v1/auth/login", json=account)).json()
         key = (await ann.post("/api/v1/users/me/keys", json={"name": "laptop"})).json()["key"]

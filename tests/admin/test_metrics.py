@@ -37,13 +37,13 @@ class Samples:
 async def measured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Studio]:
     """An application that only this module uses, so that nothing else is counted."""
     async with running(tmp_path_factory.mktemp("measured")) as studio:
-        await studio.person("admin@studio.example")
+        await studio.user("admin@studio.example")
         yield studio
 
 
 @pytest.fixture
 async def admin(measured: Studio) -> httpx.AsyncClient:
-    return await measured.person("admin@studio.example")
+    return await measured.user("admin@studio.example")
 
 
 async def read(admin: httpx.AsyncClient) -> Samples:
@@ -55,8 +55,8 @@ async def read(admin: httpx.AsyncClient) -> Samples:
 
 
 async def test_only_an_admins_bearer_may_read(measured: Studio, admin: httpx.AsyncClient) -> None:
-    user = await measured.person("ben@studio.example")
-    browser = await measured.person_in_browser("admin@studio.example")  # by cookie
+    user = await measured.user("ben@studio.example")
+    browser = await measured.user_in_browser("admin@studio.example")  # by cookie
     assert (await admin.get("/metrics")).status_code == 200
     key = (await admin.post("/api/v1/users/me/keys", json={"name": "scraper"})).json()["key"]
     assert (await measured.client(key).get("/metrics")).status_code == 200
@@ -113,7 +113,7 @@ async def test_jobs_are_counted_by_state_and_provider_requests_by_outcome(
 
 
 async def test_how_long_the_oldest_job_has_waited(studio: Studio) -> None:
-    admin = await studio.person()
+    admin = await studio.user()
     await studio.program.worker.stop(0)  # no job is started any more
     begun = clock.now()
     await requested_video(admin)
@@ -161,7 +161,7 @@ async def test_open_streams_are_counted(admin: httpx.AsyncClient) -> None:
 
 
 async def test_the_metrics_contain_no_personal_data(measured: Studio, admin: httpx.AsyncClient) -> None:
-    other = await measured.person("ben.secret@studio.example")
+    other = await measured.user("ben.secret@studio.example")
     job = await requested_video(other, "[stamp] a prompt of mine")
     await measured.finished(other, job["id"])
     text = (await admin.get("/metrics")).text
@@ -187,5 +187,5 @@ async def test_no_label_grows_with_use(measured: Studio, admin: httpx.AsyncClien
 
 async def test_an_admin_sees_event_loop_blocks_in_the_health_report(admin: httpx.AsyncClient) -> None:
     health = (await admin.get("/api/v1/admin/health")).json()
-    assert health["longest_stall_ms"] >= 0
-    assert all(set(stall) == {"at", "ms", "cpu_ms", "where"} for stall in health["stalls"])
+    assert health["longest_block_ms"] >= 0
+    assert all(set(block) == {"at", "ms", "cpu_ms", "where"} for block in health["event_loop_blocks"])

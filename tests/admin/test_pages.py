@@ -44,7 +44,7 @@ async def image(user: OrdinaryUser, prompt: str) -> str:
 async def test_no_one_but_an_admin_may_enter(
     admin_studio: Studio, admin_browser: AdminBrowser, bob: OrdinaryUser
 ) -> None:
-    user = AdminBrowser(await admin_studio.person_in_browser(bob.email, direct=True))
+    user = AdminBrowser(await admin_studio.user_in_browser(bob.email, direct=True))
     signed_out = AdminBrowser(admin_studio.direct_browser())
     with Cases() as cases:
         for path in PAGES:
@@ -134,7 +134,7 @@ async def test_a_new_role_and_a_deactivation_are_confirmed_and_take_effect(
 async def test_what_the_last_admin_cannot_do_is_explained(studio: Studio) -> None:
     """Uses a separate application, in which no other test has created a second admin."""
     ann = await new_user_of(studio, ADMIN)
-    browser = AdminBrowser(await studio.person_in_browser(ADMIN, direct=True))
+    browser = AdminBrowser(await studio.user_in_browser(ADMIN, direct=True))
     for path, form in (("role", {"role": "user"}), ("active", {"is_active": "false"})):
         answer = await browser.send(f"/users/{ann.id}/{path}", **form)
         assert answer.status_code == 409
@@ -247,7 +247,7 @@ async def test_the_models_page_shows_what_the_last_refresh_changed(admin_browser
 async def test_a_model_is_disabled_and_enabled(
     admin_studio: Studio, admin_browser: AdminBrowser, bob: OrdinaryUser
 ) -> None:
-    browser = await admin_studio.person_in_browser(bob.email, direct=True)
+    browser = await admin_studio.user_in_browser(bob.email, direct=True)
     await admin_browser.send("/models/switch", id=IMAGE_MODEL, enabled="false")
     page = await admin_browser.get("/models?q=recraft")
     assert 'aria-checked="false"' in page.text
@@ -261,7 +261,7 @@ async def test_a_model_is_disabled_and_enabled(
 
 async def test_the_audit_log_shows_who_changed_what(studio: Studio) -> None:
     """Uses a separate application, whose log is empty at first."""
-    browser = AdminBrowser(await studio.person_in_browser(ADMIN, direct=True))
+    browser = AdminBrowser(await studio.user_in_browser(ADMIN, direct=True))
     bob = await new_user_of(studio, "bob@studio.example")
     assert "No entries yet" in await browser.text("/audit")
     await browser.send(f"/users/{bob.id}/role", role="admin")

@@ -119,8 +119,8 @@ class Actors:
 
 async def new_actors(studio: Studio) -> Actors:
     address = new_email("owner")
-    owner = await studio.person(address, direct=True)
-    return Actors(studio, owner, await studio.person("admin@studio.example", direct=True), address)
+    owner = await studio.user(address, direct=True)
+    return Actors(studio, owner, await studio.user("admin@studio.example", direct=True), address)
 
 
 Create = Callable[[Actors], Awaitable[str]]

@@ -19,7 +19,7 @@ from tests.studio import PASSWORD, Studio
 
 async def test_the_api_does_not_accept_a_session_cookie(atelier: Studio) -> None:
     """Every call that needs credentials; `test_endpoints` shows that each answers 401 without any."""
-    browser = await atelier.person_in_browser("cookies-only@studio.example", direct=True)
+    browser = await atelier.user_in_browser("cookies-only@studio.example", direct=True)
     assert (await browser.get("/jobs")).status_code == 200
     with Cases() as cases:
         for name in GUARDED:

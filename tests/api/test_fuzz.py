@@ -35,7 +35,7 @@ async def studio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stud
 async def test_no_generated_request_breaks_anything(studio: Studio, chunk: int) -> None:
     from tests.api.fuzzing import Fuzz
 
-    admin = await studio.person("admin@studio.example")
+    admin = await studio.user("admin@studio.example")
     key = (await admin.post("/api/v1/users/me/keys", json={"name": "fuzz"})).json()["key"]
     described = await document(studio)
     names = sorted(described.operations)[chunk::CHUNKS]

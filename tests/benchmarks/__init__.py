@@ -1,12 +1,13 @@
-"""How fast, how steady, how large: figures, not tests, so pytest does not collect them.
+"""Speed, latency and memory: measurements, not tests, so pytest does not collect them.
 
-    python -m tests.benchmarks            everything, one table
-    python -m tests.benchmarks.jobs       work: accepted, carried out, and what the rest of the program feels of it
-    python -m tests.benchmarks.reading    cards, lists, a library of a million
-    python -m tests.benchmarks.gateway    what OpenAI's clients feel
-    python -m tests.benchmarks.signing_in five hundred people at once
+    python -m tests.benchmarks             all of them, one table
+    python -m tests.benchmarks.jobs        jobs: enqueued, carried out, and how long other requests wait meanwhile
+    python -m tests.benchmarks.page_reads  cards, lists, a library of a million assets
+    python -m tests.benchmarks.gateway     the OpenAI-compatible API
+    python -m tests.benchmarks.signing_in  five hundred concurrent sign-ins
+    python -m tests.benchmarks.overhead    the cost of metrics and of the event loop watchdog
 
-The program under test is the real process beside the simulator as another, the load comes from this one, and the process that
-measures how others fare is a third. Everything shares the machine, so beside each figure stands the workload and, where
-there is one, its ratio to the same thing done barely, measured in the same run.
+The application and the simulator run as processes of their own, this process makes the load, and a fourth one measures how long
+other users wait. All share the machine, so each result states its workload and, where there is one, its ratio to a minimal
+version of the same work, measured in the same run.
 """

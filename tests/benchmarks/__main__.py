@@ -1,17 +1,17 @@
-"""Everything, one table: `python -m tests.benchmarks`."""
+"""All benchmarks in one table: `python -m tests.benchmarks`."""
 
-from tests.benchmarks import gateway, jobs, reading, signing_in, watching
-from tests.benchmarks.figures import run
+from tests.benchmarks import gateway, jobs, overhead, page_reads, signing_in
+from tests.benchmarks.results import run
 
 if __name__ == "__main__":
     run(
         *jobs.ALL,
-        reading.watching,
-        reading.shelving,
-        gateway.passing,
-        gateway.telling,
-        signing_in.at_once,
-        signing_in.again,
-        watching.sampling,
-        watching.counting,
+        page_reads.cards_and_job_list,
+        page_reads.large_library,
+        gateway.chat_calls,
+        gateway.streams,
+        signing_in.concurrent_sign_ins,
+        signing_in.bearer_checks,
+        overhead.loop_watchdog,
+        overhead.request_metrics,
     )

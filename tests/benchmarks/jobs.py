@@ -1,4 +1,4 @@
-"""Work: how fast it is accepted and carried out, what others feel of it, and what stays in memory.
+"""Jobs: how fast they are accepted and carried out, how long other requests wait meanwhile, and what stays in memory.
 
 python -m tests.benchmarks.jobs
 """
@@ -9,23 +9,23 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tests.benchmarks import bare, load
-from tests.benchmarks.figures import Figure, Measure, run
-from tests.benchmarks.processes import Studio, bystander, started, studio, witness
+from tests.benchmarks import baseline, load
+from tests.benchmarks.processes import Studio, health_probe, idle_probe, started, studio
+from tests.benchmarks.results import Measure, Result, run
 from tests.kit import IMAGE_MODEL, SHORT_VIDEO, TEXT_MODEL, VIDEO_MODEL
 
 CONNECTIONS = 32
 ENQUEUED = 3_000
-WRITTEN = 1_500
-DRAWN = 300
-FILMED = 200
+TEXTS = 1_500
+IMAGES = 300
+VIDEOS = 200
 FEW, MANY = 500, 5_000
-STEADY = 25.0  # milliseconds
+MAX_DELAY = 25.0  # milliseconds
 
 _numbers = itertools.count(1)
 
 
-def _clips(count: int) -> list[load.Request]:
+def _videos(count: int) -> list[load.Request]:
     return [
         (
             "POST",
@@ -50,126 +50,126 @@ def _texts(count: int) -> list[load.Request]:
     ]
 
 
-def _each(here: Studio, before: tuple[float, float], count: int) -> str:
-    """What one of `count` has cost since."""
-    ours, theirs = ((now - then) / count * 1000 for now, then in zip(here.processor, before, strict=True))
-    return f"processor time of each: {ours:.1f} ms ours, {theirs:.1f} ms the simulator's"
+def _cpu_per_item(system: Studio, before: tuple[float, float], count: int) -> str:
+    """The CPU time of one of `count` jobs since `before`."""
+    here, simulator = ((now - then) / count * 1000 for now, then in zip(system.cpu_seconds, before, strict=True))
+    return f"CPU time of each: {here:.1f} ms here, {simulator:.1f} ms in the simulator"
 
 
 def _accepted(answer: load.Answer) -> bool:
     return answer.status == 202
 
 
-def _done(answer: load.Answer) -> bool:
+def _completed(answer: load.Answer) -> bool:
     return answer.status == 200
 
 
-async def accepting() -> AsyncIterator[Figure]:
-    """Requests for clips, none of which is ever finished: what is measured is that they are on disk."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        async with started(folder, "tests.benchmarks.bare", settings={}) as plain:
-            asked: list[load.Request] = [("POST", "/", body) for _, _, body in _clips(ENQUEUED)]
-            took, _ = await load.together(plain.url, asked, connections=CONNECTIONS, expected=_accepted)
+async def enqueue() -> AsyncIterator[Result]:
+    """Requests for videos, none of which is ever finished: what is measured is that they are on disk."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        async with started(folder, "tests.benchmarks.baseline", settings={}) as empty_app:
+            requests: list[load.Request] = [("POST", "/", body) for _, _, body in _videos(ENQUEUED)]
+            took, _ = await load.run_requests(empty_app.url, requests, connections=CONNECTIONS, expected=_accepted)
             route = ENQUEUED / took
-        inserts = bare.inserts_a_second()
-        async with studio(folder, ATELIER_WORKER_SECONDS="3600") as here:
-            url, token = here.atelier.url, here.token
-            await load.together(url, _clips(200), connections=CONNECTIONS, expected=_accepted, token=token)
-            before = here.processor
-            took, answers = await load.together(
-                url, _clips(ENQUEUED), connections=CONNECTIONS, expected=_accepted, token=token
+        inserts = baseline.inserts_per_second()
+        async with studio(folder, ATELIER_WORKER_SECONDS="3600") as system:
+            url, token = system.atelier.url, system.token
+            await load.run_requests(url, _videos(200), connections=CONNECTIONS, expected=_accepted, token=token)
+            before = system.cpu_seconds
+            took, answers = await load.run_requests(
+                url, _videos(ENQUEUED), connections=CONNECTIONS, expected=_accepted, token=token
             )
             rate, seconds = ENQUEUED / took, [answer.seconds for answer in answers]
-            yield Figure(
+            yield Result(
                 name="durable enqueues over HTTP",
                 value=rate,
                 unit="/s",
                 target=">= 300",
-                workload=f"{ENQUEUED} clips over {CONNECTIONS} connections, each on disk before its 202; median"
-                f" {load.share(seconds, 0.5):.0f} ms, 99 % below {load.share(seconds, 0.99):.0f} ms",
-                beside=f"a bare Litestar route: {route:.0f}/s (1/{route / rate:.0f}); bare DuckDB one-row inserts:"
-                f" {inserts:.0f}/s ({rate / inserts:.2f} of it); {_each(here, before, ENQUEUED)}",
+                workload=f"{ENQUEUED} videos over {CONNECTIONS} connections, each on disk before its 202; median"
+                f" {load.percentile(seconds, 0.5):.0f} ms, 99 % below {load.percentile(seconds, 0.99):.0f} ms",
+                comparison=f"an empty Litestar route: {route:.0f}/s (1/{route / rate:.0f}); plain DuckDB one-row inserts:"
+                f" {inserts:.0f}/s ({rate / inserts:.2f} of it); {_cpu_per_item(system, before, ENQUEUED)}",
             )
 
 
-async def writing() -> AsyncIterator[Figure]:
+async def texts_and_images() -> AsyncIterator[Result]:
     """Texts and images from request to answer, against the simulator."""
-    with tempfile.TemporaryDirectory() as place:
-        async with studio(Path(place)) as here:
-            url, token = here.atelier.url, here.token
-            for name, asked, target in (
-                ("texts end to end", _texts(WRITTEN), ">= 100"),
-                ("images of 64 by 64 end to end", _images(DRAWN), None),
+    with tempfile.TemporaryDirectory() as temporary:
+        async with studio(Path(temporary)) as system:
+            url, token = system.atelier.url, system.token
+            for name, requests, target in (
+                ("texts end to end", _texts(TEXTS), ">= 100"),
+                ("images of 64 by 64 end to end", _images(IMAGES), None),
             ):
-                await load.together(url, asked[:50], connections=CONNECTIONS, expected=_done, token=token)
-                before = here.processor
-                async with witness(url) as fared:
-                    took, answers = await load.together(
-                        url, asked, connections=CONNECTIONS, expected=_done, token=token
+                await load.run_requests(url, requests[:50], connections=CONNECTIONS, expected=_completed, token=token)
+                before = system.cpu_seconds
+                async with health_probe(url) as probe:
+                    took, answers = await load.run_requests(
+                        url, requests, connections=CONNECTIONS, expected=_completed, token=token
                     )
                 seconds = [answer.seconds for answer in answers]
-                yield Figure(
+                yield Result(
                     name=name,
-                    value=len(asked) / took,
+                    value=len(requests) / took,
                     unit="/s",
                     target=target,
-                    workload=f"{len(asked)} over {CONNECTIONS} connections, simulator at speed 0 on the same machine;"
-                    f" median {load.share(seconds, 0.5):.0f} ms, 99 % below {load.share(seconds, 0.99):.0f} ms",
-                    beside=f"{_each(here, before, len(asked))}; meanwhile /health: {fared[0]}",
+                    workload=f"{len(requests)} over {CONNECTIONS} connections, simulator at speed 0 on the same machine;"
+                    f" median {load.percentile(seconds, 0.5):.0f} ms, 99 % below {load.percentile(seconds, 0.99):.0f} ms",
+                    comparison=f"{_cpu_per_item(system, before, len(requests))}; meanwhile /health: {probe[0]}",
                 )
 
 
-async def filming() -> AsyncIterator[Figure]:
-    """Videos that are generated, downloaded, inspected and given thumbnails, while another user requests something else."""
-    with tempfile.TemporaryDirectory() as place:
-        async with studio(Path(place)) as here:
-            url, token = here.atelier.url, here.token
-            await load.together(url, _clips(8), connections=8, expected=_accepted, token=token)
-            await here.until_ended(8)
-            async with witness(url) as fared, bystander(Path(place)) as idle:
+async def videos() -> AsyncIterator[Result]:
+    """Videos that are generated, downloaded, inspected and given thumbnails, while another user makes other requests."""
+    with tempfile.TemporaryDirectory() as temporary:
+        async with studio(Path(temporary)) as system:
+            url, token = system.atelier.url, system.token
+            await load.run_requests(url, _videos(8), connections=8, expected=_accepted, token=token)
+            await system.until_ended(8)
+            async with health_probe(url) as probe, idle_probe(Path(temporary)) as idle:
                 began = time.monotonic()
-                before = here.processor
-                await load.together(url, _clips(FILMED), connections=CONNECTIONS, expected=_accepted, token=token)
-                await here.until_ended(8 + FILMED)
+                before = system.cpu_seconds
+                await load.run_requests(url, _videos(VIDEOS), connections=CONNECTIONS, expected=_accepted, token=token)
+                await system.until_ended(8 + VIDEOS)
                 took = time.monotonic() - began
-                each = _each(here, before, FILMED)
-            health = await here.health()
-        workload = f"{FILMED} clips of one second at 360 by 360 are finished and their thumbnails made"
-        yield Figure(name="clips end to end", value=FILMED / took, unit="/s", workload=workload, beside=each)
-        own = [stall for stall in health["stalls"] if stall["cpu_ms"] >= stall["ms"] / 2]
-        longest = max((stall["ms"] for stall in own), default=0.0)
-        yield Figure(
+                each = _cpu_per_item(system, before, VIDEOS)
+            health = await system.health()
+        workload = f"{VIDEOS} videos of one second at 360 by 360 are finished and their thumbnails made"
+        yield Result(name="videos end to end", value=VIDEOS / took, unit="/s", workload=workload, comparison=each)
+        busy = [block for block in health["event_loop_blocks"] if block["cpu_ms"] >= block["ms"] / 2]
+        longest = max((block["ms"] for block in busy), default=0.0)
+        yield Result(
             name="slowest unrelated request",
-            value=fared[0].slowest,
+            value=probe[0].slowest,
             unit="ms",
-            target=f"<= {STEADY:.0f}",
-            workload=f"/health from another process, {fared[0].asked} times, while {workload}",
-            beside=f"{fared[0]}; beside it a server that does nothing: {idle[0]}, the slowest {idle[0].slowest:.1f} ms",
+            target=f"<= {MAX_DELAY:.0f}",
+            workload=f"/health from another process, {probe[0].requests} times, while {workload}",
+            comparison=f"{probe[0]}; meanwhile an idle server: {idle[0]}, the slowest {idle[0].slowest:.1f} ms",
         )
-        yield Figure(
-            name="longest stall of the event loop",
+        yield Result(
+            name="longest block of the event loop",
             value=longest,
             unit="ms",
-            target=f"<= {STEADY:.0f}",
-            workload=f"by the program's own sampler, while {workload}; 0 is none of 25 ms or more",
-            beside=f"with those in which its thread only waited for the machine: {health['longest_stall_ms']:.1f} ms"
+            target=f"<= {MAX_DELAY:.0f}",
+            workload=f"by the event loop watchdog, while {workload}; 0 means none of 25 ms or more",
+            comparison=f"including those in which its thread only waited for the CPU: {health['longest_block_ms']:.1f} ms"
             + "".join(
-                f"\n      {stall['ms']} ms (cpu {stall['cpu_ms']}): {' < '.join(stall['where'])}" for stall in own[:5]
+                f"\n      {block['ms']} ms (cpu {block['cpu_ms']}): {' < '.join(block['where'])}" for block in busy[:5]
             ),
         )
 
 
-async def remembering() -> AsyncIterator[Figure]:
-    """Whether finished work leaves anything in memory."""
-    with tempfile.TemporaryDirectory() as place:
-        async with studio(Path(place)) as here:
-            url, token = here.atelier.url, here.token
+async def memory() -> AsyncIterator[Result]:
+    """Whether finished jobs leave anything in memory."""
+    with tempfile.TemporaryDirectory() as temporary:
+        async with studio(Path(temporary)) as system:
+            url, token = system.atelier.url, system.token
             sizes = []
             for count in (FEW, MANY - FEW):
-                await load.together(url, _texts(count), connections=CONNECTIONS, expected=_done, token=token)
-                sizes.append(here.atelier.megabytes)
-            yield Figure(
+                await load.run_requests(url, _texts(count), connections=CONNECTIONS, expected=_completed, token=token)
+                sizes.append(system.atelier.megabytes)
+            yield Result(
                 name=f"memory after {MANY} jobs against after {FEW}",
                 value=(sizes[1] / sizes[0] - 1) * 100,
                 unit="% more",
@@ -178,7 +178,7 @@ async def remembering() -> AsyncIterator[Figure]:
             )
 
 
-ALL: tuple[Measure, ...] = (accepting, writing, filming, remembering)
+ALL: tuple[Measure, ...] = (enqueue, texts_and_images, videos, memory)
 
 if __name__ == "__main__":
     run(*ALL)

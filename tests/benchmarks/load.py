@@ -1,4 +1,4 @@
-"""Requests as cheap as they can be made, so that the load costs less than what it measures."""
+"""A minimal HTTP client, so that making the load costs less CPU than what is measured."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Connection:
-    """One kept connection; one request at a time."""
+    """A keep-alive connection with one request at a time."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: str) -> None:
         self._reader = reader
@@ -43,8 +43,8 @@ class Connection:
         answer = await self._reader.readexactly(int(length.split("\r\n", 1)[0])) if found else b""
         return Answer(status, answer, time.perf_counter() - began)
 
-    async def stream(self, method: str, path: str, content: object, word: bytes, count: int) -> tuple[float, float]:
-        """In an answer that comes in pieces: seconds until `word` has come once, and from then until so many times."""
+    async def stream(self, method: str, path: str, content: object, token: bytes, count: int) -> tuple[float, float]:
+        """Of a streamed answer: seconds until `token` has arrived once, and from then until it has arrived `count` times."""
         body = json.dumps(content).encode()
         began = time.perf_counter()
         self._writer.write(
@@ -53,14 +53,14 @@ class Connection:
         head = await self._reader.readuntil(b"\r\n\r\n")
         if b" 200 " not in head.partition(b"\r\n")[0]:
             raise RuntimeError(f"answered {head[:200]!r}")
-        come, rest, first = 0, b"", 0.0
-        while come < count:
-            piece = await self._reader.read(65536)
-            if not piece:
-                raise RuntimeError(f"it ended after {come} of {count}")
-            come += (rest + piece).count(word) - rest.count(word)
-            rest = piece[-len(word) + 1 :]
-            first = first or (time.perf_counter() if come else 0.0)
+        received, tail, first = 0, b"", 0.0
+        while received < count:
+            chunk = await self._reader.read(65536)
+            if not chunk:
+                raise RuntimeError(f"the stream ended after {received} of {count}")
+            received += (tail + chunk).count(token) - tail.count(token)
+            tail = chunk[-len(token) + 1 :]
+            first = first or (time.perf_counter() if received else 0.0)
         return first - began, time.perf_counter() - first
 
     def close(self) -> None:
@@ -71,20 +71,20 @@ class Connection:
 async def connected(url: str, token: str | None = None, **headers: str) -> AsyncIterator[Connection]:
     host, port = urlsplit(url).hostname, urlsplit(url).port
     reader, writer = await asyncio.open_connection(host, port)
-    named: Mapping[str, str] = {
+    sent_headers: Mapping[str, str] = {
         "Host": f"{host}:{port}",
         "Content-Type": "application/json",
         **({"Authorization": f"Bearer {token}"} if token else {}),
         **{name.replace("_", "-"): value for name, value in headers.items()},
     }
-    connection = Connection(reader, writer, "".join(f"{name}: {value}\r\n" for name, value in named.items()))
+    connection = Connection(reader, writer, "".join(f"{name}: {value}\r\n" for name, value in sent_headers.items()))
     try:
         yield connection
     finally:
         connection.close()
 
 
-async def together(
+async def run_requests(
     url: str,
     requests: Iterable[Request],
     *,
@@ -93,12 +93,12 @@ async def together(
     token: str | None = None,
     **headers: str,
 ) -> tuple[float, list[Answer]]:
-    """Send all of them over so many connections; the seconds it took, and the answers. An unexpected one ends it."""
-    waiting, answers = iter(requests), list[Answer]()
+    """Send all of them over that many connections: the seconds it took, and the answers. Raises at an unexpected answer."""
+    pending, answers = iter(requests), list[Answer]()
 
-    async def one() -> None:
+    async def send() -> None:
         async with connected(url, token, **headers) as connection:
-            for method, path, content in waiting:
+            for method, path, content in pending:
                 answer = await connection.ask(method, path, content)
                 if not expected(answer):
                     raise RuntimeError(f"{method} {path} was answered {answer.status}: {answer.body[:300]!r}")
@@ -107,11 +107,11 @@ async def together(
     began = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for _ in range(connections):
-            group.create_task(one())
+            group.create_task(send())
     return time.perf_counter() - began, answers
 
 
-def share(seconds: list[float], of: float) -> float:
-    """The duration that this share of all stayed below, in milliseconds."""
+def percentile(seconds: list[float], fraction: float) -> float:
+    """The duration in milliseconds that this fraction of all stayed below."""
     ordered = sorted(seconds)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * of))] * 1000
+    return ordered[min(len(ordered) - 1, int(len(ordered) * fraction))] * 1000

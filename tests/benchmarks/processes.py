@@ -1,4 +1,4 @@
-"""The processes of a run: Atelier, the simulator, and the witness, which measures how long others wait."""
+"""The processes of a run: Atelier, the simulator, and the health probe, which measures how long other users wait."""
 
 import asyncio
 import json
@@ -20,8 +20,8 @@ from tests.kit import eventually
 from tests.processes import ROOT, environment
 from tests.trust import trust
 
-PERSON = {"email": "ann@studio.example", "password": "correct horse battery"}
-PATIENCE = 60.0  # seconds until a process must be up
+USER = {"email": "ann@studio.example", "password": "correct horse battery"}
+TIMEOUT = 60.0  # seconds until a process must respond
 
 
 class Process:
@@ -33,8 +33,8 @@ class Process:
         self.log = log
 
     @property
-    def processor(self) -> float:
-        """Seconds of processor time so far: unlike all other figures this one does not depend on who else is busy."""
+    def cpu_seconds(self) -> float:
+        """CPU time so far: unlike the other results, it does not depend on what else the machine does."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text("ascii").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -49,7 +49,7 @@ class Process:
 
 @asynccontextmanager
 async def started(folder: Path, *arguments: str, settings: Mapping[str, str], nice: int = 0) -> AsyncIterator[Process]:
-    """`python -m …` from when it says its address; ended in good order. `nice` as in the command of that name."""
+    """Run `python -m …`, from when it prints its address until the block ends. `nice` is the niceness of the process."""
     log = folder / f"{arguments[0]}.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
@@ -64,10 +64,10 @@ async def started(folder: Path, *arguments: str, settings: Mapping[str, str], ni
             preexec_fn=partial(os.nice, nice),
         )
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while not (found := re.search(r"(?:at|on) (https?://[^\s/]+)", log.read_text("utf-8", "replace"))):
                 if process.returncode is not None:
-                    raise RuntimeError(f"it did not start: {log.read_text('utf-8', 'replace')[-2000:]}")
+                    raise RuntimeError(f"the process did not start: {log.read_text('utf-8', 'replace')[-2000:]}")
                 await asyncio.sleep(0.05)
         yield Process(process, found[1], log)
     finally:
@@ -77,7 +77,7 @@ async def started(folder: Path, *arguments: str, settings: Mapping[str, str], ni
 
 
 class Studio(msgspec.Struct, frozen=True):
-    """Atelier, its provider, and the bearer of its first person, who is its admin."""
+    """Atelier, its provider, and the API key of its first user, who is an admin."""
 
     atelier: Process
     provider: Process
@@ -89,12 +89,12 @@ class Studio(msgspec.Struct, frozen=True):
             return found
 
     @property
-    def processor(self) -> tuple[float, float]:
-        """Seconds of processor time so far, of Atelier and of its provider."""
-        return self.atelier.processor, self.provider.processor
+    def cpu_seconds(self) -> tuple[float, float]:
+        """CPU time so far, of Atelier and of its provider."""
+        return self.atelier.cpu_seconds, self.provider.cpu_seconds
 
     async def ended(self) -> int:
-        """How many jobs have come to an end."""
+        """How many jobs have ended."""
         async with connected(self.atelier.url, self.token) as connection:
             jobs = (await connection.ask("GET", "/api/v1/admin/stats")).json["jobs"]
             return int(jobs["completed"] + jobs["failed"] + jobs["cancelled"])
@@ -105,53 +105,56 @@ class Studio(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def studio(folder: Path, **settings: str) -> AsyncIterator[Studio]:
-    """Atelier beside the simulator alone at speed 0, with one person signed in by API key."""
-    alone = ("app.providers.simulator", "--port", "0", "--data", str(folder / "provider"), "--speed", "0")
-    # The provider gives way, because it is elsewhere in truth: drawing and filming would take the processor from us.
-    async with started(folder, *alone, settings={}, nice=10) as provider:
-        beside = {"OPENROUTER_BASE_URL": f"{provider.url}/api/v1", "OPENROUTER_API_KEY": "any", **settings}
-        async with started(folder, "app", settings=beside) as atelier:
+    """Atelier with a separate simulator at speed 0, and one user signed in by API key."""
+    simulator = ("app.providers.simulator", "--port", "0", "--data", str(folder / "provider"), "--speed", "0")
+    # The provider has a lower priority, because in production it runs elsewhere: generating would take CPU time from Atelier.
+    async with started(folder, *simulator, settings={}, nice=10) as provider:
+        provider_settings = {"OPENROUTER_BASE_URL": f"{provider.url}/api/v1", "OPENROUTER_API_KEY": "any", **settings}
+        async with started(folder, "app", settings=provider_settings) as atelier:
             async with httpx.AsyncClient(base_url=atelier.url, trust_env=False, verify=trust(), timeout=30) as http:
-                await http.post("/api/v1/auth/register", json=PERSON)
-                tokens = (await http.post("/api/v1/auth/login", json=PERSON)).json()
+                await http.post("/api/v1/auth/register", json=USER)
+                tokens = (await http.post("/api/v1/auth/login", json=USER)).json()
                 http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
                 key = (await http.post("/api/v1/users/me/keys", json={"name": "benchmark"})).json()["key"]
             yield Studio(atelier, provider, key)
 
 
-class Fared(msgspec.Struct, frozen=True):
-    """How one who only asked `/health` fared meanwhile: how often, and milliseconds."""
+class ProbeResult(msgspec.Struct, frozen=True):
+    """The number of requests to `/health`, and how many milliseconds they took."""
 
-    asked: int
+    requests: int
     median: float
-    most: float  # 99 of 100
+    p99: float
     slowest: float
 
     def __str__(self) -> str:
-        return f"median {self.median:.1f} ms, 99 % below {self.most:.1f} ms"
+        return f"median {self.median:.1f} ms, 99 % below {self.p99:.1f} ms"
 
 
 @asynccontextmanager
-async def witness(url: str) -> AsyncIterator["list[Fared]"]:
-    """Another process requests `/health` all the time; its result is appended when the block is left."""
+async def health_probe(url: str) -> AsyncIterator[list[ProbeResult]]:
+    """Another process requests `/health` all the time; its result is appended when the block ends."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.benchmarks.witness", url, cwd=ROOT,
+        sys.executable, "-m", "tests.benchmarks.health_probe", url, cwd=ROOT,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout
-    await process.stdout.readline()  # it has begun
-    fared: list[Fared] = []
+    await process.stdout.readline()  # it has started
+    results: list[ProbeResult] = []
     try:
-        yield fared
+        yield results
     finally:
-        output, _ = await process.communicate(b"enough\n")
-        fared.append(msgspec.convert(json.loads(output), Fared))
+        output, _ = await process.communicate(b"stop\n")
+        results.append(msgspec.convert(json.loads(output), ProbeResult))
 
 
 @asynccontextmanager
-async def bystander(folder: Path) -> AsyncIterator["list[Fared]"]:
-    """The same beside a server that does nothing at all: what the machine alone makes a witness wait."""
-    own = folder / "bystander"
-    own.mkdir()
-    async with started(own, "tests.benchmarks.instant", settings={}) as idle, witness(idle.url) as fared:
-        yield fared
+async def idle_probe(folder: Path) -> AsyncIterator[list[ProbeResult]]:
+    """The same with an idle server: how long the probe waits because of the machine alone."""
+    idle_folder = folder / "idle"
+    idle_folder.mkdir()
+    async with (
+        started(idle_folder, "tests.benchmarks.instant_provider", settings={}) as idle,
+        health_probe(idle.url) as probe,
+    ):
+        yield probe

@@ -1,4 +1,4 @@
-"""Five hundred people at once, and what it costs to know one of them again.
+"""Five hundred concurrent sign-ins, and the cost of authenticating a request.
 
 python -m tests.benchmarks.signing_in
 """
@@ -10,63 +10,63 @@ from pathlib import Path
 
 from app.main import open_app
 from tests.benchmarks import load
-from tests.benchmarks.figures import Figure, run
-from tests.benchmarks.processes import PERSON, studio, witness
+from tests.benchmarks.processes import USER, health_probe, studio
+from tests.benchmarks.results import Result, run
 from tests.studio import settings
 
-AT_ONCE = 500
-PEOPLE = 20
+SIGN_INS = 500
+USERS = 20
 CHECKS = 5_000
-PATIENCE = 60.0  # seconds
+TIMEOUT = 60.0  # seconds
 
 
-async def at_once() -> AsyncIterator[Figure]:
-    """Every password costs what it must; the others must not feel it."""
-    with tempfile.TemporaryDirectory() as place:
-        async with studio(Path(place)) as here:
-            url = here.atelier.url
-            people = [{**PERSON, "email": f"person{number}@studio.example"} for number in range(PEOPLE)]
-            newcomers: list[load.Request] = [("POST", "/api/v1/auth/register", person) for person in people]
-            await load.together(url, newcomers, connections=PEOPLE, expected=lambda answer: answer.status == 201)
+async def concurrent_sign_ins() -> AsyncIterator[Result]:
+    """A password hash is expensive on purpose; other requests must not wait for it."""
+    with tempfile.TemporaryDirectory() as temporary:
+        async with studio(Path(temporary)) as system:
+            url = system.atelier.url
+            users = [{**USER, "email": f"user{number}@studio.example"} for number in range(USERS)]
+            registrations: list[load.Request] = [("POST", "/api/v1/auth/register", user) for user in users]
+            await load.run_requests(url, registrations, connections=USERS, expected=lambda answer: answer.status == 201)
             sign_ins: list[load.Request] = [
-                ("POST", "/api/v1/auth/login", people[number % PEOPLE]) for number in range(AT_ONCE)
+                ("POST", "/api/v1/auth/login", users[number % USERS]) for number in range(SIGN_INS)
             ]
-            async with witness(url) as fared:
-                took, answers = await load.together(
-                    url, sign_ins, connections=AT_ONCE, expected=lambda answer: answer.status == 200
+            async with health_probe(url) as probe:
+                took, answers = await load.run_requests(
+                    url, sign_ins, connections=SIGN_INS, expected=lambda answer: answer.status == 200
                 )
         slowest = max(answer.seconds for answer in answers)
-        yield Figure(
-            name="500 sign-ins at once: the last one is in after",
+        yield Result(
+            name="500 concurrent sign-ins: the last one is done after",
             value=slowest,
             unit="s",
-            target=f"<= {PATIENCE:.0f}",
-            workload=f"{AT_ONCE} connections, {PEOPLE} people, throttles off; all succeed; {AT_ONCE / took:.0f}/s",
+            target=f"<= {TIMEOUT:.0f}",
+            workload=f"{SIGN_INS} connections, {USERS} users, throttles off; all succeed; {SIGN_INS / took:.0f}/s",
         )
-        yield Figure(
+        yield Result(
             name="slowest other answer meanwhile",
-            value=fared[0].slowest,
+            value=probe[0].slowest,
             unit="ms",
             target="<= 100",
-            workload=f"/health from another process, {fared[0].asked} times",
-            beside=str(fared[0]),
+            workload=f"/health from another process, {probe[0].requests} times",
+            comparison=str(probe[0]),
         )
 
 
-async def again() -> AsyncIterator[Figure]:
-    """Without HTTP: what each request pays to know who asks."""
-    with tempfile.TemporaryDirectory() as place:
-        async with open_app(settings(Path(place))) as program:
-            await program.accounts.register(PERSON["email"], PERSON["password"])
-            tokens = await program.accounts.login(PERSON["email"], PERSON["password"])
-            known = await program.accounts.by_bearer(tokens.access_token)
-            key = (await program.accounts.add_key(known.user.id, "benchmark")).secret
+async def bearer_checks() -> AsyncIterator[Result]:
+    """Without HTTP: the cost of authentication for each request."""
+    with tempfile.TemporaryDirectory() as temporary:
+        async with open_app(settings(Path(temporary))) as program:
+            await program.accounts.registration.register(USER["email"], USER["password"])
+            tokens = await program.accounts.sign_in.start_token_session(USER["email"], USER["password"])
+            authenticated = await program.accounts.authentication.by_bearer(tokens.access_token)
+            key = (await program.accounts.api_keys.add(authenticated.user.id, "benchmark")).secret
             for name, bearer in (("access token", tokens.access_token), ("API key", key)):
-                await program.accounts.by_bearer(bearer)
+                await program.accounts.authentication.by_bearer(bearer)
                 began = time.perf_counter()
                 for _ in range(CHECKS):
-                    await program.accounts.by_bearer(bearer)
-                yield Figure(
+                    await program.accounts.authentication.by_bearer(bearer)
+                yield Result(
                     name=f"bearer check, {name}",
                     value=(time.perf_counter() - began) / CHECKS * 1000,
                     unit="ms",
@@ -76,4 +76,4 @@ async def again() -> AsyncIterator[Figure]:
 
 
 if __name__ == "__main__":
-    run(at_once, again)
+    run(concurrent_sign_ins, bearer_checks)

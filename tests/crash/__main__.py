@@ -1,4 +1,4 @@
-"""`python -m tests.crash [TEXT]`: kill the server at every crash point of the scenes, one run each; TEXT selects the
+"""`python -m tests.crash [TEXT]`: kill the server at every crash point of the scenarios, one run each; TEXT selects the
 runs whose line contains it. Prints one line per run; the exit code is 1 if anything was lost."""
 
 import asyncio
@@ -7,19 +7,24 @@ import tempfile
 from pathlib import Path
 
 from tests.crash import matrix
-from tests.crash.scenes import SCENES
+from tests.crash.scenarios import SCENARIOS
 
 
 async def main(folder: Path, text: str) -> int:
     failed = 0
     async with matrix.crash_lab(folder) as lab:
-        recorded = await lab.record(SCENES)
-        runs = [(scene, point) for scene, points in recorded.items() for point in points if text in f"{scene}: {point}"]
-        for number, (scene, point) in enumerate(runs, 1):
-            outcome = await lab.crash(scene, point)
+        recorded = await lab.record(SCENARIOS)
+        runs = [
+            (scenario, point)
+            for scenario, points in recorded.items()
+            for point in points
+            if text in f"{scenario}: {point}"
+        ]
+        for number, (scenario, point) in enumerate(runs, 1):
+            outcome = await lab.crash(scenario, point)
             failed += bool(outcome.faults)
             result = "; ".join(outcome.faults) or ("ok" if all(outcome.crashed) else "not reached this time")
-            print(f"{number:3} of {len(runs)}  {scene}: {point}: {result}", flush=True)
+            print(f"{number:3} of {len(runs)}  {scenario}: {point}: {result}", flush=True)
     print(f"{len(runs)} crash points, {failed} failed")
     return 1 if failed else 0
 

@@ -1,4 +1,4 @@
-"""Crash runs: play a scene until the server kills itself at a crash point, restart it, and inspect everything. Starting
+"""Crash runs: play a scenario until the server kills itself at a crash point, restart it, and inspect everything. Starting
 takes the most time, so the server that recovered from one run is reused for the next."""
 
 import contextlib
@@ -15,7 +15,7 @@ from app.base import control
 from tests.crash import checker
 from tests.crash.harness import Child, Driver, copied, driver, simulator, until
 from tests.crash.recorder import numbered
-from tests.crash.scenes import QUEUE_HELD, Acknowledged, Crashed, Credentials, User, client, inspect, register
+from tests.crash.scenarios import QUEUE_HELD, Acknowledged, Crashed, Credentials, User, client, inspect, register
 
 RUNS: Final = 16  # in one data folder
 
@@ -81,31 +81,31 @@ class CrashLab:
         folder.mkdir()
         return copied(self._template, folder)
 
-    async def record(self, scenes: Iterable[str]) -> dict[str, list[str]]:
-        """The crash points of each scene, recorded without a crash. The scenes run one after another, so that each
-        point belongs to a known scene."""
+    async def record(self, scenarios: Iterable[str]) -> dict[str, list[str]]:
+        """The crash points of each scenario, recorded without a crash. The scenarios run one after another, so that each
+        point belongs to a known scenario."""
         found: dict[str, list[str]] = {}
         for held in (True, False):
             child = await self.start(self.new_folder(), queue_held=held)
-            for scene in scenes:
-                if held == (scene in QUEUE_HELD):
+            for scenario in scenarios:
+                if held == (scenario in QUEUE_HELD):
                     await child.wait_idle()
                     before = len(child.points)
-                    await self._play(child, scene, f"record{next(_numbers)}")
+                    await self._run_scenario(child, scenario, f"record{next(_numbers)}")
                     await child.wait_idle()
-                    found[scene] = list(numbered(child.points[before:]))
+                    found[scenario] = list(numbered(child.points[before:]))
             assert await child.stopped() == 0, child.output
         return found
 
-    async def crash(self, scene: str, *points: str) -> Outcome:
-        """Play the scene until the first crash point, restart until the next one, and so on; then restart and
+    async def crash(self, scenario: str, *points: str) -> Outcome:
+        """Play the scenario until the first crash point, restart until the next one, and so on; then restart and
         inspect."""
-        chain = await self._take_chain(queue_held=scene in QUEUE_HELD)
+        chain = await self._take_chain(queue_held=scenario in QUEUE_HELD)
         run = f"run{next(_numbers)}"
         chain.runs.append(run)
         first, *others = points
         chain.child.crash_at(first)
-        acknowledged = await self._play(chain.child, scene, run)
+        acknowledged = await self._run_scenario(chain.child, scenario, run)
         chain.acknowledged += [*acknowledged.jobs.values(), *acknowledged.assets]
         crashed = [await self._crashed(chain)]
         log = f"{acknowledged} {chain.child.output[-3000:]}"
@@ -140,9 +140,9 @@ class CrashLab:
             await chain.child.wait_idle()
         return chain
 
-    async def _play(self, child: Child, scene: str, run: str) -> Acknowledged:
+    async def _run_scenario(self, child: Child, scenario: str, run: str) -> Acknowledged:
         async with client(child, self.user) as http:
-            return await User(http, child, self.provider, run).play(scene)
+            return await User(http, child, self.provider, run).run_scenario(scenario)
 
     async def _all_ended(self, child: Child, run: str) -> None:
         async with client(child, self.user) as http:

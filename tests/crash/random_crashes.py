@@ -22,7 +22,7 @@ from app.base import control
 from tests.crash import checker
 from tests.crash.harness import Child
 from tests.crash.matrix import CrashLab, crash_lab
-from tests.crash.scenes import Acknowledged, client, inspect
+from tests.crash.scenarios import Acknowledged, client, inspect
 from tests.kit import IMAGE_MODEL, SHORT_VIDEO, TEXT_MODEL, VIDEO_MODEL
 
 JOBS: Final = 240

@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from tests.crash import matrix
 from tests.crash.matrix import CrashLab
-from tests.crash.scenes import SCENES
+from tests.crash.scenarios import SCENARIOS
 
 
 def transaction(function: str) -> tuple[str, ...]:
@@ -116,8 +116,8 @@ async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[CrashLa
 
 @pytest.mark.xdist_group("crash")
 async def test_every_kind_of_crash_point_is_in_the_matrix(lab: CrashLab) -> None:
-    recorded = await lab.record(SCENES)
-    unknown = {scene: set(points) - set(recorded[scene]) for scene, points in POINTS.items()}
+    recorded = await lab.record(SCENARIOS)
+    unknown = {scenario: set(points) - set(recorded[scenario]) for scenario, points in POINTS.items()}
     assert not any(unknown.values()), f"these points do not occur: {unknown}"
     covered = {kind(point) for points in POINTS.values() for point in points}
     found = {kind(point) for points in recorded.values() for point in points}
@@ -125,18 +125,19 @@ async def test_every_kind_of_crash_point_is_in_the_matrix(lab: CrashLab) -> None
 
 
 @pytest.mark.parametrize(
-    ("scene", "point"), spread("crash", [(scene, point) for scene, points in POINTS.items() for point in points])
+    ("scenario", "point"),
+    spread("crash", [(scenario, point) for scenario, points in POINTS.items() for point in points]),
 )
-async def test_nothing_is_lost_by_a_crash(lab: CrashLab, scene: str, point: str) -> None:
-    outcome = await lab.crash(scene, point)
+async def test_nothing_is_lost_by_a_crash(lab: CrashLab, scenario: str, point: str) -> None:
+    outcome = await lab.crash(scenario, point)
     assert outcome.crashed == [True], outcome.log
     assert outcome.faults == []
 
 
-@pytest.mark.parametrize(("scene", "point", "then"), spread("second crash", TWICE))
+@pytest.mark.parametrize(("scenario", "point", "then"), spread("second crash", TWICE))
 async def test_nothing_is_lost_by_a_second_crash_during_recovery(
-    lab: CrashLab, scene: str, point: str, then: str
+    lab: CrashLab, scenario: str, point: str, then: str
 ) -> None:
-    outcome = await lab.crash(scene, point, then)
+    outcome = await lab.crash(scenario, point, then)
     assert outcome.crashed == [True, True], outcome.log
     assert outcome.faults == []

@@ -85,7 +85,7 @@ async def studio_on(small: Path, simulator: Path) -> AsyncIterator[tuple[Studio,
         running(small, OPENROUTER_BASE_URL=f"{url}/api/v1", OPENROUTER_API_KEY="any") as studio,
     ):
         await studio.program.catalog.filled.wait()
-        yield studio, await studio.person()
+        yield studio, await studio.user()
 
 
 async def test_a_video_that_does_not_fit_fails_clearly_and_a_retry_fetches_it_without_a_second_charge(
@@ -174,7 +174,7 @@ async def test_after_a_disk_without_a_free_byte_everything_works_again(small: Pa
         assert (await client.get("/api/v1/jobs")).status_code == 200
         release(small)
 
-        bob = await studio.person("bob@studio.example")
+        bob = await studio.user("bob@studio.example")
         assert (await generated_image(bob))["status"] == "completed"
         assert (await client.get("/health")).status_code == 200
         for job in await jobs_of(client):

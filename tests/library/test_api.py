@@ -193,7 +193,7 @@ async def test_an_image_above_the_limit_is_413(ann: httpx.AsyncClient) -> None:
 async def test_a_video_above_the_limit_and_a_body_above_all_limits_are_413(tmp_path: Path) -> None:
     data = encoded_mp4(tmp_path / "video.mp4")
     async with running(tmp_path, ATELIER_MAX_IMAGE_MB="0.01", ATELIER_MAX_VIDEO_MB="0.01") as studio:
-        client = await studio.person()
+        client = await studio.user()
         padded = data + struct.pack(">I", 20_000) + b"free" + bytes(19_992)
         error_of(await client.post(PATH, files={"file": ("a.mp4", padded)}), 413, "FILE_TOO_LARGE")
         error_of(await client.post(PATH, files={"file": ("a.bin", bytes(3_000_000))}), 413, "FILE_TOO_LARGE")

@@ -14,10 +14,10 @@ class Answer(NamedTuple):
     body: bytes
 
 
-async def talk(url: str, sent: bytes, seconds: float = 300) -> Answer:
-    """What a server answers to exactly these bytes; only a broken product needs `seconds`."""
-    place = urlsplit(url)
-    reader, writer = await asyncio.open_connection(place.hostname, place.port)
+async def exchange(url: str, sent: bytes, seconds: float = 300) -> Answer:
+    """The response of a server to exactly these bytes; only a broken product needs `seconds`."""
+    target = urlsplit(url)
+    reader, writer = await asyncio.open_connection(target.hostname, target.port)
     try:
         async with asyncio.timeout(seconds):
             writer.write(sent)

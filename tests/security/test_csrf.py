@@ -14,7 +14,7 @@ from app.web.limits import BODY
 from tests.html import parse_html
 from tests.kit import UNKNOWN_ID, Cases, generated_image, new_email, png
 from tests.pages import new_page_user
-from tests.security.raw import Answer, head, talk
+from tests.security.raw import Answer, exchange, head
 from tests.security.routes import Route, changing_page_routes, routes
 from tests.studio import PASSWORD, Browser, Studio
 
@@ -96,7 +96,7 @@ async def test_every_route_refuses_a_wrong_token(atelier: Studio, visitor: Visit
 
 
 async def test_every_route_refuses_the_valid_token_of_another_browser(atelier: Studio, visitor: Visitor) -> None:
-    other = await (await atelier.person_in_browser(new_email("other"), direct=True)).form_token("/jobs")
+    other = await (await atelier.user_in_browser(new_email("other"), direct=True)).form_token("/jobs")
     assert other != visitor.token
     assert not_refused(await send_everywhere(atelier, visitor, {"_csrf_token": other}), OUTDATED) == []
 
@@ -133,12 +133,12 @@ async def test_another_site_may_link_to_a_page(visitor: Visitor) -> None:
 
 async def test_every_route_accepts_the_right_token(atelier: Studio) -> None:
     """So that the refusals above are known to be about the token. One route signs out, so the browser signs in again."""
-    browser = await atelier.person_in_browser("admin@studio.example", direct=True)
+    browser = await atelier.user_in_browser("admin@studio.example", direct=True)
     with Cases() as cases:
         for route in changing_page_routes(atelier):
             with cases.case(route):
                 if (await browser.get("/users/profile")).status_code != 200:
-                    browser = await atelier.person_in_browser("admin@studio.example", direct=True)
+                    browser = await atelier.user_in_browser("admin@studio.example", direct=True)
                 token = await browser.form_token("/jobs")
                 answer = await browser.request(route.method, route.at(), data={"_csrf_token": token})
                 assert OUTDATED not in answer.text
@@ -249,7 +249,7 @@ def headers_of(browser: httpx.AsyncClient, **more: str) -> dict[str, str]:
 
 async def announced(atelier: Studio, browser: httpx.AsyncClient, path: str, size: int) -> Answer:
     """The answer to a body whose size is announced and of which not a byte follows."""
-    return await talk(atelier.url, head("POST", path, headers_of(browser, **{"Content-Length": str(size)})))
+    return await exchange(atelier.url, head("POST", path, headers_of(browser, **{"Content-Length": str(size)})))
 
 
 def takes_files(route: Route) -> bool:
@@ -273,7 +273,7 @@ async def test_a_body_of_unknown_size_is_cut_off_at_the_limit(atelier: Studio, v
     start = head("POST", f"/jobs/{UNKNOWN_ID}/restore", headers_of(visitor.browser, **{"Transfer-Encoding": "chunked"}))
     begun = b'--x\r\nContent-Disposition: form-data; name="theme"\r\n\r\n'
     body = begun + bytes(BODY - len(begun) + 1)
-    answer = await talk(atelier.url, start + b"%x\r\n%s" % (len(body), body))
+    answer = await exchange(atelier.url, start + b"%x\r\n%s" % (len(body), body))
     assert answer.status == 413
 
 
@@ -289,7 +289,7 @@ async def test_no_large_body_is_read_without_a_session(atelier: Studio) -> None:
                 answer = await announced(atelier, browser, route.at(), 900_000)
                 assert (answer.status, answer.headers["location"]) == (303, "/login")
     unannounced = head("POST", "/library", headers_of(browser, **{"Transfer-Encoding": "chunked"}))
-    assert (await talk(atelier.url, unannounced)).status == 303
+    assert (await exchange(atelier.url, unannounced)).status == 303
 
 
 BROKEN_FORMS = [

@@ -127,7 +127,7 @@ def check_own(studio: Studio, answer: httpx.Response) -> None:
 
 @pytest_asyncio.fixture(scope="module")
 async def visitor(atelier: Studio) -> Browser:
-    return await atelier.person_in_browser(EMAIL, direct=True)
+    return await atelier.user_in_browser(EMAIL, direct=True)
 
 
 async def test_the_table_of_targets_is_long() -> None:

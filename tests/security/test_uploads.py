@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from tests.kit import Cases, encoded_mp4, error_of, eventually, png
 from tests.pages import new_page_user
-from tests.security.raw import head, talk
+from tests.security.raw import exchange, head
 from tests.storage.hostile import CORPUS, Entry, Fate
 from tests.studio import Browser, Studio
 
@@ -216,7 +216,7 @@ async def test_a_name_that_is_not_valid_text_causes_no_bug(atelier: Studio, send
                     "Content-Type": "multipart/form-data; boundary=x",
                     "Content-Length": str(len(body)),
                 }
-                answer = await talk(atelier.url, head("POST", "/api/v1/assets", headers) + body)
+                answer = await exchange(atelier.url, head("POST", "/api/v1/assets", headers) + body)
                 assert answer.status in (201, 400)
 
 
@@ -272,12 +272,12 @@ async def test_a_file_that_is_too_large_is_refused_when_its_size_is_announced(at
         "Content-Type": "multipart/form-data; boundary=x",
         "Content-Length": str(atelier.program.library.max_upload_bytes * 2),
     }
-    assert (await talk(atelier.url, head("POST", "/api/v1/assets", headers))).status == 413
+    assert (await exchange(atelier.url, head("POST", "/api/v1/assets", headers))).status == 413
 
 
 async def test_an_upload_without_authentication_is_not_read(atelier: Studio) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": "100000000"}
-    assert (await talk(atelier.url, head("POST", "/api/v1/assets", headers))).status == 401
+    assert (await exchange(atelier.url, head("POST", "/api/v1/assets", headers))).status == 401
 
 
 async def test_a_video_is_served_as_harmlessly_as_an_image(sender: Sender, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def free_port() -> int:
 async def examples(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Examples]:
     """The page shows the URL of the server, so the server must know its port before it starts."""
     async with running(tmp_path_factory.mktemp("examples"), ATELIER_PORT=str(free_port())) as studio:
-        browser = await studio.person_in_browser()
+        browser = await studio.user_in_browser()
         page = await browser.send_form("/users/profile/keys", {"name": "laptop"}, token_from="/users/profile")
         key = re.search(r'<pre id="new-key">([^<]+)<', page.text)
         assert key, page.text

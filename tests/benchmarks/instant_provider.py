@@ -1,21 +1,21 @@
-"""A provider that has thought of everything beforehand: it answers at once, or word by word at an even pace.
+"""A provider with prepared answers: it answers at once, or streams tokens at a constant rate.
 
-`python -m tests.benchmarks.instant` prints its address. It speaks just enough HTTP and OpenRouter to stand behind Atelier
-or any other gateway, and costs next to nothing, so that what is measured is the gateway.
+`python -m tests.benchmarks.instant_provider` prints its address. It implements just enough of HTTP and of OpenRouter's API to
+serve Atelier or any other gateway, at almost no cost, so that what is measured is the gateway.
 """
 
 import asyncio
 import json
 from typing import Any
 
-MODEL = "instant/words"
+MODEL = "instant/text"
 TOKENS = 200
 PAUSE = 0.020  # seconds between two tokens
 WORD = "word "
 
-_ROW = {
+_MODEL = {
     "id": MODEL,
-    "name": "Instant words",
+    "name": "Instant text",
     "description": "Answers at once.",
     "architecture": {"input_modalities": ["text"], "output_modalities": ["text"]},
     "context_length": 100_000,
@@ -24,12 +24,12 @@ _ROW = {
     "top_provider": {"max_completion_tokens": 4096},
 }
 _USAGE = {"prompt_tokens": 8, "completion_tokens": 4, "total_tokens": 12, "cost": 0.000016}
-_WHOLE = {
+_COMPLETION = {
     "id": "gen-1",
     "object": "chat.completion",
     "created": 1_795_000_000,
     "model": MODEL,
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": "a few words back"}, "finish_reason": "stop"}],
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "a short answer"}, "finish_reason": "stop"}],
     "usage": _USAGE,
 }
 
@@ -54,9 +54,9 @@ def _json(body: Any) -> bytes:
     )
 
 
-_MODELS = _json({"data": [_ROW]})
+_MODELS = _json({"data": [_MODEL]})
 _NONE = _json({"data": []})
-_ANSWER = _json(_WHOLE)
+_ANSWER = _json(_COMPLETION)
 
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -67,7 +67,7 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             body = await reader.readexactly(int(length.split(b"\r\n", 1)[0])) if found else b""
             path = head.split(b" ", 2)[1]
             if b"/chat/completions" in path and (b'"stream":true' in body or b'"stream": true' in body):
-                await _speak(writer)
+                await _stream(writer)
             elif b"/chat/completions" in path:
                 writer.write(_ANSWER)
             else:
@@ -78,8 +78,8 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         writer.close()
 
 
-async def _speak(writer: asyncio.StreamWriter) -> None:
-    """By the clock, so that a late token does not make the next ones late."""
+async def _stream(writer: asyncio.StreamWriter) -> None:
+    """Scheduled from the start, so that a late token does not delay the next ones."""
     loop = asyncio.get_running_loop()
     writer.write(_HEAD)
     began = loop.time()

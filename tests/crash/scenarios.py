@@ -1,4 +1,4 @@
-"""The client side of a crash run: one scene per kind of job, and what the server acknowledged."""
+"""The client side of a crash run: one scenario per kind of job, and what the server acknowledged."""
 
 import asyncio
 import contextlib
@@ -98,10 +98,10 @@ class User:
         self._run = run
         self.acknowledged = Acknowledged()
 
-    async def play(self, scene: str) -> Acknowledged:
-        """Send the requests of this scene and wait until all jobs have ended or the server has crashed."""
+    async def run_scenario(self, scenario: str) -> Acknowledged:
+        """Send the requests of this scenario and wait until all jobs have ended or the server has crashed."""
         with contextlib.suppress(Crashed):
-            await SCENES[scene](self)
+            await SCENARIOS[scenario](self)
             await self.all_ended()
         return self.acknowledged
 
@@ -118,7 +118,7 @@ class User:
             assert time.monotonic() < end, f"jobs did not end: {states}"
             await asyncio.sleep(0.1)
 
-    # Scenes
+    # Scenarios
 
     async def upload(self) -> None:
         color = f"#{hashlib.sha256(self._run.encode()).hexdigest()[:6]}"  # another file in each run
@@ -224,7 +224,7 @@ class User:
             raise Crashed from None
 
 
-SCENES: Final[Mapping[str, Callable[[User], Awaitable[None]]]] = {
+SCENARIOS: Final[Mapping[str, Callable[[User], Awaitable[None]]]] = {
     "upload": User.upload,
     "text": User.text,
     "retried text": User.retried_text,

@@ -1,5 +1,4 @@
-"""The same with nothing around it, to compare with: a route that only answers, an insert that only inserts, books that are
-only kept."""
+"""Minimal versions of the same work, to compare with: an empty route, a plain insert, the two commits of a chat call."""
 
 import asyncio
 import socket
@@ -21,9 +20,9 @@ async def accept(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-def inserts_a_second() -> float:
+def inserts_per_second() -> float:
     """Durable one-row inserts, one transaction each, by one thread."""
-    with tempfile.TemporaryDirectory() as folder, duckdb.connect(str(Path(folder) / "bare.duckdb")) as connection:
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect(str(Path(folder) / "baseline.duckdb")) as connection:
         connection.execute("create table jobs (id text primary key, owner text, prompt text)")
         began = time.perf_counter()
         for number in range(INSERTS):
@@ -31,13 +30,13 @@ def inserts_a_second() -> float:
         return INSERTS / (time.perf_counter() - began)
 
 
-def books_of_calls(database: Path, calls: int, rate: float) -> list[float]:
-    """Seconds that a chat call's two commits take in Atelier's own database with nothing around them: the hold, then the
-    answer with its settlement; so many calls at an even rate."""
+def ledger_commits(database: Path, calls: int, rate: float) -> list[float]:
+    """Seconds that the two commits of a chat call take in Atelier's database without the application: the hold, then the
+    answer with its settlement. `rate` is in calls per second."""
     ledger = "insert into ledger values ($1, 'ann', 'answer', $2, $3, 0, $4, now(), 'key')"
     message = (
         "insert into messages (id, owner_id, role, text, size, status, model, created_at, ended_at, cost_nano)"
-        " values ($1, 'ann', 'assistant', 'a few words back', 16, 'complete', 'instant/words', now(), now(), 16000)"
+        " values ($1, 'ann', 'assistant', 'a short answer', 16, 'complete', 'instant/text', now(), now(), 16000)"
     )
     seconds = []
     with duckdb.connect(str(database)) as connection:

@@ -1,6 +1,6 @@
-"""What the program's watching of itself costs.
+"""The cost of metrics and of the event loop watchdog.
 
-python -m tests.benchmarks.watching
+python -m tests.benchmarks.overhead
 """
 
 import asyncio
@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator
 
 from app.base.loop_watchdog import HEARTBEAT, LoopWatchdog
 from app.base.metrics import Metrics
-from tests.benchmarks.figures import Figure, run
+from tests.benchmarks.results import Result, run
 
 SECONDS = 10.0
 
 
-async def sampling() -> AsyncIterator[Figure]:
+async def loop_watchdog() -> AsyncIterator[Result]:
     began = time.process_time()
     await asyncio.sleep(SECONDS)
     idle = time.process_time() - began
@@ -22,8 +22,8 @@ async def sampling() -> AsyncIterator[Figure]:
         began = time.process_time()
         await asyncio.sleep(SECONDS)
         watched = time.process_time() - began
-    yield Figure(
-        name="the sampler of the event loop",
+    yield Result(
+        name="the event loop watchdog",
         value=(watched - idle) / SECONDS * 100,
         unit="% core",
         target="<= 1.5",
@@ -31,13 +31,13 @@ async def sampling() -> AsyncIterator[Figure]:
     )
 
 
-async def counting() -> AsyncIterator[Figure]:
+async def request_metrics() -> AsyncIterator[Result]:
     seconds = Metrics().histogram("x_seconds", "Some.", ("method", "route", "status"), up_to=(0.1, 1.0))
     count = 50_000
     began = time.process_time()
     for _ in range(count):
         seconds.labels("GET", "/api/v1/jobs/{id}", "200").observe(0.01)
-    yield Figure(
+    yield Result(
         name="one request, counted",
         value=(time.process_time() - began) / count * 1e6,
         unit="µs",
@@ -46,4 +46,4 @@ async def counting() -> AsyncIterator[Figure]:
 
 
 if __name__ == "__main__":
-    run(sampling, counting)
+    run(loop_watchdog, request_metrics)

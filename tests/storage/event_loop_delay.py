@@ -1,6 +1,6 @@
 """How long the event loop is blocked while 4K images and videos are processed. A measurement, not a test:
 
-python -m tests.storage.stalls
+python -m tests.storage.event_loop_delay
 """
 
 import asyncio
@@ -38,7 +38,7 @@ async def longest_block(work: Callable[[], Awaitable[object]]) -> tuple[float, f
 
 
 async def main() -> None:
-    makers: dict[str, Callable[[], bytes]] = {
+    sources: dict[str, Callable[[], bytes]] = {
         "png": functools.partial(samples.png, UHD),
         "png with alpha": functools.partial(samples.png, UHD, "RGBA"),
         "jpeg": functools.partial(samples.jpeg, UHD),
@@ -54,7 +54,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         paths = {}
-        for name, make in makers.items():
+        for name, make in sources.items():
             paths[name] = folder / name.replace(" ", "-")
             paths[name].write_bytes(make())
         for name, path in paths.items():

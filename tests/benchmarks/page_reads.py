@@ -1,0 +1,158 @@
+"""Pages that are read often: a card, the list of jobs, a library with a million assets.
+
+python -m tests.benchmarks.page_reads
+"""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import duckdb
+import httpx
+
+from tests.benchmarks import load
+from tests.benchmarks.processes import USER, Process, started, studio
+from tests.benchmarks.results import Result, run
+from tests.kit import SHORT_VIDEO, VIDEO_MODEL
+from tests.studio import Browser
+from tests.trust import trust
+
+CONNECTIONS = 32
+CARDS = 20_000
+PAGES = 3_000
+LISTED = 24
+ASSETS = 1_000_000
+READS = 300
+# Requests per second of the first design, two processes with HTTP between them, on this machine.
+TWO_TIER_CARD, TWO_TIER_LIST = 292, 231
+
+
+async def session_cookie(url: str) -> str:
+    """The cookie of the user, signed in as in a browser."""
+    async with Browser(base_url=url, timeout=30, trust_env=False, verify=trust()) as browser:
+        answer = await browser.send_form("/login", USER)
+        assert answer.status_code == 303, answer.text
+        return str(browser.cookies["session"])
+
+
+def _ok(answer: load.Answer) -> bool:
+    return answer.status == 200
+
+
+async def _empty_route(folder: Path) -> float:
+    """Requests per second of an empty route, over as many connections."""
+    async with started(folder, "tests.benchmarks.baseline", settings={}) as empty_app:
+        requests: list[load.Request] = [("POST", "/", {"a": 1})] * 4_000
+        took, _ = await load.run_requests(
+            empty_app.url, requests, connections=CONNECTIONS, expected=lambda answer: answer.status == 202
+        )
+        return len(requests) / took
+
+
+async def cards_and_job_list() -> AsyncIterator[Result]:
+    """The card of a job that is not finished, and the page with all of them, as htmx polls them every few seconds."""
+    with tempfile.TemporaryDirectory() as temporary:
+        empty_route = await _empty_route(Path(temporary))
+        async with studio(Path(temporary), ATELIER_WORKER_SECONDS="3600") as system:
+            url = system.atelier.url
+            videos: list[load.Request] = [
+                (
+                    "POST",
+                    "/api/v1/generate/video",
+                    {"model": VIDEO_MODEL, "prompt": f"a paper boat {number}", **SHORT_VIDEO},
+                )
+                for number in range(LISTED)
+            ]
+            _, answers = await load.run_requests(
+                url, videos, connections=4, expected=lambda answer: answer.status == 202, token=system.token
+            )
+            card, cookie = f"/jobs/{answers[0].json['id']}/card", f"session={await session_cookie(url)}"
+            for name, path, count, target, two_tier in (
+                ("cards of an unfinished job", card, CARDS, ">= 5000", TWO_TIER_CARD),
+                (f"job list pages with {LISTED} cards", "/jobs", PAGES, ">= 1500", TWO_TIER_LIST),
+            ):
+                warm: list[load.Request] = [("GET", path, None)] * 200
+                await load.run_requests(url, warm, connections=CONNECTIONS, expected=_ok, Cookie=cookie)
+                before = system.atelier.cpu_seconds
+                requests: list[load.Request] = [("GET", path, None)] * count
+                took, answers = await load.run_requests(
+                    url, requests, connections=CONNECTIONS, expected=_ok, Cookie=cookie, HX_Request="true"
+                )
+                rate, seconds = count / took, [answer.seconds for answer in answers]
+                each = (system.atelier.cpu_seconds - before) / count * 1e6
+                yield Result(
+                    name=name,
+                    value=rate,
+                    unit="/s",
+                    target=target,
+                    workload=f"{count} over {CONNECTIONS} connections, one process, signed in, throttles off,"
+                    f" {len(answers[0].body):,} bytes each; median {load.percentile(seconds, 0.5):.1f} ms",
+                    comparison=f"{rate / two_tier:.1f} times the two-tier design ({two_tier}/s); an empty Litestar route:"
+                    f" {empty_route:.0f}/s ({rate / empty_route:.2f} of it); CPU time of each: {each:.0f} µs",
+                )
+
+
+def _fill(folder: Path) -> None:
+    """A million assets of the only user, half of them videos, as rows without files."""
+    with duckdb.connect(str(folder / "data" / "atelier.duckdb")) as connection:
+        connection.execute(
+            "insert into assets by name select printf('%032x', 1000000000 + n) as id, (select id from users) as owner_id,"
+            " case when n % 2 = 0 then 'image' else 'video' end as kind, 'uploaded' as origin,"
+            " case when n % 2 = 0 then 'image/png' else 'video/mp4' end as mime, 1000 as bytes, 64 as width, 64 as height,"
+            " case when n % 2 = 0 then null else 1.0 end as duration,"
+            " printf('%02x/%02x/%064x.png', n % 256, n % 251, n) as file_key, 'harbour ' || n as name,"
+            " case when n % 1000 = 0 then 'a lighthouse' else 'a paper boat' end as prompt, 0 as position,"
+            " timestamp '2026-01-01' + to_seconds(n) as created_at from range($1) t(n)",
+            [ASSETS],
+        )
+
+
+async def large_library() -> AsyncIterator[Result]:
+    """A large library, and how long the program takes to start with it."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        async with studio(folder):
+            pass
+        await asyncio.to_thread(_fill, folder)
+        async with started(folder, "app", settings={}):
+            pass  # the first start checkpoints the write-ahead log
+        began = time.perf_counter()
+        async with started(folder, "app", settings={}) as atelier:
+            async with httpx.AsyncClient(base_url=atelier.url, trust_env=False, verify=trust()) as http:
+                assert (await http.get("/login")).status_code == 200
+            yield Result(
+                name="start to first answer",
+                value=time.perf_counter() - began,
+                unit="s",
+                target="<= 1.5",
+                workload=f"`python -m app` with {ASSETS:,} assets until /login is answered",
+            )
+            async for result in _library_pages(atelier):
+                yield result
+
+
+async def _library_pages(atelier: Process) -> AsyncIterator[Result]:
+    cookie = f"session={await session_cookie(atelier.url)}"
+    for name, path in (
+        ("library, first page", "/library"),
+        ("library, filtered by kind", "/library?kind=video"),
+        ("library, filtered by kind and text", "/library?kind=image&q=lighthouse"),
+    ):
+        requests: list[load.Request] = [("GET", path, None)] * READS
+        await load.run_requests(atelier.url, requests[:20], connections=1, expected=_ok, Cookie=cookie)
+        _, answers = await load.run_requests(atelier.url, requests, connections=1, expected=_ok, Cookie=cookie)
+        seconds = [answer.seconds for answer in answers]
+        yield Result(
+            name=f"{name}: 99 of 100 within",
+            value=load.percentile(seconds, 0.99),
+            unit="ms",
+            target="<= 30",
+            workload=f"{READS} reads one after the other among {ASSETS:,} assets, {len(answers[0].body):,} bytes each;"
+            f" median {load.percentile(seconds, 0.5):.1f} ms",
+        )
+
+
+if __name__ == "__main__":
+    run(cards_and_job_list, large_library)
