@@ -11,7 +11,7 @@ from app.base import clock, control
 from app.base.config import Settings
 from app.base.data_dir import DataDir
 from app.base.metrics import Metrics
-from app.db.database import Database
+from app.db.duckdb.database import EmbeddedDatabase
 from app.db.migrate import MIGRATIONS, migrate
 from app.providers.addresses import Resolver, resolve
 from app.services import Application, build_services
@@ -36,7 +36,7 @@ async def open_app(
         key = settings.secret_key or data_dir.secret_key()
         async with contextlib.AsyncExitStack() as stack:
             metrics = Metrics()
-            database = Database(data_dir.database, metrics=metrics)
+            database = EmbeddedDatabase(data_dir.database, metrics=metrics)
             stack.push_async_callback(database.close)
             precompiling = asyncio.create_task(asyncio.to_thread(precompile))
             await migrate(database, MIGRATIONS)
@@ -55,7 +55,7 @@ async def _recover(application: Application) -> None:
     """Load what services keep in memory, and take up what the last process left unfinished."""
     await application.files.clear_temporary()
     await application.catalog.load()
-    await application.jobs.rescue(restored=application.data_dir.restored)
+    await application.jobs.execution.rescue(restored=application.data_dir.restored)
     application.data_dir.forget_restore()
     await application.chat.rescue()
 
@@ -81,14 +81,14 @@ async def drain(application: Application) -> None:
     """While the server still answers: start no new work, give running work a few seconds to finish, and answer every waiting
     request with the current state."""
     await asyncio.gather(application.chat.close(), application.worker.stop(DRAIN_TIMEOUT))
-    application.jobs.release_waiters()
+    application.jobs.waiters.release()
 
 
 def commands(application: Application) -> dict[str, control.Command]:
     """The commands that an administrator can run on the machine itself, by name."""
 
     async def promote(email: str) -> str:
-        user = await application.accounts.promote(email)
+        user = await application.accounts.users.promote(email)
         return f"{user.email} is now an admin"
 
     async def backup(target: str) -> control.ControlReply:

@@ -29,6 +29,7 @@ from app.db.migrate import MIGRATIONS
 from app.gateway.service import Gateway
 from app.generation.service import Generation
 from app.home.service import Home
+from app.idempotency.service import Idempotency
 from app.jobs.service import Jobs
 from app.jobs.worker import Worker
 from app.ledger.service import Ledger
@@ -126,9 +127,11 @@ async def build_services(
         max_image_bytes=settings.max_image_bytes,
         max_video_bytes=settings.max_video_bytes,
     )
+    idempotency = Idempotency(database)
     jobs = Jobs(
         database,
         ledger,
+        idempotency,
         catalog,
         library,
         upstream.providers,
@@ -138,8 +141,8 @@ async def build_services(
         metrics=metrics,
     )
     worker = Worker(jobs, catalog, library, files, upstream.providers)
-    generation = Generation(catalog, library, jobs, directives)
-    chat = Chat(database, ledger, catalog, jobs, upstream.providers)
+    generation = Generation(catalog, library, jobs, idempotency, directives)
+    chat = Chat(database, ledger, idempotency, catalog, upstream.providers)
     markdown = Renderer()
     stack.callback(markdown.close)
     loop_watchdog = LoopWatchdog(metrics)
@@ -157,7 +160,7 @@ async def build_services(
         loop_watchdog=loop_watchdog,
         program_version=VERSION,
     )
-    tasks = _periodic_tasks(settings, accounts, catalog, library, jobs, worker, chat)
+    tasks = _periodic_tasks(settings, accounts, idempotency, catalog, library, worker, chat)
     return Application(
         settings=settings,
         data_dir=data_dir,
@@ -199,16 +202,16 @@ def _upstream(
 def _periodic_tasks(
     settings: Settings,
     accounts: Accounts,
+    idempotency: Idempotency,
     catalog: Catalog,
     library: Library,
-    jobs: Jobs,
     worker: Worker,
     chat: Chat,
 ) -> list[PeriodicTask]:
     async def delete_expired() -> None:
         """Delete tokens that can no longer be used, and idempotency keys that are a day old."""
-        await accounts.sweep()
-        await jobs.sweep()
+        await accounts.sessions.sweep()
+        await idempotency.sweep()
 
     return [
         PeriodicTask("worker", worker.tick, period=0.0, timeout=60.0),
@@ -216,7 +219,7 @@ def _periodic_tasks(
         PeriodicTask("asset cleanup", library.sweep, period=60.0, timeout=300.0),
         PeriodicTask("token cleanup", delete_expired, period=3600.0, timeout=300.0),
         PeriodicTask("chat flush", chat.flush, period=0.5, timeout=60.0),
-        PeriodicTask("chat cleanup", chat.sweep, period=60.0, timeout=300.0),
+        PeriodicTask("chat cleanup", chat.conversations.sweep, period=60.0, timeout=300.0),
         PeriodicTask("garbage collection", gc_tuning.collect, period=60.0, timeout=300.0, initial_delay=60.0),
     ]
 

@@ -18,8 +18,8 @@ from app.base.errors import Invalid
 from app.base.loop_watchdog import LoopBlock
 from app.base.metrics import MEDIA_TYPE
 from app.base.money import usd
-from app.base.once import once
 from app.catalog.schemas import Model, ModelOut
+from app.idempotency.schemas import IdempotencyKey
 from app.jobs.schemas import JobOut, JobStatus
 from app.providers.contract import Kind
 from app.web import paging
@@ -42,7 +42,7 @@ class StatsOut(msgspec.Struct, kw_only=True):
     cost_usd: str | None
 
 
-class LoopOut(msgspec.Struct, kw_only=True):
+class BackgroundTaskOut(msgspec.Struct, kw_only=True):
     """A background task. `last_beat` is the time of its last successful run; `broken` is the class of the latest error since
     then."""
 
@@ -57,7 +57,7 @@ class DiskOut(msgspec.Struct, kw_only=True):
     free_bytes: int
 
 
-class StallOut(msgspec.Struct, kw_only=True):
+class LoopBlockOut(msgspec.Struct, kw_only=True):
     """The event loop was blocked for `ms`, of which its thread used the CPU for `cpu_ms`; `where` is its call stack,
     innermost first."""
 
@@ -67,18 +67,18 @@ class StallOut(msgspec.Struct, kw_only=True):
     where: list[str]
 
     @classmethod
-    def of(cls, stall: LoopBlock) -> Self:
-        ms, cpu_ms = round(stall.seconds * 1000, 1), round(stall.cpu * 1000, 1)
-        return cls(at=to_iso(stall.at), ms=ms, cpu_ms=cpu_ms, where=list(stall.where))
+    def of(cls, block: LoopBlock) -> Self:
+        ms, cpu_ms = round(block.seconds * 1000, 1), round(block.cpu * 1000, 1)
+        return cls(at=to_iso(block.at), ms=ms, cpu_ms=cpu_ms, where=list(block.where))
 
 
 class HealthOut(msgspec.Struct, kw_only=True):
-    """`longest_stall_ms` is the longest block of the event loop in the last hour; `stalls` are the last 100 of at least
-    25 ms, newest first."""
+    """`longest_block_ms` is the longest block of the event loop in the last hour; `event_loop_blocks` are the last 100 of
+    at least 25 ms, newest first."""
 
-    loops: list[LoopOut]
-    longest_stall_ms: float
-    stalls: list[StallOut]
+    background_tasks: list[BackgroundTaskOut]
+    longest_block_ms: float
+    event_loop_blocks: list[LoopBlockOut]
     disk: DiskOut
     versions: dict[str, str]
 
@@ -166,12 +166,12 @@ async def stats(admin: NamedDependency[Admin]) -> StatsOut:
 async def health(request: Request[Any, Any, State], admin: NamedDependency[Admin]) -> HealthOut:
     disk = await admin.disk()
     return HealthOut(
-        loops=[
-            LoopOut(name=task.name, last_beat=to_iso(task.last_success), alive=task.alive, broken=task.error)
+        background_tasks=[
+            BackgroundTaskOut(name=task.name, last_beat=to_iso(task.last_success), alive=task.alive, broken=task.error)
             for task in request.app.state.background.health()
         ],
-        longest_stall_ms=round(admin.longest_stall() * 1000, 1),
-        stalls=[StallOut.of(stall) for stall in admin.stalls()],
+        longest_block_ms=round(admin.longest_loop_block() * 1000, 1),
+        event_loop_blocks=[LoopBlockOut.of(block) for block in admin.loop_blocks()],
         disk=DiskOut(stored_bytes=disk.stored, free_bytes=disk.free),
         versions=dict(admin.versions()),
     )
@@ -261,7 +261,7 @@ async def cancel(request: SignedIn, id: FromPath[str], admin: NamedDependency[Ad
 )
 async def retry(request: SignedIn, id: FromPath[str], admin: NamedDependency[Admin]) -> Response[OwnedJobOut]:
     """The new job belongs to the same user. The `Idempotency-Key` is scoped to the admin."""
-    key = once(request.headers.get("Idempotency-Key"), request.url.path, caller=request.user.id)
+    key = IdempotencyKey.of(request.user.id, request.headers.get("Idempotency-Key"), request.url.path)
     retried = await admin.retry(actor(request), id, kinds_of(request), key)
     return Response(to_owned_job(retried.job), status_code=200 if retried.repeated else 201)
 

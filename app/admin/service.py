@@ -22,12 +22,12 @@ from app.base import clock
 from app.base.errors import AtelierError, Invalid, Missing
 from app.base.loop_watchdog import LoopBlock, LoopWatchdog
 from app.base.metrics import Metrics
-from app.base.once import Once
 from app.base.paging import Page
 from app.catalog.schemas import Changes, Model
 from app.catalog.service import Catalog
 from app.db.database import Database
 from app.db.transaction import Transaction
+from app.idempotency.schemas import IdempotencyKey
 from app.jobs.schemas import Job, JobEvent, JobStatus
 from app.jobs.service import Jobs
 from app.ledger.service import Ledger
@@ -78,7 +78,7 @@ class Admin:
 
     async def stats(self) -> Stats:
         accounts = await self._accounts.stats()
-        jobs, spent = await self._jobs.tally_any(), await self._ledger.spent_any()
+        jobs, spent = await self._jobs.all.tally(), await self._ledger.spent_any()
         return Stats(users=accounts.users, tokens=accounts.tokens, jobs=jobs, cost_nano=spent)
 
     async def database_health(self) -> DatabaseHealth:
@@ -107,7 +107,7 @@ class Admin:
 
     async def metrics(self) -> bytes:
         """All metrics in the Prometheus text format."""
-        await self._jobs.tally_any()
+        await self._jobs.all.tally()
         return await self._metrics.text()
 
     async def log(self, *, before: str | None = None, limit: int = 24) -> Page[Entry]:
@@ -131,7 +131,7 @@ class Admin:
 
         def change(tx: Transaction) -> User:
             user = self._accounts.users.remove(tx, actor.id or "", user_id)
-            self._jobs.forget_user(tx, user_id)
+            self._jobs.all.forget_user(tx, user_id)
             self._library.forget_user(tx, user_id)
             for forget in self._forget:
                 forget(tx, user_id)
@@ -172,13 +172,13 @@ class Admin:
         owners: list[str] | None = None
         if user:
             owners = [found.id for found in (await self._accounts.users.newest(q=user, limit=100)).items] + [user]
-        page = await self._jobs.newest_any(
+        page = await self._jobs.all.newest(
             kinds=kinds, statuses=statuses, owners=owners, q=q, before=before, limit=limit
         )
         return Page(await self._owned(page.items), page.total, page.next)
 
     async def job(self, id: str, kinds: Sequence[Kind] = ()) -> OwnedJob:
-        job = await self._jobs.find_any(id, kinds)
+        job = await self._jobs.all.find(id, kinds)
         return (await self._owned([job]))[0]
 
     async def events(self, job: Job) -> Sequence[JobEvent]:
@@ -186,7 +186,7 @@ class Admin:
         return await self._jobs.events(job.owner_id, job.id)
 
     async def cancel(self, actor: Actor, id: str, kinds: Sequence[Kind] = ()) -> OwnedJob:
-        job = await self._jobs.find_any(id, kinds)
+        job = await self._jobs.all.find(id, kinds)
 
         def note(tx: Transaction, _: Job) -> None:
             self._audit.record(tx, actor, Action.JOB_CANCELLED, id)
@@ -199,27 +199,27 @@ class Admin:
         actor: Actor,
         id: str,
         kinds: Sequence[Kind] = (),
-        once: Once | None = None,
+        key: IdempotencyKey | None = None,
         *,
         single_flight: bool = False,
     ) -> Retried:
         """As `Jobs.retry`, for the owner of the job and at their cost. Disabled models stay disabled for admins."""
-        job = await self._jobs.find_any(id, kinds)
+        job = await self._jobs.all.find(id, kinds)
 
         def note(tx: Transaction, retry: Job) -> None:
             self._audit.record(tx, actor, Action.JOB_RETRIED, id, new_job_id=retry.id)
 
-        accepted = await self._jobs.retry(job.owner_id, id, once, single_flight=single_flight, also_in_tx=note)
+        accepted = await self._jobs.retry(job.owner_id, id, key, single_flight=single_flight, also_in_tx=note)
         return Retried((await self._owned([accepted.job]))[0], accepted.repeated)
 
     async def delete(self, actor: Actor, id: str, kinds: Sequence[Kind] = ()) -> None:
         """Delete a job and its results permanently; only its cost is kept. An unfinished job is cancelled first."""
-        job = await self._jobs.find_any(id, kinds)
+        job = await self._jobs.all.find(id, kinds)
         if not job.final:
             await self._jobs.cancel(job.owner_id, id)
 
         def change(tx: Transaction) -> None:
-            self._jobs.erase(tx, [id])
+            self._jobs.all.erase(tx, [id])
             self._audit.record(tx, actor, Action.JOB_DELETED, id)
 
         await self._database.write(change)
@@ -242,12 +242,12 @@ class Admin:
             message = "must be completed, failed or cancelled"
             raise Invalid(f"The statuses {message}.", fields={"statuses": message})
         before = clock.now() - timedelta(days=older_than_days)
-        found = await self._jobs.ended_before_any(before, kinds=kinds, statuses=statuses)
+        found = await self._jobs.all.ended_before(before, kinds=kinds, statuses=statuses)
         if dry_run or not found:
             return len(found)
 
         def change(tx: Transaction) -> None:
-            self._jobs.erase(tx, found)
+            self._jobs.all.erase(tx, found)
             count, states = len(found), list(statuses)
             self._audit.record(
                 tx, actor, Action.JOBS_PURGED, count=count, older_than_days=older_than_days, statuses=states
@@ -259,14 +259,14 @@ class Admin:
 
     def overdue(self, kinds: Sequence[Kind] = ()) -> Sequence[Job]:
         """Processing jobs that are past their deadline."""
-        return self._jobs.overdue(kinds)
+        return self._jobs.all.overdue(kinds)
 
     async def time_out(self, actor: Actor, kinds: Sequence[Kind] = ()) -> int:
         """Mark processing jobs that are past their deadline as failed; returns their number."""
-        overdue = self._jobs.overdue(kinds)
+        overdue = self._jobs.all.overdue(kinds)
 
         def change(tx: Transaction) -> int:
-            failed = self._jobs.time_out(tx, overdue)
+            failed = self._jobs.all.time_out(tx, overdue)
             self._audit.record(tx, actor, Action.JOBS_TIMED_OUT, count=failed)
             return failed
 

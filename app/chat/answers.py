@@ -5,7 +5,8 @@ second, for all answers in one statement; a crash loses only what arrived after 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
 
@@ -15,7 +16,6 @@ from app.accounts.schemas import KeyLimits
 from app.base import clock, logging
 from app.base.errors import Missing, Unready
 from app.base.ids import uuid7
-from app.base.once import Once
 from app.catalog.schemas import Model
 from app.chat import repository, upstream
 from app.chat.late_costs import LateCosts
@@ -23,7 +23,8 @@ from app.chat.schemas import AnswerError, AnswerResult, ChatLimits, ChatRequest,
 from app.chat.streaming import StreamingAnswer
 from app.db.database import Database
 from app.db.transaction import Transaction
-from app.jobs.service import Jobs
+from app.idempotency.schemas import IdempotencyKey
+from app.idempotency.service import Idempotency
 from app.ledger.schemas import Subject
 from app.ledger.service import Ledger
 from app.providers.contract import ErrorCode, Failed, Failure, Provider, Turn
@@ -50,25 +51,30 @@ class NewAnswer(msgspec.Struct, frozen=True, kw_only=True):
     message: Message
     request: ChatRequest
     store_turn: StoreTurn | None = None
-    once: Once | None = None
+    key: IdempotencyKey | None = None
     limits: KeyLimits | None = None
 
     @property
     def reads_nothing(self) -> bool:
         """Whether it can start without reading the database: no turn, no repeated request, no spending limit."""
         capped = self.limits is not None and self.limits.cap_nano is not None
-        return self.store_turn is None and self.once is None and not capped
+        return self.store_turn is None and self.key is None and not capped
 
 
 class Answers:
     """All streaming answers."""
 
     def __init__(
-        self, database: Database, ledger: Ledger, jobs: Jobs, providers: Mapping[str, Provider], limits: ChatLimits
+        self,
+        database: Database,
+        ledger: Ledger,
+        idempotency: Idempotency,
+        providers: Mapping[str, Provider],
+        limits: ChatLimits,
     ) -> None:
         self._database = database
         self._ledger = ledger
-        self._jobs = jobs  # keeps the idempotency keys
+        self._idempotency = idempotency
         self._providers = providers
         self._limits = limits
         self._late_costs = LateCosts(database, ledger, providers)
@@ -84,6 +90,13 @@ class Answers:
     def of_user(self, owner: str) -> list[StreamingAnswer]:
         """Includes those to API requests."""
         return [live for live in self._live.values() if live.message.owner_id == owner]
+
+    @asynccontextmanager
+    async def first_answer(self, owner: str, key: IdempotencyKey | None) -> AsyncIterator[StreamingAnswer | None]:
+        """Enclose everything that a request does until its answer has begun. Yields the answer of an earlier request with
+        the same key; None if this is the first request or has no key."""
+        async with self._idempotency.first_result(key) as first:
+            yield None if first is None else await self._existing(owner, first)
 
     async def begin(self, new: NewAnswer) -> tuple[StreamingAnswer, bool]:
         """The answer, and whether this call started it; False when an earlier request with the same key did. Its row is
@@ -232,7 +245,7 @@ class Answers:
 
     def _record(self, tx: Transaction, new: NewAnswer) -> tuple[Turn, ...]:
         answer = new.message
-        if new.once and (first := self._jobs.claim_key(tx, answer.owner_id, new.once, answer.id, answer.created_at)):
+        if new.key and (first := self._idempotency.record(tx, new.key, answer.id, answer.created_at)):
             raise _Repeated(first)
         turns = new.store_turn(tx) if new.store_turn else new.request.turns
         self._ledger.hold(tx, answer.owner_id, Subject.ANSWER, answer.id, limits=new.limits)

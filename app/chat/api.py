@@ -11,11 +11,11 @@ from litestar.params import Body
 
 from app.accounts.guards import may_use, signed_in
 from app.accounts.schemas import KeyLimits
-from app.base.once import once
 from app.base.sizes import format_size
 from app.chat.schemas import ChatDelta, ChatOut, ChatRequest
 from app.chat.service import Chat
 from app.chat.validation import MAX_IMAGE, MAX_IMAGES, MAX_TURNS, ROLES, wrong
+from app.idempotency.schemas import IdempotencyKey
 from app.web import sse
 from app.web.disconnect import cancel_on_disconnect
 from app.web.limits import PAID
@@ -99,7 +99,7 @@ async def create_chat(request: Program, data: ChatBody, chat: NamedDependency[Ch
     may_use(request.auth, chat_request.model.id)
     if streamed:
         return sse.stream(_events(chat, owner, chat_request, limits))  # type: ignore[return-value]
-    key = once(request.headers.get("Idempotency-Key"), request.url.path, data)
+    key = IdempotencyKey.of(owner, request.headers.get("Idempotency-Key"), request.url.path, data)
     completing = chat.completions.complete(owner, chat_request, key, limits=limits)
     return Response(ChatOut.of((await cancel_on_disconnect(request, completing)).message))
 

@@ -6,13 +6,13 @@ from typing import Any, Final, TypeVar
 
 from app.accounts.schemas import KeyLimits
 from app.base import clock
-from app.base.once import Once
 from app.catalog.schemas import Model
 from app.catalog.service import Catalog
 from app.chat import validation
 from app.chat.answers import Answers, NewAnswer, empty_answer
 from app.chat.schemas import AnswerFormat, ChatLimits, ChatRequest, Message
 from app.chat.streaming import StreamingAnswer
+from app.idempotency.schemas import IdempotencyKey
 from app.providers.contract import Kind
 
 T = TypeVar("T")
@@ -53,11 +53,12 @@ class Completions:
         return ChatRequest(model=model, turns=turns, params=params, format=format)
 
     async def complete(
-        self, owner: str, request: ChatRequest, once: Once | None = None, *, limits: KeyLimits | None = None
+        self, owner: str, request: ChatRequest, key: IdempotencyKey | None = None, *, limits: KeyLimits | None = None
     ) -> StreamingAnswer:
         """The complete answer. Raises Invalid when the provider refused, Upstream when it failed. Cancelling the wait stops
         the answer, unless it was started by an earlier request with the same key."""
-        live, own = await self._begin(owner, request, limits, once)
+        async with self._answers.first_answer(owner, key) as earlier:
+            live, own = (earlier, False) if earlier else await self._begin(owner, request, limits, key)
         try:
             await live.ended.wait()
         finally:
@@ -87,10 +88,10 @@ class Completions:
         return live, _updates(live, live.choices, self._limits.silence, raw=True)
 
     async def _begin(
-        self, owner: str, request: ChatRequest, limits: KeyLimits | None, once: Once | None = None
+        self, owner: str, request: ChatRequest, limits: KeyLimits | None, key: IdempotencyKey | None = None
     ) -> tuple[StreamingAnswer, bool]:
         answer = empty_answer(owner, request.model, clock.now())
-        return await self._answers.begin(NewAnswer(message=answer, request=request, once=once, limits=limits))
+        return await self._answers.begin(NewAnswer(message=answer, request=request, key=key, limits=limits))
 
 
 async def _updates(

@@ -13,7 +13,6 @@ import msgspec
 from app.base import clock
 from app.base.errors import Conflict, Missing
 from app.base.ids import uuid7
-from app.base.once import Once
 from app.catalog.schemas import Model
 from app.catalog.service import Catalog
 from app.chat import repository, validation
@@ -32,6 +31,7 @@ from app.chat.schemas import (
 from app.chat.tree import Tree, fitting
 from app.db.database import Database
 from app.db.transaction import Transaction
+from app.idempotency.schemas import IdempotencyKey
 from app.providers.contract import Kind, Turn
 
 _SHOWN_LEAF: Final = ""  # means: below the last message of the shown branch
@@ -55,52 +55,64 @@ class Messages:
         self._answers = answers
         self._limits = limits
 
-    async def start(self, owner: str, new_message: NewMessage, once: Once | None = None) -> Message:
+    async def start(self, owner: str, new_message: NewMessage, key: IdempotencyKey | None = None) -> Message:
         """Start a conversation with this message."""
-        text = validation.message_text(new_message.text)
-        model = self._catalog.choose((new_message.model or "").strip(), Kind.TEXT)
-        now, id = clock.now(), uuid7()
-        user_message = _user_message(owner, id, text, now)
-        answer = empty_answer(owner, model, now, conversation_id=id, parent_id=user_message.id)
-        conversation = Conversation(
-            id=id,
-            owner_id=owner,
-            title=validation.title_of(text),
-            model=model.id,
-            system_prompt=validation.system_prompt(new_message.system_prompt or ""),
-            leaf_id=answer.id,
-            created_at=now,
-            changed_at=now,
-        )
+        async with self._answers.first_answer(owner, key) as earlier:
+            if earlier:
+                return earlier.message
+            text = validation.message_text(new_message.text)
+            model = self._catalog.choose((new_message.model or "").strip(), Kind.TEXT)
+            now, id = clock.now(), uuid7()
+            user_message = _user_message(owner, id, text, now)
+            answer = empty_answer(owner, model, now, conversation_id=id, parent_id=user_message.id)
+            conversation = Conversation(
+                id=id,
+                owner_id=owner,
+                title=validation.title_of(text),
+                model=model.id,
+                system_prompt=validation.system_prompt(new_message.system_prompt or ""),
+                leaf_id=answer.id,
+                created_at=now,
+                changed_at=now,
+            )
 
-        def store(tx: Transaction) -> tuple[Turn, ...]:
-            repository.add_conversation(tx, owner, conversation)
-            repository.add(tx, owner, user_message)
-            repository.add(tx, owner, answer)
-            return (*_system_turn(conversation), _turn(user_message))
+            def store(tx: Transaction) -> tuple[Turn, ...]:
+                repository.add_conversation(tx, owner, conversation)
+                repository.add(tx, owner, user_message)
+                repository.add(tx, owner, answer)
+                return (*_system_turn(conversation), _turn(user_message))
 
-        return await self._begin(answer, model, store, once)
+            return await self._begin(answer, model, store, key)
 
-    async def send(self, owner: str, id: str, new_message: NewMessage, once: Once | None = None) -> Message:
+    async def send(self, owner: str, id: str, new_message: NewMessage, key: IdempotencyKey | None = None) -> Message:
         """Add a message at the end of the shown branch."""
-        text = validation.message_text(new_message.text)
-        conversation = await self._conversations.save_settings(
-            owner, id, model=new_message.model, system_prompt=new_message.system_prompt
-        )
-        return await self._add_turn(conversation, text, _SHOWN_LEAF, once)
+        async with self._answers.first_answer(owner, key) as earlier:
+            if earlier:
+                return earlier.message
+            text = validation.message_text(new_message.text)
+            conversation = await self._conversations.save_settings(
+                owner, id, model=new_message.model, system_prompt=new_message.system_prompt
+            )
+            return await self._add_turn(conversation, text, _SHOWN_LEAF, key)
 
-    async def edit(self, owner: str, id: str, message_id: str, text: str, once: Once | None = None) -> Message:
+    async def edit(self, owner: str, id: str, message_id: str, text: str, key: IdempotencyKey | None = None) -> Message:
         """Add another version of a user message, as a new branch."""
-        text = validation.message_text(text)
-        conversation = await self._conversations.find(owner, id)
-        old = await self._find(conversation, message_id, MessageRole.USER)
-        return await self._add_turn(conversation, text, old.parent_id, once)
+        async with self._answers.first_answer(owner, key) as earlier:
+            if earlier:
+                return earlier.message
+            text = validation.message_text(text)
+            conversation = await self._conversations.find(owner, id)
+            old = await self._find(conversation, message_id, MessageRole.USER)
+            return await self._add_turn(conversation, text, old.parent_id, key)
 
-    async def retry(self, owner: str, id: str, message_id: str, once: Once | None = None) -> Message:
+    async def retry(self, owner: str, id: str, message_id: str, key: IdempotencyKey | None = None) -> Message:
         """Add another version of an answer, by the model that is selected now."""
-        conversation = await self._conversations.find(owner, id)
-        old = await self._find(conversation, message_id, MessageRole.ASSISTANT)
-        return await self._add_turn(conversation, None, old.parent_id, once)
+        async with self._answers.first_answer(owner, key) as earlier:
+            if earlier:
+                return earlier.message
+            conversation = await self._conversations.find(owner, id)
+            old = await self._find(conversation, message_id, MessageRole.ASSISTANT)
+            return await self._add_turn(conversation, None, old.parent_id, key)
 
     async def stop(self, owner: str, id: str) -> None:
         """Stop the streaming answer of this conversation, if any; the text so far is kept."""
@@ -136,7 +148,7 @@ class Messages:
         return found[0]
 
     async def _add_turn(
-        self, conversation: Conversation, text: str | None, parent_id: str | None, once: Once | None
+        self, conversation: Conversation, text: str | None, parent_id: str | None, key: IdempotencyKey | None
     ) -> Message:
         """Add a turn below the message `parent_id`: the user message, unless `text` is None, and its answer."""
         owner, id, now = conversation.owner_id, conversation.id, clock.now()
@@ -149,11 +161,11 @@ class Messages:
         def store(tx: Transaction) -> tuple[Turn, ...]:
             return _store_turn(tx, user_message, answer, model, self._limits.messages)
 
-        return await self._begin(answer, model, store, once)
+        return await self._begin(answer, model, store, key)
 
-    async def _begin(self, answer: Message, model: Model, store: StoreTurn, once: Once | None) -> Message:
+    async def _begin(self, answer: Message, model: Model, store: StoreTurn, key: IdempotencyKey | None) -> Message:
         request = ChatRequest(model=model)
-        new = NewAnswer(message=answer, request=request, store_turn=store, once=once)
+        new = NewAnswer(message=answer, request=request, store_turn=store, key=key)
         live, _ = await self._answers.begin(new)
         return live.message
 

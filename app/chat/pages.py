@@ -1,6 +1,7 @@
 """Chat pages: the list of conversations, a thread of messages, and streaming answers."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from litestar import Request, Response, get, post
@@ -16,6 +17,7 @@ from app.chat import answer_events, page_context
 from app.chat.page_context import PageState, RejectedForm
 from app.chat.schemas import NewMessage, ShownMessage
 from app.chat.service import Chat
+from app.idempotency.schemas import IdempotencyKey
 from app.web import forms
 from app.web.errors import to_response
 from app.web.limits import PAID
@@ -61,9 +63,9 @@ async def new(
 async def start(
     request: PageRequest, chat: NamedDependency[Chat], markdown: NamedDependency[Renderer]
 ) -> Response[str]:
-    form = await forms.read(request)
+    owner, form = request.user.id, await forms.read(request)
     try:
-        answer = await chat.messages.start(request.user.id, _new_message(form), forms.once(request, form))
+        answer = await chat.messages.start(owner, _new_message(form), _key(request, form))
     except FORM_ERRORS as exc:
         return await _page(request, chat, markdown, PageState(form=form, error=exc))
     return forms.go(f"/chat/{answer.conversation_id}")
@@ -103,7 +105,7 @@ async def send(
 ) -> Response[str]:
     owner, form = request.user.id, await forms.read(request)
     try:
-        answer = await chat.messages.send(owner, id, _new_message(form), forms.once(request, form))
+        answer = await chat.messages.send(owner, id, _new_message(form), _key(request, form))
     except FORM_ERRORS as exc:
         thread = await chat.conversations.open(owner, id)
         return await _rejected(request, chat, markdown, PageState(thread=thread, form=form, error=exc))
@@ -181,7 +183,7 @@ async def edit(
     owner, form = request.user.id, await forms.read(request)
     text, until = form.get("text", ""), form.get("until")
     try:
-        answer = await chat.messages.edit(owner, id, message_id, text, forms.once(request, form))
+        answer = await chat.messages.edit(owner, id, message_id, text, _key(request, form))
     except FORM_ERRORS as exc:
         thread = await chat.conversations.open(owner, id, until=until)
         rejected = RejectedForm(message_id, text, exc)
@@ -208,8 +210,8 @@ async def retry(
     chat: NamedDependency[Chat],
     markdown: NamedDependency[Renderer],
 ) -> Response[str]:
-    once = forms.once(request, await forms.read(request))
-    answer = await chat.messages.retry(request.user.id, id, message_id, once)
+    key = _key(request, await forms.read(request))
+    answer = await chat.messages.retry(request.user.id, id, message_id, key)
     return await _changed(request, chat, markdown, id, at=answer.id)
 
 
@@ -246,6 +248,10 @@ async def live(
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
+
+
+def _key(request: PageRequest, form: Mapping[str, str]) -> IdempotencyKey | None:
+    return IdempotencyKey.of_form(request.user.id, request.url.path, form)
 
 
 def _new_message(form: dict[str, str]) -> NewMessage:

@@ -12,7 +12,7 @@ from app.chat.schemas import DEFAULT_LIMITS, ChatLimits
 from app.chat.streaming import StreamingAnswer as StreamingAnswer  # the gateway names the type of what it gets
 from app.db.database import Database
 from app.db.transaction import Transaction
-from app.jobs.service import Jobs
+from app.idempotency.service import Idempotency
 from app.ledger.service import Ledger
 from app.providers.contract import Provider
 
@@ -24,12 +24,12 @@ class Chat:
         self,
         database: Database,
         ledger: Ledger,
+        idempotency: Idempotency,
         catalog: Catalog,
-        jobs: Jobs,
         providers: Mapping[str, Provider],
         limits: ChatLimits = DEFAULT_LIMITS,
     ) -> None:
-        self._answers = Answers(database, ledger, jobs, providers, limits)
+        self._answers = Answers(database, ledger, idempotency, providers, limits)
         self.conversations = Conversations(database, catalog, self._answers, limits)
         self.messages = Messages(database, catalog, self.conversations, self._answers, limits)
         self.completions = Completions(catalog, self._answers, limits)

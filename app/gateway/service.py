@@ -10,7 +10,6 @@ import msgspec
 
 from app.accounts.schemas import KeyLimits
 from app.base.errors import Conflict, Invalid, Missing, TooLarge, Upstream
-from app.base.once import Once, once
 from app.base.paging import Page
 from app.catalog.schemas import Model
 from app.catalog.service import Catalog
@@ -19,6 +18,7 @@ from app.chat.service import Chat, StreamingAnswer
 from app.gateway import chat, images, openai_params, videos
 from app.generation.schemas import GenerationRequest
 from app.generation.service import Generation
+from app.idempotency.schemas import IdempotencyKey
 from app.jobs.schemas import AcceptedJob, Job, JobStatus, LateResultPolicy
 from app.jobs.service import Jobs
 from app.library.schemas import Asset
@@ -31,11 +31,12 @@ Body = Mapping[str, Any]
 
 
 class UploadedImage(msgspec.Struct, frozen=True):
-    """An image uploaded in this form field."""
+    """An image uploaded in this form field. `content_hash` is that of its bytes."""
 
     field: str
     chunks: AsyncIterator[bytes]
     name: str
+    content_hash: str
 
 
 class Gateway:
@@ -76,13 +77,15 @@ class Gateway:
         self, owner: str, request: ChatRequest, body: Body, key: str | None, limits: KeyLimits | None
     ) -> StreamingAnswer:
         """The complete answer. Cancelling the call cancels the generation."""
-        return await self._chat.complete(owner, request, once(key, "/v1/chat", body), limits=limits)
+        return await self._chat.completions.complete(
+            owner, request, IdempotencyKey.of(owner, key, "/v1/chat", body), limits=limits
+        )
 
     async def stream_raw(
         self, owner: str, request: ChatRequest, limits: KeyLimits | None
     ) -> tuple[StreamingAnswer, AsyncGenerator[Sequence[dict[str, Any]], None]]:
         """The answer as a stream. Closing the iterator cancels the generation."""
-        return await self._chat.stream_raw(owner, request, limits=limits)
+        return await self._chat.completions.stream_raw(owner, request, limits=limits)
 
     # Images
 
@@ -93,9 +96,12 @@ class Gateway:
 
         Cancelling the call cancels the job. If it completes anyway, its result has been paid for and is kept.
         """
-        request = await self._with_upload(owner, images.parse_request(body, self._catalog), upload)
-        once = _idempotency_key(key, "images", body, request)
-        accepted = await self._generation.submit(owner, Kind.IMAGE, request, once=once, limits=limits)
+
+        async def prepare() -> GenerationRequest:
+            return await self._with_upload(owner, images.parse_request(body, self._catalog), upload)
+
+        request_key = _request_key(owner, key, "images", body, upload)
+        accepted = await self._generation.submit(owner, Kind.IMAGE, prepare, key=request_key, limits=limits)
         try:
             job = await self._generation.wait(accepted.job, IMAGE_TIMEOUT)
         except asyncio.CancelledError:
@@ -115,12 +121,15 @@ class Gateway:
     async def create_video(
         self, owner: str, body: Body, key: str | None, limits: KeyLimits | None, upload: UploadedImage | None = None
     ) -> AcceptedJob:
-        request = videos.parse_request(body, self._catalog, uploaded=upload is not None)
-        request = await self._with_upload(owner, request, upload)
-        once = _idempotency_key(key, "videos", body, request)
+        async def prepare() -> GenerationRequest:
+            request = videos.parse_request(body, self._catalog, uploaded=upload is not None)
+            return await self._with_upload(owner, request, upload)
+
+        from_image = upload is not None or body.get("input_reference") is not None
+        request_key = _request_key(owner, key, "videos", body, upload)
         with videos.openai_field_names():
             return await self._generation.submit(
-                owner, Kind.VIDEO, request, from_image=request.has_image, once=once, limits=limits
+                owner, Kind.VIDEO, prepare, from_image=from_image, key=request_key, limits=limits
             )
 
     async def video(self, owner: str, id: str) -> Job:
@@ -159,9 +168,12 @@ class Gateway:
         return msgspec.structs.replace(request, upload=asset)
 
 
-def _idempotency_key(key: str | None, route: str, body: Body, request: GenerationRequest) -> Once | None:
+def _request_key(
+    owner: str, key: str | None, route: str, body: Body, upload: UploadedImage | None
+) -> IdempotencyKey | None:
     """An uploaded file is compared by its content."""
-    return once(key, f"/v1/{route}", {**body, "upload": request.upload.key if request.upload else None})
+    content = {**body, "upload": upload.content_hash if upload else None}
+    return IdempotencyKey.of(owner, key, f"/v1/{route}", content)
 
 
 def _check(job: Job) -> None:

@@ -18,10 +18,12 @@ _OWN: Final = frozenset({"model", "prompt", "seconds", "size", "input_reference"
 
 @contextmanager
 def openai_field_names() -> Iterator[None]:
-    """Renames the invalid fields of an error to their names in OpenAI's format."""
+    """Renames the invalid fields of an error to their names in OpenAI's format, unless it has those already."""
     try:
         yield
     except Invalid as exc:
+        if "param" in exc.details:
+            raise
         fields = {_NAMES.get(name, name): message for name, message in exc.fields.items()}
         raise type(exc)(exc.message, fields=fields) from None
 

@@ -14,9 +14,9 @@ from litestar.params import Body
 from app.accounts.guards import may_use, signed_in
 from app.base.errors import Invalid, Upstream
 from app.base.money import usd
-from app.base.once import Once, once
 from app.generation.schemas import GenerationRequest
 from app.generation.service import Generation
+from app.idempotency.schemas import IdempotencyKey
 from app.jobs.schemas import Job, JobOut, JobStatus
 from app.providers.contract import ErrorCode, Kind, Usage
 from app.web import sse
@@ -131,13 +131,13 @@ async def text(request: ApiRequest, data: TextBody, generation: NamedDependency[
             request.user.id, _generation_request(request, data), limits=request.auth.limits
         )
         return sse.stream(_events(generation, job, deltas))  # type: ignore[return-value]
-    key = _once(request, data)
+    key = _key(request, data)
     accepted = await generation.submit(
         request.user.id,
         Kind.TEXT,
         _generation_request(request, data),
         from_image=False,
-        once=key,
+        key=key,
         limits=request.auth.limits,
     )
     return Response(await _text_out(generation, accepted.job))
@@ -160,7 +160,7 @@ async def image(request: ApiRequest, data: ImageBody, generation: NamedDependenc
         request.user.id,
         Kind.IMAGE,
         _generation_request(request, data),
-        once=_once(request, data),
+        key=_key(request, data),
         limits=request.auth.limits,
     )
     job = await generation.wait(accepted.job, parse_wait(request.headers.get("Prefer", "")))
@@ -196,14 +196,14 @@ async def _accepted(
     request: ApiRequest, data: Mapping[str, Any], generation: Generation, *, from_image: bool
 ) -> Response[JobOut]:
     """202 with a new job, or 200 with the existing job of a repeated request."""
-    key = _once(request, data)
+    key = _key(request, data)
     try:
         accepted = await generation.submit(
             request.user.id,
             Kind.VIDEO,
             _generation_request(request, data),
             from_image=from_image,
-            once=key,
+            key=key,
             limits=request.auth.limits,
         )
     except Invalid as exc:
@@ -211,8 +211,8 @@ async def _accepted(
     return Response(JobOut.of(accepted.job), status_code=200 if accepted.repeated else 202)
 
 
-def _once(request: ApiRequest, data: Mapping[str, Any]) -> Once | None:
-    return once(request.headers.get("Idempotency-Key"), request.url.path, data)
+def _key(request: ApiRequest, data: Mapping[str, Any]) -> IdempotencyKey | None:
+    return IdempotencyKey.of(request.user.id, request.headers.get("Idempotency-Key"), request.url.path, data)
 
 
 class Delta(msgspec.Struct, frozen=True):

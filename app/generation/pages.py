@@ -14,6 +14,7 @@ from app.base.ids import uuid7
 from app.catalog.schemas import Model
 from app.generation.schemas import GenerationRequest
 from app.generation.service import Generation
+from app.idempotency.schemas import IdempotencyKey
 from app.jobs.schemas import Job
 from app.providers.contract import Kind
 from app.web import forms
@@ -80,15 +81,18 @@ async def submit(request: PageRequest, kind: FromPath[str], generation: NamedDep
     """Submit the form. Returns a job card to htmx, else redirects to the job page. Errors are shown beside their fields."""
     output, owner = _kind(kind), request.user.id
     form = await forms.read(request)
-    try:
-        key = forms.once(request, form)
+
+    async def prepare() -> GenerationRequest:
+        nonlocal form
         form = await _with_upload(request, generation, owner, form)
-        wanted = _generation_request(generation, output, form)
-        job = (
-            await generation.submit(
-                owner, output, wanted, from_image=_from_image(output, form), once=key, interactive=True
-            )
-        ).job
+        return _generation_request(generation, output, form)
+
+    try:
+        file = await forms.file(request, "image")
+        content = {**form, "image": await forms.content_hash(file)} if file else form
+        key = IdempotencyKey.of_form(owner, request.url.path, content)
+        wanted = _from_image(output, form)
+        job = (await generation.submit(owner, output, prepare, from_image=wanted, key=key, interactive=True)).job
     except (Invalid, Upstream, Unready, Conflict, Missing, Exhausted) as exc:
         return await _rejected(request, generation, output, form, exc)
     if partial(request):

@@ -1,6 +1,6 @@
 """Validates generation requests and submits them as jobs."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -9,10 +9,11 @@ from app.accounts.schemas import KeyLimits
 from app.base import clock
 from app.base.errors import Invalid, Missing
 from app.base.ids import uuid7
-from app.base.once import Once
 from app.catalog.schemas import Field, Model, Price
 from app.catalog.service import Catalog
 from app.generation.schemas import GenerationRequest
+from app.idempotency.schemas import IdempotencyKey
+from app.idempotency.service import Idempotency
 from app.jobs.schemas import AcceptedJob, GenerationType, Job, JobInput, JobInputRole
 from app.jobs.service import Jobs
 from app.library.schemas import Asset, AssetKind
@@ -33,6 +34,10 @@ _TYPES = {
 _ROLES = {Kind.IMAGE: JobInputRole.IMAGE, Kind.VIDEO: JobInputRole.FIRST_FRAME}
 
 
+# Prepares a request, for example by storing an uploaded image. Called only if the request is not a repeated one.
+Prepare = Callable[[], Awaitable[GenerationRequest]]
+
+
 class Generation:
     """Submits requests as jobs and provides the data of the create form."""
 
@@ -41,31 +46,39 @@ class Generation:
         catalog: Catalog,
         library: Library,
         jobs: Jobs,
+        idempotency: Idempotency,
         directives: Sequence[tuple[str, Sequence[str], str]] = (),
     ) -> None:
         self._directives = directives
         self._catalog = catalog
         self._library = library
         self._jobs = jobs
+        self._idempotency = idempotency
 
     async def submit(
         self,
         owner: str,
         kind: Kind,
-        request: GenerationRequest,
+        request: GenerationRequest | Prepare,
         *,
         from_image: bool | None = None,
-        once: Once | None = None,
+        key: IdempotencyKey | None = None,
         limits: KeyLimits | None = None,
         interactive: bool = False,
     ) -> AcceptedJob:
         """Validate a request and enqueue it as a job. `from_image`: True requires an input image, False allows none, None
-        allows one if the model does. `limits` are those of the API key. `interactive` requests, made on a page, run
-        before the user's queued API requests. Raises Invalid with the wrong fields."""
-        job = await self._job(owner, kind, request, from_image)
-        if interactive:
-            job = msgspec.structs.replace(job, priority=1)
-        return await self._jobs.enqueue(job, once, limits=limits)
+        allows one if the model does. A repeated request with the same `key` does nothing and returns the first job.
+        `limits` are those of the API key. `interactive` requests, made on a page, run before the user's queued API
+        requests. Raises Invalid with the wrong fields."""
+        async with self._idempotency.first_result(key) as first:
+            if first is not None:
+                return AcceptedJob(await self._jobs.find(owner, first), repeated=True)
+            if not isinstance(request, GenerationRequest):
+                request = await request()
+            job = await self._job(owner, kind, request, from_image)
+            if interactive:
+                job = msgspec.structs.replace(job, priority=1)
+            return await self._jobs.enqueue(job, key, limits=limits)
 
     async def stream_text(
         self, owner: str, request: GenerationRequest, *, limits: KeyLimits | None = None

@@ -12,7 +12,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from app.accounts.guards import may_use, signed_in
 from app.base.errors import Invalid, Missing
-from app.base.once import once
+from app.idempotency.schemas import IdempotencyKey
 from app.jobs.schemas import Job, JobOut, JobState, JobStatus, LateResultPolicy
 from app.jobs.service import Jobs
 from app.providers.contract import Kind
@@ -75,7 +75,7 @@ async def cancel(
     summary="Retry a failed or cancelled job",
 )
 async def retry(request: ApiRequest, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[JobOut]:
-    key = once(request.headers.get("Idempotency-Key"), request.url.path)
+    key = IdempotencyKey.of(request.user.id, request.headers.get("Idempotency-Key"), request.url.path)
     may_use(request.auth, (await jobs.find(request.user.id, id)).model)
     accepted = await jobs.retry(request.user.id, id, key, limits=request.auth.limits)
     return Response(JobOut.of(accepted.job), status_code=200 if accepted.repeated else 201)

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from app.db.database import Row, Transaction
+from app.db.transaction import Row, Transaction
 from app.jobs.schemas import EventType, Job, JobError, JobEvent, JobInput, JobInputRole, JobStatus, LateResultPolicy
-from app.providers.contract import ErrorCode, Kind, UpstreamJob, Usage
+from app.providers.contract import Completed, ErrorCode, Failed, Kind, Pending, UpstreamJob, Usage
 
 _COLUMNS = (
     "id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route, prompt, system_prompt,"
@@ -71,6 +71,7 @@ def add_event(tx: Transaction, owner: str, job_id: str, now: datetime, event: Ev
 
 def events(tx: Transaction, owner: str, job_id: str) -> list[JobEvent]:
     rows = tx.rows(
+        "job_events",
         "select happened_at, event, detail from job_events where job_id = $1 and owner_id = $2 order by happened_at",
         job_id,
         owner,
@@ -82,27 +83,30 @@ def events(tx: Transaction, owner: str, job_id: str) -> list[JobEvent]:
 
 
 def find(tx: Transaction, owner: str, id: str) -> Job | None:
-    row = tx.row(f"select {_COLUMNS} from jobs where id = $1 and owner_id = $2 and deleted_at is null", id, owner)
-    return _job(row) if row else None
+    return _one(tx, f"select {_COLUMNS} from jobs where id = $1 and owner_id = $2 and deleted_at is null", id, owner)
 
 
-def inputs_any(tx: Transaction, job_ids: Sequence[str]) -> dict[str, tuple[JobInput, ...]]:
-    """The inputs of these jobs in order, by job id."""
-    found: dict[str, tuple[JobInput, ...]] = {}
+def with_inputs_any(tx: Transaction, jobs: Sequence[Job]) -> list[Job]:
+    """These jobs with their inputs, by one query."""
+    if not jobs:
+        return []
     rows = tx.rows(
+        "job_inputs",
         "select job_id, role, asset_id, weight from job_inputs where job_id in (select unnest($1::text[]))"
         " order by job_id, position",
-        list(job_ids),
+        [job.id for job in jobs],
     )
+    inputs: dict[str, list[JobInput]] = {}
     for row in rows:
         used = JobInput(JobInputRole(row["role"]), row["asset_id"], row["weight"])
-        found[row["job_id"]] = (*found.get(row["job_id"], ()), used)
-    return found
+        inputs.setdefault(row["job_id"], []).append(used)
+    return [msgspec.structs.replace(job, inputs=tuple(inputs[job.id])) if job.id in inputs else job for job in jobs]
 
 
 def find_deleted(tx: Transaction, owner: str, id: str) -> Job | None:
-    row = tx.row(f"select {_COLUMNS} from jobs where id = $1 and owner_id = $2 and deleted_at is not null", id, owner)
-    return _job(row) if row else None
+    return _one(
+        tx, f"select {_COLUMNS} from jobs where id = $1 and owner_id = $2 and deleted_at is not null", id, owner
+    )
 
 
 def newest(
@@ -124,56 +128,29 @@ def newest(
         where += f" and id {comparison} ${len(parameters)}"
     parameters.append(limit)
     sql = f"select {_COLUMNS} from jobs where {where} order by id {order} limit ${len(parameters)}"
-    return [_job(row) for row in tx.rows(sql, *parameters)]
+    return _all(tx, sql, *parameters)
 
 
 def count(tx: Transaction, owner: str, *, kinds: Sequence[Kind], statuses: Sequence[JobStatus]) -> int:
     where, parameters = _where(owner, kinds, statuses)
-    return int(tx.value(f"select count(*) from jobs where {where}", *parameters))
+    return int(tx.value("jobs", f"select count(*) from jobs where {where}", *parameters))
 
 
 def tally(tx: Transaction, owner: str) -> list[Row]:
     """The number of jobs per kind and status, as rows."""
     return tx.rows(
+        "jobs",
         "select kind, status, count(*) as jobs from jobs"
         " where owner_id = $1 and deleted_at is null group by kind, status",
         owner,
     )
 
 
-def claim_key(
-    tx: Transaction, owner: str, key: str, request: str, job_id: str, now: datetime, since: datetime
-) -> Row | None:
-    """Record an idempotency key. If it was already used after `since`, returns that row (request_hash, result_id)
-    instead."""
-    added = tx.value(
-        "insert into idempotency_keys as known (owner_id, idempotency_key, request_hash, result_id, created_at)"
-        " values ($1, $2, $3, $4, $5) on conflict (owner_id, idempotency_key) do update"
-        " set request_hash = excluded.request_hash, result_id = excluded.result_id, created_at = excluded.created_at"
-        " where known.created_at < $6 returning result_id",
-        owner,
-        key,
-        request,
-        job_id,
-        now,
-        since,
-    )
-    if added is not None:
-        return None
-    return tx.row(
-        "select request_hash, result_id from idempotency_keys where owner_id = $1 and idempotency_key = $2", owner, key
-    )
-
-
-def delete_expired_keys_any(tx: Transaction, before: datetime) -> None:
-    """Delete idempotency keys created before that time."""
-    tx.execute("delete from idempotency_keys where created_at < $1", before)
-
-
 def claim_any(tx: Transaction, now: datetime, ids: Sequence[str]) -> list[Job]:
     """Move these queued jobs to processing: from here on the paid request may be sent. Counts as an attempt unless the
     job already has an upstream job, which is then only polled."""
-    rows = tx.rows(
+    return _all(
+        tx,
         f"update jobs set status = 'processing', run_at = null,"
         f" attempts = attempts + case when upstream_job_id is null then 1 else 0 end,"
         f" started_at = coalesce(started_at, $1) where id in (select unnest($2::text[])) and status = 'queued'"
@@ -181,12 +158,12 @@ def claim_any(tx: Transaction, now: datetime, ids: Sequence[str]) -> list[Job]:
         now,
         list(ids),
     )
-    return [_job(row) for row in rows]
 
 
 def durations_any(tx: Transaction, model: str, limit: int) -> list[float]:
     """How long the latest completed jobs of a model took, in seconds."""
     rows = tx.rows(
+        "jobs",
         "select started_at, ended_at from jobs where model = $1 and status = 'completed' order by id desc limit $2",
         model,
         limit,
@@ -197,6 +174,7 @@ def durations_any(tx: Transaction, model: str, limit: int) -> list[float]:
 def last_cost_any(tx: Transaction, model: str) -> int | None:
     """The cost of the latest completed job of a model whose cost is known."""
     cost: int | None = tx.value(
+        "jobs",
         "select cost_nano from jobs where model = $1 and status = 'completed' and cost_nano is not null"
         " order by id desc limit 1",
         model,
@@ -206,17 +184,15 @@ def last_cost_any(tx: Transaction, model: str) -> int | None:
 
 def awaiting_late_any(tx: Transaction) -> list[Job]:
     """Cancelled jobs whose provider may still send a result or a cost."""
-    return [
-        _job(row)
-        for row in tx.rows(
-            f"select {_COLUMNS} from jobs where status = 'cancelled' and late_result_policy is not null order by id"
-        )
-    ]
+    return _all(
+        tx, f"select {_COLUMNS} from jobs where status = 'cancelled' and late_result_policy is not null order by id"
+    )
 
 
 def result_holder(tx: Transaction, owner: str, provider: str, upstream_job: UpstreamJob) -> str | None:
     """The job that has fetched the result of this upstream job, or is about to."""
     id: str | None = tx.value(
+        "jobs",
         "select id from jobs where owner_id = $1 and provider = $2 and upstream_job_id = $3 and deleted_at is null"
         " and status in ('queued', 'processing', 'completed') order by id desc limit 1",
         owner,
@@ -229,6 +205,7 @@ def result_holder(tx: Transaction, owner: str, provider: str, upstream_job: Upst
 def unfinished_retry(tx: Transaction, owner: str, id: str) -> str | None:
     """The unfinished job that is a retry of this one."""
     found: str | None = tx.value(
+        "jobs",
         "select id from jobs where owner_id = $1 and retry_of = $2 and status in ('queued', 'processing') limit 1",
         owner,
         id,
@@ -253,22 +230,10 @@ def mark_downloaded(tx: Transaction, owner: str, id: str) -> Job | None:
 
 
 def unfinished_any(tx: Transaction) -> list[Job]:
-    return [
-        _job(row)
-        for row in tx.rows(f"select {_COLUMNS} from jobs where status in ('queued', 'processing') order by id")
-    ]
+    return _all(tx, f"select {_COLUMNS} from jobs where status in ('queued', 'processing') order by id")
 
 
-def record_upstream_job(
-    tx: Transaction,
-    owner: str,
-    id: str,
-    upstream_job: UpstreamJob,
-    *,
-    state: str,
-    progress: int | None,
-    run_at: datetime,
-) -> Job | None:
+def record_upstream_job(tx: Transaction, owner: str, id: str, pending: Pending, run_at: datetime) -> Job | None:
     """Store the upstream job and its state; None if the job is no longer processing."""
     return _changed(
         tx,
@@ -276,10 +241,10 @@ def record_upstream_job(
         "processing",
         owner,
         id,
-        upstream_job.id,
-        upstream_job.polling_url,
-        state,
-        progress,
+        pending.upstream_job.id,
+        pending.upstream_job.polling_url,
+        pending.state,
+        pending.progress,
         run_at,
     )
 
@@ -287,7 +252,8 @@ def record_upstream_job(
 def record_late_upstream_job(tx: Transaction, owner: str, id: str, upstream_job: UpstreamJob) -> Job | None:
     """Store the upstream job of a job that was cancelled while it was submitted; None if nothing more is expected of
     it."""
-    row = tx.row(
+    return _one(
+        tx,
         f"update jobs set upstream_job_id = $3, upstream_poll_url = $4"
         f" where id = $1 and owner_id = $2 and status = 'cancelled'"
         f" and late_result_policy is not null and upstream_job_id is null returning {_COLUMNS}",
@@ -296,7 +262,6 @@ def record_late_upstream_job(tx: Transaction, owner: str, id: str, upstream_job:
         upstream_job.id,
         upstream_job.polling_url,
     )
-    return _job(row) if row else None
 
 
 def requeue(tx: Transaction, owner: str, id: str, run_at: datetime) -> Job | None:
@@ -306,17 +271,7 @@ def requeue(tx: Transaction, owner: str, id: str, run_at: datetime) -> Job | Non
     )
 
 
-def complete(
-    tx: Transaction,
-    owner: str,
-    id: str,
-    now: datetime,
-    *,
-    text: str | None,
-    usage: Usage | None,
-    cost_nano: int | None,
-    generation_id: str | None,
-) -> bool:
+def complete(tx: Transaction, owner: str, id: str, now: datetime, done: Completed) -> bool:
     """From processing to completed; False if it is no longer processing, or its result is to be discarded."""
     return _ended(
         tx,
@@ -326,25 +281,14 @@ def complete(
         owner,
         id,
         now,
-        text,
-        _json(usage) if usage else None,
-        cost_nano,
-        generation_id,
+        done.text,
+        _json(done.usage) if done.usage else None,
+        done.cost_nano,
+        done.generation_id,
     )
 
 
-def fail(
-    tx: Transaction,
-    owner: str,
-    id: str,
-    now: datetime,
-    *,
-    code: ErrorCode,
-    message: str,
-    detail: str,
-    text: str | None = None,
-    cost_nano: int | None = None,
-) -> bool:
+def fail(tx: Transaction, owner: str, id: str, now: datetime, failed: Failed) -> bool:
     """From processing to failed; False if it is no longer processing, or a cancel was requested."""
     return _ended(
         tx,
@@ -354,11 +298,11 @@ def fail(
         owner,
         id,
         now,
-        code.value,
-        message,
-        detail,
-        text,
-        cost_nano,
+        failed.code.value,
+        failed.message,
+        failed.detail,
+        failed.text,
+        failed.cost_nano,
     )
 
 
@@ -367,7 +311,8 @@ def cancel(
 ) -> Job | None:
     """From queued or processing to cancelled; None if it has already ended. `late_result_policy` says what happens to a
     result that may still arrive; a queued job was never sent, so none can."""
-    row = tx.row(
+    return _one(
+        tx,
         f"update jobs set status = 'cancelled', ended_at = $3, cancel_requested = true, run_at = null,"
         f" late_result_policy = case when status = 'processing' then $4 end,"
         f" cost_nano = case when status = 'queued' then 0 end"
@@ -378,7 +323,6 @@ def cancel(
         now,
         late_result_policy.value if late_result_policy else None,
     )
-    return _job(row) if row else None
 
 
 def request_cancel(tx: Transaction, owner: str, id: str, late_result_policy: LateResultPolicy) -> Job | None:
@@ -399,7 +343,8 @@ def finish_cancel(
     """From processing to cancelled, if a cancel was requested. With `has_result`, only if the result is to be
     discarded."""
     unwanted = " and late_result_policy = 'discard'" if has_result else ""
-    row = tx.row(
+    return _one(
+        tx,
         f"update jobs set status = 'cancelled', ended_at = $3, cost_nano = $4, run_at = null, late_result_policy = null"
         f" where id = $1 and owner_id = $2 and status = 'processing' and cancel_requested{unwanted}"
         f" returning {_COLUMNS}",
@@ -408,7 +353,6 @@ def finish_cancel(
         now,
         cost_nano,
     )
-    return _job(row) if row else None
 
 
 def end_late(
@@ -417,6 +361,7 @@ def end_late(
     """Store the cost of a cancelled job, and its text if that is to be kept; nothing more is expected of it then.
     Returns the job as it was before, with its `late_result_policy`; None if nothing was expected."""
     row = tx.row(
+        "jobs",
         f"select {_COLUMNS} from jobs"
         f" where id = $1 and owner_id = $2 and status = 'cancelled' and late_result_policy is not null",
         id,
@@ -427,6 +372,7 @@ def end_late(
     waiting = _job(row)
     kept = waiting.late_result_policy is LateResultPolicy.KEEP and waiting.deleted_at is None
     tx.execute(
+        "jobs",
         "update jobs set late_result_policy = null, cost_nano = coalesce(cost_nano, $3), text = $4, usage = $5"
         " where id = $1 and owner_id = $2",
         id,
@@ -440,24 +386,23 @@ def end_late(
 
 def mark_deleted(tx: Transaction, owner: str, id: str, now: datetime) -> Job | None:
     """Soft-delete a job that has ended; the row and its cost remain."""
-    row = tx.row(
+    return _one(
+        tx,
         f"update jobs set deleted_at = $3 where id = $1 and owner_id = $2 and deleted_at is null"
         f" and status in ('completed', 'failed', 'cancelled') returning {_COLUMNS}",
         id,
         owner,
         now,
     )
-    return _job(row) if row else None
 
 
 def mark_restored(tx: Transaction, owner: str, id: str) -> bool:
     sql = "update jobs set deleted_at = null where id = $1 and owner_id = $2 and deleted_at is not null returning id"
-    return tx.value(sql, id, owner) is not None
+    return tx.value("jobs", sql, id, owner) is not None
 
 
 def find_any(tx: Transaction, id: str) -> Job | None:
-    row = tx.row(f"select {_COLUMNS} from jobs where id = $1 and deleted_at is null", id)
-    return _job(row) if row else None
+    return _one(tx, f"select {_COLUMNS} from jobs where id = $1 and deleted_at is null", id)
 
 
 def newest_any(
@@ -477,7 +422,7 @@ def newest_any(
         where += f" and id < ${len(parameters)}"
     parameters.append(limit)
     sql = f"select {_COLUMNS} from jobs where {where} order by id desc limit ${len(parameters)}"
-    return [_job(row) for row in tx.rows(sql, *parameters)]
+    return _all(tx, sql, *parameters)
 
 
 def count_any(
@@ -489,12 +434,12 @@ def count_any(
     terms: Sequence[str],
 ) -> int:
     where, parameters = _where_any(kinds, statuses, owners, terms)
-    return int(tx.value(f"select count(*) from jobs where {where}", *parameters))
+    return int(tx.value("jobs", f"select count(*) from jobs where {where}", *parameters))
 
 
 def tally_any(tx: Transaction) -> list[Row]:
     """The number of jobs per status, as rows."""
-    return tx.rows("select status, count(*) as jobs from jobs where deleted_at is null group by status")
+    return tx.rows("jobs", "select status, count(*) as jobs from jobs where deleted_at is null group by status")
 
 
 def ended_before_any(
@@ -502,15 +447,18 @@ def ended_before_any(
 ) -> list[str]:
     where, parameters = _where_any(kinds, statuses, None, ())
     parameters.append(before)
-    rows = tx.rows(f"select id from jobs where {where} and ended_at < ${len(parameters)} order by id", *parameters)
+    rows = tx.rows(
+        "jobs", f"select id from jobs where {where} and ended_at < ${len(parameters)} order by id", *parameters
+    )
     return [row["id"] for row in rows]
 
 
 def erase_any(tx: Transaction, ids: Sequence[str], long_ago: datetime) -> None:
     """Erase the content of ended jobs; only their status and cost remain. `long_ago` is too old to be restored."""
-    tx.execute("delete from job_events where job_id in (select unnest($1::text[]))", list(ids))
-    tx.execute("delete from job_inputs where job_id in (select unnest($1::text[]))", list(ids))
+    tx.execute("job_events", "delete from job_events where job_id in (select unnest($1::text[]))", list(ids))
+    tx.execute("job_inputs", "delete from job_inputs where job_id in (select unnest($1::text[]))", list(ids))
     tx.execute(
+        "jobs",
         "update jobs set prompt = '', system_prompt = null, params = '{}', text = null, error_detail = null,"
         " deleted_at = $2 where id in (select unnest($1::text[])) and ended_at is not null",
         list(ids),
@@ -520,12 +468,12 @@ def erase_any(tx: Transaction, ids: Sequence[str], long_ago: datetime) -> None:
 
 def unfinished(tx: Transaction, owner: str) -> list[Job]:
     sql = f"select {_COLUMNS} from jobs where owner_id = $1 and status in ('queued', 'processing') order by id"
-    return [_job(row) for row in tx.rows(sql, owner)]
+    return _all(tx, sql, owner)
 
 
 def ids(tx: Transaction, owner: str) -> list[str]:
     """The ids of all jobs, including deleted ones."""
-    return [row["id"] for row in tx.rows("select id from jobs where owner_id = $1", owner)]
+    return [row["id"] for row in tx.rows("jobs", "select id from jobs where owner_id = $1", owner)]
 
 
 def _where_any(
@@ -543,19 +491,19 @@ def _where_any(
 
 
 def _changed(tx: Transaction, changes: str, state: str, owner: str, id: str, *parameters: Any) -> Job | None:
-    row = tx.row(
+    return _one(
+        tx,
         f"update jobs set {changes} where id = $1 and owner_id = $2 and status = '{state}' returning {_COLUMNS}",
         id,
         owner,
         *parameters,
     )
-    return _job(row) if row else None
 
 
 def _ended(tx: Transaction, changes: str, condition: str, owner: str, id: str, *parameters: Any) -> bool:
     """True if the job was changed. The row is not returned: it is not needed, and reading it would double the time."""
     where = f"id = $1 and owner_id = $2 and status = 'processing' and {condition}"
-    return tx.count(f"update jobs set {changes} where {where}", id, owner, *parameters) == 1
+    return tx.count("jobs", f"update jobs set {changes} where {where}", id, owner, *parameters) == 1
 
 
 def _where(owner: str, kinds: Sequence[Kind], statuses: Sequence[JobStatus]) -> tuple[str, list[Any]]:
@@ -571,6 +519,15 @@ def _filters(kinds: Sequence[Kind], statuses: Sequence[JobStatus], parameters: l
             parameters.append([value.value for value in values])
             where += f" and {column} in (select unnest(${len(parameters)}::text[]))"
     return where
+
+
+def _one(tx: Transaction, sql: str, *parameters: Any) -> Job | None:
+    row = tx.row("jobs", sql, *parameters)
+    return _job(row) if row else None
+
+
+def _all(tx: Transaction, sql: str, *parameters: Any) -> list[Job]:
+    return [_job(row) for row in tx.rows("jobs", sql, *parameters)]
 
 
 def _json(value: object) -> str:

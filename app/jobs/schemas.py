@@ -1,8 +1,8 @@
 """Job structs: the domain types and their API forms."""
 
 import enum
-from datetime import datetime
-from typing import Any, Self
+from datetime import datetime, timedelta
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -10,6 +10,8 @@ from app.base.clock import iso
 from app.base.money import usd
 from app.library.schemas import Asset, AssetOut
 from app.providers.contract import ErrorCode, Kind, UpstreamJob, Usage
+
+UNDO_PERIOD: Final = timedelta(minutes=10)  # in which a deleted job can be restored
 
 
 class JobStatus(enum.StrEnum):
@@ -128,6 +130,30 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         if self.started_at is None or self.ended_at is None:
             return None
         return (self.ended_at - self.started_at).total_seconds()
+
+    def retried(self, id: str, now: datetime, upstream_job: UpstreamJob | None) -> Self:
+        """A new job with the same request; with an upstream job it only fetches that result."""
+        return type(self)(
+            id=id,
+            owner_id=self.owner_id,
+            kind=self.kind,
+            generation_type=self.generation_type,
+            provider=self.provider,
+            model=self.model,
+            model_name=self.model_name,
+            upstream_model=self.upstream_model,
+            route=self.route,
+            prompt=self.prompt,
+            system_prompt=self.system_prompt,
+            params=self.params,
+            inputs=self.inputs,
+            retry_of=self.id,
+            batch_id=self.batch_id,
+            clip_id=self.clip_id,
+            plan_id=self.plan_id,
+            upstream_job=upstream_job,
+            created_at=now,
+        )
 
     @property
     def input_asset_id(self) -> str | None:

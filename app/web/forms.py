@@ -1,7 +1,7 @@
 """Reads forms, redirects after a change, and validates redirect targets."""
 
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, quote, unquote
 
@@ -13,8 +13,6 @@ from litestar.utils.scope.state import ScopeState
 
 from app.base.disk_full import map_disk_full
 from app.base.errors import Invalid
-from app.base.once import Once
-from app.base.once import once as request_once
 from app.web.multipart_form import read_multipart
 
 NOTICE: Final = "notice"
@@ -83,14 +81,6 @@ async def chunks(file: UploadFile) -> AsyncIterator[bytes]:
     """The bytes of an uploaded file in chunks."""
     while chunk := await file.read(CHUNK):
         yield chunk
-
-
-def once(request: Request[Any, Any, State], form: Mapping[str, str]) -> Once | None:
-    """A double click sends the form's hidden key twice with the same content; changed content is another request."""
-    key = form.get("idempotency_key", "")
-    fields = {name: value for name, value in form.items() if name not in ("_csrf_token", "idempotency_key")}
-    found = request_once(key or None, request.url.path, fields)
-    return Once(f"form {found.key[:100]} {found.request}", found.request) if found else None
 
 
 def safe_next(target: str | None) -> str:

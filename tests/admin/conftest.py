@@ -19,7 +19,7 @@ TINY_VIDEO = {"model": VIDEO_MODEL, "resolution": "360p", "aspect_ratio": "1:1",
 @pytest_asyncio.fixture(scope="session")
 async def shared_admin_studio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Studio]:
     async with running(tmp_path_factory.mktemp("admin")) as studio:
-        await studio.person(ADMIN)
+        await studio.user(ADMIN)
         yield studio
 
 
@@ -28,7 +28,7 @@ async def admin_studio(shared_admin_studio: Studio) -> Studio:
     """The application that all administration tests share. No job is unfinished when a test begins."""
 
     async def unfinished() -> int:
-        return len(shared_admin_studio.program.jobs.snapshot().unfinished)
+        return len(shared_admin_studio.program.jobs.live.snapshot().unfinished)
 
     await eventually(unfinished, lambda count: count == 0)
     return shared_admin_studio
@@ -37,7 +37,7 @@ async def admin_studio(shared_admin_studio: Studio) -> Studio:
 @pytest.fixture
 async def admin(admin_studio: Studio) -> httpx.AsyncClient:
     """An API client of the admin."""
-    return await admin_studio.person(ADMIN, direct=True)
+    return await admin_studio.user(ADMIN, direct=True)
 
 
 class AdminBrowser:
@@ -61,7 +61,7 @@ class AdminBrowser:
 
 @pytest.fixture
 async def admin_browser(admin_studio: Studio) -> AdminBrowser:
-    return AdminBrowser(await admin_studio.person_in_browser(ADMIN, direct=True))
+    return AdminBrowser(await admin_studio.user_in_browser(ADMIN, direct=True))
 
 
 class OrdinaryUser:
@@ -83,7 +83,7 @@ class OrdinaryUser:
 
 
 async def new_user_of(studio: Studio, email: str) -> OrdinaryUser:
-    client = await studio.person(email, direct=True)
+    client = await studio.user(email, direct=True)
     return OrdinaryUser(email, client, (await client.get("/api/v1/users/me")).json()["id"])
 
 

@@ -77,8 +77,8 @@ async def test_the_statistics_count_all_users(admin: httpx.AsyncClient, admin_st
 
 async def test_health_shows_background_tasks_disk_and_versions(admin: httpx.AsyncClient) -> None:
     health = (await admin.get("/api/v1/admin/health")).json()
-    assert {loop["name"] for loop in health["loops"]} >= {"worker", "model refresh", "asset cleanup"}
-    assert all(loop["alive"] for loop in health["loops"])
+    assert {task["name"] for task in health["background_tasks"]} >= {"worker", "model refresh", "asset cleanup"}
+    assert all(task["alive"] for task in health["background_tasks"])
     assert health["disk"]["free_bytes"] > 0
     assert health["versions"]["duckdb"]
     database = (await admin.get("/api/v1/admin/health/db")).json()
@@ -247,7 +247,7 @@ async def test_deleting_a_user_deletes_their_data_in_every_feature(
         assert (await admin.delete(f"/api/v1/admin/jobs/{job}")).status_code == 404
     assert await stored_keys(admin_studio) == keys
     assert await cost(admin) == before
-    assert admin_studio.program.jobs.current(unfinished) is None
+    assert admin_studio.program.jobs.live.find(unfinished) is None
     assert (await admin.delete(f"/api/v1/users/{bob.id}")).status_code == 404
     assert await audit_entries(admin, bob.email) == [("user.deleted", bob.email, {})]
 

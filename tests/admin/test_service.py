@@ -25,7 +25,7 @@ async def test_without_its_audit_entry_no_job_is_cancelled_retried_or_timed_out(
     await bob.client.post(f"/api/v1/jobs/{cancelled}/cancel")
 
     async def accepted() -> bool:
-        job = jobs.current(processing)
+        job = jobs.live.find(processing)
         return job is not None and job.upstream_job is not None
 
     await eventually(accepted, bool)

@@ -12,7 +12,6 @@ from app.chat.schemas import DEFAULT_LIMITS, ChatLimits, Message, NewMessage
 from app.chat.service import Chat
 from app.db.duckdb.database import EmbeddedDatabase
 from app.idempotency.service import Idempotency
-from app.jobs.service import Jobs
 from app.ledger.service import Ledger
 from app.providers.contract import Chunk, ModelOffer, Outcome, Request, UpstreamJob, Usage
 from tests.chat.pace import Pace, paced
@@ -137,11 +136,8 @@ async def open_chat(database: EmbeddedDatabase, provider: ScriptedProvider) -> A
     async def open_chat(limits: ChatLimits = DEFAULT_LIMITS) -> Chat:
         catalog = Catalog(database, {"openrouter": provider})
         await catalog.refresh()
-        library: Any = None  # nothing here creates a file
-        jobs = Jobs(
-            database, Ledger(database), Idempotency(database), catalog, library, {}, timeout=60.0, poll_interval=1.0
-        )
-        opened.append(Chat(database, Ledger(database), catalog, jobs, {"openrouter": provider}, limits))
+        ledger, idempotency = Ledger(database), Idempotency(database)
+        opened.append(Chat(database, ledger, idempotency, catalog, {"openrouter": provider}, limits))
         await opened[-1].rescue()
         return opened[-1]
 

@@ -20,7 +20,7 @@ import app.providers.simulator.app
 import app.storage.images  # noqa: F401
 from app.__main__ import main as atelier
 from app.base import crash_points, struct_warmup
-from app.jobs import service, worker
+from app.jobs import execution, worker
 from app.providers.simulator.__main__ import main as simulator
 from app.web import render
 from tests.crash.recorder import Recorder
@@ -75,7 +75,7 @@ def _run(command: dict[str, Any]) -> int:
         sys.argv = ["simulator", *command["arguments"]]
         simulator()
         return 0
-    setattr(service, "FIRST_RETRY_DELAY", 0.01)  # noqa: B010  (retries come at once)
+    setattr(execution, "FIRST_RETRY_DELAY", 0.01)  # noqa: B010  (retries come at once)
     if command["queue_held"]:
         setattr(worker, "MAX_SUBMITS", 0)  # noqa: B010  (no queued job is started)
     crash_points.listen(Recorder(Path(command["record"]), Path(command["crash_at"])))

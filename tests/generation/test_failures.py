@@ -11,7 +11,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from app.jobs import service as jobs_service
+from app.jobs import execution
 from tests.kit import (
     MULTI_IMAGE_MODEL,
     SHORT_VIDEO,
@@ -141,7 +141,7 @@ async def outcomes(atelier: Studio) -> Outcomes:
     wanted = [*FAILING, *WORKING]
     users = {kind: await key_client(atelier, kind) for kind in KINDS}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs_service, "FIRST_RETRY_DELAY", 0.1)
+        patch.setattr(execution, "FIRST_RETRY_DELAY", 0.1)
         answers = await asyncio.gather(*(generate(users[kind], kind, directive) for kind, directive in wanted))
         jobs: dict[str, Json] = {}
         for kind in KINDS:
@@ -249,7 +249,7 @@ async def overdue(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[asy
     """Ended jobs that exceeded a deadline of one second, by kind and directive. They run concurrently with the other
     tests of this file."""
     async with running(tmp_path_factory.mktemp("deadline"), ATELIER_JOB_TIMEOUT_SECONDS="1") as studio:
-        client = await studio.person()
+        client = await studio.user()
         calls = [asyncio.ensure_future(generate(client, kind, directive)) for kind, directive in OVERDUE]
 
         async def ended() -> dict[str, Json]:
@@ -277,7 +277,7 @@ async def test_a_job_that_does_not_end_fails_at_the_deadline(overdue: asyncio.Fu
 
 async def test_a_result_that_is_larger_than_the_limit_is_not_stored(tmp_path: Path) -> None:
     async with running(tmp_path, ATELIER_MAX_VIDEO_MB="0.1", ATELIER_MAX_IMAGE_MB="0.05") as studio:
-        client = await studio.person()
+        client = await studio.user()
         job = await ended_job(client, (await requested_video(client, "[huge] a lighthouse"))["id"])
         assert (job["status"], job["error"]["code"]) == ("failed", "RESULT_TOO_LARGE")
         body = {"model": MULTI_IMAGE_MODEL, "prompt": "a lighthouse in a storm", "image_size": "2K"}

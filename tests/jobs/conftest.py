@@ -11,7 +11,9 @@ import pytest_asyncio
 from app.base import clock
 from app.base.ids import uuid7
 from app.catalog.service import Catalog
-from app.db.database import Database, Transaction
+from app.db.duckdb.database import EmbeddedDatabase
+from app.db.transaction import Transaction
+from app.idempotency.service import Idempotency
 from app.jobs.schemas import GenerationType, Job
 from app.jobs.service import Jobs
 from app.ledger.service import Ledger
@@ -47,19 +49,19 @@ class FakeClock:
     """Replaces the process clock; time passes only when a test advances it."""
 
     def __init__(self) -> None:
-        self.moment = clock.now()
+        self.time = clock.now()
 
     def now(self) -> datetime:
-        return self.moment
+        return self.time
 
     def advance(self, seconds: float) -> None:
-        self.moment += timedelta(seconds=seconds)
+        self.time += timedelta(seconds=seconds)
 
 
 def delete_rows(tx: Transaction) -> None:
     """Empty every table that job tests write to."""
     for table in ("jobs", "job_inputs", "job_events", "ledger", "idempotency_keys", "assets", "models"):
-        tx.execute(f"delete from {table}")  # noqa: S608
+        tx.execute(table, f"delete from {table}")  # noqa: S608
 
 
 def new_job(owner: str = "ann", kind: Kind = Kind.VIDEO, **changes: Any) -> Job:
@@ -81,15 +83,15 @@ def new_job(owner: str = "ann", kind: Kind = Kind.VIDEO, **changes: Any) -> Job:
 
 
 @pytest_asyncio.fixture(scope="session")
-async def open_database(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Database]:
+async def open_database(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedDatabase]:
     """The database that the job tests of this xdist worker share."""
-    database = Database(migrated_database(tmp_path_factory.mktemp("jobs") / "test.duckdb"))
+    database = EmbeddedDatabase(migrated_database(tmp_path_factory.mktemp("jobs") / "test.duckdb"))
     yield database
     await database.close()
 
 
 @pytest.fixture
-async def database(open_database: Database) -> Database:
+async def database(open_database: EmbeddedDatabase) -> EmbeddedDatabase:
     """A database without rows."""
     await open_database.write(delete_rows)
     return open_database
@@ -101,7 +103,7 @@ def model_provider() -> ModelProvider:
 
 
 @pytest.fixture
-async def catalog(database: Database, model_provider: ModelProvider) -> Catalog:
+async def catalog(database: EmbeddedDatabase, model_provider: ModelProvider) -> Catalog:
     """A catalog with the model of `new_job`."""
     providers: dict[str, Any] = {"openrouter": model_provider}
     catalog = Catalog(database, providers)
@@ -110,7 +112,7 @@ async def catalog(database: Database, model_provider: ModelProvider) -> Catalog:
 
 
 @pytest.fixture
-async def library(database: Database, tmp_path: Path) -> AsyncIterator[Library]:
+async def library(database: EmbeddedDatabase, tmp_path: Path) -> AsyncIterator[Library]:
     for name in ("media", "tmp"):
         (tmp_path / name).mkdir()
     files, media, client = Files(tmp_path / "media", tmp_path / "tmp"), Media(), Client()
@@ -121,13 +123,14 @@ async def library(database: Database, tmp_path: Path) -> AsyncIterator[Library]:
 
 
 @pytest.fixture
-def open_jobs(database: Database, catalog: Catalog, library: Library) -> OpenJobs:
+def open_jobs(database: EmbeddedDatabase, catalog: Catalog, library: Library) -> OpenJobs:
     """Makes a new Jobs service, as after a restart: it knows only the rows."""
 
     def open_jobs(providers: Any = None, **options: Any) -> Jobs:
         return Jobs(
             database,
             Ledger(database),
+            Idempotency(database),
             catalog,
             library,
             providers or {},

@@ -233,7 +233,7 @@ async def test_a_charge_after_a_cancel_is_still_recorded(tmp_path: Path) -> None
         running(tmp_path, OPENROUTER_BASE_URL=f"{url}/api/v1", OPENROUTER_API_KEY="any") as studio,
     ):
         await studio.program.catalog.filled.wait()
-        client = await studio.person(direct=True)
+        client = await studio.user(direct=True)
         job = await requested_video(client)
         log = tmp_path / "simulator" / "submits.jsonl"
 

@@ -52,15 +52,15 @@ def pending(state: str = "pending") -> Pending:
 async def submitting(jobs: Jobs, job: Job | None = None) -> Job:
     """A job that is being submitted: the provider has not answered."""
     await jobs.enqueue(job or new_job())
-    (claimed,) = await jobs.claim(1)
+    (claimed,) = await jobs.execution.claim(1)
     return claimed
 
 
 async def accepted(jobs: Jobs, job: Job | None = None) -> Job:
     """A video that the provider has accepted."""
     claimed = await submitting(jobs, job)
-    await jobs.record_progress(claimed, pending())
-    current = jobs.current(claimed.id)
+    await jobs.execution.record_progress(claimed, pending())
+    current = jobs.live.find(claimed.id)
     assert current is not None
     return current
 
@@ -68,7 +68,9 @@ async def accepted(jobs: Jobs, job: Job | None = None) -> Job:
 async def settlements(database: Database, job: Job) -> list[tuple[str, int | None]]:
     """The ledger entries of this job after its hold."""
     rows = await database.read(
-        lambda tx: tx.rows("select entry, spent_nano from ledger where subject_id = $1 order by happened_at", job.id)
+        lambda tx: tx.rows(
+            "ledger", "select entry, spent_nano from ledger where subject_id = $1 order by happened_at", job.id
+        )
     )
     return [(row["entry"], row["spent_nano"]) for row in rows[1:]]
 
@@ -78,7 +80,7 @@ def asset_of(job: Job) -> Asset:
         id=f"asset of {job.id}",
         owner_id=job.owner_id,
         kind=AssetKind.VIDEO,
-        origin=Origin.MADE,
+        origin=Origin.GENERATED,
         mime="video/mp4",
         bytes=1,
         width=1,
@@ -97,7 +99,7 @@ async def test_a_job_cancelled_in_the_queue_costs_nothing(jobs: Jobs, database: 
     cancelled = await jobs.cancel("ann", job.id)
     assert (cancelled.status, cancelled.cost_nano) == (JobStatus.CANCELLED, 0)
     assert await settlements(database, job) == [("settlement", 0)]
-    assert await jobs.claim(5) == []
+    assert await jobs.execution.claim(5) == []
 
 
 # During the submit
@@ -109,10 +111,10 @@ async def test_a_video_cancelled_during_its_submit_is_polled_until_its_cost_is_k
     for late in LateResultPolicy:
         job = await submitting(jobs)
         assert (await jobs.cancel("ann", job.id, late)).status is JobStatus.CANCELLED
-        await jobs.record_progress(job, pending())
-        (waiting,) = jobs.snapshot().awaiting_late_result.values()
+        await jobs.execution.record_progress(job, pending())
+        (waiting,) = jobs.live.snapshot().awaiting_late_result.values()
         assert (waiting.id, waiting.upstream_job) == (job.id, UPSTREAM_JOB)
-        await jobs.complete(waiting, DONE, [asset_of(job)])
+        await jobs.execution.complete(waiting, DONE, [asset_of(job)])
         found = await jobs.find("ann", job.id)
         assert (found.status, found.cost_nano, len(found.assets)) == (
             JobStatus.CANCELLED,
@@ -120,7 +122,7 @@ async def test_a_video_cancelled_during_its_submit_is_polled_until_its_cost_is_k
             int(late is LateResultPolicy.KEEP),
         )
         assert await settlements(database, job) == [("settlement", None), ("correction", 5)]
-        assert jobs.next_due() is None
+        assert jobs.live.next_due() is None
 
 
 async def test_a_video_cancelled_during_its_submit_is_polled_after_a_restart_too(
@@ -128,12 +130,12 @@ async def test_a_video_cancelled_during_its_submit_is_polled_after_a_restart_too
 ) -> None:
     job = await submitting(jobs)
     await jobs.cancel("ann", job.id, LateResultPolicy.KEEP)
-    await jobs.record_progress(job, pending())
+    await jobs.execution.record_progress(job, pending())
     restarted = open_jobs()
-    await restarted.rescue()
-    (waiting,) = restarted.to_poll(10)
+    await restarted.execution.rescue()
+    (waiting,) = restarted.live.to_poll(10)
     assert (waiting.id, waiting.upstream_job) == (job.id, UPSTREAM_JOB)
-    assert await restarted.complete(waiting, DONE, [asset_of(job)])
+    assert await restarted.execution.complete(waiting, DONE, [asset_of(job)])
     found = await restarted.find("ann", job.id)
     assert (found.status, found.cost_nano, len(found.assets)) == (JobStatus.CANCELLED, 5, 1)
 
@@ -141,7 +143,7 @@ async def test_a_video_cancelled_during_its_submit_is_polled_after_a_restart_too
 async def test_a_cancelled_job_whose_submit_fails_costs_nothing(jobs: Jobs, database: Database) -> None:
     job = await submitting(jobs)
     await jobs.cancel("ann", job.id)
-    await jobs.schedule_retry(job, BUSY)
+    await jobs.execution.schedule_retry(job, BUSY)
     found = await jobs.find("ann", job.id)
     assert (found.status, found.cost_nano) == (JobStatus.CANCELLED, 0)
     assert await settlements(database, job) == [("settlement", None), ("correction", 0)]
@@ -154,10 +156,10 @@ async def test_a_cancelled_submit_that_a_crash_interrupted_is_not_awaited_after_
     job = await submitting(jobs, new_job(kind=Kind.IMAGE))
     await jobs.cancel("ann", job.id, LateResultPolicy.KEEP)
     restarted = open_jobs()
-    await restarted.rescue()
+    await restarted.execution.rescue()
     found = await restarted.find("ann", job.id)
     assert (found.status, found.cost_nano, found.late_result_policy) == (JobStatus.CANCELLED, None, None)
-    assert restarted.to_poll(10) == []
+    assert restarted.live.to_poll(10) == []
 
 
 # After the submit, at a provider that cannot cancel
@@ -178,7 +180,7 @@ async def test_every_late_outcome_records_the_cost_once_and_ends_the_follow_up(j
 async def test_a_late_result_without_a_price_leaves_the_cost_unknown(jobs: Jobs, database: Database) -> None:
     job = await accepted(jobs)
     await jobs.cancel("ann", job.id)
-    await jobs.complete(job, Completed(text="a text"), [])
+    await jobs.execution.complete(job, Completed(text="a text"), [])
     assert (await jobs.find("ann", job.id)).cost_nano is None
     assert await settlements(database, job) == [("settlement", None)]
 
@@ -186,14 +188,14 @@ async def test_a_late_result_without_a_price_leaves_the_cost_unknown(jobs: Jobs,
 async def test_the_deadline_ends_the_follow_up_of_a_cancelled_job(jobs: Jobs) -> None:
     job = await accepted(jobs)
     await jobs.cancel("ann", job.id, LateResultPolicy.KEEP)
-    await jobs.record_progress(
+    await jobs.execution.record_progress(
         msgspec.structs.replace(job, started_at=clock.now() - timedelta(seconds=1700)), pending()
     )
-    assert jobs.next_due() is not None
-    await jobs.record_progress(
+    assert jobs.live.next_due() is not None
+    await jobs.execution.record_progress(
         msgspec.structs.replace(job, started_at=clock.now() - timedelta(seconds=1801)), pending()
     )
-    assert jobs.next_due() is None
+    assert jobs.live.next_due() is None
     found = await jobs.find("ann", job.id)
     assert (found.status, found.cost_nano, found.late_result_policy) == (JobStatus.CANCELLED, None, None)
 
@@ -202,18 +204,18 @@ async def test_a_late_result_of_a_deleted_job_is_not_kept(jobs: Jobs, database: 
     job = await accepted(jobs)
     await jobs.cancel("ann", job.id, LateResultPolicy.KEEP)
     await jobs.delete("ann", job.id)
-    assert not await jobs.complete(job, DONE, [asset_of(job)])
+    assert not await jobs.execution.complete(job, DONE, [asset_of(job)])
     assert await settlements(database, job) == [("settlement", None), ("correction", 5)]
 
 
 async def test_an_outcome_for_an_ended_job_does_not_reopen_it(jobs: Jobs, database: Database) -> None:
     """An admin ends an overdue job while it is being polled; the poll then reports no change."""
     job = await accepted(jobs)
-    assert await database.write(jobs.time_out, [job]) == 1
-    assert await database.write(jobs.time_out, [job]) == 0
-    await jobs.record_progress(job, pending())
-    assert jobs.current(job.id) is None
-    assert jobs.to_poll(10) == []
+    assert await database.write(jobs.all.time_out, [job]) == 1
+    assert await database.write(jobs.all.time_out, [job]) == 0
+    await jobs.execution.record_progress(job, pending())
+    assert jobs.live.find(job.id) is None
+    assert jobs.live.to_poll(10) == []
     assert (await jobs.find("ann", job.id)).status is JobStatus.FAILED
 
 
@@ -246,7 +248,7 @@ async def test_a_result_that_arrives_after_the_request_to_stop_is_kept_or_discar
     for late, status in ((LateResultPolicy.KEEP, JobStatus.COMPLETED), (LateResultPolicy.DISCARD, JobStatus.CANCELLED)):
         job = await accepted(stoppable, new_job(provider="stoppable"))
         await stoppable.cancel("ann", job.id, late)
-        kept = await stoppable.complete(job, DONE, [asset_of(job)])
+        kept = await stoppable.execution.complete(job, DONE, [asset_of(job)])
         found = await stoppable.find("ann", job.id)
         assert (kept, found.status) == (late is LateResultPolicy.KEEP, status)
         assert (found.cost_nano, len(found.assets)) == (5, int(kept))
@@ -258,26 +260,26 @@ async def test_a_poll_that_began_before_the_request_to_stop_does_not_undo_it(
 ) -> None:
     job = await accepted(stoppable, new_job(provider="stoppable"))
     await stoppable.cancel("ann", job.id)
-    await stoppable.record_progress(job, pending())
-    current = stoppable.current(job.id)
+    await stoppable.execution.record_progress(job, pending())
+    current = stoppable.live.find(job.id)
     assert current is not None
     assert current.cancel_requested
     restarted = open_jobs()
-    await restarted.rescue()
-    assert [found.cancel_requested for found in restarted.snapshot().unfinished.values()] == [True]
+    await restarted.execution.rescue()
+    assert [found.cancel_requested for found in restarted.live.snapshot().unfinished.values()] == [True]
 
 
 async def answer(jobs: Jobs, job: Job, outcome: Outcome) -> None:
     """Record an outcome as the worker does."""
     match outcome:
         case Completed():
-            await jobs.complete(job, outcome, [])
+            await jobs.execution.complete(job, outcome, [])
         case Failed():
-            await jobs.fail(job, outcome)
+            await jobs.execution.fail(job, outcome)
         case Retryable():
-            await jobs.schedule_retry(job, outcome)
+            await jobs.execution.schedule_retry(job, outcome)
         case Pending():
-            await jobs.record_progress(job, outcome)
+            await jobs.execution.record_progress(job, outcome)
 
 
 # Over HTTP, with the worker and the simulator
@@ -292,7 +294,7 @@ async def studio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stud
 
 @pytest.fixture
 async def ann(studio: Studio) -> httpx.AsyncClient:
-    return await studio.person(new_email("ann"), direct=True)
+    return await studio.user(new_email("ann"), direct=True)
 
 
 @contextmanager
@@ -309,7 +311,7 @@ def paused(program: Application, monkeypatch: pytest.MonkeyPatch, method: str) -
     with monkeypatch.context() as patch:
         patch.setattr(program.jobs, method, nothing_async if asyncio.iscoroutinefunction(original) else nothing)
         yield
-    program.jobs.wake.set()
+    program.jobs.live.wake.set()
 
 
 @contextmanager
@@ -352,7 +354,7 @@ async def submitted_video(studio: Studio, client: httpx.AsyncClient, prompt: str
     job = await generate(client, "video", prompt)
 
     async def current() -> Job | None:
-        return studio.program.jobs.current(job["id"])
+        return studio.program.jobs.live.find(job["id"])
 
     await eventually(current, lambda now: now is not None and now.upstream_job is not None)
     return job
@@ -397,7 +399,7 @@ async def test_a_video_at_the_provider_is_cancelled_at_once_and_its_cost_is_reco
 ) -> None:
     for keep in (True, False):
         ann, before, prompt = (
-            await studio.person(new_email("ann"), direct=True),
+            await studio.user(new_email("ann"), direct=True),
             stored_files(studio),
             f"[stamp] a video {keep}",
         )
@@ -481,13 +483,13 @@ async def test_the_cost_of_a_cancelled_video_is_recorded_after_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(tmp_path) as studio:
-        ann = await studio.person(direct=True)
+        ann = await studio.user(direct=True)
         with paused(studio.program, monkeypatch, "to_poll"):
             job = await submitted_video(studio, ann, "[stamp] a video")
             await ann.post(f"/api/v1/jobs/{job['id']}/cancel", json={"keep_result": True})
             await studio.program.worker.stop(0)
     async with running(tmp_path) as studio:
-        ann = await studio.person(direct=True)
+        ann = await studio.user(direct=True)
         settled = await with_cost(ann, job)
         assert (settled["status"], len(settled["assets"])) == ("cancelled", 1)
         assert submits(studio, "[stamp] a video") == 1
@@ -501,7 +503,7 @@ async def test_a_cost_that_never_arrives_is_not_awaited_beyond_the_deadline(
 
     async def awaited() -> bool:
         fake_clock.advance(1)  # the next poll becomes due
-        return job["id"] in studio.program.jobs.snapshot().awaiting_late_result
+        return job["id"] in studio.program.jobs.live.snapshot().awaiting_late_result
 
     assert await awaited()
     fake_clock.advance(studio.program.settings.job_timeout_seconds)
@@ -513,7 +515,7 @@ async def test_a_cost_that_never_arrives_is_not_awaited_beyond_the_deadline(
 async def test_the_page_offers_the_same_choice(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     for form in ({}, {"keep_result": "on"}):
         email = new_email("ann")
-        browser, ann = await studio.person_in_browser(email, direct=True), await studio.person(email, direct=True)
+        browser, ann = await studio.user_in_browser(email, direct=True), await studio.user(email, direct=True)
         with paused(studio.program, monkeypatch, "to_poll"):
             job = await submitted_video(studio, ann, "[stamp] a video")
             answer = await browser.send_form(f"/jobs/{job['id']}/cancel", form)

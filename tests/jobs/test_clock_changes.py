@@ -32,7 +32,7 @@ async def test_jobs_in_progress_end_within_minutes_whatever_the_clock_is_set_to(
     tmp_path: Path, system_clock: SystemClock
 ) -> None:
     async with upstream(tmp_path) as provider, provider.atelier(tmp_path) as studio:
-        ann = await studio.person()
+        ann = await studio.user()
         key = (await ann.post("/api/v1/users/me/keys", json={"name": "laptop"})).json()["key"]
         ann = studio.client(key)  # an access token would expire
         for ahead in (-3600.0, 1200.0):
@@ -60,7 +60,7 @@ async def test_a_video_whose_deadline_passes_in_a_jump_fails_and_a_retry_fetches
     tmp_path: Path, system_clock: SystemClock
 ) -> None:
     async with upstream(tmp_path) as provider, provider.atelier(tmp_path) as studio:
-        ann = await studio.person()
+        ann = await studio.user()
         key = (await ann.post("/api/v1/users/me/keys", json={"name": "laptop"})).json()["key"]
         ann = studio.client(key)
         video = await requested_video(ann, "[stamp] a long way")

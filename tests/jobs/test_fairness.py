@@ -34,12 +34,12 @@ class Claims:
         self.prompts: list[str] = []
         self.begun = False
         self._jobs = studio.program.jobs
-        self._claim = self._jobs.claim
+        self._claim = self._jobs.execution.claim
         self._limit = limit
 
     def begin(self) -> None:
         self.begun = True
-        self._jobs.wake.set()
+        self._jobs.live.wake.set()
 
     async def claim(self, limit: int) -> Sequence[Job]:
         if not self.begun:
@@ -53,7 +53,7 @@ class Claims:
 def recorded_claims(studio: Studio, limit: int = MAX_SUBMITS) -> Iterator[Claims]:
     claims = Claims(studio, limit)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(studio.program.jobs, "claim", claims.claim)
+        patch.setattr(studio.program.jobs.execution, "claim", claims.claim)
         try:
             yield claims
         finally:
@@ -61,7 +61,7 @@ def recorded_claims(studio: Studio, limit: int = MAX_SUBMITS) -> Iterator[Claims
 
 
 async def new_user(studio: Studio) -> httpx.AsyncClient:
-    return await studio.person(new_email(), direct=True)
+    return await studio.user(new_email(), direct=True)
 
 
 async def enqueue(client: httpx.AsyncClient, prompt: str) -> Json:
@@ -135,7 +135,7 @@ async def test_several_users_take_turns(studio: Studio, monkeypatch: pytest.Monk
 
 async def test_a_job_from_a_page_goes_before_the_users_jobs_from_the_api(studio: Studio) -> None:
     email = new_email()
-    browser, client = await studio.person_in_browser(email, direct=True), await studio.person(email, direct=True)
+    browser, client = await studio.user_in_browser(email, direct=True), await studio.user(email, direct=True)
     with recorded_claims(studio, limit=1) as claims:
         jobs = [await enqueue(client, f"[fail] from the API {number}") for number in range(3)]
         form = {"model": TEXT_MODEL, "prompt": "[fail] from the page"}

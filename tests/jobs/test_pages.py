@@ -45,7 +45,7 @@ async def studio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stud
 
 @pytest_asyncio.fixture(scope="module")
 async def browser(studio: Studio) -> Browser:
-    return await studio.person_in_browser(OWNER)
+    return await studio.user_in_browser(OWNER)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ async def test_a_poll_is_answered_from_memory_exactly_as_from_the_database(
     studio: Studio, card: Card, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = studio.program.jobs
-    job = jobs.current(card.id)
+    job = jobs.live.find(card.id)
     assert job is not None
     monkeypatch.setattr(clock, "system", FakeClock())  # the card shows seconds
     from_memory = await card.poll()
@@ -100,10 +100,10 @@ async def test_a_poll_of_an_up_to_date_card_is_answered_with_204(card: Card) -> 
 
 
 async def test_an_unfinished_card_is_for_its_owner_only_and_only_while_signed_in(studio: Studio, card: Card) -> None:
-    other = await studio.person_in_browser(new_email())
+    other = await studio.user_in_browser(new_email())
     assert (await card.poll(browser=other)).status_code == 404
     assert (await card.poll(browser=studio.browser())).status_code == 401
-    second_session = await studio.person_in_browser(OWNER)
+    second_session = await studio.user_in_browser(OWNER)
     assert (await card.poll(browser=second_session)).status_code == 200
     await second_session.send_form("/logout", {})
     assert (await card.poll(browser=second_session)).status_code == 401

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.base import clock
-from app.jobs.scheduler import MAX_RUNNING_PER_PROVIDER, MAX_RUNNING_PER_USER, FairQueue, ModelHistory
+from app.jobs.scheduler import MAX_RUNNING_PER_PROVIDER, MAX_RUNNING_PER_USER, FairQueue
 from app.jobs.schemas import Job, JobStatus
 from tests.jobs.conftest import new_job
 
@@ -109,14 +109,3 @@ def test_exactly_the_waiting_jobs_are_chosen_after_any_steps(steps: list[str], o
     chosen = queue.next_batch(1000)
     assert sorted(chosen) == sorted(queued)
     assert all(1 <= queue.position(job) <= len(queued) for job in queued.values())
-
-
-def test_an_estimate_needs_three_jobs_and_gives_the_median_and_the_ninetieth_percentile() -> None:
-    history = ModelHistory()
-    assert history.durations("m") == (None, None)
-    history.learn_durations("m", [5, 1])
-    assert history.durations("m") == (None, None)
-    history.learn_durations("m", list(range(10, 110, 10)))
-    assert history.durations("m") == (55, 100)
-    assert history.knows("m")
-    assert not history.knows("other")

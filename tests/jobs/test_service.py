@@ -10,7 +10,8 @@ import pytest
 from app.base import clock
 from app.base.errors import Conflict, Missing
 from app.db.database import Database
-from app.jobs import repository, service
+from app.jobs import repository
+from app.jobs.execution import MAX_ATTEMPTS
 from app.jobs.poll_schedule import PollSchedule
 from app.jobs.schemas import Job, JobStatus
 from app.jobs.service import Jobs
@@ -31,32 +32,32 @@ def polled(state: str = "pending", progress: int | None = None) -> Pending:
 async def claimed_job(jobs: Jobs, job: Job | None = None) -> Job:
     """A job that is being submitted."""
     await jobs.enqueue(job or new_job())
-    (claimed,) = await jobs.claim(1)
+    (claimed,) = await jobs.execution.claim(1)
     return claimed
 
 
 async def test_an_accepted_job_is_on_disk_and_survives_a_restart(jobs: Jobs, open_jobs: OpenJobs) -> None:
     job = (await jobs.enqueue(new_job(params={"duration": 4}))).job
     restarted = open_jobs()
-    await restarted.rescue()
+    await restarted.execution.rescue()
     found = await restarted.find("ann", job.id)
     assert msgspec.structs.replace(found, estimate=job.estimate) == job
-    assert restarted.has_waiting()
+    assert restarted.live.has_waiting()
 
 
 async def test_jobs_are_claimed_oldest_first_and_only_once(jobs: Jobs) -> None:
     ids = [(await jobs.enqueue(new_job())).job.id for _ in range(5)]
-    first = [job.id for job in await jobs.claim(3)]
-    second = [job.id for job in await jobs.claim(3)]
+    first = [job.id for job in await jobs.execution.claim(3)]
+    second = [job.id for job in await jobs.execution.claim(3)]
     assert (first, second) == (ids[:3], ids[3:])
-    assert await jobs.claim(3) == []
+    assert await jobs.execution.claim(3) == []
 
 
 async def test_claiming_counts_as_an_attempt_and_polling_does_not(jobs: Jobs) -> None:
     job = await claimed_job(jobs)
     assert (job.status, job.attempts) == (JobStatus.PROCESSING, 1)
     for state in ("pending", "in_progress", "in_progress"):
-        await jobs.record_progress(jobs.current(job.id) or job, polled(state))
+        await jobs.execution.record_progress(jobs.live.find(job.id) or job, polled(state))
     found = await jobs.find("ann", job.id)
     assert (found.attempts, found.upstream_state, found.upstream_job) == (1, "in_progress", UPSTREAM_JOB)
 
@@ -65,11 +66,11 @@ async def test_the_providers_job_id_is_stored_before_anything_else_is_done_with_
     jobs: Jobs, open_jobs: OpenJobs
 ) -> None:
     job = await claimed_job(jobs)
-    await jobs.record_progress(job, polled())
+    await jobs.execution.record_progress(job, polled())
     restarted = open_jobs()
-    await restarted.rescue()
-    assert [polled.upstream_job for polled in restarted.to_poll(9)] == []  # not due yet
-    found = restarted.current(job.id)
+    await restarted.execution.rescue()
+    assert [polled.upstream_job for polled in restarted.live.to_poll(9)] == []  # not due yet
+    found = restarted.live.find(job.id)
     assert found is not None
     assert found.upstream_job == UPSTREAM_JOB
     assert found.run_at is not None
@@ -80,14 +81,14 @@ async def test_a_submit_whose_outcome_is_unknown_after_a_crash_fails_and_is_not_
 ) -> None:
     job = await claimed_job(jobs)
     restarted = open_jobs()
-    await restarted.rescue()
+    await restarted.execution.rescue()
     found = await restarted.find("ann", job.id)
     assert found.status is JobStatus.FAILED
     assert found.error is not None
     assert found.error.code is ErrorCode.OUTCOME_UNKNOWN
     assert "not sent again" in found.error.message
-    assert not restarted.has_waiting()
-    assert await restarted.claim(10) == []
+    assert not restarted.live.has_waiting()
+    assert await restarted.execution.claim(10) == []
 
 
 async def test_a_retryable_failure_is_retried_later_and_fails_after_the_last_attempt(
@@ -95,17 +96,17 @@ async def test_a_retryable_failure_is_retried_later_and_fails_after_the_last_att
 ) -> None:
     job = await claimed_job(jobs)
     waits = []
-    for attempt in range(1, service.MAX_ATTEMPTS[Kind.VIDEO]):
-        await jobs.schedule_retry(job, BUSY)
+    for attempt in range(1, MAX_ATTEMPTS[Kind.VIDEO]):
+        await jobs.execution.schedule_retry(job, BUSY)
         waiting = await jobs.find("ann", job.id)
         assert (waiting.status, waiting.attempts) == (JobStatus.QUEUED, attempt)
         assert waiting.run_at is not None
         waits.append((waiting.run_at - clock.now()).total_seconds())
-        assert not jobs.has_waiting(), "it is not due yet"
-        assert await jobs.claim(1) == []
+        assert not jobs.live.has_waiting(), "it is not due yet"
+        assert await jobs.execution.claim(1) == []
         fake_clock.advance(waits[-1])
-        (job,) = await jobs.claim(1)
-    await jobs.schedule_retry(job, BUSY)
+        (job,) = await jobs.execution.claim(1)
+    await jobs.execution.schedule_retry(job, BUSY)
     failed = await jobs.find("ann", job.id)
     assert failed.status is JobStatus.FAILED
     assert failed.error is not None
@@ -117,15 +118,15 @@ async def test_a_job_that_waits_for_its_retry_is_not_polled(open_jobs: OpenJobs)
     polls = PollSchedule()
     jobs = open_jobs(polls=polls)
     job = await claimed_job(jobs)
-    await jobs.record_progress(job, polled())
+    await jobs.execution.record_progress(job, polled())
     assert polls.next_due() is not None
-    await jobs.schedule_retry(jobs.current(job.id) or job, BUSY)
+    await jobs.execution.schedule_retry(jobs.live.find(job.id) or job, BUSY)
     assert polls.next_due() is None
 
 
 async def test_a_retry_waits_as_long_as_the_provider_asks(jobs: Jobs, fake_clock: FakeClock) -> None:
     job = await claimed_job(jobs)
-    await jobs.schedule_retry(job, msgspec.structs.replace(BUSY, wait=90))
+    await jobs.execution.schedule_retry(job, msgspec.structs.replace(BUSY, wait=90))
     due = (await jobs.find("ann", job.id)).run_at
     assert due is not None
     assert due - fake_clock.now() == timedelta(seconds=90)
@@ -133,7 +134,7 @@ async def test_a_retry_waits_as_long_as_the_provider_asks(jobs: Jobs, fake_clock
 
 async def test_a_completed_job_keeps_its_text_and_cost(jobs: Jobs) -> None:
     job = await claimed_job(jobs, new_job(kind=Kind.TEXT))
-    await jobs.complete(job, Completed(text="Once upon a time", cost_nano=6_100_000), [])
+    await jobs.execution.complete(job, Completed(text="Once upon a time", cost_nano=6_100_000), [])
     done = await jobs.find("ann", job.id)
     assert (done.status, done.text, done.cost_nano, done.progress) == (
         JobStatus.COMPLETED,
@@ -147,16 +148,16 @@ async def test_a_completed_job_keeps_its_text_and_cost(jobs: Jobs) -> None:
 
 async def test_an_unknown_cost_stays_unknown(jobs: Jobs) -> None:
     job = await claimed_job(jobs, new_job(kind=Kind.TEXT))
-    await jobs.complete(job, Completed(text="x"), [])
+    await jobs.execution.complete(job, Completed(text="x"), [])
     assert (await jobs.find("ann", job.id)).cost_nano is None
 
 
 async def test_a_late_outcome_never_changes_a_cancelled_job(jobs: Jobs) -> None:
     answers: dict[str, Callable[[Job], Awaitable[object]]] = {
-        "completed": lambda job: jobs.complete(job, Completed(text="late", cost_nano=5), []),
-        "failed": lambda job: jobs.fail(job, REFUSED),
-        "retryable": lambda job: jobs.schedule_retry(job, BUSY),
-        "pending": lambda job: jobs.record_progress(job, polled()),
+        "completed": lambda job: jobs.execution.complete(job, Completed(text="late", cost_nano=5), []),
+        "failed": lambda job: jobs.execution.fail(job, REFUSED),
+        "retryable": lambda job: jobs.execution.schedule_retry(job, BUSY),
+        "pending": lambda job: jobs.execution.record_progress(job, polled()),
     }
     with Cases() as cases:
         for name, answer in answers.items():
@@ -166,21 +167,21 @@ async def test_a_late_outcome_never_changes_a_cancelled_job(jobs: Jobs) -> None:
                 await answer(job)
                 found = await jobs.find("ann", job.id)
                 assert (found.status, found.text, found.error) == (JobStatus.CANCELLED, None, None)
-                assert jobs.current(job.id) is None
-                assert await jobs.claim(10) == []
+                assert jobs.live.find(job.id) is None
+                assert await jobs.execution.claim(10) == []
 
 
 async def test_the_cost_of_a_cancelled_job_is_recorded_when_it_becomes_known(jobs: Jobs) -> None:
     job = await claimed_job(jobs)
     await jobs.cancel("ann", job.id)
-    await jobs.complete(job, Completed(text="late", cost_nano=5), [])
+    await jobs.execution.complete(job, Completed(text="late", cost_nano=5), [])
     assert (await jobs.find("ann", job.id)).cost_nano == 5
 
 
 async def test_an_ended_job_cannot_be_cancelled(jobs: Jobs) -> None:
     endings: dict[str, Callable[[Job], Awaitable[object]]] = {
-        "completed": lambda job: jobs.complete(job, Completed(text="x"), []),
-        "failed": lambda job: jobs.fail(job, REFUSED),
+        "completed": lambda job: jobs.execution.complete(job, Completed(text="x"), []),
+        "failed": lambda job: jobs.execution.fail(job, REFUSED),
         "cancelled": lambda job: jobs.cancel("ann", job.id),
     }
     for status, end in endings.items():
@@ -195,7 +196,7 @@ async def test_of_a_concurrent_cancel_and_outcome_exactly_one_wins(jobs: Jobs) -
     for _ in range(20):
         job = await claimed_job(jobs, new_job(kind=Kind.TEXT))
         results = await asyncio.gather(
-            jobs.complete(job, Completed(text="x"), []), jobs.cancel("ann", job.id), return_exceptions=True
+            jobs.execution.complete(job, Completed(text="x"), []), jobs.cancel("ann", job.id), return_exceptions=True
         )
         found = await jobs.find("ann", job.id)
         if found.status is JobStatus.COMPLETED:
@@ -203,13 +204,13 @@ async def test_of_a_concurrent_cancel_and_outcome_exactly_one_wins(jobs: Jobs) -
         else:
             assert found.status is JobStatus.CANCELLED
             assert found.text is None
-        assert jobs.current(job.id) is None
+        assert jobs.live.find(job.id) is None
 
 
 async def test_a_job_past_its_deadline_is_failed(jobs: Jobs) -> None:
     job = await claimed_job(jobs)
     started = clock.now() - timedelta(seconds=1801)
-    await jobs.record_progress(msgspec.structs.replace(job, started_at=started), polled())
+    await jobs.execution.record_progress(msgspec.structs.replace(job, started_at=started), polled())
     found = await jobs.find("ann", job.id)
     assert found.error is not None
     assert found.error.code is ErrorCode.TIMED_OUT
@@ -217,7 +218,7 @@ async def test_a_job_past_its_deadline_is_failed(jobs: Jobs) -> None:
 
 async def test_a_retry_is_a_new_job_linked_to_the_old_one(jobs: Jobs) -> None:
     job = await claimed_job(jobs, new_job(params={"duration": 4}, system_prompt="be brief"))
-    await jobs.fail(job, REFUSED)
+    await jobs.execution.fail(job, REFUSED)
     retried = (await jobs.retry("ann", job.id)).job
     assert retried.id != job.id
     assert (retried.retry_of, retried.status, retried.attempts) == (job.id, JobStatus.QUEUED, 0)
@@ -227,15 +228,15 @@ async def test_a_retry_is_a_new_job_linked_to_the_old_one(jobs: Jobs) -> None:
 
 async def test_a_retry_after_a_full_disk_fetches_the_paid_result(jobs: Jobs) -> None:
     job = await claimed_job(jobs)
-    await jobs.record_progress(job, polled())
-    await jobs.fail(job, Failed(code=ErrorCode.STORAGE_FULL, message="The disk is full."))
+    await jobs.execution.record_progress(job, polled())
+    await jobs.execution.fail(job, Failed(code=ErrorCode.STORAGE_FULL, message="The disk is full."))
     retried = (await jobs.retry("ann", job.id)).job
     assert retried.upstream_job == UPSTREAM_JOB
 
 
 async def test_only_a_failed_or_cancelled_job_can_be_retried(jobs: Jobs) -> None:
     completed, processing = await claimed_job(jobs), await claimed_job(jobs)
-    await jobs.complete(completed, Completed(text="x"), [])
+    await jobs.execution.complete(completed, Completed(text="x"), [])
     queued = (await jobs.enqueue(new_job())).job
     for job, status in ((queued, "queued"), (processing, "processing"), (completed, "completed")):
         assert (await jobs.find("ann", job.id)).status == status
@@ -259,7 +260,7 @@ async def test_waiting_ends_when_the_job_does(jobs: Jobs) -> None:
     job = await claimed_job(jobs, new_job(kind=Kind.TEXT))
     waiting = asyncio.create_task(jobs.wait("ann", job.id, 300))
     await asyncio.sleep(0)
-    await jobs.complete(job, Completed(text="x"), [])
+    await jobs.execution.complete(job, Completed(text="x"), [])
     assert (await waiting).status is JobStatus.COMPLETED
 
 
@@ -272,7 +273,7 @@ async def test_a_deleted_job_is_missing_until_it_is_restored(jobs: Jobs) -> None
     job = await claimed_job(jobs)
     with pytest.raises(Conflict, match="still in progress"):
         await jobs.delete("ann", job.id)
-    await jobs.complete(job, Completed(text="x", cost_nano=7), [])
+    await jobs.execution.complete(job, Completed(text="x", cost_nano=7), [])
     await jobs.delete("ann", job.id)
     with pytest.raises(Missing):
         await jobs.find("ann", job.id)
@@ -308,5 +309,5 @@ async def test_polling_the_card_of_an_unfinished_job_reads_nothing_from_the_data
 async def test_the_database_rejects_an_ended_job_without_an_end_time(database: Database, jobs: Jobs) -> None:
     job = (await jobs.enqueue(new_job())).job
     with pytest.raises(Exception, match="CHECK"):
-        await database.write(lambda tx: tx.execute("update jobs set status = 'failed' where id = $1", job.id))
+        await database.write(lambda tx: tx.execute("jobs", "update jobs set status = 'failed' where id = $1", job.id))
     assert (await database.read(repository.unfinished_any))[0].status is JobStatus.QUEUED

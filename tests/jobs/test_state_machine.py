@@ -19,13 +19,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from app.base import clock
 from app.base.errors import Conflict, Missing
-from app.base.once import Once
 from app.catalog.service import Catalog
-from app.db.database import Database, Row
+from app.db.duckdb.database import EmbeddedDatabase
+from app.db.transaction import Row
+from app.idempotency.schemas import IdempotencyKey
+from app.idempotency.service import KEY_TTL, Idempotency
+from app.jobs.execution import MAX_ATTEMPTS, MAX_RECOVERIES
 from app.jobs.poll_schedule import PollSchedule
 from app.jobs.scheduler import FairQueue
-from app.jobs.schemas import Job, JobStatus, LateResultPolicy
-from app.jobs.service import IDEMPOTENCY_KEY_TTL, MAX_ATTEMPTS, MAX_RECOVERIES, UNDO_PERIOD, Jobs
+from app.jobs.schemas import UNDO_PERIOD, Job, JobStatus, LateResultPolicy
+from app.jobs.service import Jobs
 from app.ledger.service import Ledger
 from app.library.service import Library
 from app.providers.client import Client
@@ -113,7 +116,7 @@ class Expected:
 class JobsMachine(RuleBasedStateMachine):
     """Random steps on the jobs of two users."""
 
-    database: ClassVar[Database]
+    database: ClassVar[EmbeddedDatabase]
     catalog: ClassVar[Catalog]
     library: ClassVar[Library]
     providers: ClassVar[dict[str, Any]] = {"stoppable": StoppableProvider()}
@@ -122,7 +125,7 @@ class JobsMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.clock.moment = datetime(2026, 11, 20, 9, 0)
+        self.clock.time = datetime(2026, 11, 20, 9, 0)
         self.finish(self.database.write(delete_rows))
         self.expected: dict[str, Expected] = {}
         self.submits: dict[str, Job] = {}  # without an outcome yet
@@ -146,6 +149,7 @@ class JobsMachine(RuleBasedStateMachine):
         jobs = Jobs(
             self.database,
             Ledger(self.database),
+            Idempotency(self.database),
             self.catalog,
             self.library,
             self.providers,
@@ -154,7 +158,7 @@ class JobsMachine(RuleBasedStateMachine):
             queue=self.queue,
             polls=self.poll_schedule,
         )
-        self.finish(jobs.rescue())
+        self.finish(jobs.execution.rescue())
         return jobs
 
     @property
@@ -193,9 +197,9 @@ class JobsMachine(RuleBasedStateMachine):
     )
     def enqueue(self, owner: str, kind: Kind, provider: str, key: str | None, request: str, priority: int) -> None:
         job = new_job(owner, kind, provider=provider, priority=priority, created_at=clock.now())
-        answer = self._result_or_error(self.jobs.enqueue(job, Once(key, request) if key else None))
+        answer = self._result_or_error(self.jobs.enqueue(job, IdempotencyKey(owner, key, request) if key else None))
         known = self.keys.get((owner, key)) if key else None
-        if known is None or known[2] < clock.now() - IDEMPOTENCY_KEY_TTL:
+        if known is None or known[2] < clock.now() - KEY_TTL:
             assert not isinstance(answer, type)
             assert (answer.job.id, answer.repeated) == (job.id, False)
             self.expected[job.id] = Expected(job)
@@ -317,12 +321,12 @@ class JobsMachine(RuleBasedStateMachine):
             job.deleted = None
 
     def _erase(self, job: Expected) -> None:
-        self.finish(self.database.write(lambda tx: self.jobs.erase(tx, [job.id])))
+        self.finish(self.database.write(lambda tx: self.jobs.all.erase(tx, [job.id])))
         job.deleted, job.erased, job.text = clock.now() - 2 * UNDO_PERIOD, True, None
 
     def _time_out(self) -> None:
-        overdue = self.jobs.overdue()
-        self.finish(self.database.write(self.jobs.time_out, overdue))
+        overdue = self.jobs.all.overdue()
+        self.finish(self.database.write(self.jobs.all.time_out, overdue))
         for job in overdue:
             self.expected[job.id].end(JobStatus.FAILED, None, ErrorCode.TIMED_OUT)
 
@@ -344,7 +348,7 @@ class JobsMachine(RuleBasedStateMachine):
     # Actions of the worker
 
     def _advance_to(self, time: datetime) -> None:
-        self.clock.moment = max(self.clock.moment, time)
+        self.clock.time = max(self.clock.time, time)
 
     @precondition(lambda self: self.queued)
     @rule(limit=st.integers(1, 4))
@@ -353,7 +357,7 @@ class JobsMachine(RuleBasedStateMachine):
         if all(self.queued.values()):
             self._advance_to(min(run_at for run_at in self.queued.values() if run_at))
         due = [id for id, run_at in self.queued.items() if run_at is None or run_at <= clock.now()]
-        claimed = self.finish(self.jobs.claim(limit))
+        claimed = self.finish(self.jobs.execution.claim(limit))
         assert len(claimed) == min(limit, len(due))
         for job in claimed:
             assert job.id in due
@@ -368,7 +372,7 @@ class JobsMachine(RuleBasedStateMachine):
     @rule(limit=st.integers(1, 4))
     def poll(self, limit: int) -> None:
         self._advance_to(self.poll_schedule.next_due() or clock.now())
-        for job in self.jobs.to_poll(limit):
+        for job in self.jobs.live.to_poll(limit):
             assert job.id not in self.polls
             assert job.upstream_job is not None
             self.polls[job.id] = job
@@ -419,14 +423,14 @@ class JobsMachine(RuleBasedStateMachine):
 
     def _poll_answered(self, job: Job, outcome: Outcome) -> None:
         self._answer(self.polls.pop(job.id), outcome)
-        self.jobs.polled(job)
+        self.jobs.live.polled(job)
 
     @precondition(lambda self: self.polls)
     @rule(index=st.integers(0, 99))
     def download(self, index: int) -> None:
         """The result has arrived and is about to be inspected."""
         job = self.polls[self._pick(index, of=list(self.polls)).id]
-        self.finish(self.jobs.mark_downloaded(job))
+        self.finish(self.jobs.execution.mark_downloaded(job))
         if self.expected[job.id].status is JobStatus.PROCESSING:
             self.expected[job.id].state = "downloaded"
 
@@ -435,19 +439,19 @@ class JobsMachine(RuleBasedStateMachine):
         overdue = job.started_at is not None and clock.now() > job.started_at + timedelta(seconds=TIMEOUT)
         match outcome:
             case Completed():
-                self.finish(self.jobs.complete(job, outcome, []))
+                self.finish(self.jobs.execution.complete(job, outcome, []))
                 expected.end(JobStatus.COMPLETED, outcome.cost_nano, text=outcome.text)
             case Pending() if overdue:
-                self.finish(self.jobs.record_progress(job, outcome))
+                self.finish(self.jobs.execution.record_progress(job, outcome))
                 expected.end(JobStatus.FAILED, None, ErrorCode.TIMED_OUT)
             case Pending():
-                self.finish(self.jobs.record_progress(job, outcome))
+                self.finish(self.jobs.execution.record_progress(job, outcome))
                 if expected.status is JobStatus.PROCESSING:
                     expected.upstream_job, expected.state = outcome.upstream_job, outcome.state
                 elif expected.status is JobStatus.CANCELLED and expected.late_result_policy is not None:
                     expected.upstream_job = expected.upstream_job or outcome.upstream_job
             case Retryable():
-                self.finish(self.jobs.schedule_retry(job, outcome))
+                self.finish(self.jobs.execution.schedule_retry(job, outcome))
                 if (
                     expected.status is not JobStatus.PROCESSING
                     or expected.cancel_requested
@@ -461,14 +465,14 @@ class JobsMachine(RuleBasedStateMachine):
                     assert row.run_at > clock.now()
                     expected.run_at = row.run_at
             case Failed():
-                self.finish(self.jobs.fail(job, outcome))
+                self.finish(self.jobs.execution.fail(job, outcome))
                 expected.end(JobStatus.FAILED, outcome.cost_nano, outcome.code)
 
     # Invariants
 
     @invariant()
     def the_rows_are_as_expected_and_the_ledger_adds_up(self) -> None:
-        jobs, ledger = self.finish(self.database.read(lambda tx: (tx.rows(JOBS), tx.rows(LEDGER))))
+        jobs, ledger = self.finish(self.database.read(lambda tx: (tx.rows("jobs", JOBS), tx.rows("ledger", LEDGER))))
         rows = {row["id"]: row for row in jobs}
         assert rows.keys() == self.expected.keys()
         for id, expected in self.expected.items():
@@ -514,7 +518,7 @@ class JobsMachine(RuleBasedStateMachine):
 
     @invariant()
     def memory_equals_the_rows(self) -> None:
-        memory = self.jobs.snapshot()
+        memory = self.jobs.live.snapshot()
         unfinished = {id: job for id, job in self.expected.items() if not job.status.final}
         assert memory.unfinished.keys() == unfinished.keys()
         for id, job in unfinished.items():
@@ -542,7 +546,7 @@ class JobsMachine(RuleBasedStateMachine):
     @invariant()
     def exactly_the_due_jobs_are_chosen(self) -> None:
         waiting = {id for id, run_at in self.queued.items() if run_at is None or run_at <= clock.now()}
-        assert self.jobs.has_waiting() == bool(waiting)
+        assert self.jobs.live.has_waiting() == bool(waiting)
         assert set(self.queue.next_batch(1000)) == waiting
         for owner in USERS:
             own = [job for job in self.expected.values() if job.owner == owner]
@@ -557,7 +561,7 @@ def services(tmp_path: Path, fake_clock: FakeClock) -> Iterator[None]:
     with asyncio.Runner() as runner:
         JobsMachine.runner = runner
         JobsMachine.clock = fake_clock
-        JobsMachine.database = database = Database(migrated_database(tmp_path / "atelier.duckdb"))
+        JobsMachine.database = database = EmbeddedDatabase(migrated_database(tmp_path / "atelier.duckdb"))
         files, media, client = Files(tmp_path / "media", tmp_path / "tmp"), Media(), Client()
         JobsMachine.library = Library(database, files, media, client, max_image_bytes=10**7, max_video_bytes=10**8)
         providers: Any = {"openrouter": ModelProvider()}

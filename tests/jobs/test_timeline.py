@@ -29,9 +29,9 @@ async def codes(jobs: Jobs, job: Job) -> list[str]:
 async def submitted(jobs: Jobs, job: Job | None = None) -> Job:
     """A job that the provider has accepted."""
     await jobs.enqueue(job or new_job())
-    (claimed,) = await jobs.claim(1)
-    await jobs.record_progress(claimed, polled(claimed, "pending"))
-    return jobs.snapshot().unfinished[claimed.id]
+    (claimed,) = await jobs.execution.claim(1)
+    await jobs.execution.record_progress(claimed, polled(claimed, "pending"))
+    return jobs.live.snapshot().unfinished[claimed.id]
 
 
 def test_every_event_and_every_stage_of_a_cancellation_has_a_sentence() -> None:
@@ -53,9 +53,9 @@ def test_the_line_of_an_event_is_filled_in_from_its_detail() -> None:
 
 async def test_the_timeline_has_the_events_of_a_job_in_order_and_for_its_owner_only(jobs: Jobs) -> None:
     job = await submitted(jobs)
-    await jobs.record_progress(job, polled(job, "in_progress"))
-    await jobs.mark_downloaded(job)
-    await jobs.complete(job, DONE, [])
+    await jobs.execution.record_progress(job, polled(job, "in_progress"))
+    await jobs.execution.mark_downloaded(job)
+    await jobs.execution.complete(job, DONE, [])
     assert [(event.event, event.detail) for event in await jobs.events("ann", job.id)] == [
         ("queued", {}),
         ("started", {"attempt": 1}),
@@ -69,12 +69,12 @@ async def test_the_timeline_has_the_events_of_a_job_in_order_and_for_its_owner_o
 
 async def test_the_timeline_of_a_retried_job_says_when_and_why(jobs: Jobs, fake_clock: FakeClock) -> None:
     await jobs.enqueue(new_job())
-    (job,) = await jobs.claim(1)
-    await jobs.schedule_retry(job, BUSY)
+    (job,) = await jobs.execution.claim(1)
+    await jobs.execution.schedule_retry(job, BUSY)
     fake_clock.advance(180)
-    (job,) = await jobs.claim(1)
-    await jobs.record_progress(job, polled(job, "pending"))
-    await jobs.fail(job, DISK_FULL)
+    (job,) = await jobs.execution.claim(1)
+    await jobs.execution.record_progress(job, polled(job, "pending"))
+    await jobs.execution.fail(job, DISK_FULL)
     events = await jobs.events("ann", job.id)
     assert [event.event for event in events] == [
         "queued",
@@ -92,7 +92,7 @@ async def test_the_timeline_of_a_retried_job_says_when_and_why(jobs: Jobs, fake_
     assert events[3].detail == {"attempt": 2}
     assert events[5].detail == {"code": "STORAGE_FULL", "message": "The disk is full."}
     retry = (await jobs.retry("ann", job.id)).job
-    await jobs.claim(1)
+    await jobs.execution.claim(1)
     assert await codes(jobs, retry) == ["queued", "result_requested"], "nothing is submitted again"
 
 
@@ -100,9 +100,9 @@ async def test_every_event_that_the_service_writes_has_the_detail_that_its_sente
     jobs: Jobs, open_jobs: OpenJobs
 ) -> None:
     finished = await submitted(jobs)
-    await jobs.record_progress(finished, polled(finished, "in_progress"))
-    await jobs.mark_downloaded(finished)
-    await jobs.complete(finished, DONE, [])
+    await jobs.execution.record_progress(finished, polled(finished, "in_progress"))
+    await jobs.execution.mark_downloaded(finished)
+    await jobs.execution.complete(finished, DONE, [])
 
     not_submitted = (await jobs.enqueue(new_job())).job
     await jobs.cancel("ann", not_submitted.id)
@@ -111,34 +111,34 @@ async def test_every_event_that_the_service_writes_has_the_detail_that_its_sente
     kept = await submitted(jobs)
     await jobs.cancel("ann", kept.id, LateResultPolicy.KEEP)
     assert (await jobs.events("ann", kept.id))[-1].detail == {"stage": "submitted"}
-    await jobs.complete(kept, DONE, [])
+    await jobs.execution.complete(kept, DONE, [])
     assert (await codes(jobs, kept))[-1] == "late_result_recorded"
 
     given_up = await submitted(jobs)
     await jobs.cancel("ann", given_up.id)
-    await jobs.fail(given_up, DISK_FULL)
+    await jobs.execution.fail(given_up, DISK_FULL)
     assert (await codes(jobs, given_up))[-1] == "follow_up_ended"
 
     unavailable = await submitted(jobs)
-    await jobs.schedule_retry(unavailable, BUSY)
+    await jobs.execution.schedule_retry(unavailable, BUSY)
     failed = await submitted(jobs)
-    await jobs.fail(failed, DISK_FULL)
+    await jobs.execution.fail(failed, DISK_FULL)
     retry = (await jobs.retry("ann", failed.id)).job
-    await jobs.claim(1)
+    await jobs.execution.claim(1)
 
     stoppable = open_jobs({"stoppable": StoppableProvider()})
     stopped = await submitted(stoppable, new_job(provider="stoppable"))
     await stoppable.cancel("ann", stopped.id)
     assert (await codes(jobs, stopped))[-1] == "cancel_requested"
-    await stoppable.fail(stopped, DISK_FULL)
+    await stoppable.execution.fail(stopped, DISK_FULL)
     assert (await jobs.events("ann", stopped.id))[-1].detail == {"stage": "stopped"}
     too_late = await submitted(stoppable, new_job(provider="stoppable"))
     await stoppable.cancel("ann", too_late.id)
-    await stoppable.complete(too_late, DONE, [])
+    await stoppable.execution.complete(too_late, DONE, [])
     assert (await jobs.events("ann", too_late.id))[-1].detail == {"stage": "finished"}
 
     recovered = await submitted(jobs)
-    await open_jobs().rescue()
+    await open_jobs().execution.rescue()
     assert (await codes(jobs, recovered))[-1] == "recovered"
 
     everything = (finished, not_submitted, kept, given_up, unavailable, failed, retry, stopped, too_late, recovered)

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.jobs import service as jobs_service
+from app.jobs import execution
 from app.providers.openrouter import Timeouts, provider
 from tests.kit import (
     IMAGE_MODEL,
@@ -54,9 +54,9 @@ async def test_with_every_fault_each_job_ends_with_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(provider, "Timeouts", lambda: SHORT_TIMEOUTS)
-    monkeypatch.setattr(jobs_service, "FIRST_RETRY_DELAY", 0.05)
+    monkeypatch.setattr(execution, "FIRST_RETRY_DELAY", 0.05)
     async with running(tmp_path, ATELIER_JOB_TIMEOUT_SECONDS="4") as studio:
-        ann, bob = await studio.person(), await studio.person("bob@studio.example")
+        ann, bob = await studio.user(), await studio.user("bob@studio.example")
 
         async def chat(fault: str) -> httpx.Response:
             messages = [{"role": "user", "content": f"[{fault}] hello"}]

@@ -65,7 +65,7 @@ class Video:
         self.jobs.on_webhook("openrouter", self.token if token is None else token, given or headers(), body)
 
     def run_at(self) -> list[str]:
-        return [job.id for job in self.jobs.to_poll(9)]
+        return [job.id for job in self.jobs.live.to_poll(9)]
 
 
 def token_of(webhooks: WebhookVerifier, job: Job, provider: str = "openrouter") -> str:
@@ -81,19 +81,19 @@ async def processing_video(open_jobs: OpenJobs, secret: str | None) -> Video:
     webhooks = webhooks_of(secret)
     jobs = open_jobs(timeout=7200, poll_interval=POLL_SECONDS, webhooks=webhooks)
     await jobs.enqueue(new_job())
-    (claimed,) = await jobs.claim(1)
-    await jobs.record_progress(claimed, Pending(upstream_job=UpstreamJob("up-1"), state="pending"))
-    job = jobs.current(claimed.id)
+    (claimed,) = await jobs.execution.claim(1)
+    await jobs.execution.record_progress(claimed, Pending(upstream_job=UpstreamJob("up-1"), state="pending"))
+    job = jobs.live.find(claimed.id)
     assert job is not None
-    assert jobs.to_poll(9) == []
+    assert jobs.live.to_poll(9) == []
     return Video(jobs, webhooks, job)
 
 
 async def polled(video: Video, state: str = "pending") -> None:
     """Run the poll that is due."""
-    (job,) = video.jobs.to_poll(9)
-    await video.jobs.record_progress(job, Pending(upstream_job=UpstreamJob("up-1"), state=state))
-    video.jobs.polled(job)
+    (job,) = video.jobs.live.to_poll(9)
+    await video.jobs.execution.record_progress(job, Pending(upstream_job=UpstreamJob("up-1"), state=state))
+    video.jobs.live.polled(job)
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ async def test_a_forged_webhook_is_refused_and_changes_nothing(video: Video) -> 
                     video.call(given={**headers(), "x-openrouter-signature": signature()})
                 assert not refusal.value.signed_in
                 assert video.run_at() == []
-                assert video.jobs.current(video.job.id) == video.job
+                assert video.jobs.live.find(video.job.id) == video.job
 
 
 async def test_a_webhook_at_an_unknown_url_changes_nothing(video: Video) -> None:
@@ -171,7 +171,7 @@ async def test_a_webhook_without_an_idempotency_key_is_recognised_by_its_body(vi
 
 async def test_a_webhook_for_an_ended_job_changes_nothing(video: Video) -> None:
     await video.jobs.cancel("ann", video.job.id)
-    await video.jobs.record_progress(video.job, Pending(upstream_job=UpstreamJob("up-1"), state="pending"))
+    await video.jobs.execution.record_progress(video.job, Pending(upstream_job=UpstreamJob("up-1"), state="pending"))
     before = await video.jobs.find("ann", video.job.id)
     video.call()
     assert await video.jobs.find("ann", video.job.id) == before
@@ -181,17 +181,17 @@ async def test_the_content_of_a_webhook_is_not_trusted(video: Video) -> None:
     lie = json.dumps({"type": "video.generation.failed", "data": {"id": "up-1", "status": "failed"}}).encode()
     video.call(given=headers(signed(lie)), body=lie)
     assert video.run_at() == [video.job.id]
-    assert video.jobs.current(video.job.id) == video.job
+    assert video.jobs.live.find(video.job.id) == video.job
 
 
 async def test_a_webhook_during_a_poll_has_the_job_polled_once_more(video: Video) -> None:
     """The provider may have finished just after its response."""
     video.call()
-    (job,) = video.jobs.to_poll(9)
+    (job,) = video.jobs.live.to_poll(9)
     video.call(given=headers(key="up-1-expired"))
     assert video.run_at() == [], "the job is being polled"
-    await video.jobs.record_progress(job, Pending(upstream_job=UpstreamJob("up-1"), state="in_progress"))
-    video.jobs.polled(job)
+    await video.jobs.execution.record_progress(job, Pending(upstream_job=UpstreamJob("up-1"), state="in_progress"))
+    video.jobs.live.polled(job)
     assert video.run_at() == [video.job.id]
 
 
@@ -199,11 +199,11 @@ async def test_a_webhook_that_arrives_before_the_submit_response_is_not_lost(ope
     webhooks = webhooks_of(None)
     jobs = open_jobs(timeout=7200, poll_interval=POLL_SECONDS, webhooks=webhooks)
     await jobs.enqueue(new_job())
-    (job,) = await jobs.claim(1)
+    (job,) = await jobs.execution.claim(1)
     jobs.on_webhook("openrouter", token_of(webhooks, job), {}, b"{}")
-    assert jobs.to_poll(9) == []
-    await jobs.record_progress(job, Pending(upstream_job=UpstreamJob("up-1"), state="pending"))
-    assert [job.id for job in jobs.to_poll(9)] == [job.id]
+    assert jobs.live.to_poll(9) == []
+    await jobs.execution.record_progress(job, Pending(upstream_job=UpstreamJob("up-1"), state="pending"))
+    assert [job.id for job in jobs.live.to_poll(9)] == [job.id]
 
 
 async def test_without_a_secret_the_url_token_alone_authenticates(open_jobs: OpenJobs) -> None:
@@ -330,7 +330,7 @@ def log_entries(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], lis
 async def test_a_video_arrives_long_before_its_next_poll(tmp_path: Path, log_entries: Callable[[], list[str]]) -> None:
     async with provider_with_webhooks(tmp_path) as (studio, provider):
         await studio.program.catalog.filled.wait()
-        ann = await studio.person()
+        ann = await studio.user()
         job = await requested_video(ann, "[stamp] a lighthouse with a webhook")
         done = await ended_job(ann, job["id"])
         assert (done["status"], len(done["assets"])) == ("completed", 1)

@@ -16,7 +16,7 @@ import pytest_asyncio
 from app import VERSION
 from app.base.data_dir import DataDir
 from app.db.migrate import MIGRATIONS
-from app.jobs import service as jobs_service
+from app.jobs import execution
 from app.maintenance.service import Maintenance, offline_maintenance
 from tests.commands import resident_commands
 from tests.disks import mounted
@@ -74,7 +74,7 @@ async def use(studio: Studio) -> None:
 @contextlib.contextmanager
 def retries_in_an_hour() -> Iterator[None]:
     """Retries are scheduled in an hour, so that the jobs stay queued."""
-    with patch.object(jobs_service, "FIRST_RETRY_DELAY", 3600.0), patch.object(jobs_service, "MAX_RETRY_DELAY", 3600.0):
+    with patch.object(execution, "FIRST_RETRY_DELAY", 3600.0), patch.object(execution, "MAX_RETRY_DELAY", 3600.0):
         yield
 
 

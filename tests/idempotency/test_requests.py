@@ -3,20 +3,11 @@ and the rows."""
 
 import asyncio
 import re
-from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
-from app.base import clock
-from app.base.errors import Conflict
-from app.base.once import Once
-from app.db.database import Database
-from app.jobs.schemas import JobStatus
-from app.jobs.service import IDEMPOTENCY_KEY_TTL, Jobs
-from app.providers.contract import ErrorCode, Failed, Pending, UpstreamJob
-from tests.jobs.conftest import OpenJobs, new_job
 from tests.kit import (
     IMAGE_MODEL,
     SHORT_VIDEO,
@@ -36,8 +27,6 @@ from tests.pages import PageUser
 from tests.studio import Studio, running
 
 KINDS = ("text", "image", "video")
-DISK_FULL = Failed(code=ErrorCode.STORAGE_FULL, message="The disk is full.")
-REFUSED = Failed(code=ErrorCode.PROVIDER_REFUSED, message="The provider refused this.")
 
 
 def body(kind: str, prompt: str) -> Json:
@@ -64,7 +53,7 @@ def submits(studio: Studio, prompt: str) -> int:
 
 
 async def new_direct_user(studio: Studio) -> httpx.AsyncClient:
-    return await studio.person(new_email(), direct=True)
+    return await studio.user(new_email(), direct=True)
 
 
 @pytest.fixture
@@ -109,10 +98,10 @@ async def test_a_repeated_request_gets_the_first_result_also_unfinished_and_afte
     stuck, text = body("video", "[stuck] without an end"), body("text", "a text")
 
     async def submitted(studio: Studio) -> bool:
-        return all(job.upstream_job is not None for job in studio.program.jobs.snapshot().unfinished.values())
+        return all(job.upstream_job is not None for job in studio.program.jobs.live.snapshot().unfinished.values())
 
     async with running(tmp_path) as studio:
-        ann = await studio.person(direct=True)
+        ann = await studio.user(direct=True)
         first = (await ann.post("/api/v1/generate/video", json=stuck, headers=key("k"))).json()
         await eventually(lambda: read_job(ann, first["id"]), lambda now: now["status"] == "processing")
         repeated = await ann.post("/api/v1/generate/video", json=stuck, headers=key("k"))
@@ -121,7 +110,7 @@ async def test_a_repeated_request_gets_the_first_result_also_unfinished_and_afte
         done = (await ann.post("/api/v1/generate/text", json=text, headers=key("text"))).json()
         await eventually(lambda: submitted(studio), bool)
     async with running(tmp_path) as studio:
-        ann = await studio.person(direct=True)
+        ann = await studio.user(direct=True)
         repeated = await ann.post("/api/v1/generate/video", json=stuck, headers=key("k"))
         found = repeated.json()
         assert (repeated.status_code, found["id"], found["status"]) == (200, first["id"], "processing")
@@ -181,7 +170,7 @@ async def test_a_hundred_concurrent_retries_with_one_key_create_one_job(ann: htt
 
 
 async def test_a_retry_by_an_admin_is_executed_and_recorded_once(studio: Studio) -> None:
-    admin, bob = await studio.person(direct=True), await studio.person("bob@studio.example", direct=True)
+    admin, bob = await studio.user(direct=True), await studio.user("bob@studio.example", direct=True)
     retried: list[str] = []
     for kind in ("jobs", "videos"):
         failed = []
@@ -266,7 +255,7 @@ async def test_a_double_click_on_retry_creates_one_job(page_user: PageUser) -> N
 
 
 async def test_a_double_click_on_retry_by_an_admin_creates_one_job(atelier: Studio, ann: httpx.AsyncClient) -> None:
-    admin = await atelier.person_in_browser("admin@studio.example", direct=True)
+    admin = await atelier.user_in_browser("admin@studio.example", direct=True)
     job = await cancelled_video(ann)
     token = await admin.form_token("/jobs")
     clicks = [admin.post(f"/admin/jobs/{job}/retry", data={"_csrf_token": token}) for _ in range(5)]
@@ -275,53 +264,3 @@ async def test_a_double_click_on_retry_by_an_admin_creates_one_job(atelier: Stud
     assert len({answer.headers["location"] for answer in answers}) == 1
     assert await total(ann) == 2
     await ann.post(f"/api/v1{answers[0].headers['location'].removeprefix('/admin')}/cancel")
-
-
-# The rules, without HTTP
-
-
-async def test_a_key_is_valid_for_a_day(jobs: Jobs, open_jobs: OpenJobs) -> None:
-    first_use, request = clock.now(), Once("k", "hash")
-    first = await jobs.enqueue(new_job(created_at=first_use), request)
-    repeated = await open_jobs().enqueue(new_job(created_at=first_use + IDEMPOTENCY_KEY_TTL), request)
-    assert (repeated.repeated, repeated.job.id) == (True, first.job.id)
-    later = first_use + IDEMPOTENCY_KEY_TTL + timedelta(seconds=1)
-    assert not (await jobs.enqueue(new_job(created_at=later), Once("k", "another hash"))).repeated
-    with pytest.raises(Conflict):
-        await jobs.enqueue(new_job(created_at=later), request)
-
-
-async def test_expired_keys_are_deleted(jobs: Jobs, database: Database) -> None:
-    old = clock.now() - IDEMPOTENCY_KEY_TTL - timedelta(minutes=1)
-    await jobs.enqueue(new_job(created_at=old), Once("old", "hash"))
-    await jobs.enqueue(new_job(), Once("new", "hash"))
-    await jobs.sweep()
-    rows = await database.read(lambda tx: tx.rows("select idempotency_key from idempotency_keys"))
-    assert [row["idempotency_key"] for row in rows] == ["new"]
-
-
-async def test_a_paid_result_is_fetched_by_one_retry_only(jobs: Jobs) -> None:
-    """Otherwise its cost would be counted twice."""
-    await jobs.enqueue(new_job())
-    (job,) = await jobs.claim(1)
-    upstream_job = UpstreamJob("up-1")
-    await jobs.record_progress(job, Pending(upstream_job=upstream_job, state="completed"))
-    await jobs.fail(job, DISK_FULL)
-    first, second = await jobs.retry("ann", job.id, Once("a", "x")), await jobs.retry("ann", job.id, Once("b", "x"))
-    assert (first.repeated, second.repeated) == (False, True)
-    assert (first.job.upstream_job, second.job.id) == (upstream_job, first.job.id)
-    (retried,) = await jobs.claim(5)
-    assert (retried.status, retried.attempts) == (JobStatus.PROCESSING, 0), "nothing was submitted"
-    await jobs.fail(retried, DISK_FULL)  # the disk is still full, so another retry is allowed
-    third = await jobs.retry("ann", job.id, Once("b", "x"))
-    assert (third.repeated, third.job.upstream_job) == (False, upstream_job)
-
-
-async def test_a_retry_of_a_refused_job_is_paid_for_again(jobs: Jobs) -> None:
-    await jobs.enqueue(new_job())
-    (job,) = await jobs.claim(1)
-    await jobs.record_progress(job, Pending(upstream_job=UpstreamJob("up-1"), state="pending"))
-    await jobs.fail(job, REFUSED)
-    first, second = await jobs.retry("ann", job.id), await jobs.retry("ann", job.id)
-    assert [first.job.upstream_job, second.job.upstream_job] == [None, None]
-    assert first.job.id != second.job.id

@@ -1,0 +1,141 @@
+"""The unfinished jobs in memory: every open page polls their cards every few seconds, and a poll must not cost a read.
+
+Only `transitions` writes the rows, and it updates these copies on commit, so they are always current.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from app.base import clock
+from app.jobs.model_history import ModelHistory
+from app.jobs.poll_schedule import PollSchedule
+from app.jobs.scheduler import FairQueue
+from app.jobs.schemas import Job, JobsSnapshot, JobStatus, QueueEstimate
+from app.jobs.waiters import JobWaiters
+
+
+class LiveJobs:
+    """The unfinished jobs, which of them is started and polled next, and the cancelled jobs whose provider may still send a
+    result or a cost. `wake` is set whenever the worker may have something to do."""
+
+    def __init__(self, waiters: JobWaiters, history: ModelHistory, queue: FairQueue, polls: PollSchedule) -> None:
+        self._waiters = waiters
+        self._history = history
+        self._queue = queue
+        self._polls = polls
+        self._unfinished: dict[str, Job] = {}
+        self._estimated: dict[str, tuple[Job, Job]] = {}  # each without and with its last estimate
+        self._awaiting_late: dict[str, Job] = {}
+        self.wake = asyncio.Event()
+
+    # Updates
+
+    def put(self, job: Job) -> None:
+        """Add or replace a job; one that has ended is removed."""
+        if job.final:
+            self.remove(job.id)
+        else:
+            self._unfinished[job.id] = job
+            self._queue.put(job)
+            if job.status is JobStatus.PROCESSING and job.upstream_job is not None:
+                self._polls.put(job)
+            else:
+                self._polls.drop(job.id)
+        self.wake.set()
+
+    def remove(self, id: str) -> None:
+        """The job has ended."""
+        self._unfinished.pop(id, None)
+        self._estimated.pop(id, None)
+        self._queue.drop(id)
+        if id not in self._awaiting_late:
+            self._polls.drop(id)
+        self._waiters.end(id)
+
+    def remove_stale(self, job: Job) -> None:
+        """The row is in another state than `job`: remove the copy if it is in that state, too."""
+        live = self._unfinished.get(job.id)
+        if live is not None and live.status is job.status:
+            self.remove(job.id)
+
+    def await_late(self, job: Job) -> None:
+        """The job was cancelled, but its provider is still polled, at `run_at`, for a result or a cost."""
+        self._awaiting_late[job.id] = job
+        self._polls.put(job)
+        self.wake.set()
+
+    def end_late(self, job: Job) -> None:
+        """Nothing more is expected of this cancelled job."""
+        self._awaiting_late.pop(job.id, None)
+        self._polls.drop(job.id)
+
+    # Lookups
+
+    def find(self, id: str) -> Job | None:
+        """The unfinished job in its current state; None once it has ended."""
+        return self._unfinished.get(id)
+
+    def awaiting_late(self, id: str) -> Job | None:
+        return self._awaiting_late.get(id)
+
+    def is_wanted(self, id: str) -> bool:
+        """Whether the job is unfinished and no cancel was requested."""
+        live = self._unfinished.get(id)
+        return live is not None and not live.cancel_requested
+
+    def processing(self) -> Sequence[Job]:
+        return [job for job in self._unfinished.values() if job.status is JobStatus.PROCESSING]
+
+    def snapshot(self) -> JobsSnapshot:
+        """The jobs held in memory, to be compared with the rows."""
+        return JobsSnapshot(unfinished=dict(self._unfinished), awaiting_late_result=dict(self._awaiting_late))
+
+    def longest_wait(self) -> float:
+        """How many seconds the oldest queued job that could start has waited."""
+        now = clock.now()
+        since = [job.run_at or job.created_at for job in self._unfinished.values() if job.status is JobStatus.QUEUED]
+        return max(0.0, (now - min(since, default=now)).total_seconds())
+
+    def estimate(self, job: Job) -> Job:
+        """The unfinished job with its queue estimate; the same object while nothing changes."""
+        position = self._queue.position(job) if job.status is JobStatus.QUEUED else None
+        median, p90 = self._history.durations(job.model)
+        estimate = QueueEstimate(position, median, p90)
+        plain, estimated = self._estimated.get(job.id, (None, job))
+        if plain is not job or estimated.estimate != estimate:
+            estimated = msgspec.structs.replace(job, estimate=estimate)
+            if self._unfinished.get(job.id) is job:
+                self._estimated[job.id] = (job, estimated)
+        return estimated
+
+    # What the worker does next
+
+    def has_waiting(self) -> bool:
+        """Whether a queued job is due now."""
+        return self._queue.has_waiting()
+
+    def next_batch(self, limit: int) -> Sequence[Job]:
+        """At most `limit` queued jobs to start now, fairly between users."""
+        return [self._unfinished[id] for id in self._queue.next_batch(limit)]
+
+    def to_poll(self, limit: int) -> Sequence[Job]:
+        """At most `limit` submitted jobs whose next poll is due. Call `polled` for each afterwards."""
+        return self._polls.take(limit)
+
+    def polled(self, job: Job) -> None:
+        """The job was polled and the outcome recorded."""
+        self._polls.release(job.id)
+
+    def poll_now(self, id: str, provider: str) -> None:
+        """Poll this job of the provider as soon as possible, if it is unfinished or a late result is expected."""
+        job = self._unfinished.get(id) or self._awaiting_late.get(id)
+        if job is not None and job.provider == provider:
+            self._polls.poll_now(id)
+            self.wake.set()
+
+    def next_due(self) -> datetime | None:
+        """When the next job is due to be started or polled."""
+        return min((run_at for run_at in (self._queue.next_due(), self._polls.next_due()) if run_at), default=None)
