@@ -7,7 +7,8 @@ from app.audit.schemas import Action, Actor, Entry
 from app.base import clock
 from app.base.ids import uuid7
 from app.base.paging import Page
-from app.db.database import Database, Transaction
+from app.db.database import Database
+from app.db.transaction import Transaction
 
 
 class Audit:

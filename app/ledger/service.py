@@ -12,7 +12,8 @@ from app.base.crash_points import crash_point
 from app.base.errors import Exhausted
 from app.base.ids import uuid7
 from app.base.money import usd
-from app.db.database import Database, Row, Transaction
+from app.db.database import Database
+from app.db.transaction import Row, Transaction
 from app.ledger import repository
 from app.ledger.schemas import Month, Subject
 

@@ -13,8 +13,6 @@ import pytest
 import pytest_asyncio
 
 from app.base import clock
-from app.db.duckdb.database import EmbeddedDatabase
-from app.db.migrate import MIGRATIONS, migrate
 from app.providers.contract import Outcome
 from tests.kit import (
     IMAGE_MODEL,
@@ -38,7 +36,6 @@ ADMIN = "admin@studio.example"
 LEDGER = (
     "select subject_id, entry, held_nano, spent_nano, key_id from ledger where owner_id = $1 order by happened_at, id"
 )
-KEY_LIMITS = "0009_key_limits.sql"
 
 
 class Calendar:
@@ -395,35 +392,3 @@ async def test_the_limits_are_checked_without_a_query(
 
 
 # Databases of earlier versions
-
-
-async def test_keys_and_ledger_of_an_older_database_keep_their_values(tmp_path: Path) -> None:
-    older = tmp_path / "migrations"
-    older.mkdir()
-    for path in MIGRATIONS.glob("*.sql"):
-        if path.name < KEY_LIMITS:
-            (older / path.name).write_bytes(path.read_bytes())
-    database = EmbeddedDatabase(tmp_path / "atelier.duckdb")
-    await migrate(database, older)
-    await database.write(
-        lambda tx: tx.execute(
-            ("api_keys", "ledger"),
-            "insert into api_keys values ('k', 'ann', 'laptop', 'atl_12345678', 'hash', now()::timestamp, null, null);"
-            " insert into ledger values ('h', 'ann', 'job', 'j', 'hold', 7, null, now()::timestamp)",
-        )
-    )
-    await database.close()
-    database = EmbeddedDatabase(tmp_path / "atelier.duckdb")
-    assert (await migrate(database, MIGRATIONS))[0] == KEY_LIMITS
-    key = await database.read(lambda tx: tx.row("api_keys", "select * from api_keys"))
-    entry = await database.read(lambda tx: tx.row("ledger", "select * from ledger"))
-    await database.close()
-    assert key is not None
-    assert entry is not None
-    assert (key["name"], key["key_hash"], key["monthly_cap_nano"], key["allowed_models"]) == (
-        "laptop",
-        "hash",
-        None,
-        None,
-    )
-    assert (entry["held_nano"], entry["key_id"]) == (7, None)
