@@ -15,7 +15,6 @@ from app.base.sizes import format_size
 from app.db.database import Database, DatabaseError
 from app.db.duckdb.database import EmbeddedDatabase
 from app.db.migrate import find_migrations
-from app.db.transaction import Transaction
 from app.library.service import Library
 from app.maintenance import backup, doctor, repository, restore
 from app.maintenance.schemas import CommandResult, Manifest
@@ -66,7 +65,7 @@ class Maintenance:
     async def examine(self) -> CommandResult:
         """Check everything, with one line per finding."""
         try:
-            rows = await self._database.read(Transaction.verify_tables)
+            rows = await self._database.read(lambda tx: tx.verify_tables())
         except DatabaseError as exc:
             return CommandResult(False, str(exc))
         if findings := await self._check_migrations(rows):

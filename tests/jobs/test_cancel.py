@@ -3,7 +3,7 @@ recorded, and the result is kept or discarded as the user chose. A late outcome 
 status."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -300,7 +300,7 @@ async def ann(studio: Studio) -> httpx.AsyncClient:
 @contextmanager
 def paused(program: Application, monkeypatch: pytest.MonkeyPatch, method: str) -> Iterator[None]:
     """The worker finds nothing to `claim` or `to_poll` while the block runs."""
-    original: Callable[..., Any] = getattr(program.jobs, method)
+    jobs = program.jobs
 
     def nothing(_: int) -> list[Job]:
         return []
@@ -309,7 +309,10 @@ def paused(program: Application, monkeypatch: pytest.MonkeyPatch, method: str) -
         return nothing(limit)
 
     with monkeypatch.context() as patch:
-        patch.setattr(program.jobs, method, nothing_async if asyncio.iscoroutinefunction(original) else nothing)
+        if method == "claim":
+            patch.setattr(jobs.execution, method, nothing_async)
+        else:
+            patch.setattr(jobs.live, method, nothing)
         yield
     program.jobs.live.wake.set()
 
