@@ -4,7 +4,7 @@ import pytest
 
 from app.db.database import Database
 from app.db.transaction import Tables, Transaction
-from app.jobs.schemas import Job, JobInput, JobInputRole
+from app.jobs.schemas import GenerationType, Job, JobInput, JobInputRole
 from app.jobs.service import Jobs
 from app.providers.contract import ErrorCode, Failed, Pending, UpstreamJob
 from tests.jobs.conftest import OpenJobs, new_job
@@ -18,7 +18,8 @@ FAILED = Failed(code=ErrorCode.PROVIDER_FAILED, message="The provider failed.")
 
 
 def job_with_inputs() -> Job:
-    return new_job(inputs=INPUTS, batch_id="batch", clip_id="clip", plan_id="plan")
+    type = GenerationType.IMAGE_TO_VIDEO
+    return new_job(generation_type=type, inputs=INPUTS, batch_id="batch", clip_id="clip", plan_id="plan")
 
 
 def links(job: Job) -> tuple[str | None, str | None, str | None]:
@@ -64,6 +65,11 @@ async def test_the_inputs_of_a_list_of_jobs_are_read_by_one_query(
     page = await open_jobs().newest("ann")
     assert [job.inputs for job in page.items] == [(), INPUTS, (), INPUTS, (), INPUTS, (), INPUTS, ()]
     assert len(queries) == 1
+
+
+async def test_a_job_of_a_type_without_inputs_cannot_have_any(jobs: Jobs) -> None:
+    with pytest.raises(ValueError, match="text_to_video"):
+        await jobs.enqueue(new_job(inputs=INPUTS))
 
 
 async def test_an_erased_job_leaves_no_inputs(jobs: Jobs, database: Database) -> None:
