@@ -54,15 +54,20 @@ async def complete(
 ) -> Response[bytes] | Stream:
     """Stops the generation if the client disconnects."""
     streamed = openai_params.flag(data, "stream")
-    chat_request = gateway.parse_chat(data, streamed=streamed)
-    may_use(request.auth, chat_request.model.id)
+
+    def parse() -> ChatRequest:
+        chat_request = gateway.parse_chat(data, streamed=streamed)
+        may_use(request.auth, chat_request.model.id)
+        return chat_request
+
     if streamed:
-        return await _stream(request, gateway, chat_request, with_usage=chat.with_usage(data))
+        return await _stream(request, gateway, parse(), with_usage=chat.with_usage(data))
     key = request.headers.get("Idempotency-Key")
     answer = await cancel_on_disconnect(
-        request, gateway.complete(request.user.id, chat_request, data, key, request.auth.limits)
+        request, gateway.complete(request.user.id, parse, data, key, request.auth.limits)
     )
-    headers = _result_headers(request, chat_request.model.id, answer.provider_seconds, answer.message.cost_nano)
+    message = answer.message
+    headers = _result_headers(request, message.model or "", answer.provider_seconds, message.cost_nano)
     return Response(msgspec.json.encode(chat.completion(answer)), media_type=JSON, headers=headers)
 
 

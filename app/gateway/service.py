@@ -1,7 +1,7 @@
 """Executes requests of OpenAI-compatible clients with the services of chat, generation, jobs and library."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -74,11 +74,11 @@ class Gateway:
         return chat.parse_request(body, self._catalog, self._chat, streamed=streamed)
 
     async def complete(
-        self, owner: str, request: ChatRequest, body: Body, key: str | None, limits: KeyLimits | None
+        self, owner: str, parse: Callable[[], ChatRequest], body: Body, key: str | None, limits: KeyLimits | None
     ) -> StreamingAnswer:
         """The complete answer. Cancelling the call cancels the generation."""
         return await self._chat.completions.complete(
-            owner, request, IdempotencyKey.of(owner, key, "/v1/chat", body), limits=limits
+            owner, parse, IdempotencyKey.of(owner, key, "/v1/chat", body), limits=limits
         )
 
     async def stream_raw(
