@@ -75,13 +75,10 @@ def stream_headers(habits: Habits) -> dict[str, str]:
     return {"content-encoding": "gzip"} if "gzip" in habits else {}
 
 
-async def streamed(events: Events, habits: Habits) -> Events:
+def streamed(events: Events, habits: Habits) -> Events:
     """The same events, written differently."""
     written = _every_way_of_writing(events) if "sse" in habits else events
-    packed = _compressed(written) if "gzip" in habits else written
-    async with aclosing(packed):
-        async for piece in packed:
-            yield piece
+    return _compressed(written) if "gzip" in habits else written
 
 
 async def _every_way_of_writing(events: Events) -> Events:
