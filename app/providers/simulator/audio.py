@@ -53,7 +53,7 @@ def seconds_of(data: bytes, format: str | None = None) -> float:
 
 
 def transcribe(data: bytes, seconds: float, format: str | None = None) -> str:
-    """What is said in the audio."""
+    """What is spoken in the audio."""
     if format != "pcm":
         with _open(data) as container:
             if title := container.metadata.get("title"):

@@ -92,7 +92,9 @@ async def _every_way_of_writing(events: Events) -> Events:
             data = piece.removeprefix(b"data: ").rstrip()
             if data.startswith(b":") or (mark and b'"content":""' in data):
                 continue
-            if data == b"[DONE]":
+            if not piece.startswith(b"data: "):
+                yield piece.replace(b"\n", b"\r\n")
+            elif data == b"[DONE]":
                 yield b"data:  [DONE] \r\n\r\n"
             elif mark:
                 yield mark + b"data:" + data + b"\r\n\r\n"

@@ -38,7 +38,7 @@ class Recording(msgspec.Struct, frozen=True):
 
 @post("/audio/transcriptions", guards=[require_key], status_code=200)
 async def create_transcription(request: PlainRequest, runtime: NamedDependency[Runtime]) -> ASGIApp:
-    """Write down what is said in an audio file."""
+    """Write down what is spoken in an audio file."""
     digest = hashlib.sha256(
         await request.body()
     ).hexdigest()  # before the form: reading that first would consume the body
