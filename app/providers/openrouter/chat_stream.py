@@ -5,11 +5,10 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
-import msgspec
-
 from app.providers.contract import Chunk, ErrorCode, Failed, Failure, Usage
 from app.providers.errors import Ambiguous
 from app.providers.event_stream import Events
+from app.providers.lenient_json import EventDecoder
 from app.providers.openrouter import failures
 from app.providers.openrouter.chat_responses import errored, first_choice, text_of
 from app.providers.openrouter.coerce import cost_nano, mapping, text, usage
@@ -27,6 +26,7 @@ class ChatStream:
         self._events = events
         self._detail = detail
         self._raw = raw
+        self._decoder = EventDecoder()
         self._state = _StreamState(events.headers.get("x-generation-id"))
 
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
@@ -63,9 +63,11 @@ class ChatStream:
         failure: Failure | None = None
         for payload in payloads:
             try:
-                event = _event(payload) if len(payload) <= _INLINE else await asyncio.to_thread(_event, payload)
-            except Failure as exc:
-                failure = exc
+                decode = self._decoder.decode
+                event = decode(payload) if len(payload) <= _INLINE else await asyncio.to_thread(decode, payload)
+            except ValueError:
+                detail = "an event is not valid JSON"
+                failure = Failure(Failed(code=ErrorCode.PROVIDER_FAILED, message=failures.INTERRUPTED, detail=detail))
                 break
             delta = state.apply(event)
             if state.error:
@@ -149,12 +151,3 @@ class _ChunkMerger:
 def _is_text_only(choice: dict[str, Any]) -> bool:
     """Whether the delta contains text only. Other fields cannot be merged here."""
     return choice.keys() <= _TEXT_FIELDS and isinstance(choice.get("content"), str)
-
-
-def _event(payload: str) -> Any:
-    try:
-        return msgspec.json.decode(payload)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        raise Failure(
-            Failed(code=ErrorCode.PROVIDER_FAILED, message=failures.INTERRUPTED, detail="an event is not valid JSON")
-        ) from None
