@@ -86,7 +86,7 @@ class _Writer:
         if self._values_left < -MAX_ALL_VALUES:
             raise OverflowError
         small = depth > MAX_DEPTH or self._values_left < 0
-        plain = self._schema.plain(schema, self._smallest if small else self._any)
+        plain = self._schema.plain(schema, self._smallest if small else self._any_value)
         if "const" in plain:
             return plain["const"]
         if self._hints and "default" in plain:
@@ -106,7 +106,7 @@ class _Writer:
                 return None
         return self._text(plain, name)
 
-    def _any(self, alternatives: list[Any]) -> Any:
+    def _any_value(self, alternatives: list[Any]) -> Any:
         finite = [one for one in alternatives if self._schema.size(one) < math.inf] or alternatives
         return self._dice.choice([one for one in finite if not _is_null(one)] or finite)
 
