@@ -36,11 +36,11 @@ from app.library import pages as library_pages
 from app.main import lifespan
 from app.services import Application
 from app.web.access_log import AccessLog
+from app.web.cookie_names import CookieNames, cookie_prefix
 from app.web.csrf import Csrf, CsrfMiddleware
 from app.web.errors import HANDLERS, set_allow_header
 from app.web.fast_path import FastPath, FastResponse, Responder
 from app.web.head_requests import HeadAsGet
-from app.web.host_cookies import HostCookies
 from app.web.limits import BODY, BodySizeLimit, Throttle
 from app.web.openapi import COMPONENTS, DocumentRouter, StructSchemas
 from app.web.request import StrictJsonRequest
@@ -90,9 +90,9 @@ def build(application: Application) -> ASGIApp:
     site: ASGIApp = FastPath(routes, {"/jobs/{id}/card": _card_poll(application, routes.state.csrf)})
     site = SignInConcurrencyLimit(site)
     site = HeadAsGet(site)
-    if application.settings.https:
-        site = HostCookies(site)
-    site = SecurityHeaders(site, https=application.settings.https)
+    https = application.settings.https
+    site = CookieNames(site, cookie_prefix(application.key, https=https), https=https)
+    site = SecurityHeaders(site, https=https)
     site = AccessLog(site, application.metrics)
     return RequestId(site)
 

@@ -26,11 +26,25 @@ from app.providers.addresses import Resolver, resolve
 from app.providers.simulator.app import build as build_simulator
 from app.providers.simulator.runtime import SimulatorClock
 from app.services import Application
+from app.web.cookie_names import cookie_prefix
 from app.web.server import HttpServer, configured, listening, serving
 from tests.trust import trust
 
 PASSWORD = "correct horse battery"
 Client = TypeVar("Client", bound=httpx.AsyncClient)
+
+
+def cookie(client: httpx.AsyncClient, name: str) -> tuple[str, str] | None:
+    """The full name, with the prefix of the instance, and the value of a client's cookie."""
+    found = [(full, value) for full, value in client.cookies.items() if full.endswith(f"-{name}")]
+    return found[0] if found else None
+
+
+def session_cookie(client: httpx.AsyncClient) -> tuple[str, str]:
+    """The session cookie of a client that is signed in."""
+    found = cookie(client, "session")
+    assert found, "not signed in"
+    return found
 
 
 def settings(folder: Path, **environ: str) -> config.Settings:
@@ -88,7 +102,7 @@ class Browser(httpx.AsyncClient):
     async def send_form(
         self, path: str, form: dict[str, Any] | None = None, *, token_from: str | None = None, **more: Any
     ) -> httpx.Response:
-        token = await self.form_token(token_from or ("/login" if "session" not in self.cookies else "/jobs"))
+        token = await self.form_token(token_from or ("/login" if cookie(self, "session") is None else "/jobs"))
         return await self.post(path, data={**(form or {}), "_csrf_token": token}, **more)
 
 
@@ -99,6 +113,7 @@ class Studio:
         self.program = program
         self.url = url
         self.app = app
+        self.cookie_prefix = cookie_prefix(program.key, https=program.settings.https)
         self._clients: list[httpx.AsyncClient] = []
 
     def client(self, token: str | None = None, **options: Any) -> httpx.AsyncClient:
@@ -152,9 +167,9 @@ class Studio:
         """The browser of a registered user who is signed in."""
         browser = self.direct_browser() if direct else self.browser()
         await browser.send_form("/register", {"email": email, "password": PASSWORD, "name": "Ann Kern"})
-        if "session" not in browser.cookies:
+        if cookie(browser, "session") is None:
             answer = await browser.send_form("/login", {"email": email, "password": PASSWORD})
-            assert "session" in browser.cookies, answer.text
+            assert cookie(browser, "session"), answer.text
         return browser
 
     async def finished(self, client: httpx.AsyncClient, job_id: str, seconds: float = 300) -> dict[str, Any]:

@@ -24,8 +24,8 @@ from app.base.metrics import Metrics
 from app.db.database import Database
 from app.db.transaction import Transaction
 from app.web.access_log import AccessLog
+from app.web.cookie_names import CookieNames, cookie_prefix
 from app.web.errors import HANDLERS
-from app.web.host_cookies import HostCookies
 from app.web.openapi import COMPONENTS
 from app.web.security_headers import SecurityHeaders
 
@@ -94,7 +94,9 @@ class Studio:
         self._settings = settings
         self.start()
         self.https = self.accounts.settings.https
-        site = SecurityHeaders(HostCookies(self.app) if self.https else self.app, https=self.https)
+        self.cookie_prefix = cookie_prefix(SECRET, https=self.https)
+        named = CookieNames(self.app, self.cookie_prefix, https=self.https)
+        site = SecurityHeaders(named, https=self.https)
         self._site = AccessLog(site, Metrics())
         self._clients: list[httpx.AsyncClient] = []
         self.client = self.browser()
@@ -155,7 +157,7 @@ class Studio:
         """A browser with a page session."""
         browser = self.browser()
         token = await self.accounts.sign_in.start_page_session(email, password, "Firefox")
-        browser.cookies.set("__Host-session" if self.https else "session", token)
+        browser.cookies.set(f"{self.cookie_prefix}session", token)
         return browser
 
 

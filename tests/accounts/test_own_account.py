@@ -166,7 +166,7 @@ async def test_a_change_by_api_key_ends_every_session(studio: Studio) -> None:
 async def test_a_change_on_a_page_keeps_that_page_session(studio: Studio) -> None:
     user = await studio.register()
     mine, other = await studio.sign_in_browser(), await studio.sign_in_browser()
-    token = mine.cookies["session"]
+    token = mine.cookies[f"{studio.cookie_prefix}session"]
     known = await studio.accounts.authentication.by_session(token)
     assert known is not None
     await studio.accounts.profile.update(user["id"], known.auth, password="battery staple", current_password=PASSWORD)

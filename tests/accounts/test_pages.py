@@ -12,8 +12,8 @@ async def send(browser: httpx.AsyncClient, path: str, **form: str) -> httpx.Resp
 
 
 def cookie(answer: httpx.Response, name: str) -> str:
-    """The Set-Cookie header for that name."""
-    (line,) = [line for line in answer.headers.get_list("set-cookie") if line.startswith(f"{name}=")]
+    """The Set-Cookie header for that name, without the prefix of the instance."""
+    (line,) = [line for line in answer.headers.get_list("set-cookie") if line.split("=")[0].endswith(f"-{name}")]
     return str(line)
 
 
@@ -39,11 +39,13 @@ async def test_under_https_the_cookie_is_secure_and_bound_to_the_host(start: Sta
     await studio.register()
     browser = studio.browser()
     answer = await send(browser, "/login", email="ada@example.org", password=PASSWORD)
-    line = cookie(answer, "__Host-session").lower()
+    line = cookie(answer, "session").lower()
+    assert line.startswith("__host-")
     assert "secure" in line
     assert "domain" not in line
     assert (await browser.get("/private")).status_code == 200
-    deleted = cookie(await browser.post("/logout"), "__Host-session").lower()
+    deleted = cookie(await browser.post("/logout"), "session").lower()
+    assert deleted.startswith("__host-")
     assert "secure" in deleted
     assert "max-age=0" in deleted
 
@@ -78,10 +80,10 @@ async def test_a_sign_in_never_redirects_to_another_site(studio: Studio) -> None
 async def test_every_sign_in_creates_a_new_session_and_a_planted_cookie_is_ignored(studio: Studio) -> None:
     await studio.register()
     browser = studio.browser()
-    browser.cookies.set("session", "planted", domain="studio.test")
+    browser.cookies.set(f"{studio.cookie_prefix}session", "planted", domain="studio.test")
     await send(browser, "/login", email="ada@example.org", password=PASSWORD)
     planted = studio.browser()
-    planted.cookies.set("session", "planted")
+    planted.cookies.set(f"{studio.cookie_prefix}session", "planted")
     assert (await planted.get("/private")).status_code == 303
 
 
@@ -89,7 +91,7 @@ async def test_signing_in_as_another_user_ends_the_previous_session(studio: Stud
     await studio.register()
     await studio.register("bob@example.org")
     browser = await studio.sign_in_browser()
-    before = browser.cookies["session"]
+    before = browser.cookies[f"{studio.cookie_prefix}session"]
     answer = await send(browser, "/login", email="bob@example.org", password=PASSWORD)
     assert answer.status_code == 303
     assert await studio.accounts.authentication.by_session(before) is None
@@ -154,7 +156,7 @@ async def test_too_many_attempts_are_reported_on_the_form(start: Start) -> None:
 async def test_signing_out_ends_the_session_at_once_for_every_copy_of_the_cookie(studio: Studio) -> None:
     await studio.register()
     browser, copy = await studio.sign_in_browser(), studio.browser()
-    copy.cookies.set("session", browser.cookies["session"])
+    copy.cookies.set(f"{studio.cookie_prefix}session", browser.cookies[f"{studio.cookie_prefix}session"])
     assert (await copy.get("/private")).status_code == 200
     answer = await browser.post("/logout")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/login")
@@ -183,7 +185,7 @@ async def test_the_system_theme_deletes_the_cookie(studio: Studio) -> None:
     browser = studio.browser()
     await send(browser, "/theme", theme="dark")
     await send(browser, "/theme", theme="system")
-    assert "theme" not in browser.cookies
+    assert not browser.cookies
     assert "data-theme" not in (await browser.get("/login")).text
 
 

@@ -37,7 +37,7 @@ async def test_no_log_line_from_registration_to_sign_out_holds_a_secret(
     await studio.call("POST", "/auth/refresh", {"refresh_token": tokens["refresh_token"]})
     browser = studio.browser()
     await browser.post("/login", data={"email": "ada@example.org", "password": PASSWORD})
-    cookie = browser.cookies["session"]
+    cookie = browser.cookies[f"{studio.cookie_prefix}session"]
     lines = logged()
     assert '"path":"/api/v1/auth/login"' in lines
     for secret in (PASSWORD, "wrong password", tokens["access_token"], tokens["refresh_token"], key, cookie):

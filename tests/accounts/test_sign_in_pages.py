@@ -8,7 +8,7 @@ import httpx
 from tests.html import parse_html
 from tests.kit import UNKNOWN_ID, Cases, new_email
 from tests.pages import FRAGMENT, INJECTION, PageUser, field_error
-from tests.studio import PASSWORD, Studio
+from tests.studio import PASSWORD, Studio, cookie
 
 PRIVATE_PAGES = [
     "/generate",
@@ -148,7 +148,9 @@ async def test_signing_out_ends_the_session_at_once(page_user: PageUser, atelier
 async def test_the_session_cookie_is_hidden_from_scripts_and_other_sites(atelier: Studio) -> None:
     browser = atelier.direct_browser()
     answer = await browser.send_form("/register", {"email": new_email(), "password": PASSWORD})
-    [cookie] = [line for line in answer.headers.get_list("set-cookie") if line.startswith("session=")]
+    [cookie] = [
+        line for line in answer.headers.get_list("set-cookie") if line.startswith(f"{atelier.cookie_prefix}session=")
+    ]
     lowered = cookie.lower()
     assert "httponly" in lowered
     assert "samesite=lax" in lowered or "samesite=strict" in lowered
@@ -162,7 +164,9 @@ async def test_the_session_cookie_is_hidden_from_scripts_and_other_sites(atelier
 async def test_a_garbled_session_cookie_is_no_session(atelier: Studio) -> None:
     browser = atelier.direct_browser()
     for value in ("x", "", "' or 1=1", "0" * 64, "a" * 5000):
-        assert (await browser.get("/jobs", headers={"Cookie": f"session={value}"})).status_code == 303
+        assert (
+            await browser.get("/jobs", headers={"Cookie": f"{atelier.cookie_prefix}session={value}"})
+        ).status_code == 303
 
 
 async def test_a_refused_sign_in_keeps_the_address_and_never_the_password(atelier: Studio, viewer: PageUser) -> None:
@@ -177,7 +181,7 @@ async def test_a_refused_sign_in_keeps_the_address_and_never_the_password(atelie
         assert "value" not in page.one("input", name="password").attributes
         assert "not the password" not in answer.text
         assert page.all(role="alert")
-        assert "session" not in browser.cookies
+        assert cookie(browser, "session") is None
 
 
 async def test_a_refused_registration_keeps_the_input_and_names_the_field(atelier: Studio) -> None:

@@ -52,7 +52,7 @@ class CrashLab:
     def __init__(self, driver: Driver, provider_url: str, provider: Path, folder: Path) -> None:
         self.provider = provider
         self.folder = folder
-        self.user = Credentials("", "")
+        self.user = Credentials("", ("", ""))
         self._driver = driver
         self._settings = {
             "OPENROUTER_BASE_URL": f"{provider_url}/api/v1",

@@ -28,7 +28,7 @@ from tests.kit import (
     eventually,
     png,
 )
-from tests.studio import PASSWORD, Browser
+from tests.studio import PASSWORD, Browser, session_cookie
 from tests.trust import trust
 
 FOLLOWED_UP: Final = (EventType.LATE_RESULT_RECORDED, EventType.FOLLOW_UP_ENDED)
@@ -43,7 +43,7 @@ class Credentials(msgspec.Struct, frozen=True):
     """The user's API key and session cookie."""
 
     key: str
-    session: str
+    session: tuple[str, str]
 
 
 class Acknowledged(msgspec.Struct):
@@ -60,7 +60,7 @@ async def client(child: Child, user: Credentials) -> AsyncIterator[httpx.AsyncCl
     async with httpx.AsyncClient(
         base_url=child.url,
         headers={"Authorization": f"Bearer {user.key}"},
-        cookies={"session": user.session},
+        cookies=dict([user.session]),
         timeout=TIMEOUT,
         trust_env=False,
         verify=trust(),
@@ -73,7 +73,7 @@ async def register(child: Child) -> Credentials:
     async with Browser(base_url=child.url, timeout=TIMEOUT, trust_env=False, verify=trust()) as browser:
         response = await browser.send_form("/register", {**USER, "name": "Ann Kern"})
         assert response.status_code == 303, response.text
-        session = browser.cookies["session"]
+        session = session_cookie(browser)
     async with httpx.AsyncClient(base_url=child.url, timeout=TIMEOUT, trust_env=False, verify=trust()) as http:
         tokens = (await http.post("/api/v1/auth/login", json=USER)).json()
         http.headers["Authorization"] = f"Bearer {tokens['access_token']}"

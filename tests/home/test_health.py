@@ -15,7 +15,11 @@ async def test_health_is_public_and_shows_no_details(atelier: Studio) -> None:
 
 
 async def test_health_needs_no_credentials_and_ignores_invalid_ones(atelier: Studio) -> None:
-    for headers in ({"Authorization": "Bearer garbled"}, {"Cookie": "session=garbled"}, {"Accept": "text/html"}):
+    for headers in (
+        {"Authorization": "Bearer garbled"},
+        {"Cookie": f"{atelier.cookie_prefix}session=garbled"},
+        {"Accept": "text/html"},
+    ):
         assert (await atelier.direct().get("/health", headers=headers)).status_code == 200
 
 

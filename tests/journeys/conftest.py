@@ -20,7 +20,7 @@ from playwright.async_api import Browser, ConsoleMessage, Page, ViewportSize, as
 from app.providers.simulator.runtime import Runtime
 from tests.chat.pace import Pace, paced
 from tests.kit import new_email
-from tests.studio import PASSWORD, Studio
+from tests.studio import PASSWORD, Studio, session_cookie
 
 BOUND: Final = 300_000  # milliseconds; only a broken product takes this long
 AXE: Final = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
@@ -191,8 +191,8 @@ async def open_window(
     context.set_default_timeout(BOUND)
     try:
         if user is not None:
-            session = user.cookies["session"]
-            await context.add_cookies([{"name": "session", "value": session, "url": url, "httpOnly": True}])
+            name, value = session_cookie(user)
+            await context.add_cookies([{"name": name, "value": value, "url": url, "httpOnly": True}])
         await context.add_init_script(RECORD_NOTICES)
         yield Window(await context.new_page(), url)
     finally:

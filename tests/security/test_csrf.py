@@ -16,7 +16,7 @@ from tests.kit import UNKNOWN_ID, Cases, generated_image, new_email, png
 from tests.pages import new_page_user
 from tests.security.raw import Answer, exchange, head
 from tests.security.routes import Route, changing_page_routes, routes
-from tests.studio import PASSWORD, Browser, Studio
+from tests.studio import PASSWORD, Browser, Studio, session_cookie
 
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data; boundary=x"
@@ -102,7 +102,7 @@ async def test_every_route_refuses_the_valid_token_of_another_browser(atelier: S
 
 
 async def test_every_route_refuses_a_token_without_its_cookie(atelier: Studio, visitor: Visitor) -> None:
-    session = {"Cookie": f"session={visitor.browser.cookies['session']}"}
+    session = {"Cookie": "=".join(session_cookie(visitor.browser))}
     form = {"_csrf_token": visitor.token}
     with Cases() as cases:
         for route in changing_page_routes(atelier):

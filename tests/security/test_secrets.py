@@ -29,7 +29,7 @@ from tests.kit import (
 )
 from tests.processes import atelier_process
 from tests.security.headers import header_problems
-from tests.studio import Studio, served_simulator
+from tests.studio import Studio, cookie, served_simulator, session_cookie
 from tests.trust import trust
 
 EMAIL = "ann@studio.example"
@@ -68,7 +68,7 @@ class Day:
         return answer
 
     async def submit(self, path: str, values: dict[str, str]) -> httpx.Response:
-        page = await self.send("GET", "/login" if "session" not in self.client.cookies else "/jobs")
+        page = await self.send("GET", "/login" if cookie(self.client, "session") is None else "/jobs")
         token = re.findall(r'name="_csrf_token" value="([^"]+)"', page.text)[0]
         return await self.send("POST", path, data={**values, "_csrf_token": token})
 
@@ -134,7 +134,7 @@ class Day:
     async def visit_pages(self) -> None:
         await self.submit("/login", {"email": EMAIL, "password": WRONG})
         await self.submit("/login", {"email": EMAIL, "password": PASSWORD})
-        self.secrets["cookie"] = self.client.cookies["session"]
+        self.secrets["cookie"] = session_cookie(self.client)[1]
         for path in (
             *("/", "/jobs", "/library", "/generate/text", "/generate/image", "/models", "/help/providers", "/admin"),
             *("/users/profile", "/admin/audit", "/admin/jobs", "/chat", "/api/docs", "/api/v1/openapi.json"),

@@ -11,7 +11,7 @@ from tests.kit import TEXT_MODEL, error_of, new_email
 from tests.security.conftest import Throttled
 from tests.security.headers import header_problems
 from tests.security.routes import routes
-from tests.studio import PASSWORD, Studio
+from tests.studio import PASSWORD, Studio, cookie
 
 WRONG = "wrong password"
 
@@ -116,7 +116,7 @@ async def test_an_address_registers_five_times_a_minute_by_api_and_page_together
         page = await browser.post("/register", data={**form, "email": new_email()})
         assert page.status_code == 303
     check_throttled(await register(client, new_email()))
-    form["_csrf_token"] = await browser.form_token("/register" if "session" not in browser.cookies else "/jobs")
+    form["_csrf_token"] = await browser.form_token("/register" if cookie(browser, "session") is None else "/jobs")
     check_throttled_page(await browser.post("/register", data={**form, "email": new_email()}))
     elsewhere = studio.client(transport=httpx.AsyncHTTPTransport(local_address="127.0.0.2"))
     assert (await register(elsewhere, new_email())).status_code == 201
@@ -167,7 +167,8 @@ async def test_a_user_makes_sixty_paid_requests_a_minute_by_all_keys_and_routes_
     for sender in (client, key):
         check_throttled(await sender.post("/api/v1/generate/text", json=body))
     browser = throttled.studio.direct_browser()
-    browser.cookies.set("session", await accounts.sign_in.start_page_session(email, PASSWORD), domain="127.0.0.1")
+    session = await accounts.sign_in.start_page_session(email, PASSWORD)
+    browser.cookies.set(f"{throttled.studio.cookie_prefix}session", session, domain="127.0.0.1")
     check_throttled_page(await browser.send_form("/generate/text", {"model": TEXT_MODEL, "prompt": "x"}))
     assert (await client.get("/api/v1/jobs")).status_code == 200  # reading is counted separately
     assert (await other.post("/api/v1/generate/text", json=body)).status_code == 400
