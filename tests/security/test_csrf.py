@@ -209,11 +209,12 @@ async def test_a_token_stays_the_same_after_signing_in_and_on_every_page(visitor
 
 async def test_an_invalid_cookie_is_replaced_by_the_next_page(atelier: Studio) -> None:
     """Otherwise a browser with a cookie of an earlier installation could never sign in again."""
+    name = f"{atelier.cookie_prefix}csrf"
     with Cases() as cases:
         for stale in ("", "x", "0" * 128, "%ff%fe", Csrf("the secret before").new_token()):
             with cases.case(stale):
-                page = await atelier.direct().get("/login", headers={"Cookie": f"csrf={stale}"})
-                (set_cookie,) = [line for line in page.headers.get_list("set-cookie") if line.startswith("csrf=")]
+                page = await atelier.direct().get("/login", headers={"Cookie": f"{name}={stale}"})
+                (set_cookie,) = [line for line in page.headers.get_list("set-cookie") if line.startswith(f"{name}=")]
                 token = re.findall(r'name="_csrf_token" value="([^"]+)"', page.text)[0]
                 assert stale not in page.text or len(stale) < 2
                 form, cookie = {"_csrf_token": token, "theme": "dark"}, {"Cookie": set_cookie.split(";")[0]}
