@@ -27,7 +27,7 @@ from app.idempotency.schemas import IdempotencyKey
 from app.idempotency.service import Idempotency
 from app.ledger.schemas import Subject
 from app.ledger.service import Ledger
-from app.providers.contract import ErrorCode, Failed, Failure, Provider, Turn
+from app.providers.contract import ErrorCode, Failed, Failure, Provider, Retryable, Turn
 
 INTERRUPTED: Final = AnswerError(
     ErrorCode.OUTCOME_UNKNOWN,
@@ -164,6 +164,8 @@ class Answers:
         if not found:
             raise Missing("The result of this Idempotency-Key was deleted.")
         live = StreamingAnswer(found[0])
+        if reply := await self._database.read(repository.reply, owner, id):
+            live.reply = msgspec.json.decode(reply)
         live.end(found[0])
         return live
 
@@ -180,7 +182,10 @@ class Answers:
         reading = upstream.read(provider, request, live, self._limits.retry_pause)
         live.begin(asyncio.create_task(reading))
         await live.read()
-        await self._end(live, self._result_of(live))
+        result = self._result_of(live)
+        if new.key is not None and live.reply is not None:
+            result = msgspec.structs.replace(result, reply=msgspec.json.encode(live.reply).decode())
+        await self._end(live, result)
 
     def _result_of(self, live: StreamingAnswer) -> AnswerResult:
         if live.reader.cancelled():
@@ -191,9 +196,11 @@ class Answers:
             return live.reader.result()
         if isinstance(exc, Failure):
             outcome = exc.outcome
+            live.reason = outcome.reason if isinstance(outcome, Failed) else ""
+            wait = outcome.wait if isinstance(outcome, Retryable) else None
             return AnswerResult(
                 status=MessageStatus.FAILED,
-                error=AnswerError(outcome.code, outcome.message),
+                error=AnswerError(outcome.code, outcome.message, wait),
                 cost_nano=outcome.cost_nano if isinstance(outcome, Failed) else None,
                 generation_id=live.generation_id,
                 detail=outcome.detail,
@@ -203,7 +210,7 @@ class Answers:
 
     async def _end(self, live: StreamingAnswer, result: AnswerResult) -> None:
         """Save the result, then notify the readers."""
-        now, text = clock.now(), "" if live.discard_text else live.text
+        now, text = clock.now(), "" if live.discard_text else live.text[: upstream.MAX_ANSWER]
         try:
             await self._save_with_retry(live, now, text, result)
         finally:
@@ -215,6 +222,7 @@ class Answers:
                     status=result.status,
                     usage=result.usage,
                     cost_nano=result.cost_nano,
+                    finish_reason=result.finish_reason,
                     error=result.error,
                     ended_at=now,
                 )

@@ -1,6 +1,5 @@
 """Routes of the OpenAI-compatible API under `/v1`."""
 
-from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -54,10 +53,10 @@ async def complete(
 ) -> Response[bytes] | Stream:
     """Stops the generation if the client disconnects."""
     streamed = openai_params.flag(data, "stream")
-    chat_request = gateway.parse_chat(data, streamed=streamed)
-    may_use(request.auth, chat_request.model.id)
+    _check_model(request, data)
+    chat_request = await gateway.parse_chat(request.user.id, data, streamed=streamed)
     if streamed:
-        return await _stream(request, gateway, chat_request, with_usage=chat.with_usage(data))
+        return await _stream(request, gateway, chat_request)
     key = request.headers.get("Idempotency-Key")
     answer = await cancel_on_disconnect(
         request, gateway.complete(request.user.id, chat_request, data, key, request.auth.limits)
@@ -66,14 +65,14 @@ async def complete(
     return Response(msgspec.json.encode(chat.completion(answer)), media_type=JSON, headers=headers)
 
 
-async def _stream(request: ApiRequest, gateway: Gateway, chat_request: ChatRequest, *, with_usage: bool) -> Stream:
-    """Wait for the first chunk before sending headers, so that an early failure gets its own HTTP status."""
-    answer, choices = await gateway.stream_raw(request.user.id, chat_request, request.auth.limits)
-    first = await cancel_on_disconnect(request, _first(choices))
+async def _stream(request: ApiRequest, gateway: Gateway, chat_request: ChatRequest) -> Stream:
+    """Wait for the first event before sending headers, so that an early failure gets its own HTTP status."""
+    answer, events = await gateway.stream_raw(request.user.id, chat_request, request.auth.limits)
+    first = await cancel_on_disconnect(request, anext(events, None))
     if first is None:
         answer.require_complete()
     return Stream(
-        chat.chunks(answer, first, choices, with_usage=with_usage),
+        chat.chunks(answer, first or (), events),
         media_type="text/event-stream",
         headers={
             "Cache-Control": "no-store",
@@ -81,12 +80,6 @@ async def _stream(request: ApiRequest, gateway: Gateway, chat_request: ChatReque
             **_result_headers(request, chat_request.model.id, answer.first_chunk_seconds, None),
         },
     )
-
-
-async def _first(choices: AsyncGenerator[Sequence[dict[str, Any]], None]) -> Sequence[dict[str, Any]] | None:
-    async for chunk in choices:
-        return chunk
-    return None
 
 
 @post("/images/generations", status_code=200, opt=PAID, summary="Generate images")

@@ -1,6 +1,7 @@
 """Executes requests of OpenAI-compatible clients with the services of chat, generation, jobs and library."""
 
 import asyncio
+import base64
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -69,9 +70,22 @@ class Gateway:
 
     # Chat
 
-    def parse_chat(self, body: Body, *, streamed: bool) -> ChatRequest:
-        """Validate a chat request. Raises Invalid or Missing with the name of the invalid field."""
-        return chat.parse_request(body, self._catalog, self._chat, streamed=streamed)
+    async def parse_chat(self, owner: str, body: Body, *, streamed: bool) -> ChatRequest:
+        """Read a chat request, with the user's own images in it. Raises Invalid or Missing with the name of the invalid field."""
+        request = chat.parse_request(body, self._catalog, streamed=streamed)
+        ids = {id for part in chat.parts(body["messages"]) if (id := chat.asset_id(part, self._origin))}
+        if not ids:
+            return request
+        images = {id: await self._data_url(owner, id) for id in ids}
+        return msgspec.structs.replace(request, body=chat.with_images(body, images, self._origin))
+
+    async def _data_url(self, owner: str, id: str) -> str:
+        try:
+            asset = await self._library.find(owner, id)
+        except Missing:
+            raise openai_params.invalid("messages", f"The image /media/{id} is not in your library.") from None
+        content = await asyncio.to_thread(self._library.path(asset).read_bytes)
+        return f"data:{asset.mime};base64,{await asyncio.to_thread(_base64, content)}"
 
     async def complete(
         self, owner: str, request: ChatRequest, body: Body, key: str | None, limits: KeyLimits | None
@@ -83,7 +97,7 @@ class Gateway:
 
     async def stream_raw(
         self, owner: str, request: ChatRequest, limits: KeyLimits | None
-    ) -> tuple[StreamingAnswer, AsyncGenerator[Sequence[dict[str, Any]], None]]:
+    ) -> tuple[StreamingAnswer, AsyncGenerator[Sequence[str], None]]:
         """The answer as a stream. Closing the iterator cancels the generation."""
         return await self._chat.completions.stream_raw(owner, request, limits=limits)
 
@@ -166,6 +180,10 @@ class Gateway:
         except Invalid as exc:  # reported as an invalid field, as OpenAI does
             raise openai_params.invalid(upload.field, exc.message) from None
         return msgspec.structs.replace(request, upload=asset)
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
 
 
 def _request_key(
