@@ -237,6 +237,7 @@ async def _simulator(data_dir: DataDir, settings: Settings) -> AsyncIterator[Run
         simulator,
         log_config=None,
         access_log=False,
+        date_header=False,  # so that it never wakes up unless it is asked
         lifespan="on",
         timeout_graceful_shutdown=1,
     )

@@ -42,7 +42,7 @@ class Identify(ASGIMiddleware):
 async def identify_on_error(_: Exception, scope: Scope) -> None:
     """The application's `after_exception` hook. Middleware does not run for an unknown path, so the user is identified here
     for the error page. Errors are ignored: the page must be rendered in any case."""
-    if scope["type"] == ScopeType.HTTP and "user" not in scope and not rule_for(scope["path"]).for_programs:
+    if scope["type"] == ScopeType.HTTP and "user" not in scope and not rule_for(scope["path"]).is_api:
         with contextlib.suppress(Exception):
             await identify(scope, scope["litestar_app"].state.accounts)
 

@@ -1,12 +1,14 @@
 """Detects blocks of the event loop, which delay every request at once.
 
-A heartbeat runs in the loop every few milliseconds. A separate thread notices when a beat is overdue and samples the stack of
-the loop's thread at that moment, because the cause is no longer visible afterwards.
+The watchdog stands between the loop and the selector in which the loop waits, so it knows when the loop runs without waking it.
+A separate thread notices when a turn of the loop takes too long or does not begin, and samples the stack of the loop's thread at
+that moment, because the cause is no longer visible afterwards. While the loop waits, that thread sleeps.
 """
 
 import asyncio
 import contextlib
 import gc
+import math
 import sys
 import threading
 from collections import deque
@@ -16,18 +18,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from time import perf_counter, thread_time
 from types import FrameType
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from app.base import clock, logging
 from app.base.metrics import Metrics
 
-HEARTBEAT: Final = 0.005  # seconds
-BLOCK_SECONDS: Final = (
-    0.025  # seconds between two beats that count as a block; at most one beat more than its real length
-)
+BLOCK_SECONDS: Final = 0.025  # seconds of one turn of the loop that count as a block
+ACTIVE_SECONDS: Final = 0.1  # after an event, during which a waiting loop is watched, too
+HEARTBEAT: Final = 0.005  # seconds that the loop waits at most meanwhile: another thread may keep it from waking up
 STUCK_SECONDS: Final = 10.0  # a block of this length is reported while it lasts
+MAX_SLEEP: Final = 3600.0  # seconds; the thread is woken before
 MAX_BLOCKS: Final = 100  # kept in memory
 WINDOW: Final = 60  # minutes for `longest`
 MAX_FRAMES: Final = 4  # innermost frames of the application in a sample
@@ -36,6 +38,8 @@ BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 CODE: Final = Path(__file__).resolve().parent.parent  # the folder of the application's code
 
 _WAITING: Final = ("threading.py", "queue.py", "selectors.py", "concurrent/futures/thread.py")
+
+T = TypeVar("T")
 
 logger = logging.get("loop")
 
@@ -77,7 +81,7 @@ def activity(thread: int, code: Path = CODE) -> tuple[str, ...]:
 
 
 class LoopWatchdog:
-    """Records the blocks of one event loop. `watching` calls `beat` in the loop and `check` in a separate thread."""
+    """Records the blocks of one event loop. `watching` calls `select` in the loop and `check` in a separate thread."""
 
     def __init__(
         self,
@@ -94,13 +98,17 @@ class LoopWatchdog:
         self._sample = sample
         self._newest: deque[LoopBlock] = deque(maxlen=MAX_BLOCKS)
         self._minutes: deque[tuple[int, float]] = deque(maxlen=WINDOW)  # the longest block of each minute that had one
-        self._last: float | None = None  # time of the last beat
-        self._last_cpu = 0.0  # CPU time of its thread at that beat
-        self._sampled: tuple[float | None, tuple[str, ...]] = (None, ())  # time of a beat, and the sample after it
-        self._reported: float | None = None  # time of the beat after which the loop was reported as stuck
-        self._stopped = threading.Event()
-        self._next: asyncio.TimerHandle | None = None
-        self._lag = metrics.histogram("event_loop_lag_seconds", "Delay of the event loop's heartbeat.", up_to=BUCKETS)
+        self._since = math.inf  # when the current turn began; while the loop waits, when the next one has to begin
+        self._since_cpu = 0.0  # CPU time of the loop's thread at the begin of the turn
+        self._active_until = 0.0
+        self._sampled: tuple[float, tuple[str, ...]] = (math.inf, ())  # begin of a turn, and the sample taken in it
+        self._reported = math.inf  # begin of the turn in which the loop was reported as stuck
+        self._asleep = False  # the thread sleeps until the next turn
+        self._wake = threading.Event()
+        self._stopped = False
+        self._lag = metrics.histogram(
+            "event_loop_lag_seconds", "How long events waited at most, in each turn of the event loop.", up_to=BUCKETS
+        )
         self._count = metrics.counter(
             "event_loop_blocks", f"Blocks of the event loop of {BLOCK_SECONDS * 1000:.0f} ms or more."
         )
@@ -120,56 +128,74 @@ class LoopWatchdog:
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Watch the running loop while the body runs. The thread has ended afterwards."""
-        loop = asyncio.get_running_loop()
-        self._stopped.clear()
-        self._last = None
-        self._heartbeat(loop)
+        loop: Any = asyncio.get_running_loop()
+        selector = loop._selector  # not documented; a test of this module fails when it is gone
+        wait = selector.select
+        self._stopped = False
+
+        def select(timeout: float | None = None) -> list[Any]:
+            events: list[Any] = wait(timeout) if self._stopped else self.select(wait, timeout)
+            return events
+
+        selector.select = select
+        self._since, self._since_cpu = self._timer(), self._cpu_timer()
         watcher = threading.Thread(target=self._watch, args=[threading.get_ident()], name="loop watchdog", daemon=True)
         watcher.start()
         try:
             yield
         finally:
-            if self._next is not None:
-                self._next.cancel()
-            self._stopped.set()
+            self._stopped = True
+            if selector.select is select:  # not replaced by another watchdog
+                selector.select = wait
+            self._wake.set()
             watcher.join()  # returns at once: the thread waits for the event, or writes one log line
 
-    def beat(self) -> None:
-        """The loop is running; record and log a block if the last beat was too long ago."""
-        last, last_cpu = self._last, self._last_cpu
-        now = self._last = self._timer()
-        self._last_cpu = self._cpu_timer()
-        if last is None:
-            return
-        elapsed = now - last
-        self._lag.observe(max(0.0, elapsed - HEARTBEAT))
-        if elapsed >= BLOCK_SECONDS:
-            where = self._sampled[1] if self._sampled[0] == last else ()
-            self._record(LoopBlock(clock.now() - timedelta(seconds=elapsed), elapsed, self._last_cpu - last_cpu, where))
+    def select(self, wait: Callable[[float | None], list[T]], timeout: float | None) -> list[T]:
+        """What the loop does between two turns: `wait` at most `timeout` seconds for events. Records and logs the ended turn
+        if it was a block."""
+        now = self._timer()
+        self._end_turn(now)
+        if now < self._active_until:
+            timeout = HEARTBEAT if timeout is None else min(timeout, HEARTBEAT)
+        self._since = math.inf if timeout is None else now + timeout
+        events = wait(timeout)
+        now = self._timer()
+        if events:
+            self._active_until = now + ACTIVE_SECONDS
+        self._since = min(self._since, now)
+        self._since_cpu = self._cpu_timer()
+        if self._asleep:
+            self._asleep = False
+            self._wake.set()
+        return events
 
     def check(self, thread: int) -> float:
-        """Sample the loop's `thread` if a beat is overdue, once per block. Returns the seconds until the next check. Never
-        raises, because an exception would end the watching thread."""
-        last = self._last
-        if last is None:
-            return BLOCK_SECONDS
-        overdue = self._timer() - last - BLOCK_SECONDS
+        """Sample the loop's `thread` if its turn takes too long or is overdue, once per turn. Returns the seconds until the
+        next check. Never raises, because an exception would end the watching thread."""
+        since = self._since
+        overdue = self._timer() - since - BLOCK_SECONDS
         if overdue < 0:
             return -overdue
         with contextlib.suppress(Exception):  # a frame may end while it is read: then the sample is missing
-            if self._sampled[0] != last:
-                self._sampled = (last, self._sample(thread))
-            if (
-                overdue >= STUCK_SECONDS and self._reported != last
-            ):  # it may be blocked forever, so do not wait for its end
-                self._reported = last
+            if self._sampled[0] != since:
+                self._sampled = (since, self._sample(thread))
+            if overdue >= STUCK_SECONDS and self._reported != since:  # do not wait for its end: it may never come
+                self._reported = since
                 where = " < ".join(self._sample(thread))
                 logger.error("event loop stuck", seconds=round(overdue), where=where)
         return BLOCK_SECONDS
 
-    def _heartbeat(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._next = loop.call_later(HEARTBEAT, self._heartbeat, loop)
-        self.beat()
+    def _end_turn(self, now: float) -> None:
+        since = self._since
+        if since == math.inf:
+            return
+        elapsed = now - since
+        self._lag.observe(elapsed)
+        if elapsed >= BLOCK_SECONDS:
+            where = self._sampled[1] if self._sampled[0] == since else ()
+            cpu = self._cpu_timer() - self._since_cpu
+            with contextlib.suppress(Exception):  # which would end the loop
+                self._record(LoopBlock(clock.now() - timedelta(seconds=elapsed), elapsed, cpu, where))
 
     def _record(self, block: LoopBlock) -> None:
         self._count.inc()
@@ -186,10 +212,20 @@ class LoopWatchdog:
         )
 
     def _watch(self, thread: int) -> None:
-        """Runs in a separate thread; wakes up when the next beat would be overdue."""
-        pause = BLOCK_SECONDS
-        while not self._stopped.wait(pause):
+        """Runs in a separate thread. It sleeps once the loop has waited for a while, until the loop's next turn or until that
+        is overdue; it does not between the turns of a busy loop, where waking up each time would cost more than looking."""
+        seen = math.nan
+        while True:
+            self._wake.clear()
+            if self._stopped:
+                return
             pause = self.check(thread)
+            if pause > BLOCK_SECONDS:  # the loop waits
+                self._asleep = self._since == seen
+                if not self._asleep or self._since != seen:  # it has run, or begins to run just now
+                    pause = BLOCK_SECONDS
+            seen = self._since
+            self._wake.wait(min(pause, MAX_SLEEP))
 
 
 def _busy_frames(frame: FrameType, code: Path) -> tuple[str, ...]:

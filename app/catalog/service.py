@@ -200,7 +200,13 @@ class Catalog:
             self.filled.set()
 
 
-_PLURAL = {Kind.TEXT: "text", Kind.IMAGE: "images", Kind.VIDEO: "videos"}
+_PLURAL = {
+    Kind.TEXT: "text",
+    Kind.IMAGE: "images",
+    Kind.VIDEO: "videos",
+    Kind.AUDIO: "audio",
+    Kind.RENDER: "renders",
+}
 
 
 def _model(provider: str, offer: ModelOffer) -> Model:

@@ -95,12 +95,17 @@ async def create_chat(request: Program, data: ChatBody, chat: NamedDependency[Ch
     streamed = data.get("stream")
     if not isinstance(streamed, bool | None):
         raise wrong("stream", "must be true or false")
-    chat_request, owner, limits = chat.completions.parse(data), request.user.id, request.auth.limits
-    may_use(request.auth, chat_request.model.id)
+    owner, limits = request.user.id, request.auth.limits
+
+    async def parse() -> ChatRequest:
+        chat_request = chat.completions.parse(data)
+        may_use(request.auth, chat_request.model.id)
+        return chat_request
+
     if streamed:
-        return sse.stream(_events(chat, owner, chat_request, limits))  # type: ignore[return-value]
+        return sse.stream(_events(chat, owner, await parse(), limits))  # type: ignore[return-value]
     key = IdempotencyKey.of(owner, request.headers.get("Idempotency-Key"), request.url.path, data)
-    completing = chat.completions.complete(owner, chat_request, key, limits=limits)
+    completing = chat.completions.complete(owner, parse, key, limits=limits)
     return Response(ChatOut.of((await cancel_on_disconnect(request, completing)).message))
 
 

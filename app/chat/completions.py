@@ -1,6 +1,6 @@
 """Chat completions for API clients, which send the whole message history and get one answer, whole or streamed."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -45,12 +45,18 @@ class Completions:
         return ChatRequest(model=model, turns=turns, params=params)
 
     async def complete(
-        self, owner: str, request: ChatRequest, key: IdempotencyKey | None = None, *, limits: KeyLimits | None = None
+        self,
+        owner: str,
+        parse: Callable[[], Awaitable[ChatRequest]],
+        key: IdempotencyKey | None = None,
+        *,
+        limits: KeyLimits | None = None,
     ) -> StreamingAnswer:
-        """The complete answer. Raises Invalid when the provider refused, Upstream when it failed. Cancelling the wait stops
-        the answer, unless it was started by an earlier request with the same key."""
+        """The complete answer. A repeated request, which has the same `key`, gets the first answer and is not parsed.
+        Raises Invalid when the provider refused, Upstream when it failed. Cancelling the wait stops the answer, unless it
+        was started by an earlier request."""
         async with self._answers.first_answer(owner, key) as earlier:
-            live, own = (earlier, False) if earlier else await self._begin(owner, request, limits, key)
+            live, own = (earlier, False) if earlier else await self._begin(owner, await parse(), limits, key)
         try:
             await live.ended.wait()
         finally:

@@ -54,14 +54,13 @@ async def complete(
     """Stops the generation if the client disconnects."""
     streamed = openai_params.flag(data, "stream")
     _check_model(request, data)
-    chat_request = await gateway.parse_chat(request.user.id, data, streamed=streamed)
     if streamed:
+        chat_request = await gateway.parse_chat(request.user.id, data, streamed=True)
         return await _stream(request, gateway, chat_request)
     key = request.headers.get("Idempotency-Key")
-    answer = await cancel_on_disconnect(
-        request, gateway.complete(request.user.id, chat_request, data, key, request.auth.limits)
-    )
-    headers = _result_headers(request, chat_request.model.id, answer.provider_seconds, answer.message.cost_nano)
+    answer = await cancel_on_disconnect(request, gateway.complete(request.user.id, data, key, request.auth.limits))
+    message = answer.message
+    headers = _result_headers(request, message.model or "", answer.provider_seconds, message.cost_nano)
     return Response(msgspec.json.encode(chat.completion(answer)), media_type=JSON, headers=headers)
 
 

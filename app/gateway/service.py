@@ -87,12 +87,14 @@ class Gateway:
         content = await asyncio.to_thread(self._library.path(asset).read_bytes)
         return f"data:{asset.mime};base64,{await asyncio.to_thread(_base64, content)}"
 
-    async def complete(
-        self, owner: str, request: ChatRequest, body: Body, key: str | None, limits: KeyLimits | None
-    ) -> StreamingAnswer:
+    async def complete(self, owner: str, body: Body, key: str | None, limits: KeyLimits | None) -> StreamingAnswer:
         """The complete answer. Cancelling the call cancels the generation."""
+
+        async def parse() -> ChatRequest:
+            return await self.parse_chat(owner, body, streamed=False)
+
         return await self._chat.completions.complete(
-            owner, request, IdempotencyKey.of(owner, key, "/v1/chat", body), limits=limits
+            owner, parse, IdempotencyKey.of(owner, key, "/v1/chat", body), limits=limits
         )
 
     async def stream_raw(

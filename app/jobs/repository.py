@@ -87,14 +87,15 @@ def find(tx: Transaction, owner: str, id: str) -> Job | None:
 
 
 def with_inputs_any(tx: Transaction, jobs: Sequence[Job]) -> list[Job]:
-    """These jobs with their inputs, by one query."""
-    if not jobs:
-        return []
+    """These jobs with their inputs, by at most one query."""
+    ids = [job.id for job in jobs if job.generation_type.has_inputs]
+    if not ids:
+        return list(jobs)
     rows = tx.rows(
         "job_inputs",
         "select job_id, role, asset_id, weight from job_inputs where job_id in (select unnest($1::text[]))"
         " order by job_id, position",
-        [job.id for job in jobs],
+        ids,
     )
     inputs: dict[str, list[JobInput]] = {}
     for row in rows:

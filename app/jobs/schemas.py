@@ -36,6 +36,12 @@ class GenerationType(enum.StrEnum):
     TEXT_TO_VIDEO = "text_to_video"
     IMAGE_TO_VIDEO = "image_to_video"
 
+    @property
+    def has_inputs(self) -> bool:
+        """Whether such jobs may have inputs. Those of all others are not even looked up, as that would double the time
+        that reading a job takes."""
+        return self in (GenerationType.IMAGE_TO_IMAGE, GenerationType.IMAGE_TO_VIDEO)
+
 
 class JobInputRole(enum.StrEnum):
     """What an input is for."""

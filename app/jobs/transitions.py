@@ -62,6 +62,8 @@ class Transitions:
     ) -> str | None:
         """None if the job was added, otherwise the id of the job of an equal earlier request, or of one that already
         fetches the same upstream result: a result is fetched, and its cost counted, once."""
+        if job.inputs and not job.generation_type.has_inputs:
+            raise ValueError(f"the inputs of a job of type {job.generation_type.value} would not be read again")
         if job.upstream_job is not None and (
             holder := repository.result_holder(tx, job.owner_id, job.provider, job.upstream_job)
         ):

@@ -96,7 +96,7 @@ class CsrfMiddleware(ASGIMiddleware):
         self._csrf = csrf
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        if scope["method"] in SAFE or rule_for(scope["path"]).for_programs:  # type: ignore[typeddict-item]
+        if scope["method"] in SAFE or rule_for(scope["path"]).is_api:  # type: ignore[typeddict-item]
             await next_app(scope, receive, send)
             return
         request: AnyRequest = Request(scope, receive, send)

@@ -62,7 +62,8 @@ class StructSchemas(OpenAPISchemaPlugin):
         return not field_definition.is_union and field_definition.is_subclass_of(msgspec.Struct)
 
     def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: Any) -> Schema:
-        others = (plugin for plugin in schema_creator.plugins if plugin is not self)
+        # Litestar keeps plugins in a set, in any order, and not all of its own have this method.
+        others = (it for it in schema_creator.plugins if it is not self and isinstance(it, OpenAPISchemaPlugin))
         own = next(plugin for plugin in others if plugin.is_plugin_supported_field(field_definition))
         schema: Schema = own.to_openapi_schema(field_definition, schema_creator)
         struct: Any = field_definition.type_

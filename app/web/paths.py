@@ -36,7 +36,7 @@ class PathRule(msgspec.Struct, frozen=True, kw_only=True):
     limits_concurrency: bool = False  # only a few POST requests run at once, see `sign_in_limit`
 
     @property
-    def for_programs(self) -> bool:
+    def is_api(self) -> bool:
         """Whether API clients call it, not browsers."""
         return self.errors is not ErrorFormat.HTML
 

@@ -12,6 +12,7 @@ from litestar.types import ASGIApp
 from app.base.config import Settings
 from app.web.http_protocol import Protocol
 
+CLOCK_SECONDS: Final = 1.0  # between two updates of the Date header
 SHUTDOWN_TIMEOUT: Final = 2  # seconds that open responses get to finish at shutdown
 
 
@@ -31,12 +32,32 @@ def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 
 
 class HttpServer(uvicorn.Server):
-    """A uvicorn server that leaves signal handling to the caller, so that several can run in one event loop. Shutdown waits
-    for open responses; `before_stop` runs first and ends the long ones."""
+    """A uvicorn server that leaves signal handling to the caller, so that several can run in one event loop. It wakes up only to
+    update the Date header, where uvicorn's own looks ten times a second whether to exit. Shutdown waits for open responses;
+    `before_stop` runs first and ends the long ones."""
 
     def __init__(self, config: uvicorn.Config, before_stop: Callable[[], Awaitable[None]] | None = None) -> None:
+        self._exit = asyncio.Event()
         super().__init__(config)
         self._before_stop = before_stop
+
+    @property
+    def should_exit(self) -> bool:
+        """Set it to stop the server, in the event loop's thread."""
+        return self._exit.is_set()
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        if value:
+            self._exit.set()
+        else:
+            self._exit.clear()
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOCK_SECONDS if self.config.date_header else None):
+                    await self._exit.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._before_stop is not None:

@@ -2,6 +2,7 @@
 tests run the real thread."""
 
 import asyncio
+import math
 import sys
 import threading
 import time
@@ -12,7 +13,15 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from app.base.loop_watchdog import BLOCK_SECONDS, HEARTBEAT, MAX_BLOCKS, STUCK_SECONDS, LoopWatchdog, activity
+from app.base.loop_watchdog import (
+    ACTIVE_SECONDS,
+    BLOCK_SECONDS,
+    HEARTBEAT,
+    MAX_BLOCKS,
+    STUCK_SECONDS,
+    LoopWatchdog,
+    activity,
+)
 from app.base.metrics import Metrics
 from tests.base.children import read_frames_while_collecting, run_in_child
 
@@ -34,6 +43,11 @@ class Timers:
         self.cpu_seconds += cpu
         self.doing = (doing,) if doing else ()
 
+    def wait(self, timeout: float | None) -> list[str]:
+        """A selector that waits as long as it may, without an event."""
+        self.seconds += timeout or 0.0
+        return []
+
     def sample(self, thread: int) -> tuple[str, ...]:
         assert thread == LOOP
         if isinstance(self.doing, Exception):
@@ -53,12 +67,17 @@ def timers() -> Timers:
 
 @pytest.fixture
 def watchdog(metrics: Metrics, timers: Timers) -> LoopWatchdog:
-    """The watchdog of a loop that has beaten once."""
+    """The watchdog of a loop in its first turn."""
     watchdog = LoopWatchdog(
         metrics, timer=lambda: timers.seconds, cpu_timer=lambda: timers.cpu_seconds, sample=lambda id: timers.sample(id)
     )
-    watchdog.beat()
+    next_turn(watchdog, timers)
     return watchdog
+
+
+def next_turn(watchdog: LoopWatchdog, timers: Timers) -> None:
+    """The loop ends its turn and begins the next one at once."""
+    watchdog.select(timers.wait, 0)
 
 
 @pytest.fixture
@@ -72,7 +91,7 @@ def test_a_block_is_kept_with_its_length_its_cpu_time_and_what_ran(watchdog: Loo
     timers.pass_time(0.08, cpu=0.03, doing="jobs/worker.py:120 start")
     watchdog.check(LOOP)
     timers.pass_time(0.02)
-    watchdog.beat()
+    next_turn(watchdog, timers)
     (block,) = watchdog.newest()
     assert block.seconds == pytest.approx(0.1)
     assert block.cpu == pytest.approx(0.03)
@@ -84,7 +103,7 @@ def test_a_loop_in_time_has_no_block(watchdog: LoopWatchdog, timers: Timers, lin
     for pause in (HEARTBEAT, BLOCK_SECONDS * 0.99, 0.0):
         timers.pass_time(pause, doing="anything")
         assert watchdog.check(LOOP) == pytest.approx(BLOCK_SECONDS - pause)
-        watchdog.beat()
+        next_turn(watchdog, timers)
     assert watchdog.newest() == []
     assert watchdog.longest() == 0.0
     assert lines == []
@@ -93,9 +112,9 @@ def test_a_loop_in_time_has_no_block(watchdog: LoopWatchdog, timers: Timers, lin
 def test_a_block_that_ends_before_it_is_sampled_has_no_stack(watchdog: LoopWatchdog, timers: Timers) -> None:
     timers.pass_time(0.08, doing="the first")
     watchdog.check(LOOP)
-    watchdog.beat()
+    next_turn(watchdog, timers)
     timers.pass_time(0.08, doing="the second")
-    watchdog.beat()
+    next_turn(watchdog, timers)
     assert [block.where for block in watchdog.newest()] == [(), ("the first",)]
 
 
@@ -103,7 +122,7 @@ def test_each_block_is_sampled_once_when_it_is_overdue(watchdog: LoopWatchdog, t
     for doing in ("what blocks", "something later"):
         timers.pass_time(BLOCK_SECONDS, doing=doing)
         assert watchdog.check(LOOP) == BLOCK_SECONDS
-    watchdog.beat()
+    next_turn(watchdog, timers)
     assert [block.where for block in watchdog.newest()] == [("what blocks",)]
 
 
@@ -111,18 +130,18 @@ def test_the_newest_block_comes_first(watchdog: LoopWatchdog, timers: Timers) ->
     for doing in ("first", "second", "third"):
         timers.pass_time(0.08, doing=doing)
         watchdog.check(LOOP)
-        watchdog.beat()
+        next_turn(watchdog, timers)
     assert [block.where for block in watchdog.newest()] == [("third",), ("second",), ("first",)]
 
 
 def test_each_block_is_logged_once(watchdog: LoopWatchdog, timers: Timers, lines: list[EventDict]) -> None:
     timers.pass_time(0.08, cpu=0.01, doing="what blocks")
     watchdog.check(LOOP)
-    watchdog.beat()
+    next_turn(watchdog, timers)
     for _ in range(3):
         timers.pass_time(HEARTBEAT)
         watchdog.check(LOOP)
-        watchdog.beat()
+        next_turn(watchdog, timers)
     assert lines == [
         {
             "part": "loop",
@@ -140,7 +159,7 @@ async def test_only_the_last_hundred_are_kept_and_all_are_counted(
 ) -> None:
     for number in range(150):
         timers.pass_time(0.03 + number / 1000)
-        watchdog.beat()
+        next_turn(watchdog, timers)
     assert len(watchdog.newest()) == MAX_BLOCKS == 100
     assert watchdog.newest()[0].seconds == pytest.approx(0.179)
     assert b"atelier_event_loop_blocks_total 150.0" in await metrics.text()
@@ -148,12 +167,12 @@ async def test_only_the_last_hundred_are_kept_and_all_are_counted(
 
 def test_the_longest_is_of_the_last_hour(watchdog: LoopWatchdog, timers: Timers) -> None:
     timers.pass_time(0.5)
-    watchdog.beat()
+    next_turn(watchdog, timers)
     for _ in range(6000):  # two minutes without a block
         timers.pass_time(0.02)
-        watchdog.beat()
+        next_turn(watchdog, timers)
     timers.pass_time(0.2)
-    watchdog.beat()
+    next_turn(watchdog, timers)
     assert watchdog.longest() == pytest.approx(0.5)
     timers.pass_time(ONE_HOUR - 60)
     assert watchdog.longest() == pytest.approx(0.2)
@@ -179,7 +198,7 @@ def test_a_stuck_loop_is_reported_once_while_it_is_blocked(
             "log_level": "error",
         }
     ]
-    watchdog.beat()
+    next_turn(watchdog, timers)
     timers.pass_time(2 * STUCK_SECONDS, doing="what blocks later")
     watchdog.check(LOOP)
     assert [line["where"] for line in lines] == ["what blocks", "what blocks", "what blocks later"]
@@ -192,16 +211,62 @@ def test_a_check_that_fails_raises_nothing_and_the_block_is_recorded_without_a_s
     timers.pass_time(2 * STUCK_SECONDS)
     timers.doing = RuntimeError("the frame is gone")
     assert watchdog.check(LOOP) == BLOCK_SECONDS
-    watchdog.beat()
+    next_turn(watchdog, timers)
     (block,) = watchdog.newest()
     assert (block.seconds, block.where) == (2 * STUCK_SECONDS, ())
 
 
-def test_a_check_before_the_first_beat_finds_nothing(metrics: Metrics) -> None:
+def test_a_check_before_the_first_turn_finds_nothing(metrics: Metrics) -> None:
     def sample(_: int) -> tuple[str, ...]:
         raise AssertionError("there is nothing to look at")
 
-    assert LoopWatchdog(metrics, timer=lambda: 1e9, sample=sample).check(LOOP) == BLOCK_SECONDS
+    assert LoopWatchdog(metrics, timer=lambda: 1e9, sample=sample).check(LOOP) > BLOCK_SECONDS
+
+
+def test_a_waiting_loop_is_not_blocked(watchdog: LoopWatchdog, timers: Timers) -> None:
+    checks = []
+
+    def wait(timeout: float | None) -> list[str]:
+        timers.pass_time(1000, doing="nothing")
+        checks.append(watchdog.check(LOOP))
+        return []
+
+    watchdog.select(wait, None)
+    watchdog.select(wait, 3000)
+    next_turn(watchdog, timers)
+    assert watchdog.newest() == []
+    assert checks == [math.inf, pytest.approx(2000 + BLOCK_SECONDS)]
+
+
+def test_a_loop_that_is_kept_from_waking_up_is_blocked(watchdog: LoopWatchdog, timers: Timers) -> None:
+    """Another thread holds the interpreter lock when the loop wants to run."""
+
+    def wait(timeout: float | None) -> list[str]:
+        timers.pass_time((timeout or 0.0) + 0.2, doing="idle; running threads: storage/images.py:1 read")
+        watchdog.check(LOOP)
+        return []
+
+    watchdog.select(wait, 3)
+    next_turn(watchdog, timers)
+    (block,) = watchdog.newest()
+    assert block.seconds == pytest.approx(0.2)
+    assert block.where == ("idle; running threads: storage/images.py:1 read",)
+
+
+def test_a_loop_waits_for_short_times_while_there_are_events(watchdog: LoopWatchdog, timers: Timers) -> None:
+    """Only then is it certain that it could have woken up."""
+    timeouts: list[float | None] = []
+
+    def wait(timeout: float | None) -> list[str]:
+        timeouts.append(timeout)
+        return ["an event"] if len(timeouts) == 1 else timers.wait(timeout)
+
+    for timeout in (3.0, 3.0, None, 0.0):
+        watchdog.select(wait, timeout)
+    timers.pass_time(ACTIVE_SECONDS)
+    for timeout in (3.0, None):
+        watchdog.select(wait, timeout)
+    assert timeouts == [3.0, HEARTBEAT, HEARTBEAT, 0.0, 3.0, None]
 
 
 # The real thread
@@ -238,6 +303,26 @@ async def test_what_blocks_the_loop_is_seen_while_it_does(metrics: Metrics) -> N
             await asyncio.sleep(2 * HEARTBEAT)
     assert found[0].seconds >= BLOCK_SECONDS
     assert found[0].where[0].startswith("base/test_loop_watchdog.py:")
+
+
+async def test_what_blocks_the_loop_after_a_long_quiet_time_is_seen(metrics: Metrics) -> None:
+    """The watching thread sleeps then. Quiet is what no event of the loop interrupts."""
+    looked = threading.Event()
+
+    def sample(thread: int) -> tuple[str, ...]:
+        found = activity(thread)
+        looked.set()
+        return found
+
+    watchdog = LoopWatchdog(metrics, sample=sample)
+    async with watchdog.watching(), asyncio.timeout(BOUND):
+        while True:
+            await asyncio.sleep(ACTIVE_SECONDS + 10 * BLOCK_SECONDS)
+            looked.clear()
+            block_until(looked)
+            await asyncio.sleep(2 * HEARTBEAT)  # the turn ends
+            if any("block_until" in line for block in watchdog.newest() for line in block.where):
+                break
 
 
 async def test_cpu_time_is_distinguished_from_waiting_time(metrics: Metrics) -> None:

@@ -1,6 +1,6 @@
 """All benchmarks in one table: `python -m tests.benchmarks`."""
 
-from tests.benchmarks import gateway, jobs, overhead, page_reads, signing_in
+from tests.benchmarks import gateway, idle, jobs, overhead, page_reads, signing_in
 from tests.benchmarks.results import run
 
 if __name__ == "__main__":
@@ -14,4 +14,6 @@ if __name__ == "__main__":
         signing_in.bearer_checks,
         overhead.loop_watchdog,
         overhead.request_metrics,
+        idle.idle_program,
+        idle.light_use,
     )

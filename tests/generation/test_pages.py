@@ -44,6 +44,12 @@ async def test_only_models_with_the_right_output_are_offered(viewer: PageUser) -
         } <= offered
 
 
+async def test_there_is_no_page_for_a_kind_that_no_model_can_create(viewer: PageUser) -> None:
+    for kind in ("audio", "render", "unknown"):
+        for path in (f"/generate/{kind}", f"/generate/{kind}/fields"):
+            assert (await viewer.browser.get(path)).status_code == 404
+
+
 CREATE_FORMS = [
     ("image", IMAGE_MODEL, "text"),
     ("image", MULTI_IMAGE_MODEL, "text"),

@@ -195,6 +195,44 @@ async def test_a_retry_by_an_admin_is_executed_and_recorded_once(studio: Studio)
     assert (await studio.program.maintenance.examine()).ok
 
 
+async def test_a_repeated_request_gets_the_first_result_even_if_it_would_be_rejected_by_now(studio: Studio) -> None:
+    """Its model was disabled, or the job that it retries was deleted."""
+    admin = await studio.user(direct=True)
+    image = body("image", "[refuse] something")
+    first = error_of(await admin.post("/api/v1/generate/image", json=image, headers=key("image")), 400)
+    failed = first["details"]["job_id"]
+    retry = await admin.post(f"/api/v1/jobs/{failed}/retry", headers=key("retry"))
+    await ended_job(admin, retry.json()["id"])
+    await admin.put(f"/api/v1/admin/models/{IMAGE_MODEL}", json={"enabled": False})
+    repeated = error_of(await admin.post("/api/v1/generate/image", json=image, headers=key("image")), 400)
+    assert repeated["details"]["job_id"] == failed
+    again = await admin.post(f"/api/v1/jobs/{failed}/retry", headers=key("retry"))
+    assert (again.status_code, again.json()["id"]) == (200, retry.json()["id"])
+    validation_error(await admin.post(f"/api/v1/jobs/{failed}/retry", headers=key("another")), "model")
+
+
+async def test_a_repeated_chat_request_gets_the_first_answer_even_if_its_model_is_disabled_by_now(
+    studio: Studio,
+) -> None:
+    admin, browser = await studio.user(direct=True), await studio.user_in_browser(direct=True)
+    request = {"model": TEXT_MODEL, "messages": [{"role": "user", "content": "hello"}]}
+    form = {"text": "hello", "model": TEXT_MODEL, "idempotency_key": "click"}
+
+    async def answers() -> list[object]:
+        calls = [
+            await admin.post(path, json=request, headers=key(path))
+            for path in ("/api/v1/ai/chat", "/v1/chat/completions")
+        ]
+        started = await browser.send_form("/chat", form)
+        return [*(call.json()["id"] for call in calls), started.headers["location"]]
+
+    first = await answers()
+    await admin.put(f"/api/v1/admin/models/{TEXT_MODEL}", json={"enabled": False})
+    assert await answers() == first
+    validation_error(await admin.post("/api/v1/ai/chat", json=request, headers=key("another")), "model")
+    assert len(submit_log(studio)) == 3
+
+
 async def test_an_invalid_key_is_rejected(ann: httpx.AsyncClient) -> None:
     with Cases() as cases:
         for name, value in (("empty", ""), ("too long", "x" * 256), ("not printable", "a\tb")):

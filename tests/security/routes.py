@@ -26,7 +26,7 @@ class Route(NamedTuple):
 
     @property
     def in_api(self) -> bool:
-        return rule_for(self.path).for_programs
+        return rule_for(self.path).is_api
 
     @property
     def changes(self) -> bool:

@@ -9,7 +9,7 @@ from tests.studio import Studio
 
 def _disagreements(route: Route, handle_head: set[str]) -> Iterator[str]:
     rule = rule_for(route.path)
-    if route.guarded and rule.for_programs != (rule.credentials is Credentials.BEARER):
+    if route.guarded and rule.is_api != (rule.credentials is Credentials.BEARER):
         yield f"{route} takes the wrong credentials for its kind of errors"
     if (route.path in handle_head) != rule.handles_head:
         yield f"{route} and its rule disagree on who handles HEAD"

@@ -93,9 +93,7 @@ def failed(response: JsonResponse, kind: Kind, detail: str) -> Retryable | Faile
         if _TOO_LONG.search(f"{error.get('code')} {metadata.get('error_type')} {message_of(response)}"):
             return Failed(code=ErrorCode.CONTEXT_LENGTH_EXCEEDED, message=TOO_LONG, detail=detail)
         reason = _PATH.sub("…", detail.partition(" ")[2])[:_MAX_REASON]  # `detail` begins with the status
-        return Failed(
-            code=ErrorCode.REQUEST_REJECTED, message=_MESSAGES[response.status], reason=reason, detail=detail
-        )
+        return Failed(code=ErrorCode.REQUEST_REJECTED, message=_MESSAGES[response.status], reason=reason, detail=detail)
     message = _MOVED if 300 <= response.status < 400 else _MESSAGES.get(response.status, FAILED)
     return Failed(code=ErrorCode.PROVIDER_FAILED, message=message, detail=detail)
 

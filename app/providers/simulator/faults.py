@@ -22,6 +22,24 @@ class Directive(msgspec.Struct, frozen=True):
     kinds: tuple[Kind, ...]
 
 
+HABITS = (
+    *(
+        "reasoning",
+        "logprobs",
+        "choices",
+        "empty",
+        "refusal",
+        "images",
+        "emoji",
+        "no-index",
+        "cached",
+        "nan",
+        "unknown",
+    ),
+    *("fingerprint", "sse", "error-event", "gzip"),
+)
+"""What real providers do beyond a plain answer; `openrouter.habits` explains and plays each of them."""
+
 DIRECTIVES: dict[str, Directive] = {
     # Reported errors.
     "fail": Directive("The provider accepts the request, but the generation fails.", ALL_KINDS),
@@ -32,6 +50,10 @@ DIRECTIVES: dict[str, Directive] = {
         "The first attempt exceeds the budget for requests in progress; later attempts succeed.", ALL_KINDS
     ),
     "ratelimit": Directive("The first attempt exceeds the rate limit (429); later attempts succeed.", ALL_KINDS),
+    "ratelimit-long": Directive(
+        "Every attempt exceeds the rate limit (429), with a Retry-After of half an hour.", ALL_KINDS
+    ),
+    "too-long": Directive("The conversation exceeds the maximum context length of the model (400).", ("text",)),
     "overloaded": Directive("No provider is available at the first attempt (503); later attempts succeed.", ALL_KINDS),
     "busy": Directive("The provider is overloaded at the first attempt (529); later attempts succeed.", ALL_KINDS),
     "html": Directive("A proxy in front of the provider responds with an HTML error page (502).", ALL_KINDS),
@@ -71,18 +93,25 @@ DIRECTIVES: dict[str, Directive] = {
     "no-cost": Directive("The result has no cost, and the cost never becomes available.", ALL_KINDS),
     "late-cost": Directive("The result has no cost; the cost becomes available a little later.", ALL_KINDS),
     "generations": Directive("The old endpoint /images/generations works for this prompt.", ("image",)),
+    # Answers that clients must pass on as they are.
+    "upstream:NAME": Directive(f"The answer has a habit of real providers. NAME is {', '.join(HABITS)}.", ("text",)),
 }
 
-DIRECTIVE_PATTERN = re.compile(r"\[([A-Za-z0-9_-]{2,20})\]")
+DIRECTIVE_PATTERN = re.compile(r"\[([A-Za-z0-9_-]{2,20}(?::[A-Za-z-]{2,20})?)\]")
 
 
 def faults_in(prompt: str, kind: Kind) -> frozenset[str]:
     """The faults that this prompt requests and that this kind of output supports."""
     names = {name.lower() for name in DIRECTIVE_PATTERN.findall(prompt)}
-    return frozenset(name for name in names if name in DIRECTIVES and kind in DIRECTIVES[name].kinds)
+    return frozenset(name for name in names if (found := _directive(name)) is not None and kind in found.kinds)
 
 
 def strip_faults(prompt: str) -> str:
     """The prompt without its directives."""
-    stripped = DIRECTIVE_PATTERN.sub(lambda match: "" if match[1].lower() in DIRECTIVES else match[0], prompt)
+    stripped = DIRECTIVE_PATTERN.sub(lambda match: match[0] if _directive(match[1].lower()) is None else "", prompt)
     return re.sub(r"[ \t]{2,}", " ", stripped).strip()
+
+
+def _directive(name: str) -> Directive | None:
+    head, _, habit = name.partition(":")
+    return DIRECTIVES.get("upstream:NAME" if head == "upstream" and habit in HABITS else name)

@@ -86,11 +86,16 @@ CLOSINGS = (
 LIGHTS = ("soft morning light", "the last light of the day", "a clear cold sky", "light through thin mist")
 
 
-def answer(messages: Sequence[Message], *, images: int = 0, json: bool = False, with_image: bool = False) -> str:
-    """The reply to these messages. `images` is the number of attached images; with `with_image` the model returns one, too."""
+def answer(
+    messages: Sequence[Message], *, images: int = 0, json: bool = False, with_image: bool = False, variant: int = 0
+) -> str:
+    """The reply to these messages. `images` is the number of attached images; with `with_image` the model returns one, too.
+
+    `variant` numbers several replies to the same messages.
+    """
     prompt = strip_faults(last_user_text(messages)[:MAX_READ_CHARS]).strip()
     system = " ".join(text_of(message) for message in messages if message["role"] in ("system", "developer"))
-    dice = random.Random(hashlib.sha256(f"{system}\0{prompt}".encode()).digest())
+    dice = random.Random(hashlib.sha256(f"{system}\0{prompt}{variant or ''}".encode()).digest())
     if json:
         return _as_json(prompt, dice)
     if with_image:

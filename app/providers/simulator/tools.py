@@ -1,7 +1,7 @@
 """Simulates tool calls.
 
 The model calls the functions that it must, and those that the prompt names ("get weather" also names `get_weather`). Their
-arguments are built from the JSON Schema of the function and keywords of the prompt. Results are repeated in the reply.
+arguments fit the JSON Schema of the function and use words of the prompt. Results are repeated in the reply.
 """
 
 import hashlib
@@ -13,15 +13,10 @@ from typing import Any
 import msgspec
 
 from app.providers.simulator import replies
-
-Schema = dict[str, Any]
-
-MAX_DEPTH = 5
-"""Maximum nesting depth of a schema; deeper values are null."""
+from app.providers.simulator.json_schema import JsonSchema, Schema
+from app.providers.simulator.schema_values import value_for
 
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-CAPITAL = re.compile(r"(?<=\s)[A-Z][\w-]+(?: [A-Z][\w-]+)*")
-NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 CHOICES = ("none", "auto", "required")
 
 
@@ -117,49 +112,13 @@ def _names(prompt: str, name: str) -> bool:
 
 def _call(tool: Tool, prompt: str, index: int) -> ToolCall:
     bare = re.sub(re.escape(tool.name), " ", prompt, flags=re.IGNORECASE)
-    arguments = json.dumps(_value({"type": "object", **tool.parameters}, bare, "", 0), ensure_ascii=False)
     mark = hashlib.sha256(f"{tool.name}\0{index}\0{prompt}".encode()).hexdigest()[:24]
-    return ToolCall(f"call_{mark}", tool.name, arguments)
+    return ToolCall(f"call_{mark}", tool.name, json.dumps(_arguments(tool, bare), ensure_ascii=False))
 
 
-def _value(schema: Any, prompt: str, name: str, depth: int) -> Any:
-    """A value that the schema allows, taken from the prompt where possible."""
-    if not isinstance(schema, dict) or depth > MAX_DEPTH:
-        return None
-    for keyword in ("const", "default"):
-        if keyword in schema:
-            return schema[keyword]
-    options = schema.get("enum")
-    if isinstance(options, list) and options:
-        return next((option for option in options if str(option).lower() in prompt.lower()), options[0])
-    kind = schema.get("type", "string")
-    if isinstance(kind, list):
-        kind = next((name for name in kind if name != "null"), "null")
-    if kind == "object":
-        properties = schema.get("properties")
-        known = properties if isinstance(properties, dict) else {}
-        return {key: _value(inner, prompt, key, depth + 1) for key, inner in known.items()}
-    if kind == "array":
-        return [_value(schema.get("items", {}), prompt, name, depth + 1)]
-    if kind in ("integer", "number"):
-        return _number(schema, prompt, whole=kind == "integer")
-    return {"boolean": True, "null": None}.get(kind, _text(prompt, name))
-
-
-def _number(schema: Schema, prompt: str, *, whole: bool) -> int | float:
-    found = NUMBER.search(prompt)
-    value = float(found[0]) if found else 1.0
-    low, high = schema.get("minimum"), schema.get("maximum")
-    if isinstance(low, int | float):
-        value = max(value, low)
-    if isinstance(high, int | float):
-        value = min(value, high)
-    return int(value) if whole else value
-
-
-def _text(prompt: str, name: str) -> str:
-    """A proper name in the prompt, otherwise its last keyword."""
-    if found := CAPITAL.findall(prompt):
-        return str(found[-1])
-    keywords = [word for word in re.findall(r"[^\W\d_][\w'’-]+", prompt) if word.lower() not in replies.STOP_WORDS]
-    return keywords[-1] if keywords else name
+def _arguments(tool: Tool, prompt: str) -> Any:
+    try:
+        schema = JsonSchema({"type": "object", **tool.parameters})
+    except ValueError:  # models also call functions with an invalid schema, somehow
+        return {}
+    return value_for(schema, prompt, tool.name)

@@ -181,6 +181,23 @@ def the_first_try_exceeds_the_rate_limit(sim: SimulatorClient, kind: Kind) -> No
     assert int(first.headers["x-ratelimit-reset"]) > 1e12
 
 
+@each("ratelimit-long", *KINDS)
+def every_try_exceeds_the_rate_limit_for_half_an_hour(sim: SimulatorClient, kind: Kind) -> None:
+    prompt = f"[ratelimit-long] [stamp] {kind}"
+    for answer in (paid(sim, kind, prompt), paid(sim, kind, prompt)):
+        assert answer.status_code == 429
+        assert answer.headers["retry-after"] == "1800"
+    assert sim.submits(prompt) == []
+
+
+@shows("too-long", "text")
+def the_conversation_is_too_long(sim: SimulatorClient) -> None:
+    answer = sim.chat("[too-long] hello")
+    assert answer.status_code == 400
+    assert "maximum context length is 400000 tokens" in refusal(answer)["message"]
+    assert refusal(answer)["metadata"]["error_type"] == "context_length_exceeded"
+
+
 @each("in-flight", *KINDS)
 def the_first_try_exceeds_the_in_flight_budget(sim: SimulatorClient, kind: Kind) -> None:
     first = check_only_the_first_try_fails(sim, kind, "in-flight", 402)
@@ -606,6 +623,11 @@ def the_image_is_as_large_as_a_stamp(sim: SimulatorClient) -> None:
     assert image_in(answer["choices"][0]["message"]["images"][0]["image_url"]["url"]).size == STAMP
 
 
+@shows("upstream:NAME", "text")
+def the_answer_has_a_habit_of_real_providers(sim: SimulatorClient) -> None:
+    assert sim.chat("[upstream:reasoning] a").json()["choices"][0]["message"]["reasoning_details"]
+
+
 @shows("generations", "image")
 def the_old_route_works(sim: SimulatorClient) -> None:
     body = {"model": IMAGE_MODEL, "prompt": "[generations] [stamp] the old route"}
@@ -642,17 +664,18 @@ def test_every_command_is_explained_in_a_sentence() -> None:
     for name, directive in DIRECTIVES.items():
         assert directive.sentence.endswith("."), name
         assert directive.sentence[0].isupper(), name
-        assert 20 < len(directive.sentence) < 120, name
+        assert 20 < len(directive.sentence) < (200 if name == "upstream:NAME" else 120), name
 
 
 def test_a_command_is_found_anywhere_and_in_any_case_but_only_for_its_kinds() -> None:
     assert faults_in("a [FAIL] lighthouse [unknown] [urls]", "video") == {"fail", "urls"}
     assert faults_in("a [fail] lighthouse [urls]", "text") == {"fail"}
     assert faults_in("fail (urls)", "video") == frozenset()
+    assert faults_in("[upstream:NaN] [upstream:magic] [upstream:NAME] [slow:nan]", "text") == {"upstream:nan"}
 
 
 def test_a_command_is_not_part_of_the_prompt(sim: SimulatorClient) -> None:
-    assert strip_faults("[slow] a  [boat] at sea [urls]") == "a [boat] at sea"
+    assert strip_faults("[slow] a  [boat] at sea [urls] [upstream:sse]") == "a [boat] at sea"
     plain, marked = (sim.chat(prompt).json()["choices"][0]["message"] for prompt in ("on tin", "[late-cost] on tin"))
     assert plain == marked
 

@@ -47,7 +47,8 @@ def test_the_tool_named_in_tool_choice_is_called(sim: SimulatorClient) -> None:
     choice = {"type": "function", "function": {"name": "get_time"}}
     (call,) = calls(sim.chat(PROMPT, tools=[WEATHER, CLOCK], tool_choice=choice).json())
     assert call["function"]["name"] == "get_time"
-    assert arguments(call) == {"city": "Paris", "hours": 2}
+    assert arguments(call)["city"] == "Paris"
+    assert 2 <= arguments(call)["hours"] <= 24
 
 
 def test_a_tool_named_in_the_prompt_is_called(sim: SimulatorClient) -> None:

@@ -41,6 +41,11 @@ class AcceptedRequest(msgspec.Struct, frozen=True, kw_only=True):
     faults: frozenset[str]
     created_at: float
 
+    @property
+    def habits(self) -> frozenset[str]:
+        """The habits of real providers that the prompt requests; see `habits`."""
+        return frozenset(name.partition(":")[2] for name in self.faults if ":" in name)
+
 
 async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _route: BaseRouteHandler) -> None:
     """Guard: requires a bearer key, and the configured one if there is one."""
@@ -103,6 +108,16 @@ async def admit(
     return accepted
 
 
+def context_too_long(model: SimulatedModel, tokens: int | None = None) -> ErrorAnswer:
+    """The conversation has more tokens than the model can read."""
+    length = model.context_length or 8_192
+    return bad_request(
+        f"This endpoint's maximum context length is {length} tokens. However, you requested about {tokens or length + 1}"
+        " tokens. Please reduce the length.",
+        "context_length_exceeded",
+    )
+
+
 async def record_job(runtime: Runtime, job: SimulatedJob) -> None:
     """Save the job and charge its cost."""
     await runtime.run_io(runtime.store.save, job)
@@ -130,6 +145,10 @@ async def _raise_requested_error(
             provider_name=model.name.partition(":")[0],
             model_slug=model.id,
         )
+    if "too-long" in faults:
+        raise context_too_long(model)
+    if "ratelimit-long" in faults:
+        raise ErrorAnswer(429, "Rate limit exceeded", "rate_limit_exceeded", {"Retry-After": "1800"})
     if "credits" in faults:
         raise _payment_required("Insufficient credits. Add more and retry.", "openrouter_credits", "Buy credits.")
     if "key-limit" in faults:

@@ -1,13 +1,11 @@
 """Chat completions, whole or streamed: text, tool calls, and images from models that generate them in a conversation."""
 
-from collections.abc import AsyncIterator
-
-import msgspec
 from litestar import post
 from litestar.di import NamedDependency
 from litestar.types import ASGIApp
 
 from app.providers.simulator import replies, responses
+from app.providers.simulator.openrouter import habits
 from app.providers.simulator.openrouter.admission import (
     AcceptedRequest,
     JsonObject,
@@ -21,7 +19,8 @@ from app.providers.simulator.openrouter.admission import (
 )
 from app.providers.simulator.openrouter.chat_replies import ChatReply, job_of, reply_to
 from app.providers.simulator.openrouter.chat_requests import check, kind_of, messages_of
-from app.providers.simulator.openrouter.errors import PROVIDER_ERROR, ErrorAnswer
+from app.providers.simulator.openrouter.choices import Choice, image, logprobs
+from app.providers.simulator.openrouter.errors import PROVIDER_ERROR, provider_failed
 from app.providers.simulator.runtime import Runtime
 
 SECONDS = {"text": 0.8, "image": 1.5}
@@ -44,7 +43,7 @@ async def chat(request: PlainRequest, runtime: NamedDependency[Runtime]) -> ASGI
         return accepted
     if "ambiguous" in accepted.faults:
         reply = await reply_to(runtime, accepted)
-        await record_job(runtime, job_of(runtime, accepted, reply, len(reply.deltas)))
+        await record_job(runtime, job_of(runtime, accepted, reply, _delta_count(reply)))
         return responses.ClosedConnection()
     if body.get("stream") is True and not accepted.faults & {"error-200", "fail"}:
         return _streamed_response(runtime, accepted)
@@ -62,14 +61,7 @@ async def _whole_response(runtime: Runtime, accepted: AcceptedRequest) -> ASGIAp
     if "stuck" in accepted.faults:
         return responses.NoResponse()
     if "fail" in accepted.faults:
-        raise ErrorAnswer(
-            502,
-            "Provider returned error",
-            "provider_unavailable",
-            provider_name=accepted.model.name.partition(":")[0],
-            provider_code="internal",
-            raw="the simulated provider failed",
-        )
+        raise provider_failed(accepted.model.name)
     if accepted.faults & {"error-200", "error-first"}:
         return responses.json_response({"id": accepted.id, "error": PROVIDER_ERROR})
     if "huge" in accepted.faults:
@@ -78,60 +70,58 @@ async def _whole_response(runtime: Runtime, accepted: AcceptedRequest) -> ASGIAp
         )
     reply = await reply_to(runtime, accepted)
     if "error-in-stream" in accepted.faults:
-        reply = ChatReply(
-            tokens=reply.tokens[: len(reply.tokens) // 2],
-            images=[],
-            finish="error",
-            prompt_tokens=reply.prompt_tokens,
-        )
-    job = job_of(runtime, accepted, reply, len(reply.deltas))
+        for choice in reply.choices:
+            choice.tokens, choice.images, choice.finish = choice.tokens[: len(choice.tokens) // 2], [], "error"
+    job = job_of(runtime, accepted, reply, _delta_count(reply))
     await record_job(runtime, job)
-    whole = responses.json_response(
-        _completion(accepted, reply, visible_usage(job.usage, accepted.faults)), headers=_id_header(accepted)
-    )
+    content = _completion(accepted, reply.choices, visible_usage(job.usage, accepted.faults))
+    whole = habits.whole(content, accepted.habits, _id_header(accepted))
     return responses.damaged(runtime, whole, accepted.faults)
 
 
-def _completion(accepted: AcceptedRequest, reply: ChatReply, usage: JsonObject) -> JsonObject:
-    message: JsonObject = {"role": "assistant", "content": reply.text or None, "refusal": None, "reasoning": None}
-    if reply.calls:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in reply.calls
-        ]
-    if accepted.kind == "image":
-        message["images"] = [_image(url) for url in reply.images]
-    choice: JsonObject = {
-        "index": 0,
-        "logprobs": None,
-        "finish_reason": reply.finish,
-        "native_finish_reason": reply.finish,
-        "message": message,
-    }
-    if reply.finish == "error":
-        choice["error"] = PROVIDER_ERROR
+def _completion(accepted: AcceptedRequest, choices: list[Choice], usage: JsonObject) -> JsonObject:
     return {
         "id": accepted.id,
         "object": "chat.completion",
         "created": int(accepted.created_at),
         "model": accepted.model.id,
         "system_fingerprint": None,
-        "choices": [choice],
+        "choices": [_whole_choice(accepted, index, choice) for index, choice in enumerate(choices)],
         "usage": usage,
     }
 
 
-def _image(url: str) -> JsonObject:
-    return {"type": "image_url", "image_url": {"url": url}}
+def _whole_choice(accepted: AcceptedRequest, index: int, choice: Choice) -> JsonObject:
+    message = choice.message
+    if accepted.kind == "image":
+        message.setdefault("images", [])
+        message["content"] = message["content"] or None
+    content: JsonObject = {
+        "index": index,
+        "logprobs": logprobs(choice.tokens) if _wants_logprobs(accepted) else None,
+        "finish_reason": choice.finish,
+        "native_finish_reason": choice.finish,
+        "message": message,
+    }
+    if choice.finish == "error":
+        content["error"] = PROVIDER_ERROR
+    return content
+
+
+def _wants_logprobs(accepted: AcceptedRequest) -> bool:
+    return accepted.body.get("logprobs") is True or "logprobs" in accepted.habits
+
+
+def _delta_count(reply: ChatReply) -> int:
+    return sum(len(choice.deltas) for choice in reply.choices)
 
 
 def _huge_parts(accepted: AcceptedRequest) -> tuple[bytes, bytes, bytes]:
     """The head, filler and tail of an oversized response."""
-    empty = ChatReply(tokens=["@"], images=["@"] if accepted.kind == "image" else [], finish="stop", prompt_tokens=1)
-    if empty.images:
-        empty.tokens = []
-    head, _, tail = msgspec.json.encode(_completion(accepted, empty, {})).partition(b"@")
-    if empty.images:
+    pictured = accepted.kind == "image"
+    marked = Choice(tokens=[] if pictured else ["@"], images=["@"] if pictured else [], finish="stop")
+    head, _, tail = habits.encode(_completion(accepted, [marked], {}), accepted.habits).partition(b"@")
+    if pictured:
         return head + b"data:image/png;base64,", b"A" * 64, tail
     return head, b"and on and on ", tail
 
@@ -149,13 +139,13 @@ def _streamed_response(runtime: Runtime, accepted: AcceptedRequest) -> ASGIApp:
         return responses.StreamedResponse(
             responses.endless(responses.PROCESSING, responses.event(chunk)), responses.EVENTS, _id_header(accepted)
         )
-    pieces = _events(runtime, accepted)
-    if "trickle" in accepted.faults:
-        pieces = responses.trickle(runtime, pieces)
-    return responses.StreamedResponse(pieces, responses.EVENTS, {"cache-control": "no-cache", **_id_header(accepted)})
+    events = habits.streamed(_events(runtime, accepted), accepted.habits)
+    pieces = responses.trickle(runtime, events) if "trickle" in accepted.faults else events
+    headers = {"cache-control": "no-cache", **_id_header(accepted), **habits.stream_headers(accepted.habits)}
+    return responses.StreamedResponse(pieces, responses.EVENTS, headers)
 
 
-async def _events(runtime: Runtime, accepted: AcceptedRequest) -> AsyncIterator[bytes]:
+async def _events(runtime: Runtime, accepted: AcceptedRequest) -> habits.Events:
     yield responses.PROCESSING
     if "error-first" in accepted.faults:
         yield responses.event(_error_chunk(accepted))
@@ -165,51 +155,67 @@ async def _events(runtime: Runtime, accepted: AcceptedRequest) -> AsyncIterator[
         yield responses.PROCESSING
     await runtime.sleep(SECONDS[accepted.kind] / 2, accepted.faults)
     reply = await reply_to(runtime, accepted)
-    fails = bool(accepted.faults & {"cut", "error-in-stream"})
-    deltas = reply.deltas
-    count = len(deltas) // 2 if fails else len(deltas)
     sent, completed = 0, False
     try:
-        yield responses.event(_chunk(accepted, {"role": "assistant", "content": ""}))
-        for delta in deltas[:count]:
+        for index in range(len(reply.choices)):
+            yield _event(accepted, {"role": "assistant", "content": ""}, index=index)
+        fails = bool(accepted.faults & {"cut", "error-in-stream", "upstream:error-event"})
+        count = _delta_count(reply) // (2 if fails else 1)
+        for index, delta in _interleaved(reply.choices)[:count]:
             await runtime.sleep(SECONDS_PER_TOKEN, accepted.faults)
             sent += 1
-            yield responses.event(_chunk(accepted, delta))
+            yield _event(accepted, delta, index=index)
             if sent % 50 == 0:
                 yield responses.PROCESSING
         if "error-in-stream" in accepted.faults:
             yield responses.event(_error_chunk(accepted))
+        if "error-event" in accepted.habits:
+            yield habits.ERROR_EVENT
         if fails:
             return
-        if reply.images:
-            yield responses.event(
-                _chunk(accepted, {"role": "assistant", "images": [_image(url) for url in reply.images]})
-            )
-        yield responses.event(_chunk(accepted, {"role": "assistant", "content": ""}, reply.finish))
+        for index, choice in enumerate(reply.choices):
+            if choice.images:
+                images = [image(url) for url in choice.images]
+                yield _event(accepted, {"role": "assistant", "images": images}, index=index)
+        for index, choice in enumerate(reply.choices):
+            yield _event(accepted, {"role": "assistant", "content": ""}, choice.finish, index)
         job = job_of(runtime, accepted, reply, sent)
         await record_job(runtime, job)
         completed = True
         # OpenRouter repeats the finish reason in the usage chunk.
-        yield responses.event(
-            {
-                **_chunk(accepted, {"role": "assistant", "content": ""}, reply.finish),
-                "usage": visible_usage(job.usage, accepted.faults),
-            }
-        )
+        last = _chunk(accepted, {"role": "assistant", "content": ""}, reply.choices[0].finish)
+        usage = visible_usage(job.usage, accepted.faults)
+        yield habits.chunk_event({**last, "usage": usage}, accepted.habits)
         yield responses.event("[DONE]")
     finally:
         if not completed:
-            reply.images = []
+            for choice in reply.choices:
+                choice.images = []
             await record_job(runtime, job_of(runtime, accepted, reply, sent, cancelled=True))
 
 
-def _chunk(accepted: AcceptedRequest, delta: JsonObject, finish: str | None = None) -> JsonObject:
+def _interleaved(choices: list[Choice]) -> list[tuple[int, JsonObject]]:
+    """The deltas of all choices with the index of the choice: the first of each, the second of each, and so on."""
+    numbered = [
+        (place, index, delta) for index, choice in enumerate(choices) for place, delta in enumerate(choice.deltas)
+    ]
+    return [(index, delta) for _, index, delta in sorted(numbered, key=lambda one: one[:2])]
+
+
+def _event(accepted: AcceptedRequest, delta: JsonObject, finish: str | None = None, index: int = 0) -> bytes:
+    return habits.chunk_event(_chunk(accepted, delta, finish, index), accepted.habits)
+
+
+def _chunk(accepted: AcceptedRequest, delta: JsonObject, finish: str | None = None, index: int = 0) -> JsonObject:
+    choice = {"index": index, "delta": delta, "finish_reason": finish, "native_finish_reason": finish}
+    if delta.get("content") and _wants_logprobs(accepted):
+        choice["logprobs"] = logprobs([delta["content"]])
     return {
         "id": accepted.id,
         "object": "chat.completion.chunk",
         "created": int(accepted.created_at),
         "model": accepted.model.id,
-        "choices": [{"index": 0, "delta": delta, "finish_reason": finish, "native_finish_reason": finish}],
+        "choices": [choice],
     }
 
 

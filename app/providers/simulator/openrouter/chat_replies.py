@@ -1,13 +1,23 @@
 """What a model replies to a chat request: text, tool calls or images, and what they cost."""
 
 import base64
+import json
 
 import msgspec
 
-from app.providers.simulator import replies, sizes, tools
+from app.providers.simulator import replies, schema_values, sizes, tools
 from app.providers.simulator.faults import strip_faults
+from app.providers.simulator.openrouter import habits
 from app.providers.simulator.openrouter.admission import AcceptedRequest, JsonObject, reference_image
-from app.providers.simulator.openrouter.chat_requests import image_size, image_urls, max_tokens, wants_json
+from app.providers.simulator.openrouter.chat_requests import (
+    choice_count,
+    image_size,
+    image_urls,
+    max_tokens,
+    schema_of,
+    wants_json,
+)
+from app.providers.simulator.openrouter.choices import Choice
 from app.providers.simulator.runtime import Runtime
 from app.providers.simulator.state import SimulatedJob
 
@@ -16,62 +26,53 @@ NOT_AN_IMAGE = b"This is not an image. " * 40
 
 
 class ChatReply(msgspec.Struct, kw_only=True):
-    """The reply of a model: text in tokens (perhaps truncated) or tool calls, and images as data URLs."""
+    """The reply of a model: as many choices as the request asks for."""
 
-    tokens: list[str]
-    images: list[str]
-    finish: str
+    choices: list[Choice]
     prompt_tokens: int
-    calls: list[tools.ToolCall] = []
-
-    @property
-    def text(self) -> str:
-        return "".join(self.tokens)
-
-    @property
-    def deltas(self) -> list[JsonObject]:
-        """The deltas of the stream; each counts as a token."""
-        if not self.calls:
-            return [{"role": "assistant", "content": token} for token in self.tokens]
-        found: list[JsonObject] = []
-        for index, call in enumerate(self.calls):
-            start = {
-                "index": index,
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": ""},
-            }
-            rest = [{"index": index, "function": {"arguments": piece}} for piece in replies.split(call.arguments)]
-            found += [{"role": "assistant", "content": None, "tool_calls": [piece]} for piece in (start, *rest)]
-        return found
 
 
 async def reply_to(runtime: Runtime, accepted: AcceptedRequest) -> ChatReply:
     """The complete reply."""
-    references = image_urls(accepted.body)
+    count = max(choice_count(accepted.body), 2 if "choices" in accepted.habits else 1)
     prompt_tokens = replies.tokens_in(accepted.body["messages"])
+    if accepted.kind == "text" and not {"tools", "response_format"} & accepted.body.keys():
+        choices = [_choice(runtime, accepted, variant) for variant in range(count)]
+    else:
+        choices = [await runtime.render(_choice, runtime, accepted, variant) for variant in range(count)]
+    return ChatReply(choices=choices, prompt_tokens=prompt_tokens)
+
+
+def _choice(runtime: Runtime, accepted: AcceptedRequest, variant: int) -> Choice:
     if calls := tools.calls_for(accepted.body, strip_faults(accepted.prompt)):
-        return ChatReply(tokens=[], images=[], finish="tool_calls", prompt_tokens=prompt_tokens, calls=calls)
-    text = tools.answer_from_results(accepted.body["messages"]) or replies.answer(
-        accepted.body["messages"],
-        images=len(references),
-        json=wants_json(accepted.body),
-        with_image=accepted.kind == "image",
-    )
+        return habits.changed(Choice(tokens=[], finish="tool_calls", calls=calls), accepted.habits)
+    references = image_urls(accepted.body)
+    text = _text(accepted, variant, len(references))
     images: list[str] = []
     if accepted.kind == "image":
         if "text-only" in accepted.faults:
             text = "Here is a description instead: " + replies.describe(strip_faults(accepted.prompt))
         else:
-            images = [await runtime.render(_render_image, runtime, accepted, references)]
+            images = [_render_image(runtime, accepted, references)]
             text = text if "text" in accepted.model.outputs else ""
     tokens = replies.split(text)
     limit = max_tokens(accepted.body) or len(tokens)
-    return ChatReply(
-        tokens=tokens[:limit],
+    finish = "length" if limit < len(tokens) else "stop"
+    return habits.changed(Choice(tokens=tokens[:limit], images=images, finish=finish), accepted.habits)
+
+
+def _text(accepted: AcceptedRequest, variant: int, images: int) -> str:
+    body = accepted.body
+    if (schema := schema_of(body)) is not None:
+        seed = f"{accepted.prompt}/{body.get('seed')}/{variant}"
+        value = schema_values.value_for(schema, strip_faults(accepted.prompt), seed)
+        return json.dumps(value, ensure_ascii=False)
+    return tools.answer_from_results(body["messages"]) or replies.answer(
+        body["messages"],
         images=images,
-        finish="length" if limit < len(tokens) else "stop",
-        prompt_tokens=prompt_tokens,
+        json=wants_json(body),
+        with_image=accepted.kind == "image",
+        variant=variant,
     )
 
 
@@ -97,23 +98,27 @@ def job_of(
 
 
 def _usage(accepted: AcceptedRequest, reply: ChatReply, sent: int) -> JsonObject:
-    image_tokens = TOKENS_PER_IMAGE * len(reply.images)
-    price = accepted.model.pricing
-    prompt = reply.prompt_tokens * float(price.get("prompt", 0))
-    completion = sent * float(price.get("completion", 0)) + image_tokens * float(price.get("image_output", 0))
+    image_tokens = TOKENS_PER_IMAGE * sum(len(choice.images) for choice in reply.choices)
+    cached = reply.prompt_tokens // 2 if "cached" in accepted.habits else 0
+    price = {name: float(value) for name, value in accepted.model.pricing.items()}
+    prompt = (reply.prompt_tokens - cached) * price.get("prompt", 0.0) + cached * price.get("input_cache_read", 0.0)
+    completion = sent * price.get("completion", 0.0) + image_tokens * price.get("image_output", 0.0)
     return {
         "prompt_tokens": reply.prompt_tokens,
         "completion_tokens": sent + image_tokens,
         "total_tokens": reply.prompt_tokens + sent + image_tokens,
         "cost": round(prompt + completion, 10),
         "is_byok": False,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": 0},
         "cost_details": {
             "upstream_inference_cost": None,
             "upstream_inference_prompt_cost": round(prompt, 10),
             "upstream_inference_completions_cost": round(completion, 10),
         },
-        "completion_tokens_details": {"reasoning_tokens": 0, "image_tokens": image_tokens},
+        "completion_tokens_details": {
+            "reasoning_tokens": sum(len(choice.reasoning) for choice in reply.choices),
+            "image_tokens": image_tokens,
+        },
     }
 
 

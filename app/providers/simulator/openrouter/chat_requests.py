@@ -1,11 +1,13 @@
 """Validates chat requests and reads what they ask for."""
 
 from app.providers.simulator import replies, sizes, tools
-from app.providers.simulator.openrouter.admission import JsonObject
+from app.providers.simulator.json_schema import JsonSchema
+from app.providers.simulator.openrouter.admission import JsonObject, context_too_long
 from app.providers.simulator.openrouter.catalog import SimulatedModel
 from app.providers.simulator.openrouter.errors import ErrorAnswer, bad_request
 from app.providers.simulator.state import Kind
 
+MAX_CHOICES = 8
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
@@ -52,12 +54,11 @@ def check(model: SimulatedModel, body: JsonObject, messages: list[JsonObject]) -
         raise bad_request("max_tokens: expected a whole number of at least 1")
     image_size(body)
     _check_tools(model, body)
+    choice_count(body)
+    schema_of(body)
     used = replies.tokens_in(messages)
     if model.context_length and used > model.context_length:
-        raise bad_request(
-            f"This endpoint's maximum context length is {model.context_length} tokens. You requested about {used}.",
-            "context_length_exceeded",
-        )
+        raise context_too_long(model, used)
 
 
 def image_urls(body: JsonObject) -> list[str]:
@@ -90,9 +91,34 @@ def max_tokens(body: JsonObject) -> int | None:
     return limit
 
 
+def choice_count(body: JsonObject) -> int:
+    """How many choices the request asks for. OpenRouter does not document `n`; providers behind it know it from OpenAI."""
+    count = body.get("n")
+    if count is None:
+        return 1
+    if not isinstance(count, int) or not 1 <= count <= MAX_CHOICES:
+        raise bad_request(f"n: expected a whole number from 1 to {MAX_CHOICES}")
+    return count
+
+
 def wants_json(body: JsonObject) -> bool:
     response_format = body.get("response_format")
     return isinstance(response_format, dict) and response_format.get("type") in ("json_object", "json_schema")
+
+
+def schema_of(body: JsonObject) -> JsonSchema | None:
+    """The JSON Schema that the answer must fit. Raises an error answer when it is invalid."""
+    response_format = body.get("response_format")
+    if not isinstance(response_format, dict) or response_format.get("type") != "json_schema":
+        return None
+    described = response_format.get("json_schema")
+    schema = described.get("schema") if isinstance(described, dict) else None
+    if schema is None:
+        return None
+    try:
+        return JsonSchema(schema)
+    except ValueError as exc:
+        raise bad_request(f"response_format: invalid schema: {exc}") from exc
 
 
 def _check_tools(model: SimulatedModel, body: JsonObject) -> None:

@@ -35,6 +35,18 @@ def bad_request(message: str, error_type: str = "invalid_request", **metadata: A
     return ErrorAnswer(400, message, error_type, **metadata)
 
 
+def provider_failed(model_name: str) -> ErrorAnswer:
+    """The provider of the model failed (502)."""
+    return ErrorAnswer(
+        502,
+        "Provider returned error",
+        "provider_unavailable",
+        provider_name=model_name.partition(":")[0],
+        provider_code="internal",
+        raw="the simulated provider failed",
+    )
+
+
 def not_found(message: str, **metadata: Any) -> ErrorAnswer:
     """The resource does not exist (404)."""
     return ErrorAnswer(404, message, "not_found", **metadata)

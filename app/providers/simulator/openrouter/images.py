@@ -24,7 +24,7 @@ from app.providers.simulator.openrouter.admission import (
 )
 from app.providers.simulator.openrouter.catalog import ImageAbility
 from app.providers.simulator.openrouter.chat_replies import NOT_AN_IMAGE, TOKENS_PER_IMAGE
-from app.providers.simulator.openrouter.errors import PROVIDER_ERROR, ErrorAnswer, not_found
+from app.providers.simulator.openrouter.errors import PROVIDER_ERROR, not_found, provider_failed
 from app.providers.simulator.openrouter.image_requests import ability_of, check, prompt_of, reference_urls, size_of
 from app.providers.simulator.runtime import Runtime
 from app.providers.simulator.state import SimulatedJob
@@ -105,14 +105,7 @@ async def _respond(runtime: Runtime, accepted: AcceptedRequest, ability: ImageAb
     if "stuck" in accepted.faults:
         return responses.NoResponse()
     if "fail" in accepted.faults:
-        # A failed image is not charged.
-        raise ErrorAnswer(
-            502,
-            "Provider returned error",
-            "provider_unavailable",
-            provider_name=accepted.model.name.partition(":")[0],
-            provider_code="internal",
-        )
+        raise provider_failed(accepted.model.name)  # a failed image is not charged
     if accepted.faults & {"error-200", "error-first", "error-in-stream"}:
         return responses.json_response({"error": PROVIDER_ERROR})
     if "huge" in accepted.faults:

@@ -1,5 +1,8 @@
 """Chat: whole and streamed text, and images."""
 
+import jsonschema_rs
+import msgspec
+
 from tests.kit import Cases
 from tests.providers.simulator.kit import (
     CHAT_IMAGE_MODEL,
@@ -198,3 +201,30 @@ def test_hanging_up_ends_a_stream_and_charges_for_the_text_so_far(timed: Simulat
     generation = timed.get("/generation", id=id).json()["data"]
     assert generation["cancelled"] is True
     assert 0 < generation["tokens_completion"] <= 5
+
+
+def test_structured_output_fits_the_given_schema(sim: SimulatorClient) -> None:
+    node = {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "children": {"type": "array", "items": {"$ref": "#/$defs/node"}}},
+        "required": ["name", "children"],
+        "additionalProperties": False,
+    }
+    schema = {"$defs": {"node": node}, "$ref": "#/$defs/node"}
+    wanted = {
+        "response_format": {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": schema}}
+    }
+    whole = sim.chat("A family tree of pears", **wanted).json()["choices"][0]["message"]["content"]
+    jsonschema_rs.validate(schema, msgspec.json.decode(whole))
+    assert streamed_text(events(sim.stream("A family tree of pears", **wanted))) == whole
+    assert sim.chat("A family tree of pears", seed=7, **wanted).json()["choices"][0]["message"]["content"] != whole
+
+
+def test_structured_output_with_an_invalid_schema_is_refused(sim: SimulatorClient) -> None:
+    invalid: list[object] = [{"type": "magic"}, {"$ref": "https://example.com/x"}, {"$ref": "#"}, [], "object"]
+    for schema in invalid:
+        wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        answer = sim.chat("invalid schemas", response_format=wanted)
+        assert answer.status_code == 400
+        assert "invalid schema" in answer.json()["error"]["message"]
+    assert sim.submits("invalid schemas") == []
