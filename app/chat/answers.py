@@ -183,7 +183,9 @@ class Answers:
         live.begin(asyncio.create_task(reading))
         await live.read()
         result = self._result_of(live)
-        if new.key is not None and live.reply is not None:
+        if new.key is None:
+            result = msgspec.structs.replace(result, carried_out=True)  # there is no key to forget
+        elif live.reply is not None:
             result = msgspec.structs.replace(result, reply=msgspec.json.encode(live.reply).decode())
         await self._end(live, result)
 
@@ -204,6 +206,7 @@ class Answers:
                 cost_nano=outcome.cost_nano if isinstance(outcome, Failed) else None,
                 generation_id=live.generation_id,
                 detail=outcome.detail,
+                carried_out=isinstance(outcome, Failed),
             )
         logger.error("unhandled exception while answering", answer=live.message.id, exc_info=exc)
         return AnswerResult.failed(_INTERNAL_ERROR)
@@ -239,7 +242,8 @@ class Answers:
         while True:
             try:
                 if message.conversation_id is None:
-                    await self._database.insert_only(self._insert_result, message, now, text, result, live.key)
+                    insert = self._database.insert_only if result.carried_out else self._database.write
+                    await insert(self._insert_result, message, now, text, result, live.key)
                 else:
                     await self._database.write(self._save_result, message, now, text, result, live.key)
                 return
@@ -270,6 +274,8 @@ class Answers:
     ) -> None:
         """For an API answer, which has no row yet."""
         repository.add_ended(tx, answer.owner_id, answer, now, text, result)
+        if not result.carried_out:
+            self._idempotency.forget(tx, answer.id)
         self._ledger.settle_answer(tx, answer.owner_id, answer.id, result.cost_nano, key)
 
     def _fail_unfinished(self, tx: Transaction, now: datetime) -> int:

@@ -85,7 +85,7 @@ ChatBody = Annotated[
     "/chat",
     status_code=200,
     responses=error_responses(400, 401, 403, 409, 413, 502),
-    opt={**sse.UNCOMPRESSED, **PAID},
+    opt=PAID,
     request_max_body_size=MAX_BODY,
     operation_class=StreamedOperation,
     summary="Chat completion",

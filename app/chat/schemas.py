@@ -161,6 +161,7 @@ class AnswerResult(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""  # for admins and logs only
     finish_reason: str | None = None  # the provider's word for why the answer ended
     reply: str | None = None  # the whole answer as JSON, for a request that may be repeated
+    carried_out: bool = True  # False when the provider certainly did nothing
 
     @classmethod
     def failed(cls, error: AnswerError) -> Self:

@@ -17,7 +17,7 @@ from app.gateway import chat, openai_params
 from app.gateway.schemas import DeletedVideo, ModelObject, ModelObjects, VideoObject, VideoObjects
 from app.gateway.service import Gateway, UploadedImage
 from app.jobs.schemas import Job
-from app.web import forms, sse
+from app.web import forms
 from app.web.access_log import seconds_since
 from app.web.disconnect import cancel_on_disconnect
 from app.web.limits import FILES, PAID
@@ -44,7 +44,7 @@ async def model(request: ApiRequest, id: FromPath[str], gateway: NamedDependency
 @post(
     "/chat/completions",
     status_code=200,
-    opt={**sse.UNCOMPRESSED, **PAID},
+    opt=PAID,
     request_max_body_size=MAX_CHAT,
     summary="Create a chat completion, optionally streamed",
 )

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from app.accounts.schemas import KeyLimits
+from app.base import clock
 from app.base.errors import Conflict, Invalid, Missing, TooLarge, Upstream
 from app.base.paging import Page
 from app.catalog.schemas import Model
@@ -124,6 +125,11 @@ class Gateway:
             with suppress(Conflict, Missing):  # it has ended already
                 await self._jobs.cancel(owner, accepted.job.id, LateResultPolicy.KEEP)
             raise
+        if job.status is JobStatus.QUEUED and job.run_at is not None:  # longer than a client waits
+            wait = (job.run_at - clock.now()).total_seconds()
+            await self._jobs.cancel(owner, job.id)  # it was not sent, and the client will ask again
+            details = {"job_id": job.id, "code": ErrorCode.PROVIDER_BUSY.value}
+            raise Upstream("The provider is overloaded or limits requests.", details=details, retry_after=wait)
         _check(job)
         return job
 

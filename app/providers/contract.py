@@ -136,6 +136,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     cost_nano: int | None = None
     text: str | None = None
+    carried_out: bool = True  # False when the provider certainly did nothing
     reason: str = ""
     detail: str = ""
 
