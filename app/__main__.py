@@ -17,7 +17,8 @@ from app.base import config, control, gc_tuning, logging, malloc
 from app.base.config import SettingError, Settings
 from app.base.data_dir import DataDir, DataDirError
 from app.base.errors import AtelierError
-from app.db.database import Database, DatabaseError
+from app.db.database import DatabaseError
+from app.db.duckdb.database import EmbeddedDatabase
 from app.db.migrate import MIGRATIONS, migrate
 
 if TYPE_CHECKING:
@@ -87,7 +88,6 @@ async def _serve(settings: Settings) -> int:
             if started:
                 print(f"Atelier is running at {settings.public_url} (press Ctrl+C to stop)", flush=True)
             await task
-            gc_tuning.restore()
             return 0 if started else 1
 
 
@@ -172,7 +172,7 @@ async def _migrate(settings: Settings) -> int:
     data_dir.create()
     data_dir.lock()
     try:
-        database = Database(data_dir.database)
+        database = EmbeddedDatabase(data_dir.database)
         try:
             applied = await migrate(database, MIGRATIONS)
         finally:

@@ -22,14 +22,13 @@ logger = logging.get("background")
 
 
 class PeriodicTask(msgspec.Struct, frozen=True):
-    """Calls `run` with `period` seconds between two calls, the first time after `initial_delay` seconds. A call that takes
-    longer than `timeout` seconds marks the task as not alive; it is not cancelled."""
+    """Calls `run` with `period` seconds between two calls. A call that takes longer than `timeout` seconds marks the task as not
+    alive; it is not cancelled."""
 
     name: str
     run: Callable[[], Awaitable[None]]
     period: float
     timeout: float
-    initial_delay: float = 0.0
 
 
 class TaskHealth(msgspec.Struct, frozen=True):
@@ -107,7 +106,6 @@ class BackgroundTasks:
 
     async def _supervise(self, task: PeriodicTask) -> None:
         pause = RETRY_PAUSE
-        await asyncio.sleep(task.initial_delay)
         while True:
             try:
                 await task.run()

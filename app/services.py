@@ -15,7 +15,6 @@ from app.accounts.service import Accounts
 from app.admin.service import Admin
 from app.audit.service import Audit
 from app.background import BackgroundTasks, PeriodicTask
-from app.base import gc_tuning
 from app.base.config import Settings
 from app.base.data_dir import DataDir
 from app.base.hashing import derive_key
@@ -220,7 +219,6 @@ def _periodic_tasks(
         PeriodicTask("token cleanup", delete_expired, period=3600.0, timeout=300.0),
         PeriodicTask("chat flush", chat.flush, period=0.5, timeout=60.0),
         PeriodicTask("chat cleanup", chat.conversations.sweep, period=60.0, timeout=300.0),
-        PeriodicTask("garbage collection", gc_tuning.collect, period=60.0, timeout=300.0, initial_delay=60.0),
     ]
 
 

@@ -240,11 +240,15 @@ async def uploaded_asset(client: httpx.AsyncClient, data: bytes | None = None, n
 
 async def eventually(read: Callable[[], Awaitable[T]], right: Callable[[T], bool], seconds: float = 300) -> T:
     """Call `read` until `right` accepts its result, and return that; only a broken product needs `seconds`."""
-    async with asyncio.timeout(seconds):
-        while True:
-            if right(value := await read()):
-                return value
-            await asyncio.sleep(0.03)
+    value: object = "nothing"
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                if right(value := await read()):
+                    return value
+                await asyncio.sleep(0.03)
+    except TimeoutError:
+        raise AssertionError(f"after {seconds} seconds it is still {str(value)[:2000]}") from None
 
 
 async def read_job(client: httpx.AsyncClient, job_id: str) -> Json:

@@ -62,21 +62,3 @@ async def test_a_task_that_hangs_counts_as_dead_once_it_is_overdue() -> None:
         for now, alive in ((0.0, True), (30.0, True), (30.1, False)):
             assert background.alive is alive, now
         assert [state.alive for state in background.health()] == [False]
-
-
-async def test_a_task_is_not_called_before_its_initial_delay() -> None:
-    calls: list[str] = []
-
-    async def call(name: str) -> None:
-        calls.append(name)
-
-    background = BackgroundTasks(
-        [
-            PeriodicTask("delayed", lambda: call("delayed"), period=0, timeout=60, initial_delay=BOUND),
-            PeriodicTask("prompt", lambda: call("prompt"), period=0.001, timeout=60),
-        ]
-    )
-    async with background.running():
-        await eventually(lambda: len(calls) > 2)
-        assert set(calls) == {"prompt"}
-        assert background.alive

@@ -1,16 +1,14 @@
-"""Schedules Python's cyclic garbage collection, which stops all threads while it runs.
+"""Keeps Python's cyclic garbage collection short, because it stops all threads while it runs.
 
-Collections of young objects are short and run as usual. A full collection takes 0.1 s and more while hundreds of streams are
-open, which is when Python would start it; so it runs when the server is idle instead.
+How long a full collection takes depends on how many objects there are, and most of them are created during startup and stay:
+they are excluded. What remains is collected by Python's own rules, but in full more rarely: with hundreds of streams open there
+are many objects for a short time, and that is when Python would start it.
 """
 
-import asyncio
 import gc
 from typing import Final
 
-YOUNG_THRESHOLDS: Final = (1_000, 6)  # of generations 0 and 1
-FULL_THRESHOLD: Final = 2_000  # of generation 2, in case the server is never idle
-IDLE_TASKS: Final = 18  # asyncio tasks: one per request, stream and running job, and a dozen that always exist
+FULL_THRESHOLD: Final = 100  # collections of generation 1 between two full ones; Python's own is 10
 
 
 def disable() -> None:
@@ -21,20 +19,5 @@ def disable() -> None:
 def freeze() -> None:
     """After startup: exclude all current objects from later collections."""
     gc.freeze()
-    gc.set_threshold(*YOUNG_THRESHOLDS, FULL_THRESHOLD)
+    gc.set_threshold(*gc.get_threshold()[:2], FULL_THRESHOLD)
     gc.enable()
-
-
-def restore() -> None:
-    """At shutdown: undo `disable` and `freeze`."""
-    gc.unfreeze()
-    gc.set_threshold(*_DEFAULT)
-
-
-async def collect() -> None:
-    """Run a full collection if the server is idle."""
-    if len(asyncio.all_tasks()) <= IDLE_TASKS:
-        gc.collect()
-
-
-_DEFAULT: Final = gc.get_threshold()

@@ -32,29 +32,35 @@ def _ledger() -> Iterator[Invariant]:
     jobs = _LEDGER_TOTALS.format(kind="job", table="jobs")
     answers = _LEDGER_TOTALS.format(kind="answer", table="messages") + "s.role = 'assistant' and "
     for message, where in _LEDGER_RULES:
-        yield Invariant(f"job {{id}} {message}", f"{jobs}({where})")
-        yield Invariant(f"answer {{id}} {message}", f"{answers}({where})")
+        yield Invariant(("jobs", "ledger"), f"job {{id}} {message}", f"{jobs}({where})")
+        yield Invariant(("messages", "ledger"), f"answer {{id}} {message}", f"{answers}({where})")
     cost = "s.ended_at is not null and s.cost_nano is distinct from b.spent"
     # A job cancelled before it was sent has no cost, while the ledger has zero.
     unsent = "s.status = 'cancelled' and s.cost_nano is null and b.spent = 0"
-    yield Invariant("job {id} has a cost that differs from the ledger", f"{jobs}({cost}) and not ({unsent})")
-    yield Invariant("answer {id} has a cost that differs from the ledger", f"{answers}({cost})")
     yield Invariant(
+        ("jobs", "ledger"), "job {id} has a cost that differs from the ledger", f"{jobs}({cost}) and not ({unsent})"
+    )
+    yield Invariant(("messages", "ledger"), "answer {id} has a cost that differs from the ledger", f"{answers}({cost})")
+    yield Invariant(
+        "ledger",
         "ledger entry {id} has a different API key than its hold",
         "select e.id from ledger e join ledger h on h.subject_id = e.subject_id and h.entry = 'hold'"
         " where e.key_id is distinct from h.key_id",
     )
     yield Invariant(
+        ("ledger", "jobs"),
         "ledger entry {id} belongs to a missing job",
         "select id from ledger where subject_kind = 'job' and subject_id not in (select id from jobs)",
     )
     yield Invariant(
+        ("ledger", "messages"),
         "ledger entry {id} belongs to a missing answer",
         # An answer requested by API has no row before it ends.
         "select id from ledger where subject_kind = 'answer' and entry <> 'hold'"
         " and subject_id not in (select id from messages where role = 'assistant')",
     )
     yield Invariant(
+        "ledger",
         "ledger entry {id} has amounts that are invalid for its type",
         "select id from ledger where spent_nano < 0 or (entry = 'hold' and (held_nano < 0 or spent_nano is not null))"
         " or (entry = 'settlement' and held_nano > 0)"
@@ -65,21 +71,28 @@ def _ledger() -> Iterator[Invariant]:
 def _states() -> Iterator[Invariant]:
     jobs = "select id from jobs where "
     yield Invariant(
+        "jobs",
         "job {id} has timestamps that do not match its status",
         jobs + "status not in ('queued', 'processing', 'completed', 'failed', 'cancelled')"
         " or (ended_at is not null) <> (status in ('completed', 'failed', 'cancelled'))"
         " or (status in ('processing', 'completed') and started_at is null) or attempts < 0",
     )
     yield Invariant(
-        "job {id} has an error that does not match its status", jobs + "(status = 'failed') <> (error_code is not null)"
+        "jobs",
+        "job {id} has an error that does not match its status",
+        jobs + "(status = 'failed') <> (error_code is not null)",
     )
-    yield Invariant("job {id} has a late result policy but was not cancelled", jobs + _LATE)
-    yield Invariant("job {id} was deleted before it ended", jobs + "deleted_at is not null and ended_at is null")
+    yield Invariant("jobs", "job {id} has a late result policy but was not cancelled", jobs + _LATE)
     yield Invariant(
+        "jobs", "job {id} was deleted before it ended", jobs + "deleted_at is not null and ended_at is null"
+    )
+    yield Invariant(
+        "messages",
         "answer {id} has timestamps that do not match its status",
         "select id from messages where (ended_at is null) <> (status = 'streaming')",
     )
     yield Invariant(
+        "users",
         "there is no active admin among {id} users",
         "select cast(count(*) as text) as id from users"
         " having count(*) > 0 and sum(case when role = 'admin' and is_active then 1 else 0 end) = 0",
@@ -96,6 +109,7 @@ def _orphans() -> Iterator[Invariant]:
         ("api_keys", "id", "API key"),
     ):
         yield Invariant(
+            (table, "users"),
             f"{what} {{id}} belongs to a missing user",
             f"select {column} as id from {table} where user_id not in (select id from users)",
         )
@@ -107,33 +121,40 @@ def _orphans() -> Iterator[Invariant]:
         ("messages", "message", "status <> 'streaming' and (role = 'user' or text <> '')"),
     ):
         yield Invariant(
+            (table, "users"),
             f"{what} {{id}} belongs to a missing user",
             f"select id from {table} where owner_id not in (select id from users) and ({content})",
         )
     yield Invariant(
+        "jobs",
         "job {id} retries a missing job",
         "select id from jobs j where retry_of is not null"
         " and not exists (select 1 from jobs o where o.id = j.retry_of and o.owner_id = j.owner_id)",
     )
     yield Invariant(
+        ("jobs", "job_events"),
         "job {id} has no events",
         "select id from jobs where deleted_at is null and id not in (select job_id from job_events)",
     )
     yield Invariant(
+        ("job_events", "jobs"),
         "job {id} is missing but has events",
         "select distinct job_id as id from job_events t"
         " where not exists (select 1 from jobs j where j.id = t.job_id and j.owner_id = t.owner_id)",
     )
     yield Invariant(
+        ("job_inputs", "jobs"),
         "job {id} is missing but has inputs",
         "select distinct job_id as id from job_inputs t"
         " where not exists (select 1 from jobs j where j.id = t.job_id and j.owner_id = t.owner_id)",
     )
     yield Invariant(
+        "job_inputs",
         "job {id} has inputs that are not numbered from 0",
         "select job_id as id from job_inputs group by job_id having min(position) <> 0 or max(position) <> count(*) - 1",
     )
     yield Invariant(
+        ("idempotency_keys", "jobs", "messages"),
         "job {id} is missing but has an idempotency key",
         # Also chat answers. An admin may have retried another user's job.
         "select distinct result_id as id from idempotency_keys t where not exists (select 1 from jobs j"
@@ -141,50 +162,40 @@ def _orphans() -> Iterator[Invariant]:
         " and not exists (select 1 from messages m where m.id = t.result_id and m.owner_id = t.owner_id)",
     )
     yield Invariant(
+        ("assets", "jobs"),
         "asset {id} belongs to a missing job",
         "select id from assets a where job_id is not null"
         " and not exists (select 1 from jobs j where j.id = a.job_id and j.owner_id = a.owner_id)",
     )
     yield Invariant(
+        ("messages", "conversations"),
         "message {id} belongs to a missing conversation",
         "select id from messages m where conversation_id is not null and role = 'user'"
         " and not exists (select 1 from conversations c where c.id = m.conversation_id and c.owner_id = m.owner_id)",
     )
     yield Invariant(
+        ("messages", "conversations"),
         "message {id} follows a missing message",
         "select id from messages m where parent_id is not null"
         " and conversation_id in (select id from conversations)"
         " and not exists (select 1 from messages p where p.id = m.parent_id and p.owner_id = m.owner_id)",
     )
     yield Invariant(
+        ("conversations", "messages"),
         "conversation {id} ends with a missing message",
         "select id from conversations c where leaf_id not in (select id from messages)",
     )
 
 
-_TABLES: Final = (  # that invariants read
-    "api_keys",
-    "assets",
-    "conversations",
-    "idempotency_keys",
-    "job_events",
-    "job_inputs",
-    "jobs",
-    "ledger",
-    "messages",
-    "refresh_tokens",
-    "sessions",
-    "users",
-)
 INVARIANTS: Final = (*_ledger(), *_states(), *_orphans())
 
 
 def violations_any(tx: Transaction, invariant: Invariant) -> Violations:
     """The violations of an invariant: all are counted, the first ids are listed."""
-    count = int(tx.value(_TABLES, f"select count(*) from ({invariant.sql}) as found"))
+    count = int(tx.value(invariant.tables, f"select count(*) from ({invariant.sql}) as found"))
     if not count:
         return Violations(invariant.message, 0, [])
-    rows = tx.rows(_TABLES, f"select id from ({invariant.sql}) as found order by id limit {MAX_SHOWN}")
+    rows = tx.rows(invariant.tables, f"select id from ({invariant.sql}) as found order by id limit {MAX_SHOWN}")
     return Violations(invariant.message, count, [row["id"] for row in rows])
 
 

@@ -5,12 +5,16 @@ from typing import Final
 
 import msgspec
 
+from app.db.transaction import Tables
+
 FORMAT: Final = 1
 
 
 class Invariant(msgspec.Struct, frozen=True):
-    """A check that must find nothing: `sql` selects the ids of violating rows, `message` describes one of them (`{id}`)."""
+    """A check that must find nothing: `sql` selects the ids of violating rows, `message` describes one of them (`{id}`).
+    `tables` are those that it reads."""
 
+    tables: Tables
     message: str
     sql: str
 

@@ -14,6 +14,7 @@ import resource
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.util import get_temp_dir
@@ -23,7 +24,7 @@ from typing import Any
 import msgspec
 
 from app.accounts.passwords import Passwords
-from app.base import loop_watchdog, malloc, struct_warmup
+from app.base import gc_tuning, loop_watchdog, malloc, struct_warmup
 from app.base.disk_full import DiskFull
 from app.db.database import DatabaseError
 from app.db.duckdb.append_log import AppendLog
@@ -163,6 +164,21 @@ def memory_growth_after_hashing(limited: bool) -> int:
     if limited:
         malloc.limit_arenas()
     return asyncio.run(hash_passwords())
+
+
+def garbage_after_startup() -> tuple[bool, bool, bool]:
+    """Whether collections are on after `gc_tuning.freeze`, and whether they find garbage from before it and from after it."""
+
+    class Cycle:
+        def __init__(self) -> None:
+            self.cycle = self
+
+    gc_tuning.disable()
+    before = weakref.ref(Cycle())
+    gc_tuning.freeze()
+    after = weakref.ref(Cycle())
+    gc.collect()
+    return gc.isenabled(), before() is None, after() is None
 
 
 def read_frames_while_collecting() -> bool:

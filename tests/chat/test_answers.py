@@ -273,7 +273,7 @@ async def test_two_hundred_answers_at_once_are_each_complete(
             yield Chunk(delta=f"{name}:{n} ")
 
     provider.script = numbered
-    answers = await asyncio.gather(*(started(chat, f"q{n}", f"person{n % 7}") for n in range(200)))
+    answers = await asyncio.gather(*(started(chat, f"q{n}", f"user{n % 7}") for n in range(200)))
     ending = [asyncio.create_task(ended(chat, answer)) for answer in answers]
     async with asyncio.timeout(300):
         for _ in answers:

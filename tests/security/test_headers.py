@@ -31,8 +31,8 @@ class Visitors:
 @pytest_asyncio.fixture(scope="module")
 async def visitors(atelier: Studio) -> Visitors:
     user = await new_page_user(atelier, "headers")
-    admin_browser = await atelier.person_in_browser("admin@studio.example", direct=True)
-    token = (await atelier.program.accounts.login("admin@studio.example", PASSWORD)).access_token
+    admin_browser = await atelier.user_in_browser("admin@studio.example", direct=True)
+    token = (await atelier.program.accounts.sign_in.start_token_session("admin@studio.example", PASSWORD)).access_token
     key = await atelier.direct(token).post("/api/v1/users/me/keys", json={"name": "headers"})
     found = Visitors(user.browser, user.client, admin_browser, atelier.direct(key.json()["key"]))
     job = await generated_image(found.client)
@@ -108,7 +108,7 @@ async def test_a_bug_carries_the_headers(atelier: Studio, visitors: Visitors, mo
 async def test_a_bug_in_authentication_does_not_change_the_page_for_an_unknown_address(
     atelier: Studio, visitors: Visitors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(atelier.program.accounts, "by_session", fail)
+    monkeypatch.setattr(atelier.program.accounts.authentication, "by_session", fail)
     response = await visitors.browser.get("/nothing-here")
     assert response.status_code == 404
     assert "There is nothing at this address." in response.text
@@ -131,7 +131,7 @@ async def test_media_are_served_in_a_sandbox(visitors: Visitors) -> None:
 @pytest_asyncio.fixture(scope="module")
 async def secure(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Studio]:
     async with running(tmp_path_factory.mktemp("https"), ATELIER_PUBLIC_URL="https://studio.example") as studio:
-        await studio.person("ann@studio.example")
+        await studio.user("ann@studio.example")
         yield studio
 
 
@@ -169,7 +169,7 @@ async def test_over_https_every_response_demands_https_and_every_cookie_is_bound
 
 async def test_over_https_a_cookie_without_the_prefix_is_ignored(secure: Studio) -> None:
     """A neighbouring host, or a page over http, can set such a cookie, but none with the prefix."""
-    session = await secure.program.accounts.sign_in_page("ann@studio.example", PASSWORD)
+    session = await secure.program.accounts.sign_in.start_page_session("ann@studio.example", PASSWORD)
     client = secure.direct()
     assert (await client.get("/jobs", headers={"Cookie": f"__Host-session={session}"})).status_code == 200
     assert (await client.get("/jobs", headers={"Cookie": f"session={session}"})).status_code == 303

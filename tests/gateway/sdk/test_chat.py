@@ -307,7 +307,7 @@ async def test_a_client_that_disconnects_in_mid_stream_stops_the_model_and_what_
         (submit,) = submit_log(slow)
 
         async def settled() -> list[dict[str, Any]]:
-            return await slow.program.database.read(lambda tx: tx.rows("select entry from ledger"))
+            return await slow.program.database.read(lambda tx: tx.rows("ledger", "select entry from ledger"))
 
         entries = await eventually(settled, lambda rows: len(rows) == 2)
         assert {row["entry"] for row in entries} == {"hold", "settlement"}
