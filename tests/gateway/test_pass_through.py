@@ -1,6 +1,7 @@
 """What a caller sends to `/v1/chat/completions` reaches the provider as it is, and what the provider answers reaches the caller as
 it came, whole and streamed."""
 
+import itertools
 import json
 from typing import Any
 
@@ -409,7 +410,7 @@ async def test_any_split_of_a_stream_gives_the_same_answer(
 ) -> None:
     content = _raw(name)
     edges = [0, *sorted(cut for cut in cuts if cut < len(content)), len(content)]
-    pieces = [content[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [content[start:end] for start, end in itertools.pairwise(edges)]
     scripted.on("POST", PATH, _stream(*pieces))
     assert await events_of(caller, body()) == [event({"content": "Hi"}), END, "[DONE]"]
 
