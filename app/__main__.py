@@ -88,6 +88,7 @@ async def _serve(settings: Settings) -> int:
             if started:
                 print(f"Atelier is running at {settings.public_url} (press Ctrl+C to stop)", flush=True)
             await task
+            gc_tuning.restore()
             return 0 if started else 1
 
 

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from app.base import logging
+from app.providers.contract import ErrorCode, Failed
 from tests.kit import key_client, new_user
 from tests.pages import PageUser, new_page_user, new_viewer
 from tests.portable_sql import watch_statements
@@ -58,7 +59,24 @@ async def atelier(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stu
     its default. The first user, admin@studio.example, is the admin. Tests bring users of their own and look at nothing else."""
     async with running(tmp_path_factory.mktemp("atelier")) as studio:
         await studio.user("admin@studio.example")
+        _shared.append(studio)
         yield studio
+        _shared.remove(studio)
+
+
+_shared: list[Studio] = []  # the worker's own program, while it runs
+
+
+@pytest_asyncio.fixture(scope="module", autouse=True)
+async def no_job_stays_stuck() -> AsyncIterator[None]:
+    """At the end of each file, the jobs that would never end by themselves do: each is polled many times a second until then."""
+    yield
+    for studio in _shared:
+        jobs = studio.program.jobs
+        snapshot = jobs.live.snapshot()
+        for job in [*snapshot.unfinished.values(), *snapshot.awaiting_late_result.values()]:
+            if "[stuck]" in job.prompt:
+                await jobs.execution.fail(job, Failed(code=ErrorCode.TIMED_OUT, message="The test is over."))
 
 
 @pytest.fixture

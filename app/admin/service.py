@@ -35,7 +35,7 @@ from app.library.service import Library
 from app.providers.contract import Kind
 from app.storage.files import Files
 
-VERSIONS: Final = ("litestar", "duckdb", "httpx", "av", "pillow")
+VERSIONS: Final = ("litestar", "duckdb", "aiohttp", "av", "pillow")
 MAX_AGE: Final = 36_500  # days
 
 # Deletes what a feature stores about a user; called with the user id inside the transaction that deletes the user.

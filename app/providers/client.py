@@ -6,19 +6,22 @@ error says whether the request may have been carried out (see `errors`).
 
 The client never retries. By default a request with a body opens a new connection: on a reused one that the server closes
 at the same moment, it would be unknown whether the request was carried out.
+
+`HTTPS_PROXY` and `NO_PROXY` hold for the configured providers and for links in their responses, and never for the URL of
+a user: behind a proxy, the address that it leads to could not be pinned. The address of a provider's link is checked as
+far as it is known here.
 """
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from app.base.config import MB
 from app.providers import downloads, urls
 from app.providers.addresses import EgressPolicy, Resolver, provider_reach, resolve
-from app.providers.connection_pool import ConnectionPool
-from app.providers.connections import head
+from app.providers.connections import Connections
 from app.providers.downloads import Download
 from app.providers.endpoints import ProviderEndpoint
 from app.providers.errors import AddressNotAllowed, Broken
@@ -39,12 +42,11 @@ class Client:
         """`resolver` and `tls` (the trusted certificate authorities) replace the defaults."""
         self._origins = {urls.parse(url).origin for url in base_urls}
         self._resolver = resolver
-        self._pool = ConnectionPool(resolver, tls)
+        self._connections = Connections(resolver, tls)
         self._pacing = StreamPacing()
 
     async def aclose(self) -> None:
-        self._pool.close()
-        await asyncio.sleep(0)  # lets the aborted connections run their callbacks
+        await self._connections.aclose()
 
     async def request_json(
         self,
@@ -124,26 +126,40 @@ class Client:
         for _ in range(MAX_REDIRECTS + 1):
             # After a redirect to another origin the key is not sent again, even if a later redirect leads back.
             with_key = with_key and endpoint is not None and target.origin == endpoint.origin
-            headers = endpoint.headers if endpoint is not None and with_key else {}
+            headers = {
+                "User-Agent": "Atelier",
+                "Accept": "*/*",
+                "Accept-Encoding": "identity",  # what is compressed nevertheless is decoded within the caller's limit
+                **(endpoint.headers if endpoint is not None and with_key else {}),
+            }
             state = ExchangeState(target.host, deadline)
             async with state.within_deadline():
                 policy = await self._policy_for(target, endpoint)
                 keep = policy is EgressPolicy.ANYWHERE and (content is None or reuse)
-                connection = await self._pool.acquire(target.origin, policy, keep=keep)
+                proxy = self._connections.proxy(target) if endpoint is not None else None
+                if proxy is not None and policy is not EgressPolicy.ANYWHERE:
+                    await self._check_known_addresses(target, policy)
+                    policy = EgressPolicy.ANYWHERE  # of the proxy
+                answer = await self._connections.send(
+                    method,
+                    target,
+                    headers,
+                    content,
+                    policy=policy,
+                    keep=keep,
+                    idle=idle,
+                    proxy=proxy,
+                    exchange=state,
+                )
             try:
-                connection.idle, connection.deadline = idle, deadline
-                async with state.within_deadline():
-                    state.sent = True
-                    await connection.send(_request_head(method, target, headers, content), content)
-                    await connection.read_head()
                 state.answered = True
-                response = Response(connection, state)
+                response = Response(answer, state)
                 location = response.redirect if method == "GET" else None
                 if location is None:
                     yield response
                     return
             finally:
-                self._pool.release(connection, target.origin, policy, keep=keep)
+                response.close()
             target = target.redirected(location)
         raise Broken(f"{target.host} redirects too often")
 
@@ -156,14 +172,12 @@ class Client:
             return EgressPolicy.ANYWHERE
         return await provider_reach(endpoint.origin.host, endpoint.origin.port, self._resolver)
 
-
-def _request_head(method: str, url: Url, headers: Mapping[str, str], content: bytes | None) -> bytes:
-    own = {
-        "User-Agent": "Atelier",
-        "Accept": "*/*",
-        "Accept-Encoding": "identity",  # a compressed response could expand to a thousand times the limit
-        **headers,
-    }
-    if content is not None:
-        own |= {"Content-Type": "application/json", "Content-Length": str(len(content))}
-    return head(method, url.target, url.authority, own)
+    async def _check_known_addresses(self, target: Url, policy: EgressPolicy) -> None:
+        """Raises AddressNotAllowed if the host has an address here that the policy forbids. Behind a proxy, public names need
+        not resolve here."""
+        try:
+            addresses = await self._resolver(target.origin.host, target.origin.port)
+        except OSError:
+            return
+        if not all(policy.allows(address) for address in addresses):
+            raise AddressNotAllowed(f"{target.host} resolves to an address that may not be reached")

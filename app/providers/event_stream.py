@@ -4,10 +4,13 @@ import random
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 
-from app.providers.connections import ConnectionLost
+import msgspec
+
+from app.providers import lenient_json
 from app.providers.errors import TooBig
+from app.providers.exchange import CONNECTION_ERRORS
 from app.providers.responses import JsonResponse, Response
-from app.providers.sse import EventParser, EventTooLong
+from app.providers.sse import EventParser, EventTooLong, ServerSentEvent
 
 END = "[DONE]"
 _UNTHROTTLED_STREAMS = 25  # streams that are read without a pause
@@ -55,31 +58,45 @@ class Events:
             return await self._response.read_json(self._max_bytes)
 
     async def payloads(self) -> AsyncGenerator[list[str], None]:
-        """The data of the events, without comments and the end marker, in lists of those that arrived together. Raises
-        TooBig, Broken or TimedOut."""
+        """The data of the events, without comments and the end marker, in lists of those that arrived together. An event of
+        type `error` is a JSON object with the key `error`, whatever its data. Raises TooBig, Broken or TimedOut."""
         parser = EventParser(self._max_bytes)
-        self._response.connection.pause = self._pause
+        exchange = self._response.exchange
         try:
-            async with aclosing(self._response.chunks()) as chunks:
+            async with aclosing(self._response.chunks(self._pause)) as chunks:
                 async for chunk in chunks:
                     if ready := self._until_end(self._parse(parser, chunk)):
                         yield ready
                     if self.done:
                         return
-        except (ConnectionLost, TimeoutError) as exc:
-            raise self._response.exchange.to_client_error(exc) from None
+        except CONNECTION_ERRORS as exc:
+            raise exchange.to_client_error(exc) from None
         if ready := self._until_end(self._parse(parser, None)):
             yield ready
 
-    def _until_end(self, payloads: list[str]) -> list[str]:
-        if END not in payloads:
-            return payloads
-        self.done = True
-        return payloads[: payloads.index(END)]
+    def _until_end(self, events: list[ServerSentEvent]) -> list[str]:
+        payloads = []
+        for data, kind in events:
+            if data.strip() == END:
+                self.done = True
+                break
+            payloads.append(_as_error(data) if kind == "error" else data)
+        return payloads
 
-    def _parse(self, parser: EventParser, chunk: bytes | None) -> list[str]:
-        """The payloads that `chunk`, or with None the end of the stream, completes."""
+    def _parse(self, parser: EventParser, chunk: bytes | None) -> list[ServerSentEvent]:
+        """The events that `chunk`, or with None the end of the stream, completes."""
         try:
             return parser.end() if chunk is None else parser.feed(chunk)
         except EventTooLong:
             raise TooBig(f"{self._response.exchange.host} sent an event larger than {self._max_bytes} bytes") from None
+
+
+def _as_error(data: str) -> str:
+    """The data of an error event, as an object with the key `error`."""
+    try:
+        value = lenient_json.decode(data)
+    except ValueError:
+        value = data
+    if not (isinstance(value, dict) and value.get("error")):
+        value = {"error": value if isinstance(value, dict) else {"message": str(value)}}
+    return msgspec.json.encode(value).decode()

@@ -1,75 +1,100 @@
-"""Reads JSON as providers write it: also with NaN and Infinity, and with characters that are cut into two escapes.
-
-Valid JSON, which is nearly all of it, is decoded by msgspec. Only what that rejects is read by Python's slower decoder, which
-accepts more.
-"""
+"""The one reader of JSON from providers. It also reads what is not quite JSON but is sent: NaN, Infinity, numbers without
+bounds, and halves of a character (lone surrogates). What it returns can always be written as valid JSON again."""
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
-
-class NotJson(ValueError):
-    """It cannot be read even with lenience."""
+_FIRST_HALF = ("\ud800", "\udbff")  # the range of high surrogates
 
 
-def decode(content: str | bytes) -> Any:
-    """The value. NaN and Infinity become None; half a surrogate pair becomes U+FFFD. Raises NotJson."""
+def decode(content: bytes | str) -> Any:
+    """NaN and Infinity become null, and half a character becomes U+FFFD. Raises ValueError when it is not JSON."""
     try:
         return msgspec.json.decode(content)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return _map_strings(_decode_leniently(content), _replace_surrogates)
+        with _nesting_limited():
+            return _without_halves(_decode_leniently(content))
 
 
 class EventDecoder:
-    """Decodes the JSON events of one stream, in which a character may be cut in two by the border of two events: the half at the
-    end of a text is held back and put before the next text at the same place."""
+    """Decodes the JSON events of one stream, in which a character may be cut in two between two deltas: the first half is
+    held back and put before the text that follows in the same place."""
 
     def __init__(self) -> None:
-        self._held: dict[str, str] = {}
+        self._held: dict[tuple[str | int, ...], str] = {}
 
-    def decode(self, payload: str) -> tuple[Any, bool]:
-        """The value, and whether the payload was valid JSON and is complete as it stands. Raises NotJson."""
+    def decode(self, content: str) -> tuple[Any, bool]:
+        """The value, and whether `content` is the same value in valid JSON. Raises ValueError when it is not JSON."""
         try:
-            value = msgspec.json.decode(payload)
+            value = msgspec.json.decode(content)
+            if not self._held:
+                return value, True
         except (msgspec.MsgspecError, ValueError, RecursionError):
-            return self._join(_decode_leniently(payload), ""), False
-        return value, True
+            with _nesting_limited():
+                return self._with_held(_decode_leniently(content), ()), False
+        return self._with_held(value, ()), False
 
-    def _join(self, value: Any, place: str) -> Any:
-        if isinstance(value, str):
-            text = self._held.pop(place, "") + value
-            if text and "\ud800" <= text[-1] <= "\udbff":
-                self._held[place] = text[-1]
-                text = text[:-1]
-            return _replace_surrogates(text)
+    def _with_held(self, value: Any, place: tuple[str | int, ...]) -> Any:
         if isinstance(value, dict):
-            return {key: self._join(item, f"{place}.{key}") for key, item in value.items()}
+            return {_whole(name): self._with_held(item, (*place, name)) for name, item in value.items()}
         if isinstance(value, list):
-            return [self._join(item, f"{place}.{index}") for index, item in enumerate(value)]
-        return value
+            return [self._with_held(item, (*place, _index(item, number))) for number, item in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        if value and "delta" in place:
+            value = self._held.pop(place, "") + value
+            if _FIRST_HALF[0] <= value[-1] <= _FIRST_HALF[1]:
+                self._held[place] = value[-1]
+                value = value[:-1]
+        return _whole(value)
 
 
-def _decode_leniently(content: str | bytes) -> Any:
+def _index(item: Any, number: int) -> int:
+    """The list index by which deltas name what they continue."""
+    index = item.get("index") if isinstance(item, dict) else None
+    return index if isinstance(index, int) else number
+
+
+@contextmanager
+def _nesting_limited() -> Iterator[None]:
     try:
-        text = content.decode("utf-8-sig", "replace") if isinstance(content, bytes) else content.removeprefix("\ufeff")
-        return json.loads(text, parse_constant=lambda _: None)
-    except (ValueError, RecursionError) as exc:
-        raise NotJson(str(exc)) from None
+        yield
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
 
 
-def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return change(value)
+def _decode_leniently(content: bytes | str) -> Any:
+    text = content if isinstance(content, str) else content.decode()
+    return json.loads(text.removeprefix("\ufeff"), parse_constant=lambda _: None, parse_float=_float, parse_int=_int)
+
+
+def _float(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
+
+
+def _int(digits: str) -> int | float | None:
+    """JSON writers here take 64 bits."""
+    if len(digits) < 21 and -(2**63) <= (number := int(digits)) < 2**64:
+        return number
+    return _float(digits)
+
+
+def _without_halves(value: Any) -> Any:
     if isinstance(value, dict):
-        return {change(key): _map_strings(item, change) for key, item in value.items()}
+        return {_whole(name): _without_halves(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_map_strings(item, change) for item in value]
-    return value
+        return [_without_halves(item) for item in value]
+    return _whole(value) if isinstance(value, str) else value
 
 
-def _replace_surrogates(text: str) -> str:
-    """Joins pairs and replaces single halves, which cannot be encoded."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+def _whole(text: str) -> str:
+    """The same text with its surrogates joined to characters, or replaced where their other half is missing."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -1,19 +1,23 @@
 """A provider's response, read within the caller's limits: whole, as JSON, or piece by piece."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import Any, cast
 
+import aiohttp
 import msgspec
 
-from app.providers.connections import ConnectionLost, HttpConnection
+from app.base.crash_points import crash_point
+from app.providers import lenient_json
 from app.providers.errors import Broken, TooBig
-from app.providers.exchange import ExchangeState
+from app.providers.exchange import CONNECTION_ERRORS, ExchangeState
 
 _START = 2000  # characters kept of an unexpected response
 _INLINE = 64 * 1024  # bytes of JSON that are parsed on the event loop; larger bodies are parsed in a thread
 _REDIRECTS = (301, 302, 303, 307, 308)
+_VERSIONS = (aiohttp.HttpVersion10, aiohttp.HttpVersion11)
+_ENCODINGS = ("", "identity", "gzip", "deflate")
 
 
 class JsonResponse(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,14 +31,14 @@ class JsonResponse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Response:
-    """A response whose body has not been read yet. What reads it raises ClientError, ConnectionLost or TimeoutError; the
-    block `exchange.within_deadline()` translates the last two."""
+    """A response whose body has not been read yet. What reads it raises ClientError or one of CONNECTION_ERRORS; the block
+    `exchange.within_deadline()` translates the latter."""
 
-    def __init__(self, connection: HttpConnection, exchange: ExchangeState) -> None:
-        self.connection = connection
+    def __init__(self, answer: aiohttp.ClientResponse, exchange: ExchangeState) -> None:
+        self._answer = answer
         self.exchange = exchange
-        self.status = connection.status
-        self.headers = connection.headers
+        self.status = answer.status
+        self.headers = _joined(answer.raw_headers)
         self.mime = self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
@@ -42,11 +46,53 @@ class Response:
         """Where it redirects to; None when it does not."""
         return self.headers.get("location") if self.status in _REDIRECTS else None
 
-    def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The body as it arrives, without a limit."""
-        if self.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
+    def close(self) -> None:
+        """Close its connection unless the body was read to its end."""
+        if (connection := self._answer.connection) is not None and connection.transport is not None:
+            connection.transport.abort()  # closing would first send what is left of the request
+        self._answer.close()
+
+    async def chunks(self, pause: Callable[[], float] | None = None) -> AsyncGenerator[bytes, None]:
+        """The body as it arrives, decoded, without a limit. `pause` returns the seconds to wait before each read; it does not
+        delay the first chunk."""
+        if self.status == 101 or self._answer.version not in _VERSIONS:
+            raise Broken(f"{self.exchange.host} switched to a protocol that was not requested")
+        if self.headers.get("content-encoding", "").lower() not in _ENCODINGS:
             raise Broken(f"{self.exchange.host} sent a content encoding that was not requested")
-        return self.connection.chunks()
+        content, deadline = self._answer.content, self.exchange.deadline
+        is_first = True
+        try:
+            while True:
+                chunk = content.read_nowait()
+                if not chunk:
+                    if content.at_eof():
+                        break
+                    if pause is not None and not is_first and (seconds := pause()):
+                        await self._let_data_gather(seconds)
+                    async with asyncio.timeout_at(deadline):
+                        chunk = await content.readany()
+                if asyncio.get_running_loop().time() > deadline:
+                    raise TimeoutError
+                if chunk:
+                    is_first = False
+                    yield chunk
+        except CONNECTION_ERRORS:
+            content.set_exception(cast(Any, None))  # otherwise what came before the error cannot be read any more
+            if rest := content.read_nowait():
+                yield rest
+            raise
+        crash_point("response.read")
+
+    async def _let_data_gather(self, seconds: float) -> None:
+        """Leave what arrives to the system for a while. Otherwise each token would wake the loop and cost a system call."""
+        transport = self._answer.connection.transport if self._answer.connection is not None else None
+        if transport is None or transport.is_closing():
+            return
+        transport.pause_reading()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            transport.resume_reading()
 
     async def limited_chunks(self, max_bytes: int) -> AsyncGenerator[bytes, None]:
         """The body as it arrives. Raises TooBig as soon as it is known to be larger than `max_bytes`. The HTTP parser checks
@@ -75,7 +121,7 @@ class Response:
     async def read_start(self) -> str:
         """The beginning of an error response. Read errors are ignored, because the status is already known."""
         body = b""
-        with suppress(ConnectionLost, Broken, TimeoutError):
+        with suppress(Broken, *CONNECTION_ERRORS):
             async with aclosing(self.chunks()) as chunks:
                 async for chunk in chunks:
                     body += chunk
@@ -87,6 +133,22 @@ class Response:
 def _decode(content: bytes) -> tuple[bool, Any]:
     """Whether it is JSON, and its value."""
     try:
-        return True, msgspec.json.decode(content)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return True, lenient_json.decode(content)
+    except ValueError:
         return False, None
+
+
+def _joined(headers: aiohttp.typedefs.RawHeaders) -> dict[str, str]:
+    """Headers with lower-case names; repeated ones are joined with a comma."""
+    joined: dict[str, str] = {}
+    for raw, value in headers:
+        name, text = raw.decode("latin-1").lower(), _text(value)
+        joined[name] = f"{joined[name]}, {text}" if name in joined else text
+    return joined
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

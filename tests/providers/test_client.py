@@ -1,15 +1,19 @@
 """The outbound HTTP client: allowed addresses, where the key is sent, and what errors say about a failed request."""
 
 import asyncio
+import contextlib
 import datetime
 import errno
 import functools
+import gzip
 import ipaddress
 import itertools
 import logging
 import os
+import resource
 import ssl
 import threading
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path, PosixPath
@@ -438,6 +442,7 @@ class TestAnswers:
             "authorization": f"Bearer {KEY}",
             "content-type": "application/json",
             "content-length": "13",
+            "connection": "close",
         }
 
     async def test_a_large_body_arrives_complete(
@@ -468,13 +473,38 @@ class TestAnswers:
                 with cases.case("chunked" if chunked else "with its length"), pytest.raises(TooBig):
                     await client.request_json("GET", f"{upstream.origin}/x", endpoint=endpoint, max_bytes=10_000)
 
-    async def test_a_compressed_response_is_rejected(
+    async def test_a_response_that_is_compressed_without_being_asked_is_decoded(
         self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint
     ) -> None:
-        """It could expand to far more than the limit."""
-        upstream.on("GET", "/x", plain(b"\x1f\x8b", "application/json", Content_Encoding="gzip"))
-        with pytest.raises(Broken):
-            await client.request_json("GET", f"{upstream.origin}/x", endpoint=endpoint)
+        body = msgspec.json.encode({"text": "words " * 10_000})
+        with Cases() as cases:
+            for encoding, compressed in (("gzip", gzip.compress(body)), ("deflate", zlib.compress(body))):
+                upstream.on("GET", "/x", plain(compressed, "application/json", Content_Encoding=encoding))
+                with cases.case(encoding):
+                    answer = await client.request_json("GET", f"{upstream.origin}/x", endpoint=endpoint)
+                    assert msgspec.json.encode(answer.body) == body
+
+    async def test_the_limit_is_of_the_decoded_bytes(
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint, tmp_path: Path
+    ) -> None:
+        """A compressed response can expand to a thousand times its size; no more than the limit is ever expanded."""
+        compressed = gzip.compress(bytes(500_000_000), 9)
+        upstream.on("GET", "/x", plain(compressed, "application/json", Content_Encoding="gzip"))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(TooBig):
+            await client.request_json("GET", f"{upstream.origin}/x", endpoint=endpoint, max_bytes=1_000_000)
+        with pytest.raises(TooBig):
+            await client.download(f"{upstream.origin}/x", tmp_path / "x", endpoint=endpoint, max_bytes=1_000_000)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
+
+    async def test_a_content_encoding_that_cannot_be_decoded_is_rejected(
+        self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint
+    ) -> None:
+        with Cases() as cases:
+            for encoding, body in (("br", b"x"), ("zstd", b"x"), ("gzip, gzip", b"x"), ("gzip", b"not gzip")):
+                upstream.on("GET", "/x", plain(body, "application/json", Content_Encoding=encoding))
+                with cases.case(encoding), pytest.raises(Ambiguous):
+                    await client.request_json("GET", f"{upstream.origin}/x", endpoint=endpoint)
 
     async def test_cookies_are_not_kept(self, client: Client, upstream: Upstream, endpoint: ProviderEndpoint) -> None:
         upstream.on("GET", "/x", js({}, Set_Cookie="tracker=1; Path=/"))
@@ -482,11 +512,11 @@ class TestAnswers:
             await client.request_json("GET", f"{upstream.origin}/x", endpoint=endpoint)
         assert "cookie" not in upstream.requests[1].headers
 
-    async def test_proxies_of_the_environment_are_not_used(
+    async def test_a_proxy_is_not_used_for_plain_http(
         self, upstream: Upstream, stranger: Upstream, endpoint: ProviderEndpoint, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("HTTP_PROXY", stranger.origin)
-        monkeypatch.setenv("ALL_PROXY", stranger.origin)
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, stranger.origin)
         upstream.on("GET", "/x", js({}))
         client = Client([upstream.base_url])
         await client.request_json("GET", f"{upstream.origin}/x", endpoint=endpoint)
@@ -847,3 +877,112 @@ class TestCertificates:
                 await client.request_json("GET", f"{base}/x", endpoint=ProviderEndpoint(base))
             assert stranger.connections == 0
             await client.aclose()
+
+
+class Proxy:
+    """A proxy that opens tunnels to this machine, whatever host is asked for, and records the requests for them."""
+
+    def __init__(self) -> None:
+        self.requests: list[str] = []
+        self.answer = b"HTTP/1.1 200 OK\r\n\r\n"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.requests.append(head)
+        port = int(head.split()[1].rpartition(":")[2])
+        writer.write(self.answer)
+        if b" 200 " in self.answer:
+            to_reader, to_writer = await asyncio.open_connection("127.0.0.1", port)
+            await asyncio.gather(_copy(reader, to_writer), _copy(to_reader, writer))
+        writer.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+    writer.close()
+
+
+@asynccontextmanager
+async def behind_a_proxy(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, hosts: dict[str, str]
+) -> AsyncIterator[tuple[Proxy, Upstream, Client, ProviderEndpoint]]:
+    """A provider at good.test that is only reached through a proxy. Other names resolve as `hosts` says, or not at all."""
+    authority, proxy = Authority(), Proxy()
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:pass@127.0.0.1:{server.sockets[0].getsockname()[1]}")
+
+    async def resolver(host: str, port: int) -> list[str]:
+        if host in hosts:
+            return [hosts[host]]
+        if host.endswith(".test"):
+            raise OSError("no such name")
+        return await addresses.resolve(host, port)
+
+    async with server, running(authority.server(folder, "good.test")) as upstream:
+        base = f"https://good.test:{upstream.port}"
+        client = Client([base], resolver=resolver, tls=authority.client())
+        yield proxy, upstream, client, ProviderEndpoint(base, {"Authorization": f"Bearer {KEY}"})
+        await client.aclose()
+
+
+class TestProxy:
+    async def test_a_provider_is_reached_through_the_proxy_of_the_environment(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with behind_a_proxy(tmp_path, monkeypatch, {}) as (proxy, upstream, client, endpoint):
+            upstream.on("POST", "/x", js({"ok": True}))
+            answer = await client.request_json(
+                "POST", f"{endpoint.base_url}/x", endpoint=endpoint, content=b"{}", reuse=True
+            )
+            assert answer.body == {"ok": True}
+            (request,) = proxy.requests
+            assert request.startswith(f"CONNECT good.test:{upstream.port} HTTP/1.1\r\n")
+            assert "Proxy-Authorization: Basic dXNlcjpwYXNz" in request
+            assert KEY not in request
+            assert "proxy-authorization" not in upstream.only("POST", "/x").headers
+
+    async def test_hosts_of_no_proxy_are_reached_directly(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("NO_PROXY", "localhost,good.test")
+        hosts = {"good.test": "127.0.0.1"}
+        async with behind_a_proxy(tmp_path, monkeypatch, hosts) as (proxy, upstream, client, endpoint):
+            upstream.on("GET", "/x", js({}))
+            await client.request_json("GET", f"{endpoint.base_url}/x", endpoint=endpoint)
+            assert (proxy.requests, len(upstream.requests)) == ([], 1)
+
+    async def test_the_url_of_a_user_never_goes_through_a_proxy(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with behind_a_proxy(tmp_path, monkeypatch, {}) as (proxy, _, client, endpoint):
+            for url in (f"{endpoint.base_url}/x", "https://images.test/x", "https://127.0.0.1/x"):
+                with pytest.raises(NotSent):
+                    await client.fetch_public(url, tmp_path / "x", max_bytes=100)
+            assert proxy.requests == []
+
+    async def test_a_link_of_a_provider_goes_through_the_proxy_unless_it_is_known_to_lead_inside(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hosts = {"inside.test": "10.0.0.1", "good.test": "104.18.2.115"}
+        async with behind_a_proxy(tmp_path, monkeypatch, hosts) as (proxy, upstream, client, endpoint):
+            for host in ("inside.test", "10.0.0.1", "169.254.169.254", "[::1]"):
+                with pytest.raises(ClientError):
+                    await client.download(
+                        f"https://{host}:{upstream.port}/x", tmp_path / "x", max_bytes=100, endpoint=endpoint
+                    )
+            assert proxy.requests == []
+            with pytest.raises(NotSent):  # the certificate is of good.test
+                await client.download(
+                    f"https://images.test:{upstream.port}/x", tmp_path / "x", max_bytes=100, endpoint=endpoint
+                )
+            assert proxy.requests[0].startswith(f"CONNECT images.test:{upstream.port} ")
+            assert upstream.requests == []
+
+    async def test_a_proxy_that_refuses_sent_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with behind_a_proxy(tmp_path, monkeypatch, {}) as (proxy, upstream, client, endpoint):
+            proxy.answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+            with pytest.raises(NotSent):
+                await client.request_json("POST", f"{endpoint.base_url}/x", endpoint=endpoint, content=b"{}")
+            assert upstream.requests == []

@@ -7,10 +7,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from app.providers import urls
+from app.providers.addresses import EgressPolicy, resolve
 from app.providers.client import Client
-from app.providers.connections import MAX_BUFFERED, MAX_HEAD, connect, head
+from app.providers.connections import MAX_BUFFERED, MAX_HEADER, Connections
 from app.providers.endpoints import ProviderEndpoint
-from app.providers.errors import Ambiguous
+from app.providers.errors import Ambiguous, TimedOut
+from app.providers.exchange import CONNECTION_ERRORS, ExchangeState
+from app.providers.responses import Response
 from tests.kit import Cases
 from tests.providers.fake_upstream import until
 
@@ -111,7 +115,6 @@ async def test_trailers_are_not_headers_and_repeated_headers_are_joined() -> Non
 async def test_a_connection_that_sent_more_or_must_be_closed_is_not_reused() -> None:
     answers = {
         "a second answer": WHOLE + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfalse",
-        "more bytes": WHOLE + b"more",
         "connection: close": OK + b"Connection: close\r\nContent-Length: 7\r\n\r\n" + BODY,
         "HTTP/1.0": b"HTTP/1.0 200 OK\r\nContent-Length: 7\r\n\r\n" + BODY,
     }
@@ -140,13 +143,14 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_not_reused() -> 
 
 async def test_an_invalid_response_is_rejected() -> None:
     answers = {
-        "a head without end": OK + b"X-Long: " + b"x" * MAX_HEAD + b"\r\n\r\n",
+        "a head without end": OK + b"X-Long: " + b"x" * MAX_HEADER + b"\r\n\r\n",
         "two lengths": OK + b"Content-Length: 7\r\nContent-Length: 8\r\n\r\n" + BODY,
         "two framings": OK + b"Content-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n" + BODY,
         "a chunk without a number": OK + b"Transfer-Encoding: chunked\r\n\r\nseven\r\n" + BODY,
         "a line that is not a header": OK + b"No colon\r\n\r\n",
         "another protocol": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
         "another version": b"HTTP/2.0 200 OK\r\n\r\n",
+        "more bytes than declared": WHOLE + b"more",
         "TLS": b"\x16\x03\x01\x02\x00\x01\x00",
         "nothing": b"",
     }
@@ -158,23 +162,83 @@ async def test_an_invalid_response_is_rejected() -> None:
                         await get(client, endpoint)
 
 
+async def test_what_arrives_after_a_response_is_not_taken_for_the_next_one() -> None:
+    """Otherwise one request's response could be given to another user."""
+    first, stale, second = (
+        OK + b"Content-Length: %d\r\n\r\n%b" % (len(body), body) for body in (b'"first"', b'"stale"', b'"second"')
+    )
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(first if len(connections) == 1 else second)
+
+    connections: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    endpoint = ProviderEndpoint(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+    client = Client([endpoint.base_url])
+    with Cases() as cases:
+        for name, seen in (("not yet seen by the client", False), ("seen by the client", True)):
+            with cases.case(name):
+                connections.clear()
+                assert await get(client, endpoint) == "first"
+                connections[0].write(stale)
+                if seen:
+                    await asyncio.sleep(0.05)
+                assert await get(client, endpoint) == "second"
+                await client.aclose()
+                for writer in connections:
+                    writer.close()
+    server.close()
+    await server.wait_closed()
+
+
+@asynccontextmanager
+async def receiving(port: int, deadline: float = float("inf")) -> AsyncIterator[Response]:
+    """The response to a request, with its body unread."""
+    connections = Connections(resolve, None)
+    exchange = ExchangeState("127.0.0.1", deadline)
+    answer = await connections.send(
+        "GET",
+        urls.parse(f"http://127.0.0.1:{port}/v1/x"),
+        {},
+        None,
+        policy=EgressPolicy.ANYWHERE,
+        keep=False,
+        idle=SECONDS,
+        proxy=None,
+        exchange=exchange,
+    )
+    response = Response(answer, exchange)
+    try:
+        yield response
+    finally:
+        response.close()
+        await connections.aclose()
+
+
 async def test_a_slow_reader_makes_the_server_wait() -> None:
     size = 64 * 1024 * 1024
-    async with answering(OK + b"Content-Length: %d\r\n\r\n" % size + bytes(size), size=1 << 16) as (
-        _,
-        endpoint,
-        _server,
-    ):
-        connection = await connect(["127.0.0.1"], endpoint.origin[2], tls=None, name="127.0.0.1", seconds=SECONDS)
-        await connection.send(head("GET", b"/v1/x", b"127.0.0.1", {}), None)
-        await connection.read_head()
-        assert connection.status == 200
-        await until(lambda: connection.buffered > MAX_BUFFERED)
-        for _ in range(200):  # loop iterations, each of which would read more
-            await asyncio.sleep(0)
-        assert connection.buffered < 2 * MAX_BUFFERED, "it does not stop reading while the body is not read"
-        assert sum([len(chunk) async for chunk in connection.chunks()]) == size
-        connection.close()
+    sent = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK + b"Content-Length: %d\r\n\r\n" % size)
+        for _ in range(size // MAX_BUFFERED):
+            writer.write(bytes(MAX_BUFFERED))
+            await writer.drain()
+            sent += MAX_BUFFERED
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, receiving(server.sockets[0].getsockname()[1]) as response:
+        before = -1
+        while sent > before:  # until the server waits
+            before = sent
+            await asyncio.sleep(0.2)
+        assert sent < size // 2, "it does not stop reading while the body is not read"
+        assert sum([len(chunk) async for chunk in response.chunks()]) == size
 
 
 async def test_the_first_chunk_of_a_body_is_not_delayed() -> None:
@@ -190,8 +254,6 @@ async def test_the_first_chunk_of_a_body_is_not_delayed() -> None:
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    connection = await connect(["127.0.0.1"], port, tls=None, name="", seconds=SECONDS)
     chunks: list[bytes] = []
     chunks_before_pause = []
 
@@ -199,15 +261,51 @@ async def test_the_first_chunk_of_a_body_is_not_delayed() -> None:
         chunks_before_pause.append(len(chunks))
         return 0.01
 
-    await connection.send(head("GET", b"/", b"there", {}), None)
-    await connection.read_head()
-    connection.pause = pause
-    gate.release()
-    async for chunk in connection.chunks():
-        chunks.append(chunk)
+    async with server, receiving(server.sockets[0].getsockname()[1]) as response:
         gate.release()
+        async for chunk in response.chunks(pause):
+            chunks.append(chunk)
+            gate.release()
     assert chunks == [b"first", b"second"]
     assert chunks_before_pause[0] == 1
-    connection.close()
+
+
+async def test_what_came_before_a_connection_was_lost_is_not_lost() -> None:
+    """Also when the reader was busy with something else until then."""
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK + b"Content-Length: 100\r\n\r\nfirst")
+        await ended.wait()
+        writer.write(b"last")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, receiving(server.sockets[0].getsockname()[1]) as response:
+        chunks = response.chunks()
+        assert await anext(chunks) == b"first"
+        ended.set()
+        await asyncio.sleep(0.1)
+        assert await anext(chunks) == b"last"
+        with pytest.raises(CONNECTION_ERRORS):
+            await anext(chunks)
+
+
+async def test_a_server_that_stops_reading_the_request_times_out() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await closed.wait()
+        writer.close()
+
+    closed = asyncio.Event()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1024)
+    endpoint = ProviderEndpoint(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+    client = Client([endpoint.base_url])
+    with pytest.raises(TimedOut):
+        await client.request_json(
+            "POST", f"{endpoint.base_url}/x", endpoint=endpoint, content=bytes(64 << 20), idle=0.1, total=SECONDS
+        )
+    await client.aclose()
+    closed.set()
     server.close()
     await server.wait_closed()

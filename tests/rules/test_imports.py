@@ -77,8 +77,10 @@ def test_a_route_module_uses_no_service_but_its_own_and_no_repository() -> None:
 PLACES = {
     "litestar": re.compile(r".+\.(pages|api)|accounts\.guards|web\..+|asgi|providers\.simulator\b.*"),
     "duckdb": re.compile(r"db\.duckdb\..+"),
-    "httpx": re.compile(r"providers\.urls|accounts\.google"),
-    "httptools": re.compile(r"providers\.connections|web\.http_protocol"),
+    "aiohttp": re.compile(r"providers\.(connections|exchange|responses)"),
+    "yarl": re.compile(r"providers\.urls"),
+    "httpx": re.compile(r"accounts\.google"),
+    "httptools": re.compile(r"web\.http_protocol"),
     "argon2": re.compile(r"accounts\.passwords"),
     "prometheus_client": re.compile(r"base\.metrics"),
     "jinja2": re.compile(r"web\.render"),

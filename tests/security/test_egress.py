@@ -78,13 +78,13 @@ class Internet:
 async def internet() -> AsyncIterator[Internet]:
     internet = Internet()
     loop = type(asyncio.get_running_loop())
-    connect = loop.create_connection
+    connect = loop.sock_connect
 
-    async def connected(self: Any, made: Any, host: str, port: int, **more: Any) -> Any:
+    async def connected(self: Any, sock: Any, address: Any) -> Any:
+        host, port = address[:2]
         if port in (80, 443, internet.inner_port):
             internet.attempts.append(host)
-        target = ("127.0.0.1", internet.public_port) if host == PUBLIC else (host, port)
-        return await connect(self, made, *target, **more)
+        return await connect(self, sock, ("127.0.0.1", internet.public_port) if host == PUBLIC else address)
 
     public = await asyncio.start_server(internet.serve_public, "127.0.0.1", 0)
     loopback = ["127.0.0.1", "::1"] if has_ipv6() else ["127.0.0.1"]
@@ -92,7 +92,7 @@ async def internet() -> AsyncIterator[Internet]:
     internet.public_port = public.sockets[0].getsockname()[1]
     internet.inner_port = inner.sockets[0].getsockname()[1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "create_connection", connected)
+        patch.setattr(loop, "sock_connect", connected)
         async with public, inner:
             yield internet
 

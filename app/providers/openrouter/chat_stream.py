@@ -10,7 +10,7 @@ import msgspec
 from app.providers.contract import Chunk, ErrorCode, Failed, Failure, Usage
 from app.providers.errors import Ambiguous
 from app.providers.event_stream import Events
-from app.providers.lenient_json import EventDecoder, NotJson
+from app.providers.lenient_json import EventDecoder
 from app.providers.openrouter import failures
 from app.providers.openrouter.chat_responses import errored, first_choice, text_of
 from app.providers.openrouter.coerce import cost_nano, integer, mapping, rows, text, usage
@@ -73,7 +73,7 @@ class ChatStream:
         state, decode = self._state, self._decoder.decode
         try:
             event, valid = await asyncio.to_thread(decode, payload) if len(payload) > _INLINE else decode(payload)
-        except NotJson:
+        except ValueError:
             detail = "an event is not valid JSON"
             interrupted = Failed(code=ErrorCode.PROVIDER_FAILED, message=failures.INTERRUPTED, detail=detail)
             raise Failure(interrupted) from None

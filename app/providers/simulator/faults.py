@@ -10,7 +10,9 @@ import msgspec
 
 from app.providers.simulator.state import Kind
 
-ALL_KINDS: tuple[Kind, ...] = ("text", "image", "video")
+GENERATED: tuple[Kind, ...] = ("text", "image", "video")
+ALL_KINDS: tuple[Kind, ...] = (*GENERATED, "embeddings", "speech", "transcription", "moderation")
+PRICED: tuple[Kind, ...] = (*GENERATED, "embeddings", "speech", "transcription")
 MEDIA: tuple[Kind, ...] = ("image", "video")
 TEXT_AND_IMAGE: tuple[Kind, ...] = ("text", "image")
 
@@ -71,13 +73,16 @@ DIRECTIVES: dict[str, Directive] = {
     "stuck": Directive("The generation never finishes.", ALL_KINDS),
     "odd-state": Directive("The video job reports an unknown status for a while, then completes.", ("video",)),
     # Invalid results.
-    "badmedia": Directive("The result is not a valid image or video file.", MEDIA),
-    "huge": Directive("The result is far larger than the maximum download size.", ALL_KINDS),
+    "badmedia": Directive("The result is not a valid image, video or audio file.", (*MEDIA, "speech")),
+    "huge": Directive("The result is far larger than the maximum download size.", (*GENERATED, "speech")),
     "stamp": Directive("The image or video is 64 × 64 pixels, regardless of the requested size.", MEDIA),
     "text-only": Directive("The model responds with text instead of an image.", ("image",)),
     "error-in-stream": Directive("The response starts normally and then reports an error.", TEXT_AND_IMAGE),
     "error-first": Directive("The response has status 200, but its first event is an error.", TEXT_AND_IMAGE),
-    "error-200": Directive("The provider reports an error in a response with status 200.", TEXT_AND_IMAGE),
+    "error-200": Directive(
+        "The provider reports an error in a response with status 200.",
+        (*TEXT_AND_IMAGE, "embeddings", "transcription", "moderation"),
+    ),
     # Video polling and download.
     "absolute": Directive("The polling URL is absolute instead of a path.", ("video",)),
     "foreign-poll": Directive("The polling URL points to another server and must not be followed.", ("video",)),
@@ -90,8 +95,8 @@ DIRECTIVES: dict[str, Directive] = {
     "gone": Directive("The completed video has already been deleted.", ("video",)),
     "notyet": Directive("The video job is completed, but the first download attempt is too early (409).", ("video",)),
     # Cost, and an old endpoint.
-    "no-cost": Directive("The result has no cost, and the cost never becomes available.", ALL_KINDS),
-    "late-cost": Directive("The result has no cost; the cost becomes available a little later.", ALL_KINDS),
+    "no-cost": Directive("The result has no cost, and the cost never becomes available.", PRICED),
+    "late-cost": Directive("The result has no cost; the cost becomes available a little later.", PRICED),
     "generations": Directive("The old endpoint /images/generations works for this prompt.", ("image",)),
     # Answers that clients must pass on as they are.
     "upstream:NAME": Directive(f"The answer has a habit of real providers. NAME is {', '.join(HABITS)}.", ("text",)),

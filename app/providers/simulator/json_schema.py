@@ -10,7 +10,8 @@ import jsonschema_rs
 Schema = dict[str, Any]
 Choose = Callable[[list[Any]], Any]
 
-MAX_HEIGHT: Final = 100
+MAX_SIZE: Final = 2_000  # values in the smallest value; references can multiply it beyond all memory
+MAX_REFERENCES: Final = 1_000
 MAX_PARTS: Final = 100  # schemas merged into one; more are references in a circle
 _COMBINING: Final = frozenset({"$ref", "allOf", "anyOf", "oneOf", "if", "then", "else", "$defs", "definitions"})
 _LOWER_BOUNDS: Final = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties", "multipleOf")
@@ -25,28 +26,29 @@ class JsonSchema:
         try:
             self._validator = jsonschema_rs.validator_for(root, validate_formats=True, retriever=_refuse)
             self._measure_references()
-            height = self.height(root)
+            size = self.size(root)
         except Exception as exc:  # the library also raises its own kinds for references, and for deep nesting
             raise ValueError(str(exc).splitlines()[0]) from exc
-        if height > MAX_HEIGHT:
-            raise ValueError("its smallest value is nested too deeply")
+        if size > MAX_SIZE:
+            raise ValueError("its smallest value would be too large")
 
     def allows(self, value: Any) -> bool:
         """Whether the whole schema allows this value."""
         return self._validator.is_valid(value)
 
-    def height(self, schema: Any) -> float:
-        """The nesting depth of the smallest value; infinite when every value would contain another one forever."""
+    def size(self, schema: Any) -> float:
+        """The number of values in the smallest value; infinite above `MAX_SIZE`, and for a value that would never end."""
         if not isinstance(schema, dict):
-            return math.inf if schema is False else 0
-        parts: list[float] = [0]
+            return math.inf if schema is False else 1
+        parts: list[float] = [1]
         if "$ref" in schema:
-            parts.append(self._heights.get(schema["$ref"], math.inf))
-        parts += [self.height(part) for part in schema.get("allOf", [])]
-        parts += [min(map(self.height, schema[key])) for key in ("anyOf", "oneOf") if schema.get(key)]
+            parts.append(self._sizes.get(schema["$ref"], math.inf))
+        parts += [self.size(part) for part in schema.get("allOf", [])]
+        parts += [min(map(self.size, schema[key])) for key in ("anyOf", "oneOf") if schema.get(key)]
         if "null" not in types_of(schema):
-            parts += [1 + self.height(inner) for inner in _required_parts(schema)]
-        return max(parts)
+            parts.append(1 + sum(count * self.size(inner) for count, inner in _required_parts(schema)))
+        size = max(parts)
+        return size if size <= MAX_SIZE else math.inf
 
     def plain(self, schema: Any, choose: Choose) -> Schema:
         """The schema without references and combinations. `choose` selects one of the alternatives."""
@@ -67,10 +69,12 @@ class JsonSchema:
         return merged
 
     def _measure_references(self) -> None:
-        """The height of each reference: infinite at first, then less as long as the others allow it."""
-        self._heights: dict[str, float] = dict.fromkeys(_references(self.root), math.inf)
-        while (found := {name: self.height(self._target(name)) for name in self._heights}) != self._heights:
-            self._heights = found
+        """The size of what each reference points to: infinite at first, then less as long as the others allow it."""
+        self._sizes: dict[str, float] = dict.fromkeys(_references(self.root), math.inf)
+        if len(self._sizes) > MAX_REFERENCES:
+            raise ValueError("it has too many references")
+        while (found := {name: self.size(self._target(name)) for name in self._sizes}) != self._sizes:
+            self._sizes = found
 
     def _target(self, reference: str) -> Any:
         """The schema that a reference points to."""
@@ -89,13 +93,14 @@ def types_of(schema: Schema) -> list[str]:
     return [named] if isinstance(named, str) else named
 
 
-def _required_parts(schema: Schema) -> Iterator[Any]:
+def _required_parts(schema: Schema) -> Iterator[tuple[int, Any]]:
+    """The schemas of the values that every value contains, and how often."""
     properties = schema.get("properties", {})
-    yield from (properties.get(name, True) for name in schema.get("required", []))
+    yield from ((1, properties.get(name, True)) for name in schema.get("required", []))
     least, first = schema.get("minItems", 0), schema.get("prefixItems", [])
-    yield from first[:least]
+    yield from ((1, inner) for inner in first[:least])
     if least > len(first):
-        yield schema.get("items", True)
+        yield least - len(first), schema.get("items", True)
 
 
 def _references(schema: Any) -> Iterator[str]:

@@ -8,6 +8,7 @@ import random
 import re
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from app.providers.simulator.json_schema import JsonSchema, Schema, types_of
 ATTEMPTS: Final = 40  # alternatives may exclude each other, which only the whole value shows
 MAX_DEPTH: Final = 5  # below it, values are as small as possible
 MAX_VALUES: Final = 300  # in one document; further ones are as small as possible
+MAX_ALL_VALUES: Final = 5_000  # an attempt at more is given up
 MAX_ITEMS: Final = 1_000
 MAX_LENGTH: Final = 20_000  # characters of a text
 SMALLEST_STEP: Final = Fraction(1, 1_000_000)
@@ -56,9 +58,11 @@ def value_for(schema: JsonSchema, prompt: str, seed: str) -> Any:
     """A value that the schema allows. For a schema that contradicts itself, a value that comes close."""
     value: Any = None
     for attempt in range(ATTEMPTS):
-        value = _Writer(schema, prompt, random.Random(f"{seed}/{attempt}"), attempt).value(schema.root, "answer", 0)
-        if schema.allows(value):
-            break
+        writer = _Writer(schema, prompt, random.Random(f"{seed}/{attempt}"), attempt)
+        with suppress(OverflowError, RecursionError):
+            value = writer.value(schema.root, "answer", 0)
+            if schema.allows(value):
+                break
     return value
 
 
@@ -77,9 +81,12 @@ class _Writer:
         self._texts = 0
 
     def value(self, schema: Any, name: str, depth: int) -> Any:
+        """A value for this part of the schema, which is called `name`. Raises OverflowError when there are too many."""
         self._values_left -= 1
+        if self._values_left < -MAX_ALL_VALUES:
+            raise OverflowError
         small = depth > MAX_DEPTH or self._values_left < 0
-        plain = self._schema.plain(schema, self._smallest if small else self._any)
+        plain = self._schema.plain(schema, self._smallest if small else self._any_value)
         if "const" in plain:
             return plain["const"]
         if self._hints and "default" in plain:
@@ -99,12 +106,12 @@ class _Writer:
                 return None
         return self._text(plain, name)
 
-    def _any(self, alternatives: list[Any]) -> Any:
-        finite = [one for one in alternatives if self._schema.height(one) < math.inf] or alternatives
+    def _any_value(self, alternatives: list[Any]) -> Any:
+        finite = [one for one in alternatives if self._schema.size(one) < math.inf] or alternatives
         return self._dice.choice([one for one in finite if not _is_null(one)] or finite)
 
     def _smallest(self, alternatives: list[Any]) -> Any:
-        return min(alternatives, key=lambda one: (self._schema.height(one), not _is_null(one), self._dice.random()))
+        return min(alternatives, key=lambda one: (self._schema.size(one), not _is_null(one), self._dice.random()))
 
     def _option(self, options: list[Any]) -> Any:
         named = [option for option in options if str(option).lower() in self._prompt.lower()] if self._hints else []
@@ -124,7 +131,7 @@ class _Writer:
     def _object(self, plain: Schema, depth: int, small: bool) -> dict[str, Any]:
         properties, required = plain.get("properties", {}), plain.get("required", [])
         optional = [name for name in properties if name not in required and not small]
-        optional = [name for name in optional if self._schema.height(properties[name]) < math.inf]
+        optional = [name for name in optional if self._schema.size(properties[name]) < math.inf]
         room = plain.get("maxProperties", math.inf) - len(required)
         kept = {*required, *(optional if room >= len(optional) else optional[: max(0, int(room))])}
         other = plain.get("additionalProperties", True)
@@ -156,7 +163,7 @@ class _Writer:
             items, first = plain.get("additionalItems", True), items
         least, most = min(plain.get("minItems", 0), MAX_ITEMS), plain.get("maxItems", math.inf)
         count = least if small else max(least, len(first), 0 if first else self._dice.randint(1, 3))
-        if items is False or self._schema.height(items) == math.inf:
+        if items is False or self._schema.size(items) == math.inf:
             count = min(count, len(first))
         found: list[Any] = []
         used_hints, unique = self._hints, plain.get("uniqueItems", False)

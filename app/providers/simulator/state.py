@@ -18,7 +18,7 @@ import msgspec
 
 from app.base.data_dir import fsync_path
 
-Kind = Literal["text", "image", "video"]
+Kind = Literal["text", "image", "video", "embeddings", "speech", "transcription", "moderation"]
 Phase = Literal["waiting", "running", "ended"]
 
 ID_ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"

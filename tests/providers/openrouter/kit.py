@@ -58,8 +58,10 @@ async def provider(upstream: Upstream, key: str = KEY, **settings: Any) -> Async
         "timeouts": PATIENT,
         **settings,
     }
-    yield OpenRouter(client, upstream.base_url, key, **named)
-    await client.aclose()
+    try:
+        yield OpenRouter(client, upstream.base_url, key, **named)
+    finally:
+        await client.aclose()
 
 
 def text_request(**more: Any) -> Request:

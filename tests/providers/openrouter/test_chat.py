@@ -555,6 +555,44 @@ class TestStreamed:
             text, outcome = await broken(openrouter)
         assert (text, outcome.code) == ("Half", ErrorCode.PROVIDER_FAILED)
 
+    async def test_a_stream_is_read_however_it_is_written_and_split(self, upstream: Upstream) -> None:
+        stream = (
+            b"\xef\xbb\xbf: hello\r\n\r\n"
+            b'event: message\r\ndata: {"id": "gen-1", "choices": [{"delta": {"content": "Hi \\ud83d"}}]}\r\n\r\n'
+            b'data: {"score": NaN,\rdata: "choices": [{"delta": {"content": "\\ude00 there"}}]}\r\r'
+            b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": {"cost": 0.00012, "x": Infinity}}\n\n'
+            b"data:  [DONE] \n\n"
+        )
+        with Cases() as cases:
+            for size in (1, 2, 3, 50, len(stream)):
+                upstream.reset()
+                pieces = tuple(stream[start : start + size] for start in range(0, len(stream), size))
+                upstream.on("POST", CHAT, Reply(headers={"Content-Type": "text/event-stream"}, pieces=pieces))
+                with cases.case("in pieces of", size):
+                    async with provider(upstream) as openrouter:
+                        chunks = await streamed(openrouter)
+                    assert "".join(received.delta for received in chunks) == "Hi 😀 there"
+                    assert (chunks[-1].finish_reason, chunks[-1].cost_nano) == ("stop", 120_000)
+
+    async def test_an_event_of_type_error_is_a_failure_after_the_text(self, upstream: Upstream) -> None:
+        table: list[str] = [
+            'event: error\ndata: {"message": "it broke"}',
+            'event: error\ndata: {"error": {"message": "it broke"}}',
+            'event: error\ndata: {"error": "it broke"}',
+            "event: error\ndata: it broke",
+            "event: error",
+        ]
+        with Cases() as cases:
+            for event in table:
+                upstream.reset()
+                for reply in (sse(chunk("Half a"), event), joined(sse(chunk("Half a"), event))):
+                    upstream.on("POST", CHAT, reply)
+                    with cases.case(event, len(tuple(reply.pieces))):
+                        async with provider(upstream) as openrouter:
+                            text, failed = await broken(openrouter)
+                        assert (text, failed.code) == ("Half a", ErrorCode.PROVIDER_FAILED)
+                        assert "it broke" in failed.detail or event == "event: error"
+
     async def test_an_invalid_event_is_ignored(self, upstream: Upstream) -> None:
         table: list[Any] = [[], 7, "data: null", {"choices": [None]}, {"choices": [{"delta": []}]}]
         with Cases() as cases:

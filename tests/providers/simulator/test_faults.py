@@ -23,11 +23,14 @@ from tests.kit import Cases
 from tests.providers.simulator.kit import (
     CHAT_IMAGE_MODEL,
     CHAT_TEXT_AND_IMAGE_MODEL,
+    EMBEDDING_MODEL,
     IMAGE_MODEL,
     SECONDS,
     SHORT,
+    SPEECH_MODEL,
     STAMP,
     STREAMING_IMAGE_MODEL,
+    TRANSCRIPTION_MODEL,
     VIDEO_MODEL,
     ManualClock,
     SimulatorClient,
@@ -45,7 +48,9 @@ ShowTimed = Callable[[SimulatorClient, ManualClock], None]
 
 SHOWN: list[tuple[str, Kind, str, Show]] = []
 SHOWN_IN_MANUAL_TIME: list[tuple[str, Kind, str, ShowTimed]] = []
-KINDS: tuple[Kind, ...] = ("text", "image", "video")
+CALLS: tuple[Kind, ...] = ("embeddings", "speech", "transcription", "moderation")
+KINDS: tuple[Kind, ...] = ("text", "image", "video", *CALLS)
+CALL_SECONDS: dict[Kind, float] = {"embeddings": 0.2, "speech": 1.0, "transcription": 1.0, "moderation": 0.2}
 MUCH = 24 * 1024 * 1024
 
 
@@ -79,11 +84,29 @@ def shows_in_manual_time(name: str, *kinds: Kind) -> Callable[[ShowTimed], ShowT
     return register
 
 
+def request_of(kind: Kind, prompt: str) -> tuple[str, dict[str, Any]]:
+    """Path and body of a request of this kind."""
+    if kind == "text":
+        return "/chat/completions", conversation(prompt)
+    if kind == "image":
+        return "/images", {"model": IMAGE_MODEL, "prompt": prompt}
+    if kind == "video":
+        return "/videos", {"model": VIDEO_MODEL, "prompt": prompt, **SHORT}
+    if kind == "transcription":
+        audio = {"data": base64.b64encode(bytes(3200)).decode(), "format": "pcm"}
+        return "/audio/transcriptions", {"model": TRANSCRIPTION_MODEL, "input_audio": audio, "prompt": prompt}
+    path, model = {
+        "embeddings": ("/embeddings", EMBEDDING_MODEL),
+        "speech": ("/audio/speech", SPEECH_MODEL),
+        "moderation": ("/moderations", None),
+    }[kind]
+    return path, {"model": model, "input": prompt}
+
+
 def paid(sim: SimulatorClient, kind: Kind, prompt: str) -> httpx.Response:
     """One paid request of this kind."""
-    if kind == "text":
-        return sim.chat(prompt)
-    return sim.image(prompt) if kind == "image" else sim.submit(prompt)
+    path, body = request_of(kind, prompt)
+    return sim.http.post(path, json=body)
 
 
 def refusal(answer: httpx.Response) -> dict[str, Any]:
@@ -97,7 +120,7 @@ def refusal(answer: httpx.Response) -> dict[str, Any]:
 # Errors
 
 
-@each("fail", "text", "image")
+@each("fail", "text", "image", *CALLS)
 def failed_work_is_a_502(sim: SimulatorClient, kind: Kind) -> None:
     answer = paid(sim, kind, f"[fail] [stamp] {kind}")
     assert answer.status_code == 502
@@ -236,7 +259,7 @@ def the_connection_breaks_before_the_request_is_accepted(sim: SimulatorClient, k
 
 @each("ambiguous", *KINDS)
 def the_connection_breaks_after_the_request_is_accepted(sim: SimulatorClient, kind: Kind) -> None:
-    spent = sim.get("/credits").json()["data"]["total_usage"]
+    spent = sim.get("/credits").json()["data"]["total_usage"] - (kind == "moderation")  # which is free
     with pytest.raises(httpx.RemoteProtocolError):
         paid(sim, kind, f"[ambiguous] [stamp] {kind}")
     line = sim.submits(f"[ambiguous] [stamp] {kind}")
@@ -245,7 +268,7 @@ def the_connection_breaks_after_the_request_is_accepted(sim: SimulatorClient, ki
     assert sim.get("/generation", id=line[0]["id"]).status_code == 200
 
 
-@each("cut", "text", "image")
+@each("cut", "text", "image", *CALLS)
 def an_answer_breaks_off_in_the_middle(sim: SimulatorClient, kind: Kind) -> None:
     with pytest.raises(httpx.RemoteProtocolError, match="message body"):
         paid(sim, kind, f"[cut] [stamp] {kind}")
@@ -318,6 +341,13 @@ def an_image_trickles(timed: SimulatorClient, clock: ManualClock) -> None:
     check_trickle(timed, clock, "POST", "/images", body, delays=(1.5,))
 
 
+@shows_in_manual_time("trickle", *CALLS)
+def the_answer_of_a_call_trickles(timed: SimulatorClient, clock: ManualClock) -> None:
+    for kind, seconds in CALL_SECONDS.items():
+        path, body = request_of(kind, "[trickle] a")
+        check_trickle(timed, clock, "POST", path, body, delays=(seconds,))
+
+
 @shows_in_manual_time("trickle", "video")
 def a_video_trickles(timed: SimulatorClient, clock: ManualClock) -> None:
     id = timed.submit("[trickle] [stamp] a video").json()["id"]
@@ -328,10 +358,9 @@ def a_video_trickles(timed: SimulatorClient, clock: ManualClock) -> None:
 # Time
 
 
-@each("stuck", "text", "image")
+@each("stuck", "text", "image", *CALLS)
 def the_answer_never_comes(sim: SimulatorClient, kind: Kind) -> None:
-    body = {"model": IMAGE_MODEL, "prompt": "[stuck]"} if kind == "image" else conversation("[stuck]")
-    path = "/images" if kind == "image" else "/chat/completions"
+    path, body = request_of(kind, "[stuck]")
     with pytest.raises(httpx.ReadTimeout):
         sim.http.post(path, json=body, timeout=httpx.Timeout(SECONDS, read=0.1))
 
@@ -356,9 +385,9 @@ def the_video_is_never_finished(sim: SimulatorClient) -> None:
     assert sim.content(state["id"]).status_code == 409
 
 
-@shows_in_manual_time("slow", "text", "image")
+@shows_in_manual_time("slow", "text", "image", *CALLS)
 def an_answer_takes_five_times_as_long(timed: SimulatorClient, clock: ManualClock) -> None:
-    usual: dict[Kind, float] = {"text": 0.8, "image": 1.5}
+    usual: dict[Kind, float] = {"text": 0.8, "image": 1.5, **CALL_SECONDS}
     for kind, seconds in usual.items():
         for command, factor in (("", 1), ("[slow]", 5)):
             clock.slept.clear()
@@ -408,6 +437,13 @@ def the_video_is_invalid(sim: SimulatorClient) -> None:
     assert answer.content.startswith(b"This is not a video")
 
 
+@shows("badmedia", "speech")
+def the_speech_is_invalid(sim: SimulatorClient) -> None:
+    answer = paid(sim, "speech", "[badmedia] hello")
+    assert answer.headers["content-type"] == "audio/pcm"
+    assert answer.content.startswith(b"This is not audio")
+
+
 def check_endless(sim: SimulatorClient, method: str, path: str, body: Any = None) -> bytes:
     """The beginning of a response that is far too large to read."""
     with sim.http.stream(method, path, json=body) as answer:
@@ -435,6 +471,11 @@ def the_image_is_endless(sim: SimulatorClient) -> None:
     assert b'"b64_json":"AAAA' in head
     body = conversation("[huge]", model=CHAT_IMAGE_MODEL, modalities=["image"])
     assert b"data:image/png;base64,AAAA" in check_endless(sim, "POST", "/chat/completions", body)
+
+
+@shows("huge", "speech")
+def the_speech_is_endless(sim: SimulatorClient) -> None:
+    check_endless(sim, "POST", *request_of("speech", "[huge] hello"))
 
 
 @shows("huge", "video")
@@ -489,7 +530,7 @@ def the_first_event_is_an_error(sim: SimulatorClient) -> None:
     assert [event["type"] for event in events(text)] == ["error"]
 
 
-@each("error-200", "text", "image")
+@each("error-200", "text", "image", "embeddings", "transcription", "moderation")
 def an_error_has_the_status_200(sim: SimulatorClient, kind: Kind) -> None:
     answer = paid(sim, kind, f"[error-200] [stamp] {kind}")
     assert answer.status_code == 200
@@ -593,7 +634,7 @@ def usage(sim: SimulatorClient, kind: Kind, prompt: str) -> tuple[str, dict[str,
     return sim.submits(prompt)[-1]["id"], body["usage"]
 
 
-@each("no-cost", *KINDS)
+@each("no-cost", "text", "image", "video", "embeddings", "transcription")
 def the_cost_is_never_reported(sim: SimulatorClient, kind: Kind) -> None:
     id, reported = usage(sim, kind, f"[no-cost] [stamp] {kind}")
     assert reported
@@ -601,12 +642,22 @@ def the_cost_is_never_reported(sim: SimulatorClient, kind: Kind) -> None:
     assert [sim.get("/generation", id=id).status_code for _ in range(2)] == [404, 404]
 
 
-@each("late-cost", *KINDS)
+@each("late-cost", "text", "image", "video", "embeddings", "transcription")
 def the_cost_is_available_later(sim: SimulatorClient, kind: Kind) -> None:
     id, reported = usage(sim, kind, f"[late-cost] [stamp] {kind}")
     assert "cost" not in reported
     assert sim.get("/generation", id=id).status_code == 404
     assert sim.get("/generation", id=id).json()["data"]["total_cost"] > 0
+
+
+@shows("no-cost", "speech")
+@shows("late-cost", "speech")
+def the_cost_of_speech_is_only_at_the_generation(sim: SimulatorClient) -> None:
+    for prompt, statuses in (("cost", [200, 200]), ("[late-cost]", [404, 200]), ("[no-cost]", [404, 404])):
+        id = paid(sim, "speech", prompt).headers["x-generation-id"]
+        answers = [sim.get("/generation", id=id) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == statuses
+    assert sim.get("/generation", id=sim.submits("cost")[0]["id"]).json()["data"]["api_type"] == "tts"
 
 
 @shows("no-cost", "text")

@@ -1,15 +1,29 @@
-"""OpenRouter as of late 2026: chat, images, videos, catalogue and accounting under `/api/v1`."""
+"""OpenRouter as of late 2026 under `/api/v1`: chat, images, videos, embeddings, audio, catalogue and accounting.
+
+Moderation, which it lacks, is OpenAI's.
+"""
 
 from litestar import Router
 
-from app.providers.simulator.openrouter import account, chat, images, listing, videos
+from app.providers.simulator.openrouter import (
+    account,
+    chat,
+    embeddings,
+    images,
+    listing,
+    moderations,
+    speech,
+    transcriptions,
+    videos,
+)
 
 BASE = "/api/v1"
 
 
 def routes() -> list[Router]:
     """All routes of the service, including its signed URLs and the other origin."""
-    handlers = [*account.HANDLERS, *chat.HANDLERS, *images.HANDLERS, *listing.HANDLERS, *videos.HANDLERS]
+    features = (account, chat, embeddings, images, listing, moderations, speech, transcriptions, videos)
+    handlers = [handler for feature in features for handler in feature.HANDLERS]
     return [
         Router(BASE, route_handlers=handlers),
         Router("/simulator/openrouter", route_handlers=videos.OTHER_ORIGIN_HANDLERS),

@@ -14,6 +14,7 @@ from app.providers.simulator.runtime import Runtime
 from app.providers.simulator.state import SimulatedJob
 
 CREDITS = 1000.0
+API_TYPES = {"text": "completions", "speech": "tts", "transcription": "stt"}
 
 
 @get("/key", guards=[require_key])
@@ -80,7 +81,7 @@ def _generation_data(job: SimulatedJob) -> dict[str, object]:
     return {
         "id": generation_id(job.id),
         "model": job.model,
-        "api_type": {"text": "completions", "image": "image", "video": "video"}[job.kind],
+        "api_type": API_TYPES.get(job.kind, job.kind),
         "total_cost": job.cost,
         "usage": job.cost,
         "tokens_prompt": job.usage.get("prompt_tokens", 0),
@@ -88,7 +89,7 @@ def _generation_data(job: SimulatedJob) -> dict[str, object]:
         "native_tokens_prompt": job.usage.get("prompt_tokens", 0),
         "native_tokens_completion": job.usage.get("completion_tokens", 0),
         "num_media_prompt": 0,
-        "num_media_completion": 0 if job.kind == "text" else 1,
+        "num_media_completion": 1 if job.kind in ("image", "video", "speech") else 0,
         "provider_name": "Simulator",
         "finish_reason": "stop",
         "native_finish_reason": "stop",

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-Route = Literal["chat", "images", "videos"]
+Route = Literal["chat", "images", "videos", "embeddings", "speech", "transcription", "moderation"]
 Descriptor = dict[str, Any]
 
 
@@ -49,6 +49,8 @@ class SimulatedModel(msgspec.Struct, frozen=True, kw_only=True):
     pricing: dict[str, str] = {}
     parameters: list[str] = []
     moderated: bool = False
+    dimensions: int = 0  # of an embedding
+    voices: list[str] | None = None
     image: ImageAbility | None = None
     video: VideoAbility | None = None
 
@@ -347,6 +349,68 @@ VIDEO_MODELS = [
     ),
 ]
 
+EMBEDDING_MODELS = [
+    SimulatedModel(
+        id="openai/text-embedding-3-small",
+        name="OpenAI: Text Embedding 3 Small",
+        created=1706140800,
+        description="Vectors for search and clustering.",
+        inputs=["text"],
+        outputs=["embeddings"],
+        routes=("embeddings",),
+        context_length=8_192,
+        pricing={"prompt": "0.00000002", "completion": "0"},
+        dimensions=1536,
+    ),
+    SimulatedModel(
+        id="google/gemini-embedding-2",
+        name="Google: Gemini Embedding 2",
+        created=1773100800,
+        description="Larger vectors for many languages.",
+        inputs=["text"],
+        outputs=["embeddings"],
+        routes=("embeddings",),
+        context_length=8_192,
+        pricing={"prompt": "0.00000015", "completion": "0"},
+        dimensions=3072,
+    ),
+]
+
+AUDIO_MODELS = [
+    SimulatedModel(
+        id="openai/gpt-4o-mini-tts",
+        name="OpenAI: GPT-4o mini TTS",
+        created=1742428800,
+        description="Reads a text aloud. Priced per character.",
+        inputs=["text"],
+        outputs=["speech"],
+        routes=("speech",),
+        pricing={"prompt": "0.000012", "completion": "0"},
+        voices=["alloy", "ash", "coral", "echo", "fable", "nova", "onyx", "sage", "shimmer"],
+    ),
+    SimulatedModel(
+        id="openai/whisper-large-v3",
+        name="OpenAI: Whisper Large V3",
+        created=1699228800,
+        description="Writes down what is spoken. Priced per second.",
+        inputs=["audio"],
+        outputs=["transcription"],
+        routes=("transcription",),
+        pricing={"prompt": "0.00003", "completion": "0"},
+    ),
+]
+
+MODERATION_MODEL = SimulatedModel(
+    id="omni-moderation-latest",
+    name="OpenAI: Omni Moderation",
+    created=1727308800,
+    description="Classifies text. Free of charge. Not in the catalogue, as OpenRouter has no such models.",
+    inputs=["text"],
+    outputs=["moderation"],
+    routes=("moderation",),
+)
+
 MODELS: dict[str, SimulatedModel] = {
-    row.id: row for row in [*TEXT_MODELS, *CHAT_IMAGE_MODELS, *IMAGE_MODELS, *VIDEO_MODELS]
+    row.id: row
+    for row in [*TEXT_MODELS, *CHAT_IMAGE_MODELS, *IMAGE_MODELS, *VIDEO_MODELS, *EMBEDDING_MODELS, *AUDIO_MODELS]
 }

@@ -71,7 +71,8 @@ async def _whole_response(runtime: Runtime, accepted: AcceptedRequest) -> ASGIAp
     reply = await reply_to(runtime, accepted)
     if "error-in-stream" in accepted.faults:
         for choice in reply.choices:
-            choice.tokens, choice.images, choice.finish = choice.tokens[: len(choice.tokens) // 2], [], "error"
+            choice.tokens, choice.finish = choice.tokens[: len(choice.tokens) // 2], "error"
+            choice.images, choice.calls = [], []
     job = job_of(runtime, accepted, reply, _delta_count(reply))
     await record_job(runtime, job)
     content = _completion(accepted, reply.choices, visible_usage(job.usage, accepted.faults))

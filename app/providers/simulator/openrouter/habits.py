@@ -75,13 +75,10 @@ def stream_headers(habits: Habits) -> dict[str, str]:
     return {"content-encoding": "gzip"} if "gzip" in habits else {}
 
 
-async def streamed(events: Events, habits: Habits) -> Events:
+def streamed(events: Events, habits: Habits) -> Events:
     """The same events, written differently."""
     written = _every_way_of_writing(events) if "sse" in habits else events
-    packed = _compressed(written) if "gzip" in habits else written
-    async with aclosing(packed):
-        async for piece in packed:
-            yield piece
+    return _compressed(written) if "gzip" in habits else written
 
 
 async def _every_way_of_writing(events: Events) -> Events:
@@ -95,7 +92,9 @@ async def _every_way_of_writing(events: Events) -> Events:
             data = piece.removeprefix(b"data: ").rstrip()
             if data.startswith(b":") or (mark and b'"content":""' in data):
                 continue
-            if data == b"[DONE]":
+            if not piece.startswith(b"data: "):
+                yield piece.replace(b"\n", b"\r\n")
+            elif data == b"[DONE]":
                 yield b"data:  [DONE] \r\n\r\n"
             elif mark:
                 yield mark + b"data:" + data + b"\r\n\r\n"

@@ -7,7 +7,7 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from app.providers.simulator import responses
-from app.providers.simulator.openrouter.catalog import MODELS, SimulatedModel
+from app.providers.simulator.openrouter.catalog import EMBEDDING_MODELS, MODELS, SimulatedModel
 from app.providers.simulator.openrouter.errors import bad_request, not_found
 
 MAX_PAGE = 1000
@@ -60,7 +60,13 @@ async def video_models() -> ASGIApp:
     return responses.json_response({"data": [_video_row(model) for model in MODELS.values() if model.video]})
 
 
-HANDLERS = [models, image_models, image_endpoints, video_models]
+@get("/embeddings/models")
+async def embedding_models() -> ASGIApp:
+    """Models of the embeddings endpoint."""
+    return responses.json_response({"data": [_row(model) for model in EMBEDDING_MODELS]})
+
+
+HANDLERS = [models, image_models, image_endpoints, video_models, embedding_models]
 
 
 def _matches(model: SimulatedModel, query: Any) -> bool:
@@ -115,7 +121,7 @@ def _row(model: SimulatedModel) -> dict[str, Any]:
         },
         "per_request_limits": None,
         "supported_parameters": model.parameters,
-        "supported_voices": None,
+        "supported_voices": model.voices,
         "default_parameters": None,
         "expiration_date": None,
         "knowledge_cutoff": None,

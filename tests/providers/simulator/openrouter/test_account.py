@@ -8,7 +8,10 @@ import pytest
 from tests.kit import Cases
 from tests.providers.simulator.kit import SECONDS, SimulatorClient, serving
 
-PAID = ("/chat/completions", "/images", "/images/generations", "/videos")
+PAID = (
+    *("/chat/completions", "/images", "/images/generations", "/videos", "/embeddings", "/audio/speech"),
+    *("/audio/transcriptions", "/moderations"),
+)
 
 
 def test_requests_without_a_bearer_key_are_refused(sim: SimulatorClient) -> None:

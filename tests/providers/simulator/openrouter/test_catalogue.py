@@ -5,7 +5,7 @@ from typing import Any
 
 from app.providers.simulator.openrouter.catalog import MODELS
 from tests.kit import Cases
-from tests.providers.simulator.kit import SimulatorClient
+from tests.providers.simulator.kit import EMBEDDING_MODEL, SPEECH_MODEL, TRANSCRIPTION_MODEL, SimulatorClient
 
 ROW = {
     *("id", "canonical_slug", "name", "created", "description", "context_length", "architecture", "pricing"),
@@ -42,13 +42,24 @@ def test_without_modalities_only_text_models_are_listed(sim: SimulatorClient) ->
 
 def test_all_modalities_list_every_model(sim: SimulatorClient) -> None:
     assert ids(sim, output_modalities="all") == set(MODELS)
-    assert 12 <= len(MODELS) <= 16
+    assert 16 <= len(MODELS) <= 22
 
 
 def test_modalities_may_be_a_list_with_commas(sim: SimulatorClient) -> None:
     found = ids(sim, output_modalities="image,video")
     assert found == ids(sim, output_modalities="image") | ids(sim, output_modalities="video")
     assert "anthropic/claude-sonnet-5" not in found
+
+
+def test_models_of_the_other_calls_are_listed_by_their_modality(sim: SimulatorClient) -> None:
+    assert EMBEDDING_MODEL in ids(sim, output_modalities="embeddings")
+    assert ids(sim, output_modalities="embeddings") == {
+        row["id"] for row in sim.get("/embeddings/models").json()["data"]
+    }
+    assert ids(sim, output_modalities="transcription") == {TRANSCRIPTION_MODEL}
+    (speech,) = rows(sim, output_modalities="speech")
+    assert speech["id"] == SPEECH_MODEL
+    assert "alloy" in speech["supported_voices"]
 
 
 def test_models_are_found_by_their_inputs_and_by_their_names(sim: SimulatorClient) -> None:
@@ -138,7 +149,7 @@ def test_an_image_to_video_model_has_images_as_its_only_input(sim: SimulatorClie
 
 
 def test_the_catalogue_needs_no_key(sim: SimulatorClient) -> None:
-    table: list[str] = ["/models", "/images/models", "/videos/models"]
+    table: list[str] = ["/models", "/images/models", "/videos/models", "/embeddings/models"]
     with Cases() as cases:
         for path in table:
             with cases.case(path):

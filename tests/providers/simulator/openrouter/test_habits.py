@@ -214,6 +214,12 @@ def test_answers_are_compressed_without_being_asked(sim: SimulatorClient) -> Non
     assert streamed_text(events(zlib.decompress(body, wbits=31).decode())) == "pong"
 
 
+def test_an_error_event_is_also_written_in_every_way(sim: SimulatorClient) -> None:
+    body = sim.stream("[upstream:sse] [upstream:error-event] Tell me about flint").encode()
+    assert b'\r\n\r\nevent: error\r\ndata: {"error"' in body
+    assert json.loads(sse_data(body)[-1])["error"]["code"] == 502
+
+
 def test_habits_combine_with_each_other_and_with_faults(sim: SimulatorClient) -> None:
     everything = " ".join(f"[upstream:{habit}]" for habit in HABITS)
     with Cases() as cases:

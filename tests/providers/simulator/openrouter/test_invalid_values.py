@@ -3,7 +3,15 @@
 from typing import Any
 
 from tests.kit import Cases
-from tests.providers.simulator.kit import IMAGE_MODEL, STREAMING_IMAGE_MODEL, TEXT_MODEL, SimulatorClient
+from tests.providers.simulator.kit import (
+    EMBEDDING_MODEL,
+    IMAGE_MODEL,
+    SPEECH_MODEL,
+    STREAMING_IMAGE_MODEL,
+    TEXT_MODEL,
+    TRANSCRIPTION_MODEL,
+    SimulatorClient,
+)
 
 INVALID: tuple[Any, ...] = (
     *(None, -1, 1.5, 10**18, True, "x", "1:0", [], {"a": {}}, [[]], [None]),
@@ -17,11 +25,18 @@ IMAGE = {"model": IMAGE_MODEL, "prompt": "[text-only]"}
 OLD = {"model": STREAMING_IMAGE_MODEL, "prompt": "[text-only] [generations]"}
 # This model constrains next to nothing.
 VIDEO = {"model": "alibaba/wan-2.6", "prompt": "hello"}
+EMBEDDINGS = {"model": EMBEDDING_MODEL, "input": "hello"}
+SPEECH = {"model": SPEECH_MODEL, "input": "hello"}
+TRANSCRIPTION = {
+    "model": TRANSCRIPTION_MODEL,
+    "input_audio": {"data": "AAAA", "format": "pcm"},
+    "response_format": "verbose_json",
+}
 
 FIELDS = {
     "/chat/completions": (
         *("model", "messages", "stream", "modalities", "image_config", "temperature", "max_tokens", "seed"),
-        *("response_format", "tools", "stop"),
+        *("response_format", "tools", "stop", "n", "logprobs"),
     ),
     "/images": (
         *("model", "prompt", "n", "size", "aspect_ratio", "resolution", "quality", "seed", "input_references"),
@@ -32,6 +47,12 @@ FIELDS = {
         *("model", "prompt", "duration", "resolution", "aspect_ratio", "size", "frame_images", "input_references"),
         *("generate_audio", "seed", "callback_url"),
     ),
+    "/embeddings": ("model", "input", "dimensions", "encoding_format"),
+    "/audio/speech": ("model", "input", "voice", "response_format", "speed"),
+    "/audio/transcriptions": (
+        *("model", "input_audio", "response_format", "language", "prompt", "keyterms", "timestamp_granularities"),
+    ),
+    "/moderations": ("model", "input"),
 }
 
 
@@ -41,6 +62,10 @@ def test_no_value_of_any_field_causes_a_server_error(sim: SimulatorClient) -> No
         "/images": IMAGE,
         "/images/generations": OLD,
         "/videos": VIDEO,
+        "/embeddings": EMBEDDINGS,
+        "/audio/speech": SPEECH,
+        "/audio/transcriptions": TRANSCRIPTION,
+        "/moderations": {"input": "hello"},
     }
     with Cases() as cases:
         for path, body in bodies.items():
