@@ -55,7 +55,9 @@ class Connections:
     def proxy(self, url: Url) -> str | None:
         """The proxy that `HTTPS_PROXY` and `NO_PROXY` name for this URL. Plain HTTP never takes one."""
         proxy = self._proxies.get("https") if url.origin.scheme == "https" else None
-        return None if proxy is None or proxy_bypass(url.origin.host, self._proxies) else proxy
+        if proxy is None or proxy_bypass(url.origin.host, self._proxies):
+            return None
+        return proxy if "://" in proxy else f"http://{proxy}"
 
     async def send(
         self,

@@ -1,7 +1,8 @@
 """Parser for the server-sent events that providers stream, as the standard describes them.
 
-The libraries that exist (httpx-sse, sseclient-py, aiohttp-sse-client2) read text lines: they cannot be given bytes split
-anywhere, set no limit to an event, and decode each line on its own.
+No library did this in December 2026: httpx-sse reads httpx responses only (its decoder is private), sseclient-py blocks and
+fails on invalid UTF-8, aiohttp-sse-client2 sends a request again by itself. The first two lose the event after a byte order
+mark and set no limit to the size of an event; they are about as fast as this one.
 """
 
 import re

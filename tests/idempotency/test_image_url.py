@@ -48,16 +48,16 @@ class ImageServer:
 async def image_server() -> AsyncIterator[ImageServer]:
     found = ImageServer()
     loop = type(asyncio.get_running_loop())
-    connect = loop.create_connection
+    connect = loop.sock_connect
 
-    async def connected(self: Any, protocol: Any, host: str, port: int, **more: Any) -> Any:
-        target = ("127.0.0.1", found.port) if host == PUBLIC else (host, port)
-        return await connect(self, protocol, *target, **more)
+    async def connected(self: Any, sock: Any, address: Any) -> Any:
+        target = ("127.0.0.1", found.port) if address[0] == PUBLIC else address
+        return await connect(self, sock, target)
 
     server = await asyncio.start_server(found.answer, "127.0.0.1", 0)
     found.port = server.sockets[0].getsockname()[1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "create_connection", connected)
+        patch.setattr(loop, "sock_connect", connected)
         async with server:
             yield found
 

@@ -906,12 +906,12 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @asynccontextmanager
 async def behind_a_proxy(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, hosts: dict[str, str]
+    folder: Path, monkeypatch: pytest.MonkeyPatch, hosts: dict[str, str], scheme: str = "http://"
 ) -> AsyncIterator[tuple[Proxy, Upstream, Client, ProviderEndpoint]]:
     """A provider at good.test that is only reached through a proxy. Other names resolve as `hosts` says, or not at all."""
     authority, proxy = Authority(), Proxy()
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    monkeypatch.setenv("HTTPS_PROXY", f"http://user:pass@127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    monkeypatch.setenv("HTTPS_PROXY", f"{scheme}user:pass@127.0.0.1:{server.sockets[0].getsockname()[1]}")
 
     async def resolver(host: str, port: int) -> list[str]:
         if host in hosts:
@@ -928,10 +928,11 @@ async def behind_a_proxy(
 
 
 class TestProxy:
+    @pytest.mark.parametrize("scheme", ["http://", ""])
     async def test_a_provider_is_reached_through_the_proxy_of_the_environment(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
     ) -> None:
-        async with behind_a_proxy(tmp_path, monkeypatch, {}) as (proxy, upstream, client, endpoint):
+        async with behind_a_proxy(tmp_path, monkeypatch, {}, scheme) as (proxy, upstream, client, endpoint):
             upstream.on("POST", "/x", js({"ok": True}))
             answer = await client.request_json(
                 "POST", f"{endpoint.base_url}/x", endpoint=endpoint, content=b"{}", reuse=True
