@@ -87,7 +87,7 @@ class Exhausted(AtelierError):
 
 
 class Upstream(AtelierError):
-    """`retry_after` is in seconds, when the provider said how long to wait."""
+    """`retry_after` is in seconds, when the provider gives one."""
 
     code = "UPSTREAM_ERROR"
 

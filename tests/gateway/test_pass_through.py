@@ -150,7 +150,7 @@ FIELDS: Json = {
     "tool_choice": {"type": "function", "function": {"name": "f"}},
     "service_tier": "flex",
     "prediction": {"type": "content", "content": "Hello"},
-    "user": "somebody",
+    "user": "a user",
     "metadata": {"a": "b"},
     "logit_bias": {"50256": -100},
     "logprobs": True,
@@ -467,7 +467,7 @@ async def test_a_conversation_that_is_too_long_is_named(caller: httpx.AsyncClien
                     assert "too long" in result.json()["error"]["message"]
 
 
-async def test_what_the_provider_rejects_is_told_in_its_words_without_addresses(
+async def test_what_the_provider_rejects_is_reported_in_its_words_without_addresses(
     caller: httpx.AsyncClient, scripted: Upstream
 ) -> None:
     scripted.on(

@@ -18,7 +18,7 @@ _MAX_WAIT = 3600.0  # seconds
 _BUDGET_WAIT = 30.0  # seconds, when the in-flight budget is used up and there is no Retry-After
 
 _BUSY = (429, 503, 529)
-_REJECTED = (400, 413, 422)
+_REJECTED = (400, 404, 413, 422)  # 404: no endpoint of the model supports what is asked
 _REFUSAL_TYPES = ("content_policy_violation", "refusal")
 _REFUSAL_CODES = ("content_policy_violation", "moderation_blocked", "content_filter", "content_policy")
 _REFUSAL_WORDS = re.compile(

@@ -280,7 +280,7 @@ class TestErrors:
                     upstream.on("POST", CHAT, error(status, "raw text of the provider", Location="/elsewhere"))
                     async with provider(upstream) as openrouter:
                         failed = expect(Failed, await openrouter.submit(text_request(), folder))
-                    rejected = status in (400, 413, 422)
+                    rejected = status in (400, 404, 413, 422)
                     assert failed.code is (ErrorCode.REQUEST_REJECTED if rejected else ErrorCode.PROVIDER_FAILED)
                     assert failed.reason == ("raw text of the provider" if rejected else "")
                     assert "raw text" in failed.detail
