@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from litestar import Litestar
-from litestar.config.compression import CompressionConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
@@ -36,6 +35,7 @@ from app.library import pages as library_pages
 from app.main import lifespan
 from app.services import Application
 from app.web.access_log import AccessLog
+from app.web.compression import Compression
 from app.web.cookie_names import CookieNames, cookie_prefix
 from app.web.csrf import Csrf, CsrfMiddleware
 from app.web.errors import HANDLERS, set_allow_header
@@ -87,7 +87,8 @@ DEPENDENCIES: Final = (
 def build(application: Application) -> ASGIApp:
     """The ASGI application: the routes, wrapped in the layers that must see every request. The first one is the innermost."""
     routes = litestar_app(application)
-    site: ASGIApp = FastPath(routes, {"/jobs/{id}/card": _card_poll(application, routes.state.csrf)})
+    site: ASGIApp = Compression(routes)
+    site = FastPath(site, {"/jobs/{id}/card": _card_poll(application, routes.state.csrf)})
     site = SignInConcurrencyLimit(site)
     site = HeadAsGet(site)
     https = application.settings.https
@@ -125,13 +126,6 @@ def litestar_app(application: Application) -> Litestar:
         exception_handlers=HANDLERS,
         after_exception=[identify_on_error],
         before_send=[csrf.send_cookie, set_allow_header],
-        compression_config=CompressionConfig(
-            backend="gzip",
-            gzip_compress_level=5,
-            minimum_size=600,
-            exclude=["^/media/", r"\.woff2$"],
-            exclude_opt_key="exclude_from_compression",
-        ),
         openapi_config=OpenAPIConfig(
             title="Atelier",
             version=VERSION,

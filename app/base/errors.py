@@ -15,6 +15,7 @@
 Services raise them; only `web.errors` knows status codes. Every message may be shown to any user.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -86,7 +87,17 @@ class Exhausted(AtelierError):
 
 
 class Upstream(AtelierError):
+    """`retry_after` is in seconds, when the provider gives one."""
+
     code = "UPSTREAM_ERROR"
+
+    def __init__(
+        self, message: str, *, details: Mapping[str, Any] | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, details=details)
+        self.retry_after = None if retry_after is None else max(1, math.ceil(retry_after))
+        if self.retry_after is not None:
+            self.details["retry_after"] = self.retry_after
 
 
 class Unready(AtelierError):

@@ -27,7 +27,7 @@ from app.idempotency.schemas import IdempotencyKey
 from app.idempotency.service import Idempotency
 from app.ledger.schemas import Subject
 from app.ledger.service import Ledger
-from app.providers.contract import ErrorCode, Failed, Failure, Provider, Turn
+from app.providers.contract import ErrorCode, Failed, Failure, Provider, Retryable, Turn
 
 INTERRUPTED: Final = AnswerError(
     ErrorCode.OUTCOME_UNKNOWN,
@@ -164,6 +164,8 @@ class Answers:
         if not found:
             raise Missing("The result of this Idempotency-Key was deleted.")
         live = StreamingAnswer(found[0])
+        if reply := await self._database.read(repository.reply, owner, id):
+            live.reply = msgspec.json.decode(reply)
         live.end(found[0])
         return live
 
@@ -180,7 +182,12 @@ class Answers:
         reading = upstream.read(provider, request, live, self._limits.retry_pause)
         live.begin(asyncio.create_task(reading))
         await live.read()
-        await self._end(live, self._result_of(live))
+        result = self._result_of(live)
+        if new.key is None:
+            result = msgspec.structs.replace(result, carried_out=True)  # there is no key to forget
+        elif live.reply is not None:
+            result = msgspec.structs.replace(result, reply=msgspec.json.encode(live.reply).decode())
+        await self._end(live, result)
 
     def _result_of(self, live: StreamingAnswer) -> AnswerResult:
         if live.reader.cancelled():
@@ -191,19 +198,22 @@ class Answers:
             return live.reader.result()
         if isinstance(exc, Failure):
             outcome = exc.outcome
+            live.reason = outcome.reason if isinstance(outcome, Failed) else ""
+            wait = outcome.wait if isinstance(outcome, Retryable) else None
             return AnswerResult(
                 status=MessageStatus.FAILED,
-                error=AnswerError(outcome.code, outcome.message),
+                error=AnswerError(outcome.code, outcome.message, wait),
                 cost_nano=outcome.cost_nano if isinstance(outcome, Failed) else None,
                 generation_id=live.generation_id,
                 detail=outcome.detail,
+                carried_out=isinstance(outcome, Failed),
             )
         logger.error("unhandled exception while answering", answer=live.message.id, exc_info=exc)
         return AnswerResult.failed(_INTERNAL_ERROR)
 
     async def _end(self, live: StreamingAnswer, result: AnswerResult) -> None:
         """Save the result, then notify the readers."""
-        now, text = clock.now(), "" if live.discard_text else live.text
+        now, text = clock.now(), "" if live.discard_text else live.text[: upstream.MAX_ANSWER]
         try:
             await self._save_with_retry(live, now, text, result)
         finally:
@@ -215,6 +225,7 @@ class Answers:
                     status=result.status,
                     usage=result.usage,
                     cost_nano=result.cost_nano,
+                    finish_reason=result.finish_reason,
                     error=result.error,
                     ended_at=now,
                 )
@@ -231,7 +242,8 @@ class Answers:
         while True:
             try:
                 if message.conversation_id is None:
-                    await self._database.insert_only(self._insert_result, message, now, text, result, live.key)
+                    insert = self._database.insert_only if result.carried_out else self._database.write
+                    await insert(self._insert_result, message, now, text, result, live.key)
                 else:
                     await self._database.write(self._save_result, message, now, text, result, live.key)
                 return
@@ -262,6 +274,8 @@ class Answers:
     ) -> None:
         """For an API answer, which has no row yet."""
         repository.add_ended(tx, answer.owner_id, answer, now, text, result)
+        if not result.carried_out:
+            self._idempotency.forget(tx, answer.id)
         self._ledger.settle_answer(tx, answer.owner_id, answer.id, result.cost_nano, key)
 
     def _fail_unfinished(self, tx: Transaction, now: datetime) -> int:

@@ -85,7 +85,7 @@ ChatBody = Annotated[
     "/chat",
     status_code=200,
     responses=error_responses(400, 401, 403, 409, 413, 502),
-    opt={**sse.UNCOMPRESSED, **PAID},
+    opt=PAID,
     request_max_body_size=MAX_BODY,
     operation_class=StreamedOperation,
     summary="Chat completion",
@@ -97,13 +97,13 @@ async def create_chat(request: Program, data: ChatBody, chat: NamedDependency[Ch
         raise wrong("stream", "must be true or false")
     owner, limits = request.user.id, request.auth.limits
 
-    def parse() -> ChatRequest:
+    async def parse() -> ChatRequest:
         chat_request = chat.completions.parse(data)
         may_use(request.auth, chat_request.model.id)
         return chat_request
 
     if streamed:
-        return sse.stream(_events(chat, owner, parse(), limits))  # type: ignore[return-value]
+        return sse.stream(_events(chat, owner, await parse(), limits))  # type: ignore[return-value]
     key = IdempotencyKey.of(owner, request.headers.get("Idempotency-Key"), request.url.path, data)
     completing = chat.completions.complete(owner, parse, key, limits=limits)
     return Response(ChatOut.of((await cancel_on_disconnect(request, completing)).message))

@@ -1,8 +1,8 @@
 """Chat completions for API clients, which send the whole message history and get one answer, whole or streamed."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from app.accounts.schemas import KeyLimits
 from app.base import clock
@@ -10,12 +10,10 @@ from app.catalog.schemas import Model
 from app.catalog.service import Catalog
 from app.chat import validation
 from app.chat.answers import Answers, NewAnswer, empty_answer
-from app.chat.schemas import AnswerFormat, ChatLimits, ChatRequest, Message
+from app.chat.schemas import ChatLimits, ChatRequest, Message
 from app.chat.streaming import StreamingAnswer
 from app.idempotency.schemas import IdempotencyKey
 from app.providers.contract import Kind
-
-T = TypeVar("T")
 
 _OWN: Final = ("model", "messages", "stream")
 
@@ -39,23 +37,17 @@ class Completions:
         params = {name: value for name, value in body.items() if name not in _OWN and value is not None}
         return self.build_request(model, messages, self._catalog.check(model, params))
 
-    def build_request(
-        self,
-        model: Model,
-        messages: object,
-        params: dict[str, Any],
-        format: AnswerFormat = AnswerFormat.TEXT,
-    ) -> ChatRequest:
+    def build_request(self, model: Model, messages: object, params: dict[str, Any]) -> ChatRequest:
         """A chat request with parameters that are already validated; raises Invalid for its messages."""
-        turns = validation.turns(messages, raw=format.raw)
+        turns = validation.turns(messages)
         if any(map(validation.images_of, turns)) and not model.accepts_image:
             raise validation.wrong("messages", f"contain an image, but {model.name} does not accept images")
-        return ChatRequest(model=model, turns=turns, params=params, format=format)
+        return ChatRequest(model=model, turns=turns, params=params)
 
     async def complete(
         self,
         owner: str,
-        parse: Callable[[], ChatRequest],
+        parse: Callable[[], Awaitable[ChatRequest]],
         key: IdempotencyKey | None = None,
         *,
         limits: KeyLimits | None = None,
@@ -64,7 +56,7 @@ class Completions:
         Raises Invalid when the provider refused, Upstream when it failed. Cancelling the wait stops the answer, unless it
         was started by an earlier request."""
         async with self._answers.first_answer(owner, key) as earlier:
-            live, own = (earlier, False) if earlier else await self._begin(owner, parse(), limits, key)
+            live, own = (earlier, False) if earlier else await self._begin(owner, await parse(), limits, key)
         try:
             await live.ended.wait()
         finally:
@@ -79,7 +71,7 @@ class Completions:
         """Yields the answer in pieces, then the complete message. Closing the iterator stops the answer; errors as in
         `complete`."""
         live, _ = await self._begin(owner, request, limits)
-        async with aclosing(_updates(live, live.pieces, self._limits.silence)) as parts:
+        async with aclosing(_pieces(live, self._limits.silence)) as parts:
             async for pieces in parts:
                 for piece in pieces or [""]:
                     yield piece
@@ -87,11 +79,24 @@ class Completions:
 
     async def stream_raw(
         self, owner: str, request: ChatRequest, *, limits: KeyLimits | None = None
-    ) -> tuple[StreamingAnswer, AsyncGenerator[Sequence[dict[str, Any]], None]]:
-        """Start a raw answer: returns it with an iterator over its new choices, empty as a keep-alive. Closing the iterator
-        stops the answer."""
+    ) -> tuple[StreamingAnswer, AsyncGenerator[Sequence[str], None]]:
+        """Start an answer to a request with a body: returns it with an iterator over its new events, empty as a keep-alive. Closing
+        the iterator stops the answer."""
         live, _ = await self._begin(owner, request, limits)
-        return live, _updates(live, live.choices, self._limits.silence, raw=True)
+        return live, self._events(live)
+
+    async def _events(self, live: StreamingAnswer) -> AsyncGenerator[Sequence[str], None]:
+        try:
+            while True:
+                ended = live.ended.is_set()
+                if events := live.take_events():
+                    yield events
+                elif ended:
+                    return
+                elif not await live.wait_for_update(len(live.pieces), self._limits.silence):
+                    yield []
+        finally:
+            live.cancel_upstream()
 
     async def _begin(
         self, owner: str, request: ChatRequest, limits: KeyLimits | None, key: IdempotencyKey | None = None
@@ -100,18 +105,15 @@ class Completions:
         return await self._answers.begin(NewAnswer(message=answer, request=request, key=key, limits=limits))
 
 
-async def _updates(
-    live: StreamingAnswer, items: Sequence[T], silence: float, *, raw: bool = False
-) -> AsyncGenerator[Sequence[T], None]:
-    """Yields the new items of an answer until it ends, an empty list as a keep-alive. Closing the iterator stops the
-    answer."""
+async def _pieces(live: StreamingAnswer, silence: float) -> AsyncGenerator[Sequence[str], None]:
+    """Yields the new pieces of an answer until it ends, an empty list as a keep-alive. Closing the iterator stops the answer."""
     seen = 0
     try:
-        while seen < len(items) or not live.ended.is_set():
-            if more := items[seen:]:
+        while seen < len(live.pieces) or not live.ended.is_set():
+            if more := live.pieces[seen:]:
                 seen += len(more)
                 yield more
-            elif not await live.wait_for_update(seen, silence, raw=raw):
+            elif not await live.wait_for_update(seen, silence):
                 yield []
     finally:
         live.cancel_upstream()

@@ -23,7 +23,6 @@ from app.web.errors import to_response
 from app.web.limits import PAID
 from app.web.markdown import Renderer
 from app.web.render import page, partial, render
-from app.web.sse import UNCOMPRESSED
 
 PageRequest = Request[Any, Any, State]
 
@@ -227,7 +226,7 @@ async def show(
     return await _changed(request, chat, markdown, id, at=message_id)
 
 
-@get("/chat/{id:str}/messages/{message_id:str}/live", guards=[signed_in], include_in_schema=False, opt=UNCOMPRESSED)
+@get("/chat/{id:str}/messages/{message_id:str}/live", guards=[signed_in], include_in_schema=False)
 async def live(
     request: PageRequest,
     id: FromPath[str],

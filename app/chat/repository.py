@@ -16,8 +16,8 @@ from app.providers.contract import ErrorCode, Usage
 
 _CONVERSATION = "id, owner_id, title, model, system_prompt, leaf_id, created_at, changed_at, deleted_at"
 _MESSAGE = (
-    "id, conversation_id, owner_id, parent_id, role, text, status, model, model_name, provider, usage, cost_nano,"
-    " error_code, error_message, created_at, ended_at"
+    "id, conversation_id, owner_id, parent_id, role, text, status, model, model_name, provider, finish_reason, usage,"
+    " cost_nano, error_code, error_message, created_at, ended_at"
 )
 
 
@@ -163,7 +163,7 @@ def add_ended(tx: Transaction, owner: str, message: Message, now: datetime, text
     """Insert an API answer, which has no conversation. Until now it existed only as an unsettled hold in the ledger."""
     tx.insert(
         "messages (id, owner_id, role, text, size, status, model, model_name, provider, created_at, ended_at, usage,"
-        " cost_nano, error_code, error_message, error_detail, generation_id)",
+        " cost_nano, error_code, error_message, error_detail, generation_id, finish_reason, reply)",
         message.id,
         owner,
         message.role.value,
@@ -225,7 +225,7 @@ def end(tx: Transaction, owner: str, id: str, now: datetime, text: str, result: 
     ended = tx.value(
         "messages",
         "update messages set text = $3, size = $4, status = $5, ended_at = $6, usage = $7, cost_nano = $8,"
-        " error_code = $9, error_message = $10, error_detail = $11, generation_id = $12"
+        " error_code = $9, error_message = $10, error_detail = $11, generation_id = $12, finish_reason = $13, reply = $14"
         " where id = $1 and owner_id = $2 and status = 'streaming' returning id",
         id,
         owner,
@@ -239,7 +239,7 @@ def end(tx: Transaction, owner: str, id: str, now: datetime, text: str, result: 
 
 
 def _outcome(result: AnswerResult) -> tuple[Any, ...]:
-    """The columns usage, cost_nano, error_code, error_message, error_detail, generation_id."""
+    """The columns from `usage` to `reply`, in the order of the statements."""
     return (
         msgspec.json.encode(result.usage).decode() if result.usage else None,
         result.cost_nano,
@@ -247,7 +247,16 @@ def _outcome(result: AnswerResult) -> tuple[Any, ...]:
         result.error.message if result.error else None,
         result.detail or None,
         result.generation_id,
+        result.finish_reason,
+        result.reply,
     )
+
+
+def reply(tx: Transaction, owner: str, id: str) -> str | None:
+    """The whole answer as JSON, where it was kept."""
+    sql = "select reply from messages where id = $1 and owner_id = $2"
+    found: str | None = tx.value("messages", sql, id, owner)
+    return found
 
 
 def set_cost(tx: Transaction, owner: str, id: str, cost_nano: int) -> bool:

@@ -48,6 +48,7 @@ class AnswerError(msgspec.Struct, frozen=True):
 
     code: ErrorCode
     message: str
+    retry_after: float | None = None  # seconds after which the provider may be asked again; not stored
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +81,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     provider: str | None = None
     usage: Usage | None = None
     cost_nano: int | None = None
+    finish_reason: str | None = None
     error: AnswerError | None = None
     created_at: datetime
     ended_at: datetime | None = None
@@ -128,8 +130,8 @@ class AnswerFormat(enum.Enum):
     """How the provider's answer is passed on."""
 
     TEXT = enum.auto()  # as pieces of text
-    RAW_STREAM = enum.auto()  # in OpenAI's format: tools are allowed, and the provider's choices are returned unchanged
-    RAW_WHOLE = enum.auto()  # the same for a caller that waits for the complete answer, so the provider need not stream
+    RAW_STREAM = enum.auto()  # as events in OpenAI's format, unchanged
+    RAW_WHOLE = enum.auto()  # as one answer in OpenAI's format, unchanged
 
     @property
     def raw(self) -> bool:
@@ -137,11 +139,14 @@ class AnswerFormat(enum.Enum):
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked of a model. In a conversation, `turns` are read from the database when the answer starts."""
+    """What is asked of a model: `turns` and `params`, or a `body` in OpenAI's format that is passed through. In a conversation,
+    `turns` are read from the database when the answer starts. `with_usage`: a stream may end with an event without a choice."""
 
     model: Model
     turns: tuple[Turn, ...] = ()
     params: dict[str, Any] = {}
+    body: dict[str, Any] | None = None
+    with_usage: bool = False
     format: AnswerFormat = AnswerFormat.TEXT
 
 
@@ -154,6 +159,9 @@ class AnswerResult(msgspec.Struct, frozen=True, kw_only=True):
     generation_id: str | None = None
     error: AnswerError | None = None
     detail: str = ""  # for admins and logs only
+    finish_reason: str | None = None  # the provider's word for why the answer ended
+    reply: str | None = None  # the whole answer as JSON, for a request that may be repeated
+    carried_out: bool = True  # False when the provider certainly did nothing
 
     @classmethod
     def failed(cls, error: AnswerError) -> Self:

@@ -10,6 +10,8 @@ from app.base.errors import Invalid, Upstream
 from app.chat.schemas import AnswerResult, Message, MessageStatus
 from app.providers.contract import ErrorCode
 
+_INVALID = (ErrorCode.PROVIDER_REFUSED, ErrorCode.REQUEST_REJECTED, ErrorCode.CONTEXT_LENGTH_EXCEEDED)
+
 
 class StreamingAnswer:
     """One answer. `message` is its initial state, and its final state once it has ended."""
@@ -28,8 +30,10 @@ class StreamingAnswer:
         self.ended = asyncio.Event()
         self.cancelled = False
         self.discard_text = False  # the user was deleted: keep the cost, discard the text
-        self.choices: list[dict[str, Any]] = []  # for a raw request: the deltas as received
-        self.reply: dict[str, Any] | None = None  # for a raw request that does not stream: the choice as received
+        self.reply: dict[str, Any] | None = None  # of a request with a body that does not stream: the whole answer
+        self._events: list[str] = []  # of one that streams: the events that its reader has not taken yet
+        self.has_output = False  # whether anything was received
+        self.reason = ""  # what the provider says is wrong with the request
         self.finish_reason: str | None = None
         self.generation_id: str | None = None  # the provider's id of this answer
         self.requested_at = 0.0  # when the request was sent (perf_counter)
@@ -54,15 +58,16 @@ class StreamingAnswer:
         self.started.exception()  # mark as retrieved, in case no one is waiting
         self.ended.set()
 
-    def add(self, piece: str, choice: dict[str, Any] | None = None) -> None:
+    def add(self, piece: str, event: str | None = None) -> None:
         if not self.first_chunk_seconds:
             self.first_chunk_seconds = perf_counter() - self.requested_at
-        if choice is not None:
-            self.choices.append(choice)
+        if event is not None:
+            self._events.append(event)
         if piece:
             self.pieces.append(piece)
             self.size += len(piece)
-        if piece or choice is not None:
+        if piece or event is not None:
+            self.has_output = True
             self._notify()
 
     async def read(self) -> None:
@@ -94,14 +99,18 @@ class StreamingAnswer:
         """The message with the text so far."""
         return self.message if self.ended.is_set() else msgspec.structs.replace(self.message, text=self.text)
 
-    async def wait_for_update(self, seen: int, timeout: float, *, raw: bool = False) -> bool:
-        """Wait until there are more than `seen` pieces (choices if `raw`), or the answer has ended; False after `timeout`
-        seconds without either."""
-        received = self.choices if raw else self.pieces
+    def take_events(self) -> list[str]:
+        """The events since the last call. Only one reader may take them."""
+        events, self._events = self._events, []
+        return events
+
+    async def wait_for_update(self, seen: int, timeout: float) -> bool:
+        """Wait until there are more than `seen` pieces or any events, or the answer has ended; False after `timeout` seconds
+        without either."""
         self._listeners += 1
         try:
             async with asyncio.timeout(timeout):
-                while len(received) <= seen and not self.ended.is_set():
+                while len(self.pieces) <= seen and not self._events and not self.ended.is_set():
                     await self._updated.wait()
                 return True
         except TimeoutError:
@@ -110,16 +119,19 @@ class StreamingAnswer:
             self._listeners -= 1
 
     def require_complete(self) -> Message:
-        """The message of an answer that has ended; raises Invalid when the provider refused, Upstream when it failed."""
+        """The message of an answer that has ended. Raises Invalid when the provider refused or rejected the request, Upstream when it
+        failed."""
         message, error = self.message, self.message.error
         if message.status is MessageStatus.COMPLETE:
             return message
         if error is None:
             raise Upstream("The answer was stopped.", details={"id": message.id})
         details = {"id": message.id, "code": error.code.value}
-        if error.code is ErrorCode.PROVIDER_REFUSED:
+        if self.reason:
+            raise Invalid(f"The provider rejected the request: {self.reason}", details=details)
+        if error.code in _INVALID:
             raise Invalid(error.message, details=details)
-        raise Upstream(error.message, details=details)
+        raise Upstream(error.message, details=details, retry_after=error.retry_after)
 
     def _notify(self) -> None:
         if self._listeners:

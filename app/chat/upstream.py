@@ -30,10 +30,6 @@ _NO_PROVIDER: Final = AnswerError(
     ErrorCode.PROVIDER_FAILED,
     "The provider of this model is no longer configured. Choose another model, or contact an admin.",
 )
-_EMPTY: Final = AnswerError(
-    ErrorCode.PROVIDER_FAILED,
-    "The model returned an empty answer. Retry, rephrase the message, or choose another model.",
-)
 _TOO_LONG: Final = AnswerError(
     ErrorCode.RESULT_TOO_LARGE,
     f"The answer was cut off at the limit of {MAX_ANSWER:,} characters.",
@@ -47,23 +43,24 @@ async def read(
     if provider is None:
         return AnswerResult.failed(_NO_PROVIDER)
     provider_request = _provider_request(live.message.id, request)
-    read_once = _submit if request.format is AnswerFormat.RAW_WHOLE else _stream
     attempt = 0
     while True:
         live.requested_at = perf_counter()
         try:
-            return await read_once(provider, provider_request, live)
+            if request.format is AnswerFormat.RAW_WHOLE:
+                return await _submit(provider, provider_request, live)
+            return await _stream(provider, provider_request, live, with_usage=request.with_usage)
         except Failure as failure:
             attempt += 1
             wait = _pause(failure.outcome, attempt, retry_pause)
-            if wait is None or live.pieces or live.choices:
+            if wait is None or live.has_output:
                 raise
         finally:
             live.provider_seconds += perf_counter() - live.requested_at
         await asyncio.sleep(wait)
 
 
-async def _stream(provider: Provider, request: Request, live: StreamingAnswer) -> AnswerResult:
+async def _stream(provider: Provider, request: Request, live: StreamingAnswer, *, with_usage: bool) -> AnswerResult:
     """Read one stream to its end."""
     metrics = Chunk()
     # The provider contract guarantees an async generator.
@@ -72,7 +69,10 @@ async def _stream(provider: Provider, request: Request, live: StreamingAnswer) -
         async for chunk in chunks:
             if live.cancelled:
                 raise asyncio.CancelledError
-            live.add(chunk.delta[: MAX_ANSWER - live.size], chunk.choice)
+            if request.body is None:
+                live.add(chunk.delta[: MAX_ANSWER - live.size])
+            elif not chunk.usage_only or with_usage:
+                live.add(chunk.delta, chunk.event)
             live.finish_reason = chunk.finish_reason or live.finish_reason
             live.generation_id = chunk.generation_id or live.generation_id
             metrics = Chunk(
@@ -80,31 +80,31 @@ async def _stream(provider: Provider, request: Request, live: StreamingAnswer) -
                 cost_nano=metrics.cost_nano if chunk.cost_nano is None else chunk.cost_nano,
                 generation_id=chunk.generation_id or metrics.generation_id,
             )
-            if live.size >= MAX_ANSWER:
-                break
+            if live.size >= MAX_ANSWER and request.body is None:
+                return _result(live, metrics, _TOO_LONG)
     return _result(live, metrics)
 
 
 async def _submit(provider: Provider, request: Request, live: StreamingAnswer) -> AnswerResult:
-    """The same for a request that does not stream."""
+    """Ask for a whole answer."""
     outcome = await provider.submit(request, Path())  # text results have no files
     if isinstance(outcome, Retryable | Failed):
         raise Failure(outcome)
     assert isinstance(outcome, Completed), "text results are never pending"  # noqa: S101
     live.reply = outcome.reply
-    live.add((outcome.text or "")[:MAX_ANSWER])
+    live.finish_reason = outcome.finish_reason
+    live.add(outcome.text or "")
     return _result(live, Chunk(usage=outcome.usage, cost_nano=outcome.cost_nano, generation_id=outcome.generation_id))
 
 
-def _result(live: StreamingAnswer, metrics: Chunk) -> AnswerResult:
-    calls = any(choice.get("tool_calls") for choice in (*live.choices, (live.reply or {}).get("message") or {}))
-    error = _TOO_LONG if live.size >= MAX_ANSWER else None if calls or live.text.strip() else _EMPTY
+def _result(live: StreamingAnswer, metrics: Chunk, error: AnswerError | None = None) -> AnswerResult:
     return AnswerResult(
         status=MessageStatus.FAILED if error else MessageStatus.COMPLETE,
         usage=metrics.usage,
         cost_nano=metrics.cost_nano,
         generation_id=metrics.generation_id,
         error=error,
+        finish_reason=live.finish_reason,
     )
 
 
@@ -122,10 +122,10 @@ def _provider_request(id: str, request: ChatRequest) -> Request:
         job_id=id,
         kind=Kind.TEXT,
         model=model.upstream_id,
-        prompt=validation.text_of(request.turns[-1]),
+        prompt=validation.text_of(request.turns[-1]) if request.turns else "",
         params=dict(request.params),
         messages=request.turns,
-        raw=request.format.raw,
+        body=request.body,
         route=model.route or None,
         output_modalities=model.output_modalities,
     )

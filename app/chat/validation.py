@@ -14,22 +14,10 @@ MAX_TITLE: Final = 80
 AUTO_TITLE: Final = 48  # characters of the first message that become the title
 
 MAX_TURNS: Final = 200
-MAX_RAW_TURNS: Final = 2_000  # in OpenAI's format, where tool calls need many
 MAX_REQUEST_TEXT: Final = 1_000_000  # characters of all messages of an API request
 MAX_IMAGES: Final = 8
 MAX_IMAGE: Final = 10 * 1024 * 1024  # bytes
 ROLES: Final = ("system", "user", "assistant")
-_RAW_ROLES: Final = ("developer", "tool")  # in OpenAI's format
-_RAW_FIELDS: Final = ("name", "tool_calls", "tool_call_id", "refusal")
-# Fields of an answer that a client may send back; they are ignored.
-_IGNORED_FIELDS: Final = (
-    "annotations",
-    "audio",
-    "function_call",
-    "reasoning",
-    "reasoning_content",
-    "reasoning_details",
-)
 
 # Bidirectional control characters, with which a title could be made to look like another.
 BIDI_CONTROLS: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -65,14 +53,12 @@ def title_of(text: str) -> str:
     return title[: AUTO_TITLE + 1].rpartition(" ")[0] + "…" if " " in title[:AUTO_TITLE] else (title[:AUTO_TITLE] + "…")
 
 
-def turns(given: Any, *, raw: bool = False) -> tuple[Turn, ...]:
-    """The messages of an API request; raises Invalid for the first invalid one. `raw` accepts all of OpenAI's format: tool
-    calls, tool results, and a last message that is not the user's."""
-    max_items = MAX_RAW_TURNS if raw else MAX_TURNS
-    if not isinstance(given, list) or not 1 <= len(given) <= max_items:
-        raise wrong("messages", f"must be a list of 1 to {max_items} messages")
-    found = tuple(_turn(message, f"messages.{index}", raw=raw) for index, message in enumerate(given))
-    if found[-1].role != "user" and not raw:
+def turns(given: Any) -> tuple[Turn, ...]:
+    """The messages of an API request; raises Invalid for the first invalid one."""
+    if not isinstance(given, list) or not 1 <= len(given) <= MAX_TURNS:
+        raise wrong("messages", f"must be a list of 1 to {MAX_TURNS} messages")
+    found = tuple(_turn(message, f"messages.{index}") for index, message in enumerate(given))
+    if found[-1].role != "user":
         raise wrong("messages", "must end with a user message")
     if sum(len(text_of(turn)) for turn in found) > MAX_REQUEST_TEXT:
         raise wrong("messages", f"must contain at most {MAX_REQUEST_TEXT:,} characters")
@@ -96,22 +82,19 @@ def wrong(field: str, message: str) -> Invalid:
     return Invalid(sentence, fields={field: message})
 
 
-def _turn(given: Any, field: str, *, raw: bool) -> Turn:
+def _turn(given: Any, field: str) -> Turn:
     if not isinstance(given, dict):
         raise wrong(field, "must be an object with role and content")
-    if unknown := given.keys() - {"role", "content", *((*_RAW_FIELDS, *_IGNORED_FIELDS) if raw else ())}:
+    if unknown := given.keys() - {"role", "content"}:
         raise wrong(field, f"has an unknown property {min(map(str, unknown))[:60]!r}")
-    role, content, roles = given.get("role"), given.get("content"), (*ROLES, *(_RAW_ROLES if raw else ()))
-    if not isinstance(role, str) or role not in roles:
-        raise wrong(f"{field}.role", f"must be one of {', '.join(roles)}")
-    extra = {name: given[name] for name in _RAW_FIELDS if given.get(name) is not None}
-    if isinstance(content, str) and (content or not extra):
-        return Turn(role, _non_empty(content, f"{field}.content"), extra)
-    if not content and raw and role == "assistant":
-        return Turn(role, None if "tool_calls" in extra else "", extra)
+    role, content = given.get("role"), given.get("content")
+    if not isinstance(role, str) or role not in ROLES:
+        raise wrong(f"{field}.role", f"must be one of {', '.join(ROLES)}")
+    if isinstance(content, str):
+        return Turn(role, _non_empty(content, f"{field}.content"))
     if not isinstance(content, list) or not content:
         raise wrong(f"{field}.content", "must be a string or a list of parts")
-    return Turn(role, [_part(part, role, f"{field}.content.{index}") for index, part in enumerate(content)], extra)
+    return Turn(role, [_part(part, role, f"{field}.content.{index}") for index, part in enumerate(content)])
 
 
 def _part(given: Any, role: str, field: str) -> dict[str, Any]:

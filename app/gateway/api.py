@@ -1,6 +1,5 @@
 """Routes of the OpenAI-compatible API under `/v1`."""
 
-from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -18,7 +17,7 @@ from app.gateway import chat, openai_params
 from app.gateway.schemas import DeletedVideo, ModelObject, ModelObjects, VideoObject, VideoObjects
 from app.gateway.service import Gateway, UploadedImage
 from app.jobs.schemas import Job
-from app.web import forms, sse
+from app.web import forms
 from app.web.access_log import seconds_since
 from app.web.disconnect import cancel_on_disconnect
 from app.web.limits import FILES, PAID
@@ -45,7 +44,7 @@ async def model(request: ApiRequest, id: FromPath[str], gateway: NamedDependency
 @post(
     "/chat/completions",
     status_code=200,
-    opt={**sse.UNCOMPRESSED, **PAID},
+    opt=PAID,
     request_max_body_size=MAX_CHAT,
     summary="Create a chat completion, optionally streamed",
 )
@@ -54,31 +53,25 @@ async def complete(
 ) -> Response[bytes] | Stream:
     """Stops the generation if the client disconnects."""
     streamed = openai_params.flag(data, "stream")
-
-    def parse() -> ChatRequest:
-        chat_request = gateway.parse_chat(data, streamed=streamed)
-        may_use(request.auth, chat_request.model.id)
-        return chat_request
-
+    _check_model(request, data)
     if streamed:
-        return await _stream(request, gateway, parse(), with_usage=chat.with_usage(data))
+        chat_request = await gateway.parse_chat(request.user.id, data, streamed=True)
+        return await _stream(request, gateway, chat_request)
     key = request.headers.get("Idempotency-Key")
-    answer = await cancel_on_disconnect(
-        request, gateway.complete(request.user.id, parse, data, key, request.auth.limits)
-    )
+    answer = await cancel_on_disconnect(request, gateway.complete(request.user.id, data, key, request.auth.limits))
     message = answer.message
     headers = _result_headers(request, message.model or "", answer.provider_seconds, message.cost_nano)
     return Response(msgspec.json.encode(chat.completion(answer)), media_type=JSON, headers=headers)
 
 
-async def _stream(request: ApiRequest, gateway: Gateway, chat_request: ChatRequest, *, with_usage: bool) -> Stream:
-    """Wait for the first chunk before sending headers, so that an early failure gets its own HTTP status."""
-    answer, choices = await gateway.stream_raw(request.user.id, chat_request, request.auth.limits)
-    first = await cancel_on_disconnect(request, _first(choices))
+async def _stream(request: ApiRequest, gateway: Gateway, chat_request: ChatRequest) -> Stream:
+    """Wait for the first event before sending headers, so that an early failure gets its own HTTP status."""
+    answer, events = await gateway.stream_raw(request.user.id, chat_request, request.auth.limits)
+    first = await cancel_on_disconnect(request, anext(events, None))
     if first is None:
         answer.require_complete()
     return Stream(
-        chat.chunks(answer, first, choices, with_usage=with_usage),
+        chat.chunks(answer, first or (), events),
         media_type="text/event-stream",
         headers={
             "Cache-Control": "no-store",
@@ -86,12 +79,6 @@ async def _stream(request: ApiRequest, gateway: Gateway, chat_request: ChatReque
             **_result_headers(request, chat_request.model.id, answer.first_chunk_seconds, None),
         },
     )
-
-
-async def _first(choices: AsyncGenerator[Sequence[dict[str, Any]], None]) -> Sequence[dict[str, Any]] | None:
-    async for chunk in choices:
-        return chunk
-    return None
 
 
 @post("/images/generations", status_code=200, opt=PAID, summary="Generate images")

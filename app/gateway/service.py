@@ -1,7 +1,8 @@
 """Executes requests of OpenAI-compatible clients with the services of chat, generation, jobs and library."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+import base64
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from app.accounts.schemas import KeyLimits
+from app.base import clock
 from app.base.errors import Conflict, Invalid, Missing, TooLarge, Upstream
 from app.base.paging import Page
 from app.catalog.schemas import Model
@@ -69,21 +71,36 @@ class Gateway:
 
     # Chat
 
-    def parse_chat(self, body: Body, *, streamed: bool) -> ChatRequest:
-        """Validate a chat request. Raises Invalid or Missing with the name of the invalid field."""
-        return chat.parse_request(body, self._catalog, self._chat, streamed=streamed)
+    async def parse_chat(self, owner: str, body: Body, *, streamed: bool) -> ChatRequest:
+        """Read a chat request, with the user's own images in it. Raises Invalid or Missing with the name of the invalid field."""
+        request = chat.parse_request(body, self._catalog, streamed=streamed)
+        ids = {id for part in chat.parts(body["messages"]) if (id := chat.asset_id(part, self._origin))}
+        if not ids:
+            return request
+        images = {id: await self._data_url(owner, id) for id in ids}
+        return msgspec.structs.replace(request, body=chat.with_images(body, images, self._origin))
 
-    async def complete(
-        self, owner: str, parse: Callable[[], ChatRequest], body: Body, key: str | None, limits: KeyLimits | None
-    ) -> StreamingAnswer:
+    async def _data_url(self, owner: str, id: str) -> str:
+        try:
+            asset = await self._library.find(owner, id)
+        except Missing:
+            raise openai_params.invalid("messages", f"The image /media/{id} is not in your library.") from None
+        content = await asyncio.to_thread(self._library.path(asset).read_bytes)
+        return f"data:{asset.mime};base64,{await asyncio.to_thread(_base64, content)}"
+
+    async def complete(self, owner: str, body: Body, key: str | None, limits: KeyLimits | None) -> StreamingAnswer:
         """The complete answer. Cancelling the call cancels the generation."""
+
+        async def parse() -> ChatRequest:
+            return await self.parse_chat(owner, body, streamed=False)
+
         return await self._chat.completions.complete(
             owner, parse, IdempotencyKey.of(owner, key, "/v1/chat", body), limits=limits
         )
 
     async def stream_raw(
         self, owner: str, request: ChatRequest, limits: KeyLimits | None
-    ) -> tuple[StreamingAnswer, AsyncGenerator[Sequence[dict[str, Any]], None]]:
+    ) -> tuple[StreamingAnswer, AsyncGenerator[Sequence[str], None]]:
         """The answer as a stream. Closing the iterator cancels the generation."""
         return await self._chat.completions.stream_raw(owner, request, limits=limits)
 
@@ -108,6 +125,11 @@ class Gateway:
             with suppress(Conflict, Missing):  # it has ended already
                 await self._jobs.cancel(owner, accepted.job.id, LateResultPolicy.KEEP)
             raise
+        if job.status is JobStatus.QUEUED and job.run_at is not None:  # longer than a client waits
+            wait = (job.run_at - clock.now()).total_seconds()
+            await self._jobs.cancel(owner, job.id)  # it was not sent, and the client will ask again
+            details = {"job_id": job.id, "code": ErrorCode.PROVIDER_BUSY.value}
+            raise Upstream("The provider is overloaded or limits requests.", details=details, retry_after=wait)
         _check(job)
         return job
 
@@ -166,6 +188,10 @@ class Gateway:
         except Invalid as exc:  # reported as an invalid field, as OpenAI does
             raise openai_params.invalid(upload.field, exc.message) from None
         return msgspec.structs.replace(request, upload=asset)
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
 
 
 def _request_key(

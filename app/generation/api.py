@@ -12,6 +12,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Body
 
 from app.accounts.guards import may_use, signed_in
+from app.base import clock
 from app.base.errors import Invalid, Upstream
 from app.base.money import usd
 from app.generation.schemas import GenerationRequest
@@ -22,7 +23,6 @@ from app.providers.contract import ErrorCode, Kind, Usage
 from app.web import sse
 from app.web.limits import PAID
 from app.web.openapi import BEARER, StreamedOperation, error_responses
-from app.web.sse import UNCOMPRESSED
 
 ApiRequest = Request[Any, Any, State]
 
@@ -116,7 +116,7 @@ class TextOut(msgspec.Struct, frozen=True, kw_only=True):
     "/text",
     status_code=200,
     responses=error_responses(400, 401, 403, 409, 413, 502),
-    opt={**UNCOMPRESSED, **PAID},
+    opt=PAID,
     operation_class=StreamedOperation,
     summary="Generate text",
 )
@@ -231,7 +231,9 @@ async def _text_out(generation: Generation, job: Job) -> TextOut:
     job = await generation.wait(job, TEXT_WAIT)
     _check(job)
     if job.status is not JobStatus.COMPLETED:
-        raise Upstream("The provider has not responded yet. Check the job later.", details={"job_id": job.id})
+        wait = (job.run_at - clock.now()).total_seconds() if job.run_at and job.status is JobStatus.QUEUED else None
+        message = "The provider has not responded yet. Check the job later."
+        raise Upstream(message, details={"job_id": job.id}, retry_after=wait)
     return TextOut(id=job.id, model=job.model, text=job.text or "", usage=job.usage, cost_usd=usd(job.cost_nano))
 
 

@@ -37,6 +37,11 @@ def record(
     return added is not None
 
 
+def forget_any(tx: Transaction, result_id: str) -> None:
+    """Delete the keys with this result."""
+    tx.execute("idempotency_keys", "delete from idempotency_keys where result_id = $1", result_id)
+
+
 def delete_expired_any(tx: Transaction, before: datetime) -> None:
     """Delete keys that were first used before that time."""
     tx.execute("idempotency_keys", "delete from idempotency_keys where created_at < $1", before)

@@ -49,6 +49,10 @@ class Idempotency:
             return None
         return _result_of(repository.find(tx, key.owner, key.key, now - KEY_TTL), key)
 
+    def forget(self, tx: Transaction, result_id: str) -> None:
+        """The provider did nothing for this result: the next request with its key is executed."""
+        repository.forget_any(tx, result_id)
+
     async def sweep(self) -> None:
         """Delete expired keys."""
         await self._database.write(repository.delete_expired_any, clock.now() - KEY_TTL)

@@ -101,9 +101,14 @@ class Execution:
     async def schedule_retry(self, job: Job, retryable: Retryable) -> None:
         """Queue the job for another attempt after a delay, or fail it after the last attempt."""
         if job.attempts >= MAX_ATTEMPTS[job.kind]:
-            await self.fail(
-                job, Failed(code=retryable.code, message=retryable.message, detail=retryable.detail, cost_nano=0)
+            failed = Failed(
+                code=retryable.code,
+                message=retryable.message,
+                detail=retryable.detail,
+                cost_nano=0,
+                carried_out=False,
             )
+            await self.fail(job, failed)
             return
         delay = min(MAX_RETRY_DELAY, FIRST_RETRY_DELAY * 2 ** (job.attempts - 1)) * random.uniform(0.8, 1.2)
         run_at = clock.after(max(delay, retryable.wait or 0))

@@ -40,6 +40,8 @@ class LiveJobs:
         else:
             self._unfinished[job.id] = job
             self._queue.put(job)
+            if job.status is JobStatus.QUEUED and job.run_at is not None:
+                self._waiters.postpone(job.id, job.run_at)
             if job.status is JobStatus.PROCESSING and job.upstream_job is not None:
                 self._polls.put(job)
             else:

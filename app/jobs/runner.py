@@ -145,6 +145,8 @@ class JobRunner:
                 text="".join(pieces),
                 detail=outcome.detail,
             )
+        if not pieces:
+            return Failed(code=ErrorCode.PROVIDER_FAILED, message=_NO_TEXT, cost_nano=last.cost_nano)
         return Completed(
             text="".join(pieces),
             usage=last.usage,
@@ -276,6 +278,7 @@ _BUG = Failed(
     code=ErrorCode.PROVIDER_FAILED,
     message="An internal error occurred. Retry; if it happens again, contact an admin.",
 )
+_NO_TEXT = "The model returned no text. Raise the token limit or change the prompt."
 _NO_PROVIDER = Failed(
     code=ErrorCode.PROVIDER_FAILED,
     message="The provider of this model is no longer configured. Choose another model, or contact an admin.",

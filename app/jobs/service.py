@@ -149,8 +149,8 @@ class Jobs:
     async def wait(self, owner: str, id: str, seconds: float) -> Job:
         """The job once it has ended, or its current state after `seconds`."""
         job = await self.find(owner, id)
-        if self.live.find(id) is not None:  # asked after the await: the job may have ended meanwhile
-            await self.waiters.wait(id, seconds)
+        if (live := self.live.find(id)) is not None:  # asked after the await: the job may have ended meanwhile
+            await self.waiters.wait(id, seconds, live.run_at if live.status is JobStatus.QUEUED else None)
         return job if job.final else await self.find(owner, id)
 
     # Changing

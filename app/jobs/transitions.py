@@ -147,6 +147,8 @@ class Transitions:
                 self.record_late_result(tx, job, failed.cost_nano, [])
             return False
         self._ledger.settle(tx, job.owner_id, job.id, failed.cost_nano)
+        if not failed.carried_out:
+            self._idempotency.forget(tx, job.id)
         detail = {"code": failed.code, "message": failed.message}
         repository.add_event(tx, job.owner_id, job.id, now, EventType.FAILED, **detail)
         tx.on_commit(self._after_failure, job, failed)

@@ -35,6 +35,9 @@ class ErrorCode(enum.StrEnum):
     PROVIDER_REFUSED = "PROVIDER_REFUSED"
     PROVIDER_FAILED = "PROVIDER_FAILED"
     PROVIDER_UNREACHABLE = "PROVIDER_UNREACHABLE"
+    PROVIDER_BUSY = "PROVIDER_BUSY"  # limits requests or is overloaded; nothing was done
+    REQUEST_REJECTED = "REQUEST_REJECTED"  # the provider does not accept the settings
+    CONTEXT_LENGTH_EXCEEDED = "CONTEXT_LENGTH_EXCEEDED"
     PROVIDER_EXPIRED = "PROVIDER_EXPIRED"
     TIMED_OUT = "TIMED_OUT"
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
@@ -52,12 +55,10 @@ class InputImage(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """One turn of a conversation. `content` is text or a list of OpenAI-style parts; `more` holds other OpenAI message
-    fields (`tool_calls`, `tool_call_id`, `name`)."""
+    """One turn of a conversation. `content` is text or a list of OpenAI-style parts."""
 
     role: str
-    content: str | list[dict[str, Any]] | None
-    more: dict[str, Any] = {}
+    content: str | list[dict[str, Any]]
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +71,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, Any] = {}
     images: tuple[InputImage, ...] = ()
     messages: tuple[Turn, ...] = ()  # text only: replaces `prompt` when there is more than one turn
-    raw: bool = False  # text only: also return `reply` and `choice` in OpenAI's format
+    # Text only: a whole request in OpenAI's format, which is sent as it is except for the model. It replaces `prompt`, `messages`
+    # and `params`, and the answer is also returned as it came: `Completed.reply`, `Chunk.event`.
+    body: dict[str, Any] | None = None
     route: str | None = None  # the offer's route, None when the model is not in the catalog
     output_modalities: tuple[str, ...] = ()
 
@@ -103,7 +106,8 @@ class Completed(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
     cost_nano: int | None = None
     generation_id: str | None = None
-    reply: dict[str, Any] | None = None  # a `raw` request's choice (`message`, `finish_reason`) in OpenAI's format
+    finish_reason: str | None = None  # text only: the provider's word for why it ended
+    reply: dict[str, Any] | None = None  # of a request with `body`: the whole answer
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,12 +129,15 @@ class Retryable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """`message` is for the user: what happened and what to do, in one or two sentences."""
+    """`message` is for the user: what happened and what to do, in one or two sentences. `reason` is what the provider says is wrong
+    with a request, for a caller who wrote that request."""
 
     code: ErrorCode
     message: str
     cost_nano: int | None = None
     text: str | None = None
+    carried_out: bool = True  # False when the provider certainly did nothing
+    reason: str = ""
     detail: str = ""
 
 
@@ -145,7 +152,8 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     cost_nano: int | None = None
     finish_reason: str | None = None
     generation_id: str | None = None
-    choice: dict[str, Any] | None = None  # a `raw` request's `delta` in OpenAI's format
+    event: str | None = None  # of a request with `body`: the event's JSON
+    usage_only: bool = False  # the event has no choice; OpenAI's clients get it only on request
 
 
 class Failure(Exception):

@@ -28,16 +28,16 @@ class EventDecoder:
     def __init__(self) -> None:
         self._held: dict[tuple[str | int, ...], str] = {}
 
-    def decode(self, content: str) -> Any:
-        """Raises ValueError when it is not JSON."""
+    def decode(self, content: str) -> tuple[Any, bool]:
+        """The value, and whether `content` is the same value in valid JSON. Raises ValueError when it is not JSON."""
         try:
             value = msgspec.json.decode(content)
             if not self._held:
-                return value
+                return value, True
         except (msgspec.MsgspecError, ValueError, RecursionError):
             with _nesting_limited():
-                return self._with_held(_decode_leniently(content), ())
-        return self._with_held(value, ())
+                return self._with_held(_decode_leniently(content), ()), False
+        return self._with_held(value, ()), False
 
     def _with_held(self, value: Any, place: tuple[str | int, ...]) -> Any:
         if isinstance(value, dict):

@@ -113,20 +113,27 @@ def to_response(error: errors.AtelierError) -> ErrorResponse:
     if isinstance(error, errors.Exhausted):
         code = "QUOTA_EXCEEDED" if error.quota else code
         headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, errors.Upstream) and error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
     return ErrorResponse(CODES[code], Problem(code, error.message, error.details), headers)
 
 
 def openai_problem(response: ErrorResponse) -> OpenAIProblem:
     """The same error in OpenAI's format."""
     problem, details = response.problem, response.problem.details
-    type_, code = _OPENAI.get(problem.code, ("server_error", None))
+    type_, code = _OPENAI.get("RATE_LIMITED" if _is_busy(response) else problem.code, ("server_error", None))
     param = details.get("param") or next(iter(details.get("fields", {})), None)
-    if problem.code in _CODES_WITH_DETAIL and "code" in details:
+    if problem.code in _CODES_WITH_DETAIL and "code" in details and not _is_busy(response):
         code = {"PROVIDER_REFUSED": "content_policy_violation"}.get(details["code"], str(details["code"]).lower())
     return OpenAIProblem(problem.message, type_, param, code)
 
 
-_OPENAI = {
+def _is_busy(response: ErrorResponse) -> bool:
+    """Whether the provider limits requests. Nothing was carried out, so OpenAI's clients get a 429 and may retry."""
+    return response.problem.details.get("code") == "PROVIDER_BUSY"
+
+
+_OPENAI: Mapping[str, tuple[str, str | None]] = {
     "VALIDATION_ERROR": ("invalid_request_error", None),
     "AUTHENTICATION_ERROR": ("invalid_request_error", "invalid_api_key"),
     "FORBIDDEN": ("invalid_request_error", "forbidden"),
@@ -209,11 +216,12 @@ def answer(request: AnyRequest, response: ErrorResponse) -> Response[Any]:
     headers = dict(response.headers)
     format = _format(request)
     if format is ErrorFormat.OPENAI:
-        headers["X-Should-Retry"] = (
-            "false" if response.problem.code in _NOT_RETRYABLE or response.status < 429 else "true"
-        )
+        busy = _is_busy(response)
+        retryable = busy or (response.problem.code not in _NOT_RETRYABLE and response.status >= 429)
+        headers["X-Should-Retry"] = "true" if retryable else "false"
         envelope = OpenAIEnvelope(openai_problem(response))
-        return Response(envelope, status_code=response.status, headers=headers, media_type=MediaType.JSON)
+        status = 429 if busy else response.status
+        return Response(envelope, status_code=status, headers=headers, media_type=MediaType.JSON)
     if format is ErrorFormat.JSON:
         return Response(
             Envelope(response.problem), status_code=response.status, headers=headers, media_type=MediaType.JSON

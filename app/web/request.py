@@ -8,6 +8,8 @@ from litestar import Request
 from litestar.datastructures import State
 from litestar.exceptions import SerializationException, ValidationException
 
+MAX_DEPTH: Final = 128  # of a JSON body
+_MARKS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')  # texts are found, so that brackets in them do not count
 _PATH: Final = re.compile(r" - at `\$\.(.+)`$")
 
 
@@ -17,6 +19,8 @@ class StrictJsonRequest(Request[Any, Any, State]):
     async def json(self) -> Any:
         """Also raises SerializationException for invalid UTF-8 and excessive nesting, and ValidationException when the body
         does not have the type of the route's `data`."""
+        if _depth(await self.body()) > MAX_DEPTH:
+            raise SerializationException("nested too deeply")
         try:
             value = await super().json()
         except (UnicodeDecodeError, RecursionError):
@@ -25,6 +29,20 @@ class StrictJsonRequest(Request[Any, Any, State]):
         if expected is not None:
             _check(value, expected.annotation)
         return value
+
+
+def _depth(body: bytes) -> int:
+    """How deeply lists and objects are nested. Every step that reads a value recursively must survive it."""
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return 0
+    depth = deepest = 0
+    for mark in _MARKS.findall(body):
+        if mark in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif mark in b"]}":
+            depth -= 1
+    return deepest
 
 
 def _check(value: Any, type_: Any) -> None:

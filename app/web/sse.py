@@ -9,8 +9,6 @@ from litestar.response import Stream
 from app.base.errors import AtelierError
 from app.web.errors import Envelope, to_response
 
-# For a route's `opt`: compression would buffer small chunks.
-UNCOMPRESSED: Final = {"exclude_from_compression": True}
 DONE: Final = b"data: [DONE]\n\n"
 
 

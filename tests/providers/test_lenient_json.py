@@ -56,15 +56,15 @@ def delta(text: str, **more: object) -> str:
 
 
 def content_of(decoder: EventDecoder, event: str) -> str:
-    content: str = decoder.decode(event)["choices"][0]["delta"]["content"]
+    content: str = decoder.decode(event)[0]["choices"][0]["delta"]["content"]
     return content
 
 
 def test_a_character_cut_in_two_is_put_together() -> None:
     decoder = EventDecoder()
     events = (delta("Hi \ud83d"), '{"choices": []}', delta(""), delta("\ude00 there"), delta("plain"))
-    assert decoder.decode(events[0])["choices"][0]["delta"] == {"content": "Hi "}
-    assert decoder.decode(events[1]) == {"choices": []}
+    assert decoder.decode(events[0])[0]["choices"][0]["delta"] == {"content": "Hi "}
+    assert decoder.decode(events[1]) == ({"choices": []}, False)
     assert [content_of(decoder, event) for event in events[2:]] == ["", "😀 there", "plain"]
 
 
@@ -76,9 +76,9 @@ def test_halves_are_kept_apart_by_their_place() -> None:
         "reasoning": "\ude00",
         "tool_calls": [{"index": 0, "id": "c"}, {"index": 1, "id": "\ude01"}],
     }
-    event = decoder.decode(json.dumps({"choices": [{"delta": first}]}))
+    event, _ = decoder.decode(json.dumps({"choices": [{"delta": first}]}))
     assert event["choices"][0]["delta"] == {"content": "a", "reasoning": "b", "tool_calls": [{"index": 1, "id": ""}]}
-    event = decoder.decode(json.dumps({"choices": [{"delta": second}]}))
+    event, _ = decoder.decode(json.dumps({"choices": [{"delta": second}]}))
     assert event["choices"][0]["delta"] == {
         "content": "\ufffdx",
         "reasoning": "😀",

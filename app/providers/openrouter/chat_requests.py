@@ -14,7 +14,7 @@ _INLINE = 256 * 1024  # characters of a conversation that are encoded on the eve
 
 async def text_body(request: Request, *, stream: bool) -> bytes:
     """The body of a text request. Encoded in a thread when it is large: images or a long conversation."""
-    if request.messages and sum(_length(turn.content) for turn in request.messages) < _INLINE:
+    if sum(map(_length, _contents(request))) < _INLINE:
         return _text_body(request, stream=stream)
     return await asyncio.to_thread(_text_body, request, stream=stream)
 
@@ -47,14 +47,22 @@ def image_part(image: InputImage) -> dict[str, Any]:
 
 
 def _text_body(request: Request, *, stream: bool) -> bytes:
+    if request.body is not None:
+        streamed = {"stream": True} if stream else {}
+        return msgspec.json.encode({**request.body, "model": request.model, **streamed})
     if request.messages:
-        messages: list[dict[str, Any]] = [
-            {"role": turn.role, "content": turn.content, **turn.more} for turn in request.messages
-        ]
+        messages: list[dict[str, Any]] = [{"role": turn.role, "content": turn.content} for turn in request.messages]
     else:
         messages = [{"role": "user", "content": _content(request)}]
     streaming = {"stream": True} if stream else {}
     return msgspec.json.encode({**request.params, "model": request.model, "messages": messages, **streaming})
+
+
+def _contents(request: Request) -> list[Any]:
+    """What makes a request large. The messages of a whole request count as large unless they are plain text."""
+    if request.body is not None:
+        return [message.get("content") for message in request.body["messages"]]
+    return [turn.content for turn in request.messages] if request.messages else [[]]
 
 
 def _length(content: object) -> int:

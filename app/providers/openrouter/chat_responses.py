@@ -10,7 +10,6 @@ from app.providers.openrouter.coerce import cost_nano, mapping, rows, text, text
 from app.providers.responses import JsonResponse
 
 _TEXT_ONLY = "The model returned text instead of an image. Read its response or choose another model."
-_NO_TEXT = "The model returned no text. Raise the token limit or change the prompt."
 _FAILED_MIDWAY = "The provider failed while responding. The part received is kept; try again."
 
 
@@ -24,32 +23,41 @@ class ParsedMessage(msgspec.Struct, frozen=True, kw_only=True):
     error: dict[str, Any]
 
 
-def finished(response: JsonResponse, detail: str, *, raw: bool = False) -> Completed | Retryable | Failed:
-    """The outcome of a text request."""
+def finished(response: JsonResponse, detail: str, *, whole: bool = False) -> Completed | Retryable | Failed:
+    """The outcome of a text request. With `whole`, a refusal is an answer like any other, and the answer is also returned as it
+    came."""
     if response.status != 200:
         return failures.failed(response, Kind.TEXT, detail)
     cost = cost_nano(response.body)
     reply = parse(response.body)
-    if (outcome := unusable(reply, cost, detail)) is not None:
+    if (outcome := failed_inside(reply, cost, detail)) is not None:
         return outcome
-    choice = first_choice(response.body)
-    if not reply.text and not (raw and mapping(choice.get("message")).get("tool_calls")):
-        code = ErrorCode.PROVIDER_FAILED if reply.finish else ErrorCode.RESULT_INVALID
-        message = _NO_TEXT if reply.finish else failures.UNREADABLE
-        return Failed(code=code, message=message, cost_nano=cost, detail=detail)
+    if not whole and (outcome := refused_inside(reply, cost, detail)) is not None:
+        return outcome
+    if not (reply.text or reply.finish or mapping(first_choice(response.body).get("message"))):
+        return Failed(code=ErrorCode.RESULT_INVALID, message=failures.UNREADABLE, cost_nano=cost, detail=detail)
     return Completed(
         text=reply.text,
         usage=usage(response.body),
         cost_nano=cost,
         generation_id=generation_id(response),
-        reply=choice if raw else None,
+        finish_reason=reply.finish or None,
+        reply=_with_text(response.body) if whole else None,
     )
 
 
 def unusable(reply: ParsedMessage, cost: int | None, detail: str) -> Failed | None:
     """An error or refusal inside a response with a success status; None when there is neither."""
+    return failed_inside(reply, cost, detail) or refused_inside(reply, cost, detail)
+
+
+def failed_inside(reply: ParsedMessage, cost: int | None, detail: str) -> Failed | None:
     if reply.error or reply.finish == "error":
         return errored(reply.error, cost, reply.text or None, detail, partial=bool(reply.text))
+    return None
+
+
+def refused_inside(reply: ParsedMessage, cost: int | None, detail: str) -> Failed | None:
     if reply.refusal or reply.finish == "content_filter":
         return failures.refused(detail, cost, reply.refusal or reply.text)
     return None
@@ -97,6 +105,18 @@ def text_of(content: Any) -> str:
     if isinstance(content, list):
         return "".join(text(part.get("text")) for part in map(mapping, content) if part.get("type") == "text")
     return text(content)
+
+
+def _with_text(body: dict[str, Any]) -> dict[str, Any]:
+    """The answer, in which content that is a list of text parts is one text, as OpenAI's format demands."""
+    choices = [
+        {**choice, "message": {**message, "content": text_of(content)}}
+        if isinstance(content := (message := mapping(choice.get("message"))).get("content"), list)
+        and all(mapping(part).get("type") == "text" for part in content)
+        else choice
+        for choice in map(mapping, rows(body.get("choices")))
+    ]
+    return {**body, "choices": choices}
 
 
 def _url(part: Any) -> str:

@@ -5,28 +5,30 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
+import msgspec
+
 from app.providers.contract import Chunk, ErrorCode, Failed, Failure, Usage
 from app.providers.errors import Ambiguous
 from app.providers.event_stream import Events
 from app.providers.lenient_json import EventDecoder
 from app.providers.openrouter import failures
 from app.providers.openrouter.chat_responses import errored, first_choice, text_of
-from app.providers.openrouter.coerce import cost_nano, mapping, text, usage
+from app.providers.openrouter.coerce import cost_nano, integer, mapping, rows, text, usage
 
 _MAX_TEXT = 4_000_000  # characters of a streamed response, far above any model's limit
 _INLINE = 256 * 1024  # characters of one event that are parsed on the event loop; larger events are parsed in a thread
-_TEXT_FIELDS = frozenset(("role", "content"))
 
 
 class ChatStream:
-    """One streamed response. `detail` shortens a provider's error message for admins. With `raw`, chunks also have their
-    `choice`."""
+    """One streamed response. `detail` shortens a provider's error message for admins. With `whole`, each event is also passed on
+    as it came, and a refusal is an answer like any other."""
 
-    def __init__(self, events: Events, detail: Callable[[str], str], *, raw: bool) -> None:
+    def __init__(self, events: Events, detail: Callable[[str], str], *, whole: bool) -> None:
         self._events = events
         self._detail = detail
-        self._raw = raw
+        self._whole = whole
         self._decoder = EventDecoder()
+        self._calls = _CallIndexes()
         self._state = _StreamState(events.headers.get("x-generation-id"))
 
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
@@ -35,8 +37,8 @@ class ChatStream:
         try:
             async with aclosing(self._events.payloads()) as batches:
                 async for payloads in batches:
-                    chunks, failure = await self._merge(payloads)
-                    for chunk in chunks:
+                    chunks, failure = await self._read(payloads)
+                    for chunk in chunks if self._whole else _merged(chunks, state.generation_id):
                         yield chunk
                     if failure:
                         raise failure
@@ -48,7 +50,7 @@ class ChatStream:
             raise Failure(
                 Failed(code=ErrorCode.PROVIDER_FAILED, message=failures.INTERRUPTED, cost_nano=state.cost_nano)
             )
-        if state.finish == "content_filter" or state.refusal:
+        if not self._whole and (state.finish == "content_filter" or state.refusal):
             raise Failure(failures.refused("", state.cost_nano, state.refusal))
         yield Chunk(
             usage=state.usage,
@@ -57,29 +59,40 @@ class ChatStream:
             generation_id=state.generation_id,
         )
 
-    async def _merge(self, payloads: Sequence[str]) -> tuple[list[Chunk], Failure | None]:
-        """Payloads that arrived together, merged into as few chunks as possible, and the failure that ends them, if any."""
-        state, merger = self._state, _ChunkMerger()
-        failure: Failure | None = None
+    async def _read(self, payloads: Sequence[str]) -> tuple[list[Chunk], Failure | None]:
+        """A chunk for each payload, and the failure that ends them, if any."""
+        chunks: list[Chunk] = []
         for payload in payloads:
             try:
-                decode = self._decoder.decode
-                event = decode(payload) if len(payload) <= _INLINE else await asyncio.to_thread(decode, payload)
-            except ValueError:
-                detail = "an event is not valid JSON"
-                failure = Failure(Failed(code=ErrorCode.PROVIDER_FAILED, message=failures.INTERRUPTED, detail=detail))
-                break
-            delta = state.apply(event)
-            if state.error:
-                detail = self._detail(text(state.error.get("message")))
-                failure = Failure(errored(state.error, state.cost_nano, None, detail, partial=state.length > 0))
-                break
-            if state.length > _MAX_TEXT:
-                too_big = Failed(code=ErrorCode.RESULT_TOO_LARGE, message=failures.TOO_BIG, cost_nano=state.cost_nano)
-                failure = Failure(too_big)
-                break
-            merger.add(delta, state.delta if self._raw and state.delta else None, state.generation_id)
-        return merger.chunks(state.generation_id), failure
+                chunks.append(await self._chunk(payload))
+            except Failure as failure:
+                return chunks, failure
+        return chunks, None
+
+    async def _chunk(self, payload: str) -> Chunk:
+        state, decode = self._state, self._decoder.decode
+        try:
+            event, valid = await asyncio.to_thread(decode, payload) if len(payload) > _INLINE else decode(payload)
+        except ValueError:
+            detail = "an event is not valid JSON"
+            interrupted = Failed(code=ErrorCode.PROVIDER_FAILED, message=failures.INTERRUPTED, detail=detail)
+            raise Failure(interrupted) from None
+        delta = state.apply(event)
+        if state.error:
+            detail = self._detail(text(state.error.get("message")))
+            raise Failure(errored(state.error, state.cost_nano, None, detail, partial=state.length > 0))
+        if state.length > _MAX_TEXT:
+            raise Failure(Failed(code=ErrorCode.RESULT_TOO_LARGE, message=failures.TOO_BIG, cost_nano=state.cost_nano))
+        if not self._whole:
+            return Chunk(delta=delta)
+        if self._calls.complete(event) or not valid or "\n" in payload:
+            payload = msgspec.json.encode(event).decode()
+        return Chunk(
+            delta=delta,
+            generation_id=state.generation_id,
+            event=payload,
+            usage_only=not rows(mapping(event).get("choices")) and bool(mapping(event).get("usage")),
+        )
 
 
 class _StreamState:
@@ -93,7 +106,6 @@ class _StreamState:
         self.length = 0  # characters of text so far
         self.refusal = ""
         self.error: dict[str, Any] = {}
-        self.delta: dict[str, Any] = {}  # of the latest chunk, unchanged
 
     def apply(self, event: Any) -> str:
         """Record an event and return its text. The chunk with the usage repeats the finish reason."""
@@ -106,11 +118,11 @@ class _StreamState:
         choice = first_choice(body)
         if finish := choice.get("finish_reason"):
             self.finish = text(finish) or self.finish
-        if "error" in body or "error" in choice or self.finish == "error":
+        if body.get("error") or choice.get("error") or self.finish == "error":
             self.error = failures.error_of(body) or failures.error_of(choice)
             if self.finish == "error" and not self.error:
                 self.error = {"message": "finish_reason is error"}
-        self.delta = delta = mapping(choice.get("delta"))
+        delta = mapping(choice.get("delta"))
         if "refusal" in delta:
             self.refusal += text(delta["refusal"])
         added = text_of(delta.get("content"))
@@ -118,36 +130,33 @@ class _StreamState:
         return added
 
 
-class _ChunkMerger:
-    """Merges consecutive text deltas into one chunk; every other delta keeps a chunk of its own."""
+class _CallIndexes:
+    """Supplies the index of each tool call, by which OpenAI's clients put the parts of its arguments together."""
 
     def __init__(self) -> None:
-        self._chunks: list[Chunk] = []
-        self._texts: list[str] = []
-        self._first: dict[str, Any] | None = None  # the raw delta of the first text
+        self._ids: dict[tuple[Any, str], int] = {}  # choice and call id -> index
+        self._last: dict[Any, int] = {}  # choice -> index of the latest call
 
-    def add(self, delta: str, choice: dict[str, Any] | None, generation_id: str | None) -> None:
-        if delta and (choice is None or _is_text_only(choice)):
-            if not self._texts:
-                self._first = choice
-            self._texts.append(delta)
-        elif choice is not None:
-            self._flush(generation_id)
-            self._chunks.append(Chunk(delta=delta, generation_id=generation_id, choice=choice))
+    def complete(self, event: Any) -> bool:
+        """Add what is missing to an event; whether anything was."""
+        changed = False
+        for choice in map(mapping, rows(mapping(event).get("choices"))):
+            place = choice.get("index")
+            for call in map(mapping, rows(mapping(choice.get("delta")).get("tool_calls"))):
+                if integer(call.get("index")) is None:
+                    call["index"] = self._index(place, text(call.get("id")))
+                    changed = True
+        return changed
 
-    def chunks(self, generation_id: str | None) -> list[Chunk]:
-        """The merged chunks."""
-        self._flush(generation_id)
-        return self._chunks
-
-    def _flush(self, generation_id: str | None) -> None:
-        if self._texts:
-            delta = "".join(self._texts)
-            choice = None if self._first is None else {**self._first, "content": delta}
-            self._chunks.append(Chunk(delta=delta, generation_id=generation_id, choice=choice))
-            self._texts.clear()
+    def _index(self, choice: Any, id: str) -> int:
+        """A part without an id belongs to the latest call."""
+        last = self._last.get(choice, -1)
+        index = self._ids.setdefault((choice, id), last + 1) if id else max(last, 0)
+        self._last[choice] = max(last, index)
+        return index
 
 
-def _is_text_only(choice: dict[str, Any]) -> bool:
-    """Whether the delta contains text only. Other fields cannot be merged here."""
-    return choice.keys() <= _TEXT_FIELDS and isinstance(choice.get("content"), str)
+def _merged(chunks: Sequence[Chunk], generation_id: str | None) -> list[Chunk]:
+    """The text of chunks that arrived together, in one."""
+    delta = "".join([chunk.delta for chunk in chunks])
+    return [Chunk(delta=delta, generation_id=generation_id)] if delta else []

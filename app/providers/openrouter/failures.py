@@ -18,10 +18,17 @@ _MAX_WAIT = 3600.0  # seconds
 _BUDGET_WAIT = 30.0  # seconds, when the in-flight budget is used up and there is no Retry-After
 
 _BUSY = (429, 503, 529)
+_REJECTED = (400, 404, 413, 422)  # 404: no endpoint of the model supports what is asked
 _REFUSAL_TYPES = ("content_policy_violation", "refusal")
 _REFUSAL_CODES = ("content_policy_violation", "moderation_blocked", "content_filter", "content_policy")
 _REFUSAL_WORDS = re.compile(
     r"(?i)moderat|content[ _-]?polic|safety|nsfw|prohibited|flagged|guardrail|sensitive content"
+)
+
+_PATH = re.compile(r"(?:[a-z]+:/)?/[\w.-]+/\S+")  # of a file, or a URL
+_MAX_REASON = 500  # characters
+_TOO_LONG = re.compile(
+    r"(?i)context[ _-]?length|maximum context|context window|too many (input )?tokens|prompt is too long|token limit"
 )
 
 REFUSED = "The provider refused this content. Change the prompt or the image and try again."
@@ -37,6 +44,7 @@ TOO_BIG = "The result is too large. Request a smaller one."
 EXPIRED = "The provider no longer has this result. Generate it again."
 TIMED_OUT = "The provider stopped responding. The part received is kept; try again."
 INTERRUPTED = "The provider's response ended early. The part received is kept; try again."
+TOO_LONG = "The conversation is too long for this model. Start a new one, remove messages, or choose a model with a larger context."
 NO_CREDIT = "The provider account has no credit left. Ask an administrator to add credit."
 
 _MESSAGES = {
@@ -65,23 +73,27 @@ def failed(response: JsonResponse, kind: Kind, detail: str) -> Retryable | Faile
     """The outcome of a submit that received an error status."""
     error = error_of(response.body)
     metadata = mapping(error.get("metadata"))
+    busy = ErrorCode.PROVIDER_BUSY if kind is Kind.TEXT else ErrorCode.PROVIDER_FAILED
     if response.status in (400, 403, 422) and is_refusal(error, response.status):
         return refused(detail)
     if response.status == 402:
         if metadata.get("limit_source") == "openrouter_in_flight_budget":
             wait = retry_after(response.headers) or _BUDGET_WAIT
-            return Retryable(code=ErrorCode.PROVIDER_FAILED, message=BUSY, wait=wait, detail=detail)
+            return Retryable(code=busy, message=BUSY, wait=wait, detail=detail)
         return Failed(code=ErrorCode.PROVIDER_FAILED, message=NO_CREDIT, detail=detail)
     if response.status in _BUSY:
-        return Retryable(
-            code=ErrorCode.PROVIDER_FAILED, message=BUSY, wait=retry_after(response.headers), detail=detail
-        )
+        return Retryable(code=busy, message=BUSY, wait=retry_after(response.headers), detail=detail)
     if _not_carried_out(response.status, kind):
         return Retryable(
             code=ErrorCode.PROVIDER_FAILED, message=FAILED, wait=retry_after(response.headers), detail=detail
         )
     if response.status >= 500 or response.status in (408, 499):
         return Failed(code=ErrorCode.OUTCOME_UNKNOWN, message=UNKNOWN, detail=detail)
+    if kind is Kind.TEXT and response.status in _REJECTED:
+        if _TOO_LONG.search(f"{error.get('code')} {metadata.get('error_type')} {message_of(response)}"):
+            return Failed(code=ErrorCode.CONTEXT_LENGTH_EXCEEDED, message=TOO_LONG, detail=detail)
+        reason = _PATH.sub("…", detail.partition(" ")[2])[:_MAX_REASON]  # `detail` begins with the status
+        return Failed(code=ErrorCode.REQUEST_REJECTED, message=_MESSAGES[response.status], reason=reason, detail=detail)
     message = _MOVED if 300 <= response.status < 400 else _MESSAGES.get(response.status, FAILED)
     return Failed(code=ErrorCode.PROVIDER_FAILED, message=message, detail=detail)
 
