@@ -1,7 +1,6 @@
 """Validation and normalisation of user input about accounts. Errors are Invalid and name the field."""
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
@@ -9,6 +8,7 @@ from typing import Final
 
 from app.base.errors import Invalid
 from app.base.money import nano_dollars
+from app.base.text import one_line
 
 MAX_NAME: Final = 100
 MAX_EMAIL: Final = 254
@@ -52,12 +52,10 @@ def email(typed: str) -> str:
 
 
 def name(typed: str) -> str:
-    """With runs of whitespace collapsed; may be empty."""
-    text = " ".join(typed.split())
+    """On one line, without control and direction characters; may be empty."""
+    text = one_line(typed)
     if len(text) > MAX_NAME:
         raise wrong("name", f"must be at most {MAX_NAME} characters")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
-        raise wrong("name", "must not contain control characters")
     return text
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from app.base.errors import Invalid
 from app.base.sizes import format_size
+from app.base.text import one_line, shortened
 from app.providers.contract import Turn
 
 MAX_MESSAGE: Final = 100_000  # characters
@@ -19,8 +20,6 @@ MAX_IMAGES: Final = 8
 MAX_IMAGE: Final = 10 * 1024 * 1024  # bytes
 ROLES: Final = ("system", "user", "assistant")
 
-# Bidirectional control characters, with which a title could be made to look like another.
-BIDI_CONTROLS: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _IMAGE = re.compile(r"data:image/(?:png|jpeg|webp|gif);base64,([A-Za-z0-9+/]+={0,2})")
 
 
@@ -39,7 +38,7 @@ def system_prompt(text: str) -> str:
 
 def title(text: str) -> str:
     """A title entered by a user."""
-    text = " ".join(BIDI_CONTROLS.sub("", text).split())
+    text = one_line(text)
     if not text:
         raise wrong("title", "Enter a title.")
     return _check_text(text, "title", MAX_TITLE)
@@ -47,10 +46,8 @@ def title(text: str) -> str:
 
 def title_of(text: str) -> str:
     """A title from the first words of a message."""
-    title = " ".join(BIDI_CONTROLS.sub("", text[:1000]).split()).lstrip("#>*-` ").strip()
-    if len(title) <= AUTO_TITLE:
-        return title or "Conversation"
-    return title[: AUTO_TITLE + 1].rpartition(" ")[0] + "…" if " " in title[:AUTO_TITLE] else (title[:AUTO_TITLE] + "…")
+    title = one_line(text[:1000]).lstrip("#>*-` ").strip()
+    return shortened(title, AUTO_TITLE) or "Conversation"
 
 
 def turns(given: Any) -> tuple[Turn, ...]:

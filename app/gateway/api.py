@@ -1,5 +1,7 @@
 """Routes of the OpenAI-compatible API under `/v1`."""
 
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, Final
 
 import msgspec
@@ -10,16 +12,17 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from litestar.response import Stream
 
 from app.accounts.guards import may_use, signed_in
-from app.base.errors import Missing
+from app.base.errors import AtelierError, Missing
 from app.base.money import usd
 from app.chat.schemas import ChatRequest
 from app.gateway import chat, openai_params
 from app.gateway.schemas import DeletedVideo, ModelObject, ModelObjects, VideoObject, VideoObjects
 from app.gateway.service import Gateway, UploadedImage
 from app.jobs.schemas import Job
-from app.web import forms
+from app.web import forms, sse
 from app.web.access_log import seconds_since
 from app.web.disconnect import cancel_on_disconnect
+from app.web.errors import openai_problem, to_response
 from app.web.limits import FILES, PAID
 from app.web.ranges import file_response
 
@@ -28,6 +31,7 @@ ApiRequest = Request[Any, Any, State]
 MAX_CHAT: Final = 24 * 1024 * 1024  # bytes; messages may contain images
 POLL_MS: Final = "2000"  # interval at which a client should poll a video
 MAX_PAGE_SIZE: Final = 100
+KEEP_ALIVE: Final = 15.0  # seconds between comments in a stream that waits for an image
 JSON: Final = "application/json"
 
 
@@ -84,13 +88,13 @@ async def _stream(request: ApiRequest, gateway: Gateway, chat_request: ChatReque
 @post("/images/generations", status_code=200, opt=PAID, summary="Generate images")
 async def generate(
     request: ApiRequest, data: JSONBody[dict[str, Any]], gateway: NamedDependency[Gateway]
-) -> Response[bytes]:
+) -> Response[bytes] | Stream:
     """Cancels the job if the client disconnects."""
-    return await _generate_images(request, data, gateway, None)
+    return await _generate_images(request, data, gateway, None, "image_generation")
 
 
 @post("/images/edits", status_code=200, opt=PAID, request_max_body_size=FILES, summary="Edit an image")
-async def edit(request: ApiRequest, gateway: NamedDependency[Gateway]) -> Response[bytes]:
+async def edit(request: ApiRequest, gateway: NamedDependency[Gateway]) -> Response[bytes] | Stream:
     """Generate an image from an uploaded one, which is saved to the library, too."""
     try:
         form = await forms.parsed(request)
@@ -102,22 +106,47 @@ async def edit(request: ApiRequest, gateway: NamedDependency[Gateway]) -> Respon
             raise openai_params.invalid("image", "`image` must be a file.")
         if len(files) > 1:
             raise openai_params.invalid("image", "Send exactly one input image.")
-        return await _generate_images(request, await forms.read(request), gateway, await _upload("image", files[0]))
+        upload = await _upload("image", files[0])
+        return await _generate_images(request, await forms.read(request), gateway, upload, "image_edit")
     finally:
         await forms.close(request)
 
 
 async def _generate_images(
-    request: ApiRequest, data: dict[str, Any], gateway: Gateway, upload: UploadedImage | None
-) -> Response[bytes]:
-    if openai_params.flag(data, "stream"):
-        raise openai_params.invalid("stream", "Image streaming is not supported. Omit `stream`.")
+    request: ApiRequest, data: dict[str, Any], gateway: Gateway, upload: UploadedImage | None, event: str
+) -> Response[bytes] | Stream:
+    """`event` is what the types of the events of a streamed answer begin with."""
     _check_model(request, data)
     key, limits = request.headers.get("Idempotency-Key"), request.auth.limits
+    if openai_params.flag(data, "stream") and upload is None:
+        gateway.check_images(data)  # while the answer can still have a status of its own
+        generating = gateway.generate_images(request.user.id, data, key, limits)
+        return Stream(
+            _image_events(gateway, generating, f"{event}.completed"),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
     job = await cancel_on_disconnect(request, gateway.generate_images(request.user.id, data, key, limits, upload))
     content = await gateway.image_response(job, data)
     headers = _result_headers(request, job.model, job.seconds or 0.0, job.cost_nano)
     return Response(content, media_type=JSON, headers=headers)
+
+
+async def _image_events(
+    gateway: Gateway, generating: Coroutine[Any, Any, Job], event: str
+) -> AsyncGenerator[bytes, None]:
+    """One event for each image, since no provider of today sends partial ones. Closing the iterator cancels the job."""
+    task = asyncio.create_task(generating)
+    try:
+        while not (await asyncio.wait({task}, timeout=KEEP_ALIVE))[0]:
+            yield b": keep-alive\n\n"
+        for image in await gateway.image_events(task.result()):
+            yield sse.data({"type": event, **image}, event=event)
+    except AtelierError as exc:
+        yield sse.data({"type": "error", "error": openai_problem(to_response(exc))}, event="error")
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @post("/videos", status_code=200, opt=PAID, request_max_body_size=FILES, summary="Create a video")

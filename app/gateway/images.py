@@ -20,7 +20,9 @@ from app.providers.contract import Kind
 
 MAX_IMAGES: Final = 10  # images per request, as in OpenAI's API
 
-_OWN: Final = frozenset({"model", "prompt", "n", "size", "response_format", *openai_params.IGNORED})
+_OWN: Final = frozenset(
+    {"model", "prompt", "n", "size", "response_format", "stream", "partial_images", *openai_params.IGNORED}
+)
 _KNOWN: Final = frozenset({"quality", "background", "output_format", "output_compression", "seed"})
 _EDITS: Final = frozenset({"image", "image[]", "mask", "input_fidelity"})
 
@@ -52,18 +54,38 @@ def _params(data: Mapping[str, Any], model: Model, catalog: Catalog) -> dict[str
 
 def response_body(job: Job, library: Library | None, origin: str) -> bytes:
     """The response with the images in base64, or with their URLs if `library` is None. Blocks."""
-    usage = job.usage and {
-        "input_tokens": job.usage.prompt_tokens or 0,
-        "output_tokens": job.usage.completion_tokens or 0,
-        "total_tokens": job.usage.total_tokens or 0,
-        "input_tokens_details": {"text_tokens": job.usage.prompt_tokens or 0, "image_tokens": 0},
-    }
+    usage = _usage(job)
     data = [_image(asset, library.path(asset) if library else None, origin) for asset in job.assets]
     content: dict[str, Any] = {"created": int(unix(job.ended_at or job.created_at)), "data": data}
     if job.assets:
         first = job.assets[0]
         content |= {"output_format": first.mime.partition("/")[2], "size": f"{first.width}x{first.height}"}
     return msgspec.json.encode(content | ({"usage": usage} if usage else {}))
+
+
+def events(job: Job, library: Library) -> list[dict[str, Any]]:
+    """The content of the event of each image in a streamed answer. Blocks."""
+    return [
+        {
+            **_image(asset, library.path(asset), ""),
+            "created_at": int(unix(job.ended_at or job.created_at)),
+            "output_format": asset.mime.partition("/")[2],
+            "size": f"{asset.width}x{asset.height}",
+            "quality": job.params.get("quality", "auto"),
+            "background": job.params.get("background", "auto"),
+            "usage": _usage(job),
+        }
+        for asset in job.assets
+    ]
+
+
+def _usage(job: Job) -> dict[str, Any] | None:
+    return job.usage and {
+        "input_tokens": job.usage.prompt_tokens or 0,
+        "output_tokens": job.usage.completion_tokens or 0,
+        "total_tokens": job.usage.total_tokens or 0,
+        "input_tokens_details": {"text_tokens": job.usage.prompt_tokens or 0, "image_tokens": 0},
+    }
 
 
 def _image(asset: Asset, path: Path | None, origin: str) -> dict[str, str]:

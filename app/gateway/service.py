@@ -133,6 +133,14 @@ class Gateway:
         _check(job)
         return job
 
+    def check_images(self, body: Body) -> None:
+        """Raise what `generate_images` would raise for an invalid request."""
+        images.parse_request(body, self._catalog)
+
+    async def image_events(self, job: Job) -> list[dict[str, Any]]:
+        """The content of the event of each image in a streamed answer."""
+        return await asyncio.to_thread(images.events, job, self._library)
+
     async def image_response(self, job: Job, body: Body) -> bytes:
         """The response body with the images in base64, or with their URLs if the request asks for `url`."""
         library = None if body.get("response_format") == "url" else self._library

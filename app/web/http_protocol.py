@@ -1,5 +1,6 @@
 """The HTTP/1.1 protocol. uvicorn's fast parser (httptools) handles ordinary requests; requests it rejects, such as those
-with an unknown method, go to uvicorn's other parser (h11), so that the application can answer them with its own errors.
+with an unknown method, go to uvicorn's other parser (h11), so that the application can answer them with its own errors. So do
+requests of HTTP/1.0 clients, which the fast one would answer in chunks that they cannot read.
 
 Adds two checks that uvicorn lacks with httptools: a head may be at most `MAX_HEAD` bytes, and trailers are not merged into
 the request headers.
@@ -105,6 +106,8 @@ class Protocol(HttpToolsProtocol):
 
 
 def _is_fast(data: bytes) -> bool:
-    """Whether the first bytes of a request, possibly incomplete, start with one of `FAST_METHODS`."""
+    """Whether the first bytes of a request, possibly incomplete, start with one of `FAST_METHODS`, and are not HTTP/1.0."""
+    if b" HTTP/1.0\r\n" in data[:MAX_HEAD].lstrip(b"\r\n").partition(b"\n")[0] + b"\n":
+        return False
     method, space, _ = data[: MAX_METHOD + 1].lstrip(b"\r\n").partition(b" ")
     return method in FAST_METHODS if space else any(known.startswith(method) for known in FAST_METHODS)

@@ -12,9 +12,10 @@ from app.web.errors import Envelope, to_response
 DONE: Final = b"data: [DONE]\n\n"
 
 
-def data(value: Any) -> bytes:
-    """One event."""
-    return b"data: " + msgspec.json.encode(value) + b"\n\n"
+def data(value: Any, *, event: str | None = None) -> bytes:
+    """One event, of this type if it has one."""
+    kind = f"event: {event}\n".encode() if event else b""
+    return kind + b"data: " + msgspec.json.encode(value) + b"\n\n"
 
 
 def stream(events: AsyncIterator[Any]) -> Stream:

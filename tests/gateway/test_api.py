@@ -132,3 +132,24 @@ async def test_a_whole_number_may_be_written_as_a_float(client: httpx.AsyncClien
     for path, body in requests:
         answer = await client.post(f"/v1/{path}", json=body)
         assert answer.status_code == 200, f"{path}: {answer.text}"
+
+
+async def test_an_image_is_streamed_as_one_event_and_fields_that_ask_for_nothing_change_nothing(
+    client: httpx.AsyncClient,
+) -> None:
+    body = {"model": IMAGE_MODEL, "prompt": "a boat", "partial_images": 2}
+    plain = await client.post("/v1/images/generations", json={**body, "stream": False})
+    assert plain.status_code == 200
+    streamed = await client.post("/v1/images/generations", json={**body, "stream": True})
+    assert streamed.headers["content-type"].startswith("text/event-stream")
+    kind, data = streamed.text.strip().splitlines()
+    event = json.loads(data.removeprefix("data: "))
+    assert kind == "event: image_generation.completed"
+    assert (event["type"], bool(event["b64_json"])) == ("image_generation.completed", True)
+    refused = await client.post("/v1/images/generations", json={**body, "prompt": "[refuse] a boat", "stream": True})
+    kind, data = refused.text.strip().splitlines()
+    assert (kind, json.loads(data.removeprefix("data: "))["error"]["code"]) == (
+        "event: error",
+        "content_policy_violation",
+    )
+    check_error(await client.post("/v1/images/generations", json={**body, "n": 99, "stream": True}), 400, None, "n")

@@ -4,7 +4,7 @@ import asyncio
 import json
 from urllib.parse import urlsplit
 
-from tests.kit import Cases
+from tests.kit import TEXT_MODEL, Cases, new_user
 from tests.security.raw import Answer, exchange, head
 from tests.studio import Studio
 
@@ -74,3 +74,18 @@ async def test_invalid_bytes_after_a_request_do_not_cost_it_its_answer(atelier: 
     for garbage in (b"FOO / HTTP/1.1\r\n\r\n", b"\x00\x01\x02", b"GET / HTTP/1.1\r\nno field\r\n\r\n"):
         answer = await exchange(atelier.url, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" + garbage)
         assert answer.status == 200
+
+
+async def test_an_http_1_0_client_is_never_answered_in_chunks(atelier: Studio) -> None:
+    """Also when the answer is a stream."""
+    user = await new_user(atelier)
+    body = json.dumps({"model": TEXT_MODEL, "messages": [{"role": "user", "content": "Count to 3"}], "stream": True})
+    fields = f"Authorization: {user.headers['authorization']}\r\nContent-Length: {len(body)}\r\n"
+    stream = f"POST /v1/chat/completions HTTP/1.0\r\nHost: x\r\n{fields}\r\n{body}".encode()
+    with Cases() as cases:
+        for sent, content in ((b"GET /login HTTP/1.0\r\nHost: x\r\n\r\n", b"</html>"), (stream, b"data: [DONE]")):
+            with cases.case(sent):
+                answer = await exchange(atelier.url, sent)
+                assert answer.status == 200
+                assert "transfer-encoding" not in answer.headers
+                assert answer.body.strip().endswith(content)
