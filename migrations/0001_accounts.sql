@@ -6,7 +6,8 @@
 
 -- A user. The email is stored trimmed and in lower case, so that uniqueness ignores case. `password_hash` is null for a user who
 -- cannot sign in with a password. `credentials_version` increases with each change of email or password: a sign-in that was
--- checked against an older version is rejected.
+-- checked against an older version is rejected. `search_text` is the email and the name as they are searched (`folded` in
+-- app/base/text.py).
 create table users (
     id text primary key,
     email text not null unique,
@@ -16,7 +17,8 @@ create table users (
     is_active boolean not null,
     created_at timestamp not null,
     last_login_at timestamp,
-    credentials_version integer not null
+    credentials_version integer not null,
+    search_text text not null default ''
 );
 
 -- Active sessions: a browser's cookie (`kind` is `page`, with the hash of the cookie's token) or an API client's family of refresh

@@ -1,6 +1,6 @@
 -- Every asset, generated or uploaded. `kind` is image, video, audio or document. `file_key` and `thumbnail_key` name files by
 -- their content, so rows may share a file, which is removed with the last row. Deleted rows can be restored for a while before
--- they are removed.
+-- they are removed. `search_text` is the prompt and the name as they are searched (`folded` in app/base/text.py).
 create table assets (
     id text primary key,
     owner_id text not null,
@@ -17,6 +17,7 @@ create table assets (
     position integer not null default 0,
     name text,
     prompt text not null default '',
+    search_text text not null default '',
     created_at timestamp not null,
     deleted_at timestamp
 );

@@ -2,7 +2,7 @@
 -- `upstream_job_id` is stored as soon as it is known, before anything else is done with it. `priority`: higher runs first among
 -- the jobs of one user. `late_result_policy`: what happens to a result that arrives after a cancellation (`keep` or `discard`),
 -- null when none is expected. `recovery_count`: how often a start found the job unfinished. `batch_id`, `clip_id` and `plan_id`
--- name what the job was created for.
+-- name what the job was created for. `search_text` is the prompt as it is searched (`folded` in app/base/text.py).
 create table jobs (
     id text primary key,
     owner_id text not null,
@@ -14,6 +14,7 @@ create table jobs (
     upstream_model text not null,
     route text not null,
     prompt text not null,
+    search_text text not null default '',
     system_prompt text,
     params text not null,
     status text not null check (status in ('queued', 'processing', 'completed', 'failed', 'cancelled')),

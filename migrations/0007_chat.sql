@@ -1,8 +1,10 @@
--- A user's conversations. `leaf_id` is the last message of the branch that is shown.
+-- A user's conversations. `leaf_id` is the last message of the branch that is shown. `search_text` is the title as it is searched
+-- (`folded` in app/base/text.py).
 create table conversations (
     id text primary key,
     owner_id text not null,
     title text not null,
+    search_text text not null default '',
     model text not null,
     system_prompt text not null,
     leaf_id text not null,

@@ -22,6 +22,7 @@ from app.accounts.schemas import (
     User,
     UserCredentials,
 )
+from app.base.text import folded
 from app.db.transaction import Row, Transaction
 
 USER = "id, email, name, role, is_active, created_at, last_login_at"
@@ -36,8 +37,8 @@ def add_user(tx: Transaction, user: User, password_hash: str) -> None:
     """Duplicate if the email is already in use."""
     tx.execute(
         "users",
-        "insert into users (id, email, name, password_hash, role, is_active, created_at, credentials_version)"
-        " values ($1, $2, $3, $4, $5, $6, $7, 1)",
+        "insert into users (id, email, name, password_hash, role, is_active, created_at, credentials_version, search_text)"
+        " values ($1, $2, $3, $4, $5, $6, $7, 1, $8)",
         user.id,
         user.email,
         user.name,
@@ -45,6 +46,7 @@ def add_user(tx: Transaction, user: User, password_hash: str) -> None:
         user.role.value,
         user.is_active,
         user.created_at,
+        folded(f"{user.email} {user.name}"),
     )
 
 
@@ -59,18 +61,22 @@ def credentials(tx: Transaction, owner: str) -> UserCredentials | None:
 
 
 def rename_user(tx: Transaction, owner: str, name: str) -> None:
-    tx.execute("users", "update users set name = $2 where id = $1", owner, name)
+    email: str = tx.value("users", "update users set name = $2 where id = $1 returning email", owner, name)
+    search_text = folded(f"{email} {name}")
+    tx.execute("users", "update users set search_text = $2 where id = $1", owner, search_text)
 
 
 def set_credentials(tx: Transaction, owner: str, name: str, email: str, password_hash: str | None) -> None:
     """Set name, email and password hash. Duplicate if the email is already in use."""
     tx.execute(
         "users",
-        "update users set name = $2, email = $3, password_hash = $4, credentials_version = credentials_version + 1 where id = $1",
+        "update users set name = $2, email = $3, password_hash = $4, search_text = $5,"
+        " credentials_version = credentials_version + 1 where id = $1",
         owner,
         name,
         email,
         password_hash,
+        folded(f"{email} {name}"),
     )
 
 
@@ -101,12 +107,12 @@ def users_by_id_any(tx: Transaction, ids: Sequence[str]) -> list[User]:
 
 
 def users_any(tx: Transaction, q: str, after: str | None, limit: int) -> list[User]:
-    """Newest first; `q` is part of the email or the name, in lower case, or empty."""
+    """Newest first; `q` is part of the email or the name, or empty."""
     rows = tx.rows(
         "users",
-        f"select {USER} from users where (strpos(email, $1) > 0 or strpos(lower(name), $1) > 0)"
+        f"select {USER} from users where strpos(search_text, $1) > 0"
         " and (cast($2 as text) is null or id < $2) order by id desc limit $3",
-        q,
+        folded(q),
         after,
         limit,
     )
@@ -114,9 +120,7 @@ def users_any(tx: Transaction, q: str, after: str | None, limit: int) -> list[Us
 
 
 def count_any(tx: Transaction, q: str) -> int:
-    count: int = tx.value(
-        "users", "select count(*) from users where strpos(email, $1) > 0 or strpos(lower(name), $1) > 0", q
-    )
+    count: int = tx.value("users", "select count(*) from users where strpos(search_text, $1) > 0", folded(q))
     return count
 
 

@@ -26,7 +26,7 @@ class UserDirectory:
 
     async def newest(self, *, q: str = "", after: str | None = None, limit: int = 24) -> Page[User]:
         """Newest first; `q` matches part of the email or the name."""
-        term = q.strip().lower()
+        term = q.strip()
 
         def find(tx: Transaction) -> Page[User]:
             return Page.of(repository.users_any(tx, term, after, limit + 1), repository.count_any(tx, term), limit)

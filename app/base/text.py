@@ -1,5 +1,6 @@
 """Text that users type as a name: one line, without characters that are not seen but change what is."""
 
+import unicodedata
 from typing import Final
 
 import regex
@@ -13,6 +14,13 @@ _GRAPHEME: Final = regex.compile(r"\X")
 def one_line(text: str) -> str:
     """Without control and direction characters, and with runs of white space as one space."""
     return " ".join(_INVISIBLE.sub("", " ".join(text.split())).split())
+
+
+def folded(text: str) -> str:
+    """The form in which texts are searched: the same for all letter cases and ways to write a letter, also the Turkish dotless i
+    and the Greek final sigma."""
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+    return unicodedata.normalize("NFKC", decomposed.replace("\u0307", "").replace("ı", "i"))
 
 
 def shortened(text: str, length: int) -> str:

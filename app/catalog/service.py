@@ -13,6 +13,7 @@ import msgspec
 
 from app.base import clock, logging
 from app.base.errors import Invalid, Missing, Unready, Upstream
+from app.base.text import folded
 from app.catalog import repository
 from app.catalog.prices import summary
 from app.catalog.schemas import Changes, Field, Model, Price
@@ -33,6 +34,7 @@ class Catalog:
         self._database = database
         self._providers = providers
         self._models: dict[str, Model] = {}
+        self._search_texts: dict[str, str] = {}  # by model id
         # By model id: the parameter schema and its validator.
         self._validators: dict[str, tuple[dict[str, Any], jsonschema_rs.Validator]] = {}
         self.filled = asyncio.Event()
@@ -118,7 +120,7 @@ class Catalog:
     ) -> list[Model]:
         """Models that match all filters, by name. `q` matches when id, name or description contain each of its terms.
         Disabled models are included only with `disabled`."""
-        terms = (q or "").lower().split()
+        terms = folded(q or "").split()
         return [
             model
             for model in self._models.values()
@@ -126,7 +128,7 @@ class Catalog:
             and (output is None or output in model.output_modalities)
             and (input is None or input in model.input_modalities)
             and (provider is None or provider == model.provider)
-            and all(term in f"{model.id} {model.name} {model.description}".lower() for term in terms)
+            and all(term in self._search_texts[model.id] for term in terms)
         ]
 
     def check(self, model: Model, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,6 +197,9 @@ class Catalog:
 
     def _set_models(self, models: list[Model]) -> None:
         self._models = {model.id: model for model in models if model.provider in self._providers}
+        self._search_texts = {
+            model.id: folded(f"{model.id} {model.name} {model.description}") for model in self._models.values()
+        }
         self._validators.clear()
         if self._models:
             self.filled.set()

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from app.base.text import folded
 from app.chat.schemas import AnswerError, AnswerResult, Conversation, Message, MessageNode, MessageRole
 from app.db.transaction import Row, Transaction
 from app.providers.contract import ErrorCode, Usage
@@ -27,7 +28,7 @@ _MESSAGE = (
 def add_conversation(tx: Transaction, owner: str, conversation: Conversation) -> None:
     tx.execute(
         "conversations",
-        f"insert into conversations ({_CONVERSATION}) values ($1, $2, $3, $4, $5, $6, $7, $8, null)",
+        f"insert into conversations ({_CONVERSATION}, search_text) values ($1, $2, $3, $4, $5, $6, $7, $8, null, $9)",
         conversation.id,
         owner,
         conversation.title,
@@ -36,6 +37,7 @@ def add_conversation(tx: Transaction, owner: str, conversation: Conversation) ->
         conversation.leaf_id,
         conversation.created_at,
         conversation.changed_at,
+        folded(conversation.title),
     )
 
 
@@ -98,8 +100,11 @@ def save_settings(tx: Transaction, owner: str, id: str, model: str, system_promp
 
 
 def rename(tx: Transaction, owner: str, id: str, title: str) -> bool:
-    sql = "update conversations set title = $3 where id = $1 and owner_id = $2 and deleted_at is null returning id"
-    return tx.value("conversations", sql, id, owner, title) is not None
+    sql = (
+        "update conversations set title = $3, search_text = $4"
+        " where id = $1 and owner_id = $2 and deleted_at is null returning id"
+    )
+    return tx.value("conversations", sql, id, owner, title, folded(title)) is not None
 
 
 def mark_deleted(tx: Transaction, owner: str, id: str, now: datetime) -> Conversation | None:
@@ -298,8 +303,8 @@ def fail_unfinished_any(tx: Transaction, now: datetime, error: AnswerError) -> l
 def _where(owner: str, words: Sequence[str]) -> tuple[str, list[Any]]:
     where, parameters = "owner_id = $1 and deleted_at is null", [owner]
     for word in words:
-        parameters.append(word.lower())
-        where += f" and strpos(lower(title), ${len(parameters)}) > 0"
+        parameters.append(folded(word))
+        where += f" and strpos(search_text, ${len(parameters)}) > 0"
     return where, list[Any](parameters)
 
 

@@ -80,7 +80,9 @@ def events(job: Job, library: Library) -> list[dict[str, Any]]:
 
 
 def _usage(job: Job) -> dict[str, Any] | None:
-    return job.usage and {
+    if job.usage is None:
+        return None
+    return {
         "input_tokens": job.usage.prompt_tokens or 0,
         "output_tokens": job.usage.completion_tokens or 0,
         "total_tokens": job.usage.total_tokens or 0,

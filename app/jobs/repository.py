@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from app.base.text import folded
 from app.db.transaction import Row, Transaction
 from app.jobs.schemas import EventType, Job, JobError, JobEvent, JobInput, JobInputRole, JobStatus, LateResultPolicy
 from app.providers.contract import Completed, ErrorCode, Failed, Kind, Pending, UpstreamJob, Usage
@@ -26,7 +27,7 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
     tx.insert(
         "jobs (id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route, prompt,"
         " system_prompt, params, status, retry_of, batch_id, clip_id, plan_id, upstream_job_id, upstream_poll_url,"
-        " run_at, created_at, priority)",
+        " run_at, created_at, priority, search_text)",
         job.id,
         owner,
         job.kind.value,
@@ -49,6 +50,7 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
         job.run_at,
         job.created_at,
         job.priority,
+        folded(job.prompt),
     )
     for position, used in enumerate(job.inputs):
         tx.insert(
@@ -460,7 +462,7 @@ def erase_any(tx: Transaction, ids: Sequence[str], long_ago: datetime) -> None:
     tx.execute("job_inputs", "delete from job_inputs where job_id in (select unnest($1::text[]))", list(ids))
     tx.execute(
         "jobs",
-        "update jobs set prompt = '', system_prompt = null, params = '{}', text = null, error_detail = null,"
+        "update jobs set prompt = '', search_text = '', system_prompt = null, params = '{}', text = null, error_detail = null,"
         " deleted_at = $2 where id in (select unnest($1::text[])) and ended_at is not null",
         list(ids),
         long_ago,
@@ -486,8 +488,8 @@ def _where_any(
         where += " and owner_id in (select unnest($1::text[]))"
     where += _filters(kinds, statuses, parameters)
     for term in terms:
-        parameters.append(term.lower())
-        where += f" and strpos(lower(prompt), ${len(parameters)}) > 0"
+        parameters.append(folded(term))
+        where += f" and strpos(search_text, ${len(parameters)}) > 0"
     return where, parameters
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import msgspec
 
+from app.base.text import folded
 from app.db.transaction import Row, Transaction
 from app.library.schemas import Asset, AssetKind
 
@@ -19,8 +20,8 @@ def add(tx: Transaction, owner: str, assets: list[Asset]) -> None:
         tx.execute(
             "assets",
             "insert into assets (id, owner_id, kind, origin, mime, bytes, width, height, duration, file_key,"
-            " thumbnail_key, job_id, position, name, prompt, created_at)"
-            " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+            " thumbnail_key, job_id, position, name, prompt, created_at, search_text)"
+            " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
             asset.id,
             owner,
             asset.kind.value,
@@ -37,6 +38,7 @@ def add(tx: Transaction, owner: str, assets: list[Asset]) -> None:
             asset.name,
             asset.prompt,
             asset.created_at,
+            folded(f"{asset.prompt} {asset.name or ''}"),
         )
 
 
@@ -125,7 +127,10 @@ def erase_of_jobs_any(tx: Transaction, job_ids: list[str], long_ago: datetime) -
 def erase_all(tx: Transaction, owner: str, long_ago: datetime) -> None:
     """Mark all assets of the user as deleted before the undo period."""
     tx.execute(
-        "assets", "update assets set deleted_at = $2, prompt = '', name = null where owner_id = $1", owner, long_ago
+        "assets",
+        "update assets set deleted_at = $2, prompt = '', search_text = '', name = null where owner_id = $1",
+        owner,
+        long_ago,
     )
 
 
@@ -162,8 +167,8 @@ def _where(owner: str, kind: AssetKind | None, terms: Sequence[str]) -> tuple[st
         parameters.append(kind.value)
         where += f" and kind = ${len(parameters)}"
     for term in terms:
-        parameters.append(term.lower())
-        where += f" and strpos(lower(prompt || ' ' || coalesce(name, '')), ${len(parameters)}) > 0"
+        parameters.append(folded(term))
+        where += f" and strpos(search_text, ${len(parameters)}) > 0"
     return where, [*parameters]
 
 

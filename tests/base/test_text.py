@@ -1,6 +1,6 @@
 """Names and titles on one line."""
 
-from app.base.text import one_line, shortened
+from app.base.text import folded, one_line, shortened
 from tests.kit import Cases
 
 
@@ -34,3 +34,20 @@ def test_a_text_is_cut_between_words_or_else_between_what_readers_take_for_chara
         for (text, length), expected in cases_.items():
             with cases.case(ascii(text)):
                 assert shortened(text, length) == expected
+
+
+def test_a_word_is_found_in_every_letter_case_of_its_own_spelling() -> None:
+    pairs = [
+        ("İSTANBUL", "istanbul"),
+        ("ısparta", "ISPARTA"),
+        ("οδός", "ΟΔΌΣ"),
+        ("ΟΔΟΣ", "οδος"),
+        ("Straße", "STRASSE"),
+        ("cafe\u0301", "CAFÉ"),
+        ("ﬁlm", "FILM"),
+        ("Åland", "A\u030aLAND"),
+    ]
+    with Cases() as cases:
+        for one, other in pairs:
+            with cases.case(ascii((one, other))):
+                assert folded(one) == folded(other)

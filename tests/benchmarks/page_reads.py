@@ -103,7 +103,8 @@ def _fill(folder: Path) -> None:
             " case when n % 2 = 0 then 'image/png' else 'video/mp4' end as mime, 1000 as bytes, 64 as width, 64 as height,"
             " case when n % 2 = 0 then null else 1.0 end as duration,"
             " printf('%02x/%02x/%064x.png', n % 256, n % 251, n) as file_key, 'harbour ' || n as name,"
-            " case when n % 1000 = 0 then 'a lighthouse' else 'a paper boat' end as prompt, 0 as position,"
+            " case when n % 1000 = 0 then 'a lighthouse' else 'a paper boat' end as prompt,"
+            " case when n % 1000 = 0 then 'a lighthouse' else 'a paper boat' end || ' harbour ' || n as search_text, 0 as position,"
             " timestamp '2026-01-01' + to_seconds(n) as created_at from range($1) t(n)",
             [ASSETS],
         )
