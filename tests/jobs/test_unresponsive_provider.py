@@ -86,9 +86,10 @@ async def test_with_every_fault_each_job_ends_with_a_clear_error(
         assert await eventually(generates, bool), "nothing is left of it"
 
 
-async def test_others_do_not_wait_while_a_provider_does_not_answer(atelier: Studio) -> None:
-    """All of these wait for minutes: anything that blocked the event loop would block the other user too."""
-    ann, bob = await new_user(atelier), await new_user(atelier)
+async def test_others_do_not_wait_while_a_provider_does_not_answer(studio: Studio) -> None:
+    """All of these wait for minutes: anything that blocked the event loop would block the other user too. They end with their own
+    program."""
+    ann, bob = await new_user(studio), await new_user(studio)
     requests: dict[str, asyncio.Task[httpx.Response]] = {}
     for kind, body in REQUESTS.items():
         for fault in ("stuck", "trickle"):
@@ -97,12 +98,12 @@ async def test_others_do_not_wait_while_a_provider_does_not_answer(atelier: Stud
             requests[prompt] = asyncio.create_task(request)
 
     async def submitted() -> set[str]:
-        return {str(submit["prompt"]) for submit in submit_log(atelier)}
+        return {str(submit["prompt"]) for submit in submit_log(studio)}
 
     try:
         await eventually(submitted, set(requests).issubset)
         assert (await bob.get("/api/v1/jobs")).status_code == 200
-        assert (await atelier.client().get("/health")).status_code == 200
+        assert (await studio.client().get("/health")).status_code == 200
         answer = await bob.post("/api/v1/generate/text", json={"model": TEXT_MODEL, "prompt": "three words"})
         assert answer.status_code == 200, answer.text
         jobs = (await ann.get("/api/v1/jobs")).json()["items"]
