@@ -8,7 +8,7 @@ import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.base import clock
-from tests.kit import SHORT_VIDEO, TEXT_MODEL, VIDEO_MODEL, error_of, eventually, read_job, requested_video
+from tests.kit import SHORT_VIDEO, TEXT_MODEL, VIDEO_MODEL, Json, error_of, eventually, read_job, requested_video
 from tests.studio import PASSWORD, Studio, running
 
 
@@ -150,14 +150,19 @@ async def test_open_streams_are_counted(admin: httpx.AsyncClient) -> None:
     async with admin.stream("POST", route, json=body) as answer:
         assert answer.status_code == 200
         assert (await read(admin)).value("atelier_open_streams") == 1
+        # The job is added while its stream is already open.
+        job = await eventually(lambda: newest_job(admin), lambda job: job["prompt"] == body["prompt"])
     after = await eventually(lambda: read(admin), lambda now: not now.value("atelier_open_streams"))
     # The histogram counts the time to the first byte, not the duration of the stream.
     count = "atelier_http_request_duration_seconds_count"
     assert after.value(count, route=route) - before.value(count, route=route) == 1
-    (job, *_) = (await admin.get("/api/v1/jobs")).json()["items"]
-    assert job["prompt"] == body["prompt"]
     await admin.post(f"/api/v1/jobs/{job['id']}/cancel")
     await eventually(lambda: read_job(admin, job["id"]), lambda now: now["status"] == "cancelled")
+
+
+async def newest_job(client: httpx.AsyncClient) -> Json:
+    jobs: list[Json] = (await client.get("/api/v1/jobs")).json()["items"]
+    return jobs[0] if jobs else {"prompt": ""}
 
 
 async def test_the_metrics_contain_no_personal_data(measured: Studio, admin: httpx.AsyncClient) -> None:
