@@ -81,7 +81,7 @@ async def test_a_text_is_generated_with_its_usage(run: Run, provider: str) -> No
 async def test_a_text_is_streamed_with_its_usage(run: Run, provider: str) -> None:
     found = await run(
         """
-        const stream = ai.streamText({ model, maxRetries, prompt: "Say exactly: the tide is out", onError() {} });
+        const stream = ai.streamText({ model, maxRetries, prompt: "Say exactly: the tide is out" });
         const pieces = [];
         for await (const piece of stream.textStream) pieces.push(piece);
         result = { pieces, finishReason: await stream.finishReason, usage: await stream.usage };
@@ -116,7 +116,7 @@ async def test_a_tools_result_is_answered_whole_and_streamed(run: Run, provider:
           model, maxRetries, tools, prompt: "Use get_weather for Paris", stopWhen: ai.stepCountIs(5),
         };
         const whole = await ai.generateText(request);
-        const stream = ai.streamText({ ...request, onError() {} });
+        const stream = ai.streamText({ ...request });
         result = [[whole.steps.length, whole.text], [(await stream.steps).length, await stream.text]];
         """,
         provider=provider,
