@@ -9,6 +9,7 @@ OTHER_FOLDERS = {
     "api": "every call of the API, whichever feature serves it",
     "benchmarks": "measurements, run by hand",
     "crash": "kill -9 at every crash point of the whole program",
+    "gateway/clients": "other clients of the gateway, run by hand",
     "gateway/sdk": "the OpenAI package as a client of the gateway",
     "journeys": "a real browser across features",
     "rules": "architecture rules, checked on the source",
