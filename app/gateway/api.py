@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, Final
 
-import msgspec
 from litestar import Request, Response, Router, delete, get, post
 from litestar.datastructures import State, UploadFile
 from litestar.di import NamedDependency
@@ -65,7 +64,7 @@ async def complete(
     answer = await cancel_on_disconnect(request, gateway.complete(request.user.id, data, key, request.auth.limits))
     message = answer.message
     headers = _result_headers(request, message.model or "", answer.provider_seconds, message.cost_nano)
-    return Response(msgspec.json.encode(chat.completion(answer)), media_type=JSON, headers=headers)
+    return Response(await chat.encoded(answer), media_type=JSON, headers=headers)
 
 
 async def _stream(request: ApiRequest, gateway: Gateway, chat_request: ChatRequest) -> Stream:
@@ -135,7 +134,7 @@ async def _generate_images(
 async def _image_events(
     gateway: Gateway, generating: Coroutine[Any, Any, Job], event: str
 ) -> AsyncGenerator[bytes, None]:
-    """One event for each image, since no provider of today sends partial ones. Closing the iterator cancels the job."""
+    """One event for each finished image; partial ones are not passed on. Closing the iterator cancels the job."""
     task = asyncio.create_task(generating)
     try:
         while not (await asyncio.wait({task}, timeout=KEEP_ALIVE))[0]:

@@ -5,10 +5,13 @@ the request reaches the provider as it is, and everything in the answer reaches 
 its models accept.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final
+
+import msgspec
 
 from app.base.clock import unix
 from app.base.errors import AtelierError
@@ -88,6 +91,15 @@ def _with_usage(body: Mapping[str, Any]) -> bool:
     """Whether a stream may end with an event that has only the token usage."""
     options = body.get("stream_options")
     return isinstance(options, dict) and options.get("include_usage") is True
+
+
+async def encoded(answer: StreamingAnswer) -> bytes:
+    """The response for a complete answer as JSON. One with images or sound is large, so it is encoded in a thread."""
+    response = completion(answer)
+    messages = [choice.get("message") for choice in response["choices"]]
+    if any(isinstance(message, dict) and (message.get("images") or message.get("audio")) for message in messages):
+        return await asyncio.to_thread(msgspec.json.encode, response)
+    return msgspec.json.encode(response)
 
 
 def completion(answer: StreamingAnswer) -> dict[str, Any]:

@@ -11,8 +11,10 @@ import msgspec
 
 from app.accounts.schemas import KeyLimits
 from app.base import clock
+from app.base.config import MB
 from app.base.errors import Conflict, Invalid, Missing, TooLarge, Upstream
 from app.base.paging import Page
+from app.base.sizes import format_size
 from app.catalog.schemas import Model
 from app.catalog.service import Catalog
 from app.chat.schemas import ChatRequest
@@ -23,10 +25,11 @@ from app.generation.service import Generation
 from app.idempotency.schemas import IdempotencyKey
 from app.jobs.schemas import AcceptedJob, Job, JobStatus, LateResultPolicy
 from app.jobs.service import Jobs
-from app.library.schemas import Asset
+from app.library.schemas import Asset, AssetKind
 from app.library.service import Library
 from app.providers.contract import ErrorCode, Kind
 
+MAX_INLINED: Final = 24 * MB  # of the user's own images in one chat request, as much as a body may have
 IMAGE_TIMEOUT: Final = 900.0  # seconds; an image request returns its result, not a job
 
 Body = Mapping[str, Any]
@@ -77,16 +80,18 @@ class Gateway:
         ids = {id for part in chat.parts(body["messages"]) if (id := chat.asset_id(part, self._origin))}
         if not ids:
             return request
-        images = {id: await self._data_url(owner, id) for id in ids}
+        assets = [await self._image(owner, id) for id in ids]
+        if sum(asset.bytes for asset in assets) > MAX_INLINED:
+            raise openai_params.invalid("messages", f"Your images must be at most {format_size(MAX_INLINED)} together.")
+        images = {asset.id: await asyncio.to_thread(_data_url, asset, self._library.path(asset)) for asset in assets}
         return msgspec.structs.replace(request, body=chat.with_images(body, images, self._origin))
 
-    async def _data_url(self, owner: str, id: str) -> str:
-        try:
+    async def _image(self, owner: str, id: str) -> Asset:
+        with suppress(Missing):
             asset = await self._library.find(owner, id)
-        except Missing:
-            raise openai_params.invalid("messages", f"The image /media/{id} is not in your library.") from None
-        content = await asyncio.to_thread(self._library.path(asset).read_bytes)
-        return f"data:{asset.mime};base64,{await asyncio.to_thread(_base64, content)}"
+            if asset.kind is AssetKind.IMAGE:
+                return asset
+        raise openai_params.invalid("messages", f"/media/{id} is not an image in your library.")
 
     async def complete(self, owner: str, body: Body, key: str | None, limits: KeyLimits | None) -> StreamingAnswer:
         """The complete answer. Cancelling the call cancels the generation."""
@@ -127,7 +132,7 @@ class Gateway:
             raise
         if job.status is JobStatus.QUEUED and job.run_at is not None:  # longer than a client waits
             wait = (job.run_at - clock.now()).total_seconds()
-            await self._jobs.cancel(owner, job.id)  # it was not sent, and the client will ask again
+            await self._generation.withdraw(job)  # the client will ask again
             details = {"job_id": job.id, "code": ErrorCode.PROVIDER_BUSY.value}
             raise Upstream("The provider is overloaded or limits requests.", details=details, retry_after=wait)
         _check(job)
@@ -198,8 +203,12 @@ class Gateway:
         return msgspec.structs.replace(request, upload=asset)
 
 
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode("ascii")
+def _data_url(asset: Asset, path: Path) -> str:
+    """Blocks."""
+    try:
+        return f"data:{asset.mime};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+    except FileNotFoundError:
+        raise openai_params.invalid("messages", f"The file of {asset.url} has been deleted.") from None
 
 
 def _request_key(

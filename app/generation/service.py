@@ -1,20 +1,22 @@
 """Validates generation requests and submits them as jobs."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 
 from app.accounts.schemas import KeyLimits
 from app.base import clock
-from app.base.errors import Invalid, Missing
+from app.base.errors import Conflict, Invalid, Missing
 from app.base.ids import uuid7
 from app.catalog.schemas import Field, Model, Price
 from app.catalog.service import Catalog
+from app.db.transaction import Transaction
 from app.generation.schemas import GenerationRequest
 from app.idempotency.schemas import IdempotencyKey
 from app.idempotency.service import Idempotency
-from app.jobs.schemas import AcceptedJob, GenerationType, Job, JobInput, JobInputRole
+from app.jobs.schemas import AcceptedJob, GenerationType, Job, JobInput, JobInputRole, LateResultPolicy
 from app.jobs.service import Jobs
 from app.library.schemas import Asset, AssetKind
 from app.library.service import Library
@@ -109,6 +111,16 @@ class Generation:
             inputs=(JobInput(_ROLES[kind], image.id),) if image else (),
             created_at=clock.now(),
         )
+
+    async def withdraw(self, job: Job) -> None:
+        """Cancel a queued job whose caller does not wait any longer. Its idempotency key can be used again, unless the job has been
+        sent meanwhile; then its result is kept."""
+        with suppress(Conflict, Missing):  # it has ended
+            await self._jobs.cancel(job.owner_id, job.id, LateResultPolicy.KEEP, also_in_tx=self._forget_unsent)
+
+    def _forget_unsent(self, tx: Transaction, job: Job) -> None:
+        if job.late_result_policy is None:
+            self._idempotency.forget(tx, job.id)
 
     async def wait(self, job: Job, seconds: float) -> Job:
         """The job when it has ended, or its current state after that time."""

@@ -1,5 +1,6 @@
 """The request class of the application: malformed JSON is a client error, and JSON types are checked strictly."""
 
+import asyncio
 import re
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ from litestar.datastructures import State
 from litestar.exceptions import SerializationException, ValidationException
 
 MAX_DEPTH: Final = 128  # of a JSON body
-_MARKS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')  # texts are found, so that brackets in them do not count
+MAX_INLINE: Final = 64 * 1024  # bytes of a body whose nesting is looked at on the event loop
 _PATH: Final = re.compile(r" - at `\$\.(.+)`$")
 
 
@@ -19,30 +20,32 @@ class StrictJsonRequest(Request[Any, Any, State]):
     async def json(self) -> Any:
         """Also raises SerializationException for invalid UTF-8 and excessive nesting, and ValidationException when the body
         does not have the type of the route's `data`."""
-        if _depth(await self.body()) > MAX_DEPTH:
-            raise SerializationException("nested too deeply")
         try:
             value = await super().json()
         except (UnicodeDecodeError, RecursionError):
             raise SerializationException("not valid JSON") from None
+        size = len(await self.body())
+        if _is_too_deep(value) if size <= MAX_INLINE else await asyncio.to_thread(_is_too_deep, value):
+            raise SerializationException("nested too deeply")
         expected = self.route_handler.parsed_data_field
         if expected is not None:
             _check(value, expected.annotation)
         return value
 
 
-def _depth(body: bytes) -> int:
-    """How deeply lists and objects are nested. Every step that reads a value recursively must survive it."""
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
-        return 0
-    depth = deepest = 0
-    for mark in _MARKS.findall(body):
-        if mark in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif mark in b"]}":
-            depth -= 1
-    return deepest
+def _is_too_deep(value: Any) -> bool:
+    """Whether lists and objects are nested more than MAX_DEPTH deep. Every step that reads a value recursively must survive it."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            item
+            for outer in level
+            if isinstance(outer, dict | list)
+            for item in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _check(value: Any, type_: Any) -> None:

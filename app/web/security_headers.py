@@ -24,7 +24,7 @@ HTTPS_ONLY: Final = {"strict-transport-security": "max-age=31536000; includeSubD
 
 
 class SecurityHeaders:
-    """The ASGI wrapper. A header that the response has already is kept. `https` tells browsers to stay on HTTPS."""
+    """The ASGI wrapper. A header that the response already has is kept. With `https`, browsers are made to stay on HTTPS."""
 
     def __init__(self, app: ASGIApp, *, https: bool) -> None:
         self._app = app

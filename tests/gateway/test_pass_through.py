@@ -3,6 +3,7 @@ it came, whole and streamed."""
 
 import itertools
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.gateway.conftest import MODEL
-from tests.kit import TEXT_MODEL, Cases, Json, new_user, png
+from tests.kit import TEXT_MODEL, Cases, Json, encoded_mp4, new_user, png
 from tests.providers.fake_upstream import Reply, Upstream, error, joined, js, sse
 from tests.studio import Studio
 
@@ -216,7 +217,7 @@ async def test_what_would_be_dangerous_is_refused(caller: httpx.AsyncClient, scr
 
 
 async def test_an_image_of_ours_is_sent_with_its_content(
-    caller: httpx.AsyncClient, scripted: Upstream, scripted_studio: Studio
+    caller: httpx.AsyncClient, scripted: Upstream, scripted_studio: Studio, tmp_path: Path
 ) -> None:
     scripted.on("POST", PATH, js(answer()))
     uploaded = await caller.post("/api/v1/assets", files={"file": ("a.png", png(), "image/png")})
@@ -231,10 +232,15 @@ async def test_an_image_of_ours_is_sent_with_its_content(
                 [image] = sent(scripted)["messages"][0]["content"]
                 assert image["image_url"]["url"].startswith("data:image/png;base64,")
                 assert image["image_url"]["detail"] == "high"
-    part = {"type": "image_url", "image_url": {"url": f"/media/{'0' * 32}"}}
-    result = await ask(caller, body(messages=[{"role": "user", "content": [part]}]))
-    assert result.status_code == 400
-    assert "is not in your library" in result.json()["error"]["message"]
+        video = await caller.post(
+            "/api/v1/assets", files={"file": ("a.mp4", encoded_mp4(tmp_path / "a.mp4"), "video/mp4")}
+        )
+        for address in (f"/media/{'0' * 32}", video.json()["url"]):
+            part = {"type": "image_url", "image_url": {"url": address}}
+            with cases.case(address):
+                result = await ask(caller, body(messages=[{"role": "user", "content": [part]}]))
+                assert result.status_code == 400
+                assert "is not an image in your library" in result.json()["error"]["message"]
 
 
 # The answer

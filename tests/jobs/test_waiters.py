@@ -46,3 +46,12 @@ async def test_a_caller_is_answered_at_once_when_the_provider_says_not_before_ha
     openai_image = await creator.post("/v1/images/generations", json=body)
     assert openai_image.status_code == 429
     assert int(openai_image.headers["retry-after"]) > 1000
+
+
+async def test_a_key_can_be_used_again_when_its_image_was_withdrawn_unsent(creator: httpx.AsyncClient) -> None:
+    body = {"model": IMAGE_MODEL, "prompt": "[ratelimit-long] a boat for a client that asks again"}
+    headers = {"Idempotency-Key": "asks again"}
+    answers = [await creator.post("/v1/images/generations", json=body, headers=headers) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [429, 429], answers[-1].text
+    jobs = (await creator.get("/api/v1/jobs?limit=100")).json()["items"]
+    assert [job["status"] for job in jobs if job["prompt"] == body["prompt"]] == ["cancelled", "cancelled"]

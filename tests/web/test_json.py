@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.kit import IMAGE_MODEL, VIDEO_MODEL, Cases, error_of, new_user, requested_video, validation_error
+from tests.kit import IMAGE_MODEL, TEXT_MODEL, VIDEO_MODEL, Cases, error_of, new_user, requested_video, validation_error
 from tests.studio import Studio
 
 CONVERTIBLE: list[tuple[str, str, dict[str, Any], str]] = [
@@ -42,3 +42,22 @@ async def test_a_value_of_another_type_is_refused_and_not_converted(atelier: Stu
 async def test_a_number_in_the_query_is_converted(atelier: Studio) -> None:
     ann = await new_user(atelier)
     assert (await ann.get("/api/v1/jobs?limit=1")).status_code == 200
+
+
+async def test_a_body_may_be_nested_as_deep_as_real_ones_and_its_texts_may_contain_any_brackets(
+    atelier: Studio,
+) -> None:
+    """The nesting of the large one is looked at in a thread."""
+    user = await new_user(atelier)
+    with Cases() as cases:
+        for depth, text, status in ((100, "[{" * 5_000, 200), (100, "[" * 2_000_000, 200), (300, "x", 400)):
+            body = {"model": TEXT_MODEL, "messages": [{"role": "user", "content": "Hi"}], "x": nested(depth), "y": text}
+            with cases.case(depth, len(text)):
+                assert (await user.post("/v1/chat/completions", json=body)).status_code == status
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value

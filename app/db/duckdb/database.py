@@ -3,11 +3,10 @@
 import asyncio
 import contextlib
 import functools
-import queue
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from app.base import logging, struct_warmup
 from app.base.crash_points import crash_point
@@ -57,7 +56,6 @@ class EmbeddedDatabase(Database):
         self._commit_seq = 0
         self._changed_at: dict[str, int] = {}  # table -> commit_seq of its last change
         self._pool = ThreadPoolExecutor(readers, "reader")
-        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._connection = Connection(path, on_failure=lambda: self._writer.wake())
         try:
             with contextlib.closing(self._connection.cursor()) as cursor:
@@ -66,7 +64,7 @@ class EmbeddedDatabase(Database):
             self._connection.close()
             raise
         checkpoints = Checkpoints(self._connection, start_bytes=checkpoint_bytes, free_bytes=checkpoint_free_bytes)
-        self._writer = Writer(self._connection, self._append_log, checkpoints, self._queue, self._committed, metrics)
+        self._writer = Writer(self._connection, self._append_log, checkpoints, self._committed, metrics)
         self._transactions = metrics.counter("db_transactions", "Committed transaction functions.")
         metrics.gauge_callback(
             "db_write_queue_depth", "Transaction functions that wait for the writer thread.", lambda: self.waiting
@@ -185,7 +183,7 @@ class EmbeddedDatabase(Database):
     @property
     def waiting(self) -> int:
         """How many transaction functions wait for the writer."""
-        return self._queue.qsize()
+        return self._writer.waiting
 
     @property
     def unapplied(self) -> int:

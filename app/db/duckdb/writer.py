@@ -64,7 +64,6 @@ class Writer:
         connection: Connection,
         append_log: AppendLog,
         checkpoints: Checkpoints,
-        queue: queue.SimpleQueue[Any],
         on_commit: Callable[[frozenset[str], int], object],
         metrics: Metrics,
     ) -> None:
@@ -73,13 +72,18 @@ class Writer:
         self._connection = connection
         self._append_log = append_log
         self._checkpoints = checkpoints
-        self._queue = queue
+        self._queue: queue.SimpleQueue[_Write | _Wake | None] = queue.SimpleQueue()
         self._on_commit = on_commit
         self._appenders: dict[str, duckdb.Appender] = {}
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._seconds = metrics.histogram(
             "commit_seconds", "Duration of a commit with all its transactions.", up_to=BUCKETS
         )
+
+    @property
+    def waiting(self) -> int:
+        """How many functions wait."""
+        return self._queue.qsize()
 
     def start(self) -> None:
         self._thread.start()

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from app.base.config import MB
 from app.providers.contract import Chunk, ErrorCode, Failed, Failure, Usage
 from app.providers.errors import Ambiguous
 from app.providers.event_stream import Events
@@ -15,7 +16,8 @@ from app.providers.openrouter import failures
 from app.providers.openrouter.chat_responses import errored, first_choice, text_of
 from app.providers.openrouter.coerce import cost_nano, integer, mapping, rows, text, usage
 
-_MAX_TEXT = 4_000_000  # characters of a streamed response, far above any model's limit
+_MAX_TEXT = 4_000_000  # characters of text in a streamed response, far above any model's limit
+_MAX_STREAM = 64 * MB  # characters of all its events, which may contain images
 _INLINE = 256 * 1024  # characters of one event that are parsed on the event loop; larger events are parsed in a thread
 
 
@@ -71,6 +73,7 @@ class ChatStream:
 
     async def _chunk(self, payload: str) -> Chunk:
         state, decode = self._state, self._decoder.decode
+        state.received += len(payload)
         try:
             event, valid = await asyncio.to_thread(decode, payload) if len(payload) > _INLINE else decode(payload)
         except ValueError:
@@ -81,7 +84,7 @@ class ChatStream:
         if state.error:
             detail = self._detail(text(state.error.get("message")))
             raise Failure(errored(state.error, state.cost_nano, None, detail, partial=state.length > 0))
-        if state.length > _MAX_TEXT:
+        if state.length > _MAX_TEXT or state.received > _MAX_STREAM:
             raise Failure(Failed(code=ErrorCode.RESULT_TOO_LARGE, message=failures.TOO_BIG, cost_nano=state.cost_nano))
         if not self._whole:
             return Chunk(delta=delta)
@@ -104,6 +107,7 @@ class _StreamState:
         self.usage: Usage | None = None
         self.cost_nano: int | None = None
         self.length = 0  # characters of text so far
+        self.received = 0  # characters of all events so far
         self.refusal = ""
         self.error: dict[str, Any] = {}
 
