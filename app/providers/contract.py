@@ -29,6 +29,16 @@ class Kind(enum.StrEnum):
     RENDER = "render"  # a file that Atelier renders itself, such as a storyboard's animatic
 
 
+class Operation(enum.StrEnum):
+    """What a request in OpenAI's format asks for; a text request is a chat completion otherwise."""
+
+    CHAT = "chat"
+    EMBEDDINGS = "embeddings"
+    MODERATIONS = "moderations"
+    SPEECH = "speech"
+    TRANSCRIPTIONS = "transcriptions"  # its body has the recording as `input_audio`: `data` in base64, and `format`
+
+
 class ErrorCode(enum.StrEnum):
     """Why a job failed: `error.code` in the API."""
 
@@ -38,6 +48,7 @@ class ErrorCode(enum.StrEnum):
     PROVIDER_BUSY = "PROVIDER_BUSY"  # limits requests or is overloaded; nothing was done
     REQUEST_REJECTED = "REQUEST_REJECTED"  # the provider does not accept the settings
     CONTEXT_LENGTH_EXCEEDED = "CONTEXT_LENGTH_EXCEEDED"
+    NOT_OFFERED = "NOT_OFFERED"  # the provider has no such operation, or not for this model
     PROVIDER_EXPIRED = "PROVIDER_EXPIRED"
     TIMED_OUT = "TIMED_OUT"
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
@@ -72,8 +83,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     images: tuple[InputImage, ...] = ()
     messages: tuple[Turn, ...] = ()  # text only: replaces `prompt` when there is more than one turn
     # Text only: a whole request in OpenAI's format, which is sent as it is except for the model. It replaces `prompt`, `messages`
-    # and `params`, and the answer is also returned as it came: `Completed.reply`, `Chunk.event`.
+    # and `params`, and the answer is also returned as it came: `Completed.reply`, `Chunk.event`. An operation other than CHAT
+    # is always streamed, in pieces of bytes.
     body: dict[str, Any] | None = None
+    operation: Operation = Operation.CHAT
     route: str | None = None  # the offer's route, None when the model is not in the catalog
     output_modalities: tuple[str, ...] = ()
 
@@ -152,7 +165,10 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     cost_nano: int | None = None
     finish_reason: str | None = None
     generation_id: str | None = None
-    event: str | None = None  # of a request with `body`: the event's JSON
+    event: str | bytes | None = (
+        None  # of a request with `body`: the event's JSON, or bytes of the answer to an operation
+    )
+    media_type: str | None = None  # of the answer to an operation; not trusted
     usage_only: bool = False  # the event has no choice; OpenAI's clients get it only on request
 
 
