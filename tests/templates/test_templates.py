@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+from app.providers.contract import ErrorCode
 from app.web.render import ROOT, TEMPLATES
 from tests.kit import Cases
 from tests.templates.states import HOSTILE, STATES, environment
@@ -174,6 +175,13 @@ def test_every_form_that_posts_has_the_csrf_token() -> None:
                         tokens = [node for node in form.walk() if node.attributes.get("name") == "_csrf_token"]
                         assert len(tokens) == 1
                         assert tokens[0].attributes["value"] == STATES[template][state]["csrf_token"]
+
+
+def test_every_error_code_has_a_title() -> None:
+    title = environment().get_template("shared/macros.html").module.error_title  # type: ignore[attr-defined]
+    titles = {code: title(code.value) for code in ErrorCode}
+    assert len(set(titles.values())) == len(ErrorCode), titles
+    assert title("A_CODE_FROM_THE_FUTURE") == "Failed"
 
 
 def test_every_control_has_a_label() -> None:
