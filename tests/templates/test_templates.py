@@ -228,7 +228,7 @@ def test_every_static_file_that_is_used_exists_and_every_file_is_used() -> None:
     }
     files = {f"/static/{path.relative_to(STATIC).as_posix()}" for path in STATIC.rglob("*") if path.is_file()}
     documents = {name for name in files if name.endswith((".md", ".txt"))}
-    assert {name.partition("#")[0] for name in used} == files - documents
+    assert {re.split("[?#]", name)[0] for name in used} == files - documents
 
 
 def test_the_css_is_small_and_layered_and_has_its_values_in_one_file() -> None:
