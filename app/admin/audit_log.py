@@ -19,6 +19,9 @@ SENTENCES: Final[Mapping[Action, tuple[str, str]]] = {
     Action.MODELS_REFRESHED: ("Models refreshed", "{added} added, {removed} removed, {changed} changed"),
     Action.MODEL_ENABLED: ("Model enabled", ""),
     Action.MODEL_DISABLED: ("Model disabled", ""),
+    Action.PROVIDER_ADDED: ("Provider added", ""),
+    Action.PROVIDER_CHANGED: ("Provider changed", "{fields}"),
+    Action.PROVIDER_REMOVED: ("Provider removed", ""),
     Action.TOKENS_PURGED: ("Expired and revoked tokens deleted", "{count}"),
 }
 
@@ -35,5 +38,7 @@ def line(entry: Entry) -> AuditLine:
     values = dict(entry.detail)
     if "statuses" in values:
         values["statuses"] = " or ".join(values["statuses"]) or "all states"
+    if "fields" in values:
+        values["fields"] = ", ".join(field.replace("_", " ") for field in values["fields"])
     sentence, details = SENTENCES[entry.action]
     return AuditLine(sentence.format_map(values), details.format_map(values))

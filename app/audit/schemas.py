@@ -23,6 +23,9 @@ class Action(enum.StrEnum):
     MODEL_ENABLED = "model.enabled"
     MODEL_DISABLED = "model.disabled"
     TOKENS_PURGED = "tokens.purged"  # count
+    PROVIDER_ADDED = "provider.added"
+    PROVIDER_CHANGED = "provider.changed"  # fields: the names of those that changed
+    PROVIDER_REMOVED = "provider.removed"
 
 
 class Actor(msgspec.Struct, frozen=True):
@@ -36,7 +39,7 @@ COMMAND_LINE = Actor(None, "command line")
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One action. `subject` is the email of a user or the id of a job or model, None when the action concerns many."""
+    """One action. `subject` is the email of a user or the id of a job or model, the name of a provider, None when the action concerns many."""
 
     id: str
     happened_at: datetime

@@ -41,10 +41,14 @@ class Client:
         self, base_urls: Iterable[str] = (), *, resolver: Resolver = resolve, tls: ssl.SSLContext | None = None
     ) -> None:
         """`resolver` and `tls` (the trusted certificate authorities) replace the defaults."""
-        self._origins = {urls.parse(url).origin for url in base_urls}
+        self.set_base_urls(base_urls)
         self._resolver = resolver
         self._connections = Connections(resolver, tls)
         self._pacing = StreamPacing()
+
+    def set_base_urls(self, base_urls: Iterable[str]) -> None:
+        """Those of the configured providers from now on. Raises AddressNotAllowed."""
+        self._origins = {urls.parse(url).origin for url in base_urls}
 
     async def aclose(self) -> None:
         await self._connections.aclose()

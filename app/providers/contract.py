@@ -8,7 +8,7 @@
     Failed      final, with the reason
 
 Upstream errors are returned as outcomes, not raised, so any exception is a bug in the provider module. Two methods
-differ: `stream` raises `Failure`, and `offers` raises `Upstream`.
+differ: `stream` raises `Failure`; `offers` and `test` raise `Upstream`.
 """
 
 import enum
@@ -264,6 +264,11 @@ class Provider(Protocol):
 
     name: str
     can_cancel: bool  # whether `cancel` does anything upstream
+
+    async def test(self) -> None:
+        """Ask the provider for something that costs nothing and needs the key. Raises `errors.Upstream` with the reason, in the
+        provider's words where it gives any."""
+        ...
 
     async def offers(self) -> Sequence[ModelOffer]:
         """Every model available now. Raises `errors.Upstream` when the catalog cannot be fetched."""

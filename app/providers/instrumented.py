@@ -1,7 +1,7 @@
 """Metrics for provider requests: a transparent wrapper that records duration and outcome."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -37,6 +37,10 @@ class InstrumentedProvider:
         self._metrics = request_metrics
         self.name = provider.name
         self.can_cancel = provider.can_cancel
+
+    async def test(self) -> None:
+        with self._metrics.record(self.name, "test"):
+            await self._provider.test()
 
     async def offers(self) -> Sequence[ModelOffer]:
         with self._metrics.record(self.name, "offers"):
@@ -134,7 +138,7 @@ class _RequestMetrics:
             self._calls.labels(provider, operation, call.outcome, call.code).inc()
 
 
-def instrumented(providers: Mapping[str, Provider], metrics: Metrics) -> dict[str, Provider]:
-    """The same providers, instrumented, under the same names."""
+def instrumentation(metrics: Metrics) -> Callable[[Provider], Provider]:
+    """Wraps providers so that their requests are recorded."""
     request_metrics = _RequestMetrics(metrics)
-    return {name: InstrumentedProvider(provider, request_metrics) for name, provider in providers.items()}
+    return lambda provider: InstrumentedProvider(provider, request_metrics)

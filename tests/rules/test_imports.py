@@ -16,7 +16,7 @@ LAYERS = (
     ("characters", "styles", "generation", "chat", "queue"),
     ("jobs",),
     ("servers",),
-    ("catalog", "library"),
+    ("catalog", "library", "provider_accounts"),
     ("quotas",),
     ("ledger",),
     ("accounts",),

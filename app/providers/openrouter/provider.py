@@ -3,12 +3,13 @@
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
+from app.base.errors import Upstream
 from app.base.money import nano_dollars
 from app.providers.client import Client
 from app.providers.contract import Chunk, Kind, ModelOffer, Operation, Outcome, Request, UpstreamJob
 from app.providers.endpoints import ProviderEndpoint
 from app.providers.errors import ClientError
-from app.providers.openrouter import catalog
+from app.providers.openrouter import catalog, failures
 from app.providers.openrouter.api import Api, Timeouts
 from app.providers.openrouter.chat import ChatClient
 from app.providers.openrouter.coerce import amount, mapping
@@ -30,6 +31,7 @@ class OpenRouter:
         base_url: str,
         key: str | None,
         *,
+        name: str = name,
         max_image_bytes: int,
         max_video_bytes: int,
         referer: str | None = None,
@@ -40,6 +42,7 @@ class OpenRouter:
     ) -> None:
         """`callback` returns the webhook URL for a job id; only https URLs work. Raises ValueError when the key is not valid
         in a header."""
+        self.name = name
         headers = {
             "HTTP-Referer": referer,
             "X-OpenRouter-Title": title,
@@ -52,8 +55,20 @@ class OpenRouter:
         self._api = Api(client, endpoint, timeouts or Timeouts(), key)
         self._chat = ChatClient(self._api)
         self._operations = OperationsClient(self._api)
+        self._is_openrouter = is_openrouter
         self._images = ImageClient(self._api, max_image_bytes, is_openrouter=is_openrouter)
         self._videos = VideoClient(self._api, max_video_bytes, callback)
+
+    async def test(self) -> None:
+        """Compatible servers have no route for the key alone."""
+        path = "/key" if self._is_openrouter else "/models"
+        try:
+            response = await self._api.get(self._api.url(path), self._api.timeouts.poll)
+        except ClientError as exc:
+            raise Upstream(f"No answer: {exc}.") from None
+        if response.status != 200:
+            reason = self._api.detail(failures.message_of(response)) or "no reason given"
+            raise Upstream(f"Refused with status {response.status}: {reason}")
 
     async def offers(self) -> Sequence[ModelOffer]:
         return await catalog.offers(self._api)
