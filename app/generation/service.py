@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -80,7 +81,8 @@ class Generation:
             job = await self._job(owner, kind, request, from_image)
             if interactive:
                 job = msgspec.structs.replace(job, priority=1)
-            return await self._jobs.enqueue(job, key, limits=limits)
+            also_in_tx = partial(self._expect_previews, request.previews) if request.previews else None
+            return await self._jobs.enqueue(job, key, limits=limits, also_in_tx=also_in_tx)
 
     async def stream_text(
         self, owner: str, request: GenerationRequest, *, limits: KeyLimits | None = None
@@ -111,6 +113,9 @@ class Generation:
             inputs=(JobInput(_ROLES[kind], image.id),) if image else (),
             created_at=clock.now(),
         )
+
+    def _expect_previews(self, number: int, tx: Transaction, job: Job) -> None:
+        tx.on_commit(self._jobs.waiters.previews.expect, job.id, number)
 
     async def withdraw(self, job: Job) -> None:
         """Cancel a queued job whose caller does not wait any longer. Its idempotency key can be used again, unless the job has been

@@ -12,7 +12,7 @@ differ: `stream` raises `Failure`, and `offers` raises `Upstream`.
 """
 
 import enum
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -61,6 +61,13 @@ class Turn(msgspec.Struct, frozen=True):
     content: str | list[dict[str, Any]]
 
 
+class Preview(msgspec.Struct, frozen=True):
+    """An image in base64, as far as it is generated. `index` counts the previews of a request from 0."""
+
+    index: int
+    base64: str
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What one job requests. `params` is already validated against the offer's schema; `model` is the provider's model id."""
 
@@ -76,6 +83,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     body: dict[str, Any] | None = None
     route: str | None = None  # the offer's route, None when the model is not in the catalog
     output_modalities: tuple[str, ...] = ()
+    # Image only: how many previews are wanted, and what is called with each. A provider that has none ignores both.
+    previews: int = 0
+    on_preview: Callable[[Preview], None] | None = None
 
 
 class UpstreamJob(msgspec.Struct, frozen=True):
