@@ -14,19 +14,17 @@ from app.catalog.schemas import Model
 from app.catalog.service import Catalog
 from app.gateway import openai_params
 from app.generation.schemas import GenerationRequest
-from app.jobs.schemas import Job
+from app.jobs.schemas import MAX_PREVIEWS, Job
 from app.library.schemas import Asset
 from app.library.service import Library
 from app.providers.contract import Kind, Preview
 
-MAX_PREVIEWS: Final = 3  # previews per request, as in OpenAI's API
 MAX_IMAGES: Final = 10  # images per request, as in OpenAI's API
 
 _OWN: Final = frozenset(
     {"model", "prompt", "n", "size", "response_format", "stream", "partial_images", *openai_params.IGNORED}
 )
 _KNOWN: Final = frozenset({"quality", "background", "output_format", "output_compression", "seed"})
-_STARTS: Final = (("iVBORw0KGgo", "png"), ("/9j/", "jpeg"), ("UklGR", "webp"))  # of files in base64
 _EDITS: Final = frozenset({"image", "image[]", "mask", "input_fidelity"})
 
 
@@ -88,13 +86,12 @@ def events(kind: str, job: Job, library: Library) -> list[dict[str, Any]]:
 
 def preview_event(kind: str, job: Job, preview: Preview) -> dict[str, Any]:
     """The event of a partial image."""
-    formats = (format for start, format in _STARTS if preview.base64.startswith(start))
     return {
         "type": f"{kind}.partial_image",
         "partial_image_index": preview.index,
         "b64_json": preview.base64,
         "created_at": int(unix(clock.now())),
-        "output_format": next(formats, job.params.get("output_format", "png")),
+        "output_format": preview.format or job.params.get("output_format", "png"),
         "size": job.params.get("size", "auto"),
         **_settings(job),
     }

@@ -15,7 +15,7 @@ from app.catalog.schemas import Model
 from app.generation.schemas import GenerationRequest
 from app.generation.service import Generation
 from app.idempotency.schemas import IdempotencyKey
-from app.jobs.schemas import Job
+from app.jobs.schemas import MAX_PREVIEWS, Job
 from app.library.schemas import Asset
 from app.providers.contract import Kind
 from app.web import forms
@@ -129,6 +129,7 @@ def _generation_request(
         image_url=(form.get("image_url", "").strip() or None) if with_image and source != "library" else None,
         image_asset_id=asset_id if uploaded is None else None,
         upload=uploaded if asset_id else None,
+        previews=MAX_PREVIEWS,
     )
 
 

@@ -1,4 +1,4 @@
-"""Previews of the images that running jobs generate, for the requests that wait for these jobs.
+"""Previews of the images that running jobs generate, for the requests that wait for these jobs and for pages.
 
 A preview is worth nothing once the image is there, so previews are kept in memory only, and only until their job ends.
 """
@@ -60,6 +60,11 @@ class JobPreviews:
             yield reader
         finally:
             feed.readers.discard(reader)
+
+    def newest(self, id: str) -> Preview | None:
+        """The newest preview that a page can show."""
+        feed = self._feeds.get(id)
+        return next((one for one in reversed(feed.previews) if one.format), None) if feed is not None else None
 
     def end(self, id: str) -> None:
         """The job has ended."""

@@ -12,6 +12,7 @@ from app.base.money import usd
 from app.library.schemas import Asset, AssetOut, UploadWarning
 from app.providers.contract import ErrorCode, Kind, UpstreamJob, Usage
 
+MAX_PREVIEWS: Final = 3  # of one job's image
 UNDO_PERIOD: Final = timedelta(minutes=10)  # in which a deleted job can be restored
 
 
@@ -87,7 +88,8 @@ class JobError(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One generation request and its result. Times are naive UTC; `cost_nano` is in nano-dollars, None if unknown."""
+    """One generation request and its result. Times are naive UTC; `cost_nano` is in nano-dollars, None if unknown. `estimate` and
+    `preview`, the index of the newest preview, are not stored: only an unfinished job has them."""
 
     id: str
     owner_id: str
@@ -126,6 +128,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     recovery_count: int = 0
     assets: tuple[Asset, ...] = ()
     estimate: QueueEstimate = QueueEstimate()
+    preview: int | None = None
 
     @property
     def final(self) -> bool:

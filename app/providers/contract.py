@@ -12,11 +12,14 @@ differ: `stream` raises `Failure`, and `offers` raises `Upstream`.
 """
 
 import enum
+from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
+
+_IMAGE_STARTS: Final = (("iVBORw0KGgo", "png"), ("/9j/", "jpeg"), ("UklGR", "webp"))  # of files in base64
 
 
 class Kind(enum.StrEnum):
@@ -66,6 +69,18 @@ class Preview(msgspec.Struct, frozen=True):
 
     index: int
     base64: str
+
+    @property
+    def format(self) -> str | None:
+        """png, jpeg or webp, by its first bytes; None if it is something else."""
+        return next((name for start, name in _IMAGE_STARTS if self.base64.startswith(start)), None)
+
+    def decoded(self) -> bytes:
+        """The image; empty if it is not valid base64. Blocks."""
+        try:
+            return b64decode(self.base64 + "=" * (-len(self.base64) % 4))
+        except ValueError:
+            return b""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

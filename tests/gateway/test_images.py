@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.gateway.conftest import MODEL, PAINTER
-from tests.kit import Cases, Json, decoded_image, eventually, image_bytes, new_email, png
+from tests.kit import Cases, Json, decoded_image, ended_job, eventually, image_bytes, new_email, png
 from tests.providers.fake_upstream import Reply, Upstream, error, js, sse
 from tests.studio import Studio
 
@@ -190,9 +190,9 @@ async def test_what_is_wrong_with_the_request_has_a_status_of_its_own(
             assert (answer.status_code, answer.json()["error"]["param"]) == (400, "image")
     assert scripted.received("POST", PATH) == []
     scripted.on("POST", PATH, whole())
+    await client.post(GENERATIONS, json=body())  # from now on it is known what an image costs
     key = await client.post("/api/v1/users/me/keys", json={"name": "poor", "monthly_cap_usd": "0.00000001"})
     poor = scripted_studio.client(key.json()["key"])
-    assert len(events(await poor.post(GENERATIONS, json=body()))) == 1
     answer = await poor.post(GENERATIONS, json=body(partial_images=1))
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "insufficient_quota")
 
@@ -252,3 +252,30 @@ async def test_a_request_that_is_repeated_while_it_runs_sees_the_same_job(
     assert [event["type"] for event in later] == ["image_generation.completed"]
     scripted.only("POST", PATH)
     assert len(await jobs(client)) == 1
+
+
+async def test_the_pages_of_a_running_job_show_its_newest_preview_to_its_owner_only(
+    scripted: Upstream, scripted_studio: Studio, caller: httpx.AsyncClient
+) -> None:
+    gate = asyncio.Semaphore(2)
+    scripted.on("POST", PATH, sse(partial(0), partial(1, JPEG), completed(), gate=gate))
+    email = new_email("owner")
+    owner = await scripted_studio.user_in_browser(email, direct=True)
+    client = await scripted_studio.user(email)
+    form = {"model": PAINTER, "prompt": "A lighthouse", "mode": "text"}
+    assert (await owner.send_form("/generate/image", form)).status_code == 303
+    (job,) = await jobs(client)
+    source = f"/jobs/{job['id']}/preview?n=1"
+    for page in (f"/jobs/{job['id']}", f"/jobs/{job['id']}/card"):
+        await eventually(lambda page=page: owner.get(page), lambda answer: f'src="{source}"' in answer.text)
+    shown = await owner.get(source)
+    assert (shown.headers["content-type"], shown.headers["cache-control"]) == ("image/jpeg", "no-store")
+    assert shown.content == base64.b64decode(JPEG)
+    stranger = await scripted_studio.user_in_browser(new_email("stranger"), direct=True)
+    assert (await stranger.get(source)).status_code == 404
+    assert (await scripted_studio.direct_browser().get(source)).status_code in (303, 401)
+    gate.release()
+    gate.release()
+    await ended_job(client, job["id"])
+    assert (await owner.get(source)).status_code == 404
+    assert source not in (await owner.get(f"/jobs/{job['id']}")).text

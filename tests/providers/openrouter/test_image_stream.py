@@ -273,6 +273,18 @@ class TestOutcomes:
                         outcome = await outcome_of(upstream, reply, new_folder(tmp_path), timeouts=Timeouts())
                         assert expect(Failed, outcome).code is ErrorCode.OUTCOME_UNKNOWN
 
+    @in_manual_time
+    async def test_a_stream_that_never_ends_is_left_after_the_time_of_a_whole_answer(self, tmp_path: Path) -> None:
+        for image in (None, completed()):
+            endless = sse(*([image] if image else []), *[": OPENROUTER PROCESSING"] * 100, done=False, ending="hang")
+            async with running() as upstream:
+                upstream.after_piece = functools.partial(skip, Timeouts().image / 10)
+                outcome = await outcome_of(upstream, endless, new_folder(tmp_path), timeouts=Timeouts())
+            if image:
+                expect(Completed, outcome)
+            else:
+                assert expect(Failed, outcome).code is ErrorCode.OUTCOME_UNKNOWN
+
     async def test_a_server_that_is_not_there_was_sent_nothing(self, upstream: Upstream, tmp_path: Path) -> None:
         await upstream.stop()
         async with provider(upstream) as openrouter:

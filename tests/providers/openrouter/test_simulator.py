@@ -174,7 +174,7 @@ async def test_a_stream_of_images_that_goes_wrong_ends_like_a_whole_answer(
                 expect(Retryable if command == "fail" else Failed, outcome)
                 assert isinstance(outcome, Retryable | Failed)
                 assert outcome.code is code
-                assert len(simulator.submits(request.prompt)) == 1
+                assert len(simulator.submits(request.prompt)) == (0 if command == "refuse" else 1)
 
 
 async def test_the_route_of_an_unlisted_model_is_found(openrouter: OpenRouter, tmp_path: Path) -> None:
