@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import functools
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -143,7 +144,9 @@ async def test_the_caller_gets_no_more_previews_than_it_asked_for(
                 ]
 
 
-async def test_nobody_streams_who_did_not_ask_for_previews(scripted: Upstream, client: httpx.AsyncClient) -> None:
+async def test_nothing_is_streamed_upstream_unless_previews_are_wanted(
+    scripted: Upstream, client: httpx.AsyncClient
+) -> None:
     table: list[Json] = [{}, {"partial_images": 0}, {"partial_images": None}, {"stream": False, "partial_images": 3}]
     with Cases() as cases:
         for fields in table:
@@ -267,7 +270,7 @@ async def test_the_pages_of_a_running_job_show_its_newest_preview_to_its_owner_o
     (job,) = await jobs(client)
     source = f"/jobs/{job['id']}/preview?n=1"
     for page in (f"/jobs/{job['id']}", f"/jobs/{job['id']}/card"):
-        await eventually(lambda page=page: owner.get(page), lambda answer: f'src="{source}"' in answer.text)
+        await eventually(functools.partial(owner.get, page), lambda answer: f'src="{source}"' in answer.text)
     shown = await owner.get(source)
     assert (shown.headers["content-type"], shown.headers["cache-control"]) == ("image/jpeg", "no-store")
     assert shown.content == base64.b64decode(JPEG)

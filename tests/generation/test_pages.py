@@ -220,7 +220,7 @@ async def test_a_refused_form_keeps_the_input_and_names_the_field(page_user: Pag
 
 
 async def submit_image_to_video(
-    user: PageUser, files: Json | None = None, *, htmx: bool = True, **form: str
+    user: PageUser, files: Json | None = None, headers: dict[str, str] = FRAGMENT, /, **form: str
 ) -> httpx.Response:
     page = await user.page(f"/generate/video?mode=image&model={quote(IMAGE_TO_VIDEO_MODEL, safe='')}")
     filled = {
@@ -234,7 +234,7 @@ async def submit_image_to_video(
         filled.pop("image_asset_id", None)
     # Without a file a browser still sends the empty part.
     parts = files or {"image": ("", b"", "application/octet-stream")}
-    return await user.browser.send_form("/generate/video", filled, files=parts, headers=FRAGMENT if htmx else {})
+    return await user.browser.send_form("/generate/video", filled, files=parts, headers=headers)
 
 
 async def test_a_video_starts_from_an_uploaded_image(page_user: PageUser, atelier: Studio) -> None:
@@ -257,7 +257,7 @@ async def test_the_page_says_that_a_video_starts_from_the_first_frame_of_an_anim
         fragment = await submit_image_to_video(page_user, files, source="upload", prompt=f"[stuck] {frames}")
         event = json.loads(fragment.headers.get("HX-Trigger", "{}"))
         assert event == ({"notice": shown} if shown else {})
-        whole = await submit_image_to_video(page_user, files, htmx=False, source="upload", prompt=f"[stuck] {frames}")
+        whole = await submit_image_to_video(page_user, files, {}, source="upload", prompt=f"[stuck] {frames}")
         page = await page_user.page(whole.headers["location"])
         assert [span.text.strip() for span in page.one(id="notice").all("span")] == ([shown] if shown else [])
 

@@ -152,7 +152,9 @@ class TestPreviews:
             expect(Completed, await Watched().submit(openrouter, tmp_path))
         assert ["stream" in request.json for request in upstream.requests] == [True, False]
 
-    async def test_the_old_route_is_told_how_many_previews_are_wanted(self, upstream: Upstream, tmp_path: Path) -> None:
+    async def test_the_old_route_gets_the_number_of_previews_that_are_wanted(
+        self, upstream: Upstream, tmp_path: Path
+    ) -> None:
         upstream.on("POST", GENERATIONS, sse(partial(), completed(), done=False))
         watched = Watched(route=None)
         async with provider(upstream, is_openrouter=None) as openrouter:
@@ -230,8 +232,9 @@ class TestOutcomes:
         with Cases() as cases:
             for name, reply in endings.items():
                 with cases.case(name):
-                    done = await outcome_of(upstream, reply, new_folder(tmp_path), max_image_bytes=2000)
-                    assert (len(expect(Completed, done).media), done.cost_nano) == (1, 40_000_000)
+                    outcome = await outcome_of(upstream, reply, new_folder(tmp_path), max_image_bytes=2000)
+                    done = expect(Completed, outcome)
+                    assert (len(done.media), done.cost_nano) == (1, 40_000_000)
 
     async def test_images_above_the_limit_are_too_large_and_previews_do_not_count(
         self, upstream: Upstream, tmp_path: Path
