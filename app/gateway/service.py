@@ -155,14 +155,13 @@ class Gateway:
         try:
             with self._jobs.waiters.previews.reading(job.id) as previews:
                 finishing.add_done_callback(lambda _: previews.put_nowait(None))
-                while True:
+                while not finishing.done() or not previews.empty():
                     try:
                         preview = await asyncio.wait_for(previews.get(), KEEP_ALIVE)
                     except TimeoutError:
                         yield None
-                    else:
-                        if preview is None:
-                            break
+                        continue
+                    if preview is not None:  # else the job has ended
                         yield images.preview_event(kind, job, preview)
             for event in await asyncio.to_thread(images.events, kind, finishing.result(), self._library):
                 yield event

@@ -13,7 +13,7 @@ import msgspec
 from app.base.config import MB
 from app.providers.contract import Preview
 
-MAX_PREVIEW: Final = 12 * MB  # characters of base64; a larger preview is not kept
+MAX_PREVIEW: Final = 8 * MB  # characters of base64; a larger preview is not kept
 
 
 class _Feed(msgspec.Struct, eq=False):

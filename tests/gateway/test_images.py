@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.gateway import service
 from tests.gateway.conftest import MODEL, PAINTER
 from tests.kit import Cases, Json, decoded_image, ended_job, eventually, image_bytes, new_email, png
 from tests.providers.fake_upstream import Reply, Upstream, error, js, sse
@@ -120,6 +121,21 @@ async def test_an_edit_is_streamed_and_its_upload_is_kept(scripted: Upstream, cl
     (job,) = await jobs(client)
     assert (job["status"], job["generation_type"]) == ("completed", "image_to_image")
     assert len(await assets(client)) == 2
+
+
+async def test_a_stream_shows_that_it_is_alive_while_nothing_arrives(
+    scripted: Upstream, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "KEEP_ALIVE", 0.01)
+    gate = asyncio.Semaphore(0)
+    scripted.on("POST", PATH, sse(completed(), gate=gate))
+    async with client.stream("POST", GENERATIONS, json=body(partial_images=1)) as answer:
+        lines = answer.aiter_lines()
+        assert await anext(lines) == ": keep-alive"
+        gate.release()
+        gate.release()
+        kinds = {line for line in [line async for line in lines] if line.startswith("event: ")}
+    assert kinds == {"event: image_generation.completed"}
 
 
 async def test_several_images_are_several_events(scripted: Upstream, client: httpx.AsyncClient) -> None:
