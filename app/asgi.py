@@ -33,6 +33,8 @@ from app.jobs import pages as jobs_pages
 from app.library import api as library_api
 from app.library import pages as library_pages
 from app.main import lifespan
+from app.provider_accounts import api as provider_accounts_api
+from app.provider_accounts import pages as provider_accounts_pages
 from app.services import Application
 from app.web.access_log import AccessLog
 from app.web.compression import Compression
@@ -68,6 +70,8 @@ ROUTES: Final[Sequence[ControllerRouterHandler]] = (
     *home_pages.routes,
     *admin_api.routes,
     *admin_pages.routes,
+    *provider_accounts_api.routes,
+    *provider_accounts_pages.routes,
 )
 # What route modules may ask for by parameter name.
 DEPENDENCIES: Final = (
@@ -81,6 +85,7 @@ DEPENDENCIES: Final = (
     "markdown",
     "home",
     "admin",
+    "provider_accounts",
 )
 
 
@@ -146,7 +151,7 @@ def litestar_app(application: Application) -> Litestar:
                 "csrf": csrf,
                 "directives": application.directives,
                 "settings": settings,
-                "simulated": settings.simulated,
+                "simulated": lambda: application.provider_accounts.simulated,
             }
         ),
         logging_config=None,

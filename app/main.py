@@ -54,6 +54,7 @@ async def open_app(
 async def _recover(application: Application) -> None:
     """Load what services keep in memory, and take up what the last process left unfinished."""
     await application.files.clear_temporary()
+    await application.provider_accounts.load()
     await application.catalog.load()
     await application.jobs.execution.rescue(restored=application.data_dir.restored)
     application.data_dir.forget_restore()

@@ -1,14 +1,9 @@
 """Builds the service graph: every service once, each with what its constructor names."""
 
-import asyncio
 import contextlib
-import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
 
 import msgspec
-import uvicorn
 
 from app import VERSION
 from app.accounts.service import Accounts
@@ -34,16 +29,17 @@ from app.jobs.worker import Worker
 from app.ledger.service import Ledger
 from app.library.service import Library
 from app.maintenance.service import Maintenance
+from app.provider_accounts.service import ProviderAccounts
 from app.providers.addresses import Resolver
 from app.providers.client import Client
 from app.providers.contract import Provider
-from app.providers.instrumented import instrumented
-from app.providers.registry import base_urls, providers, webhooks
+from app.providers.instrumented import instrumentation
+from app.providers.registry import ProviderRegistry, configs_of, webhooks
 from app.providers.webhooks import WebhookVerifier
+from app.simulator_switch import Directives, SimulatorSwitch
 from app.storage.files import Files
 from app.storage.media import Media
 from app.web.markdown import Renderer
-from app.web.server import HttpServer, listening, serving
 
 
 class Application(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +51,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     database: Database
     files: Files
     providers: Mapping[str, Provider]
+    provider_accounts: ProviderAccounts
     accounts: Accounts
     catalog: Catalog
     library: Library
@@ -70,26 +67,9 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     background: BackgroundTasks
     metrics: Metrics
     loop_watchdog: LoopWatchdog
-    directives: Sequence[tuple[str, Sequence[str], str]]
+    directives: Callable[[], Directives]
     key: str
     timer: Callable[[], float]
-
-
-class ProviderAccess(NamedTuple):
-    """The providers, and what calls them and is called by them."""
-
-    client: Client
-    providers: Mapping[str, Provider]
-    webhooks: WebhookVerifier
-
-
-class RunningSimulator(NamedTuple):
-    """How to reach the built-in simulator. `directives` are the commands for it that a prompt may contain: name, kinds of
-    output, explanation."""
-
-    url: str
-    key: str
-    directives: Sequence[tuple[str, Sequence[str], str]]
 
 
 async def build_services(
@@ -104,25 +84,43 @@ async def build_services(
     resolver: Resolver,
 ) -> Application:
     """All services over an open database; `stack` closes what they hold open. None of them has read or sent anything yet."""
-    simulator = await stack.enter_async_context(_simulator(data_dir, settings)) if settings.simulated else None
-    directives = simulator.directives if simulator else ()
     files = Files(data_dir.media, data_dir.temporary)
     stack.callback(files.close)
     media = Media()
     stack.callback(media.close)
-    upstream = _upstream(settings, metrics, simulator, key, resolver)
-    stack.push_async_callback(upstream.client.aclose)
+    client = Client(resolver=resolver)
+    stack.push_async_callback(client.aclose)
+    verifier = WebhookVerifier(settings.public_url, derive_key(key, "callbacks"), webhooks(settings))
+    providers = ProviderRegistry(
+        client,
+        max_image_bytes=settings.max_image_bytes,
+        max_video_bytes=settings.max_video_bytes,
+        callback=verifier.address if settings.public else None,
+        instrument=instrumentation(metrics),
+    )
+    simulator = SimulatorSwitch(data_dir, settings.simulator_speed)
+    stack.push_async_callback(simulator.stop)
     ledger = Ledger(database)
     accounts = Accounts(
         database, settings, derive_key(key, "access tokens"), timer=timer, spending=ledger.spent_by_keys
     )
     stack.callback(accounts.close)
-    catalog = Catalog(database, upstream.providers)
+    audit = Audit(database)
+    provider_accounts = ProviderAccounts(
+        database,
+        audit,
+        providers,
+        configs_of(settings),
+        key,
+        simulator=settings.simulator,
+        switch_simulator=simulator.switch,
+    )
+    catalog = Catalog(database, providers)
     library = Library(
         database,
         files,
         media,
-        upstream.client,
+        client,
         max_image_bytes=settings.max_image_bytes,
         max_video_bytes=settings.max_video_bytes,
     )
@@ -133,21 +131,26 @@ async def build_services(
         idempotency,
         catalog,
         library,
-        upstream.providers,
+        providers,
         timeout=settings.job_timeout_seconds,
         poll_interval=settings.worker_seconds,
-        webhooks=upstream.webhooks,
+        webhooks=verifier,
         metrics=metrics,
     )
-    worker = Worker(jobs, catalog, library, files, upstream.providers)
-    generation = Generation(catalog, library, jobs, idempotency, directives)
-    chat = Chat(database, ledger, idempotency, catalog, upstream.providers)
+    worker = Worker(jobs, catalog, library, files, providers)
+    generation = Generation(catalog, library, jobs, idempotency, lambda: simulator.directives)
+    chat = Chat(database, ledger, idempotency, catalog, providers)
+    provider_accounts.show(
+        models=catalog.counts_by_provider,
+        spending=[jobs.all.spent_by_provider, chat.spent_by_provider],
+        refresh=lambda: refresh(catalog),
+    )
     markdown = Renderer()
     stack.callback(markdown.close)
     loop_watchdog = LoopWatchdog(metrics)
     admin = Admin(
         database,
-        Audit(database),
+        audit,
         accounts,
         ledger,
         catalog,
@@ -165,7 +168,8 @@ async def build_services(
         data_dir=data_dir,
         database=database,
         files=files,
-        providers=upstream.providers,
+        providers=providers,
+        provider_accounts=provider_accounts,
         accounts=accounts,
         catalog=catalog,
         library=library,
@@ -181,21 +185,10 @@ async def build_services(
         background=BackgroundTasks(tasks, metrics, timer=timer),
         metrics=metrics,
         loop_watchdog=loop_watchdog,
-        directives=directives,
+        directives=lambda: simulator.directives,
         key=key,
         timer=timer,
     )
-
-
-def _upstream(
-    settings: Settings, metrics: Metrics, simulator: RunningSimulator | None, key: str, resolver: Resolver
-) -> ProviderAccess:
-    simulator_url = simulator.url if simulator else None
-    client = Client(base_urls(settings, simulator_url), resolver=resolver)
-    verifier = WebhookVerifier(settings.public_url, derive_key(key, "callbacks"), webhooks(settings))
-    callback = verifier.address if settings.public else None
-    built = providers(settings, client, simulator_url, simulator.key if simulator else None, callback)
-    return ProviderAccess(client, instrumented(built, metrics), verifier)
 
 
 def _periodic_tasks(
@@ -220,35 +213,3 @@ def _periodic_tasks(
         PeriodicTask("chat flush", chat.flush, period=0.5, timeout=60.0),
         PeriodicTask("chat cleanup", chat.conversations.sweep, period=60.0, timeout=300.0),
     ]
-
-
-@asynccontextmanager
-async def _simulator(data_dir: DataDir, settings: Settings) -> AsyncIterator[RunningSimulator]:
-    """The built-in simulator on its own loopback port; the application calls it over HTTP like any provider."""
-    from app.providers.simulator.app import build
-    from app.providers.simulator.faults import DIRECTIVES
-
-    key = secrets.token_urlsafe(24)
-    listener = listening("127.0.0.1", 0)
-    simulator = build(data_dir.simulator, settings.simulator_speed, key)
-    config = uvicorn.Config(
-        simulator,
-        log_config=None,
-        access_log=False,
-        date_header=False,  # so that it never wakes up unless it is asked
-        lifespan="on",
-        timeout_graceful_shutdown=1,
-    )
-    server = HttpServer(config)
-    task = asyncio.create_task(server.serve([listener]), name="simulator")
-    await serving(server, task)
-    try:
-        yield RunningSimulator(
-            f"http://127.0.0.1:{listener.getsockname()[1]}/api/v1",
-            key,
-            [(f"[{name}]", directive.kinds, directive.sentence) for name, directive in DIRECTIVES.items()],
-        )
-    finally:
-        simulator.state.runtime.abort_requests()
-        server.should_exit = True
-        await task

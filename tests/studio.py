@@ -221,7 +221,7 @@ async def running(
         )
         task = asyncio.create_task(server.serve([listener]))
         assert await serving(server, task), "the server did not start"
-        if program.settings.simulated:  # the program itself waits for its models for two seconds at most
+        if program.provider_accounts.simulated:  # the program itself waits for its models for two seconds at most
             async with asyncio.timeout(300):
                 await program.catalog.filled.wait()
         studio = Studio(program, f"http://127.0.0.1:{listener.getsockname()[1]}", app)

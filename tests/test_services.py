@@ -1,7 +1,5 @@
-"""The services under settings that leave some of them without work, and the simulator that stands in for the providers."""
+"""The services under settings that leave some of them without work."""
 
-import asyncio
-import threading
 from pathlib import Path
 
 from tests.kit import IMAGE_MODEL, error_of
@@ -21,17 +19,3 @@ async def test_without_key_and_simulator_no_model_is_offered_and_everything_else
             assert page.status_code == 200, path
             assert "results are simulated" not in page.text
         assert (await studio.direct().get("/health")).status_code == 200
-
-
-async def test_the_simulator_stops_with_the_program(tmp_path: Path) -> None:
-    def parts() -> set[object]:
-        """The simulator's server, and the threads in which it works."""
-        tasks = {task for task in asyncio.all_tasks() if task.get_name() == "simulator"}
-        return tasks | {thread for thread in threading.enumerate() if thread.name.startswith("simulator")}
-
-    others = parts()  # of the shared application of this test process
-    async with running(tmp_path) as studio:
-        ann = await studio.user(direct=True)
-        assert (await ann.get("/api/v1/ai/models")).json()["items"]
-        assert parts() > others
-    assert parts() <= others

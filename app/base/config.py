@@ -71,11 +71,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         except ValueError:
             return self.https and "." in host and not host.endswith(_LOCAL_SUFFIXES)
 
-    @property
-    def simulated(self) -> bool:
-        """Whether the built-in simulator replaces the providers."""
-        return self.simulator == "on" or (self.simulator == "auto" and self.openrouter_api_key is None)
-
 
 class Setting(msgspec.Struct, frozen=True):
     """One row of the README's table. `parse` turns the variable's text into its value; its ValueError says what is expected."""

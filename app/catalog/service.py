@@ -108,6 +108,14 @@ class Catalog:
             route="",
         )
 
+    def counts_by_provider(self) -> dict[str, tuple[int, int]]:
+        """The number of models of each provider, and how many of them are enabled."""
+        found: dict[str, tuple[int, int]] = {}
+        for model in self._models.values():
+            total, enabled = found.get(model.provider, (0, 0))
+            found[model.provider] = (total + 1, enabled + model.enabled)
+        return found
+
     def output_modalities(self, id: str) -> tuple[str, ...]:
         """The output modalities of a model, enabled or not; empty for an unknown model."""
         model = self._models.get(id)

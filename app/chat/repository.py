@@ -270,6 +270,17 @@ def set_cost(tx: Transaction, owner: str, id: str, cost_nano: int) -> bool:
     return tx.value("messages", sql, id, owner, cost_nano) is not None
 
 
+def spent_by_provider_any(tx: Transaction, since: datetime) -> dict[str, int]:
+    """The known costs of the answers that ended since then."""
+    rows = tx.rows(
+        "messages",
+        "select provider, cast(sum(cost_nano) as bigint) as spent from messages"
+        " where ended_at >= $1 and cost_nano is not null and provider is not null group by provider",
+        since,
+    )
+    return {row["provider"]: row["spent"] for row in rows}
+
+
 def without_cost_any(tx: Transaction, since: datetime) -> list[tuple[Message, str]]:
     """Answers that ended after `since` with unknown cost, with their generation ids."""
     rows = tx.rows(

@@ -1,6 +1,7 @@
 """The chat service: one entrance to conversations, their messages, and chat completions of API clients."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from app.catalog.service import Catalog
 from app.chat import repository
@@ -29,10 +30,15 @@ class Chat:
         providers: Mapping[str, Provider],
         limits: ChatLimits = DEFAULT_LIMITS,
     ) -> None:
+        self._database = database
         self._answers = Answers(database, ledger, idempotency, providers, limits)
         self.conversations = Conversations(database, catalog, self._answers, limits)
         self.messages = Messages(database, catalog, self.conversations, self._answers, limits)
         self.completions = Completions(catalog, self._answers, limits)
+
+    async def spent_by_provider(self, since: datetime) -> dict[str, int]:
+        """The known costs of the answers that ended since then, in nano-dollars."""
+        return await self._database.read(repository.spent_by_provider_any, since)
 
     def streaming_answers(self, owner: str) -> list[StreamingAnswer]:
         """The user's streaming answers, including those to API requests."""

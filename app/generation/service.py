@@ -50,7 +50,7 @@ class Generation:
         library: Library,
         jobs: Jobs,
         idempotency: Idempotency,
-        directives: Sequence[tuple[str, Sequence[str], str]] = (),
+        directives: Callable[[], Sequence[tuple[str, Sequence[str], str]]] = tuple,
     ) -> None:
         self._directives = directives
         self._catalog = catalog
@@ -185,7 +185,7 @@ class Generation:
 
     def directives(self, kind: Kind) -> Sequence[tuple[str, str]]:
         """Simulator commands for this kind of output, with descriptions; empty when the simulator is off."""
-        return [(name, description) for name, kinds, description in self._directives if kind.value in kinds]
+        return [(name, description) for name, kinds, description in self._directives() if kind.value in kinds]
 
     async def _image(self, owner: str, request: GenerationRequest) -> Asset | None:
         if request.upload is not None:

@@ -65,7 +65,7 @@ async def spending(request: PageRequest, home: NamedDependency[Home]) -> Respons
 @get("/help/providers", guards=[signed_in], include_in_schema=False)
 async def providers(request: PageRequest) -> Response[str]:
     """How to connect a provider, and the simulator commands."""
-    directives = [(name, description) for name, _, description in request.app.state.directives]
+    directives = [(name, description) for name, _, description in request.app.state.directives()]
     return page("home/providers.html", request, directives=directives)
 
 

@@ -47,6 +47,10 @@ class AllJobs:
             raise Missing("There is no such job.")
         return await self._find_own(job.owner_id, id)
 
+    async def spent_by_provider(self, since: datetime) -> dict[str, int]:
+        """The known costs of the jobs that ended since then, in nano-dollars."""
+        return await self._database.read(repository.spent_by_provider_any, since)
+
     async def newest(
         self,
         *,

@@ -174,6 +174,16 @@ def durations_any(tx: Transaction, model: str, limit: int) -> list[float]:
     return [(row["ended_at"] - row["started_at"]).total_seconds() for row in rows if row["started_at"]]
 
 
+def spent_by_provider_any(tx: Transaction, since: datetime) -> dict[str, int]:
+    rows = tx.rows(
+        "jobs",
+        "select provider, cast(sum(cost_nano) as bigint) as spent from jobs"
+        " where ended_at >= $1 and cost_nano is not null group by provider",
+        since,
+    )
+    return {row["provider"]: row["spent"] for row in rows}
+
+
 def last_cost_any(tx: Transaction, model: str) -> int | None:
     """The cost of the latest completed job of a model whose cost is known."""
     cost: int | None = tx.value(

@@ -1,7 +1,10 @@
 """Adds, changes, tests and removes provider accounts. A change takes effect at once, without a restart."""
 
+import contextlib
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from time import perf_counter
 from typing import Final
 
@@ -34,6 +37,10 @@ _PRINTABLE: Final = re.compile(r"[\x21-\x7e]+")
 _HINT: Final = 4  # characters of a key that are shown
 _UNREADABLE: Final = "The key was saved with another secret key and cannot be read. Enter it again."
 
+# By provider, how many models there are and how many of them are enabled.
+CountModels = Callable[[], Mapping[str, tuple[int, int]]]
+# What was spent with each provider since then, in nano-dollars.
+SpentSince = Callable[[datetime], Awaitable[Mapping[str, int]]]
 # Starts or stops the built-in simulator and says which provider it is; None when it is stopped.
 SwitchSimulator = Callable[[bool], Awaitable[ProviderConfig | None]]
 
@@ -47,42 +54,70 @@ class ProviderAccounts:
         audit: Audit,
         registry: ProviderRegistry,
         environment: Sequence[ProviderConfig],
-        encryption: KeyEncryption,
+        secret: str,
         *,
         simulator: str,
         switch_simulator: SwitchSimulator,
     ) -> None:
-        """`environment` has the providers that the environment configures; `simulator` is the setting: auto, on or off."""
+        """`environment` has the providers that the environment configures; `secret` is the secret key, from which the key for
+        stored API keys is derived; `simulator` is the setting: auto, on or off."""
         self._database = database
         self._audit = audit
         self._registry = registry
         self._environment = {config.name: config for config in environment}
-        self._encryption = encryption
+        self._encryption = KeyEncryption(secret)
         self._simulator = simulator
         self._switch_simulator = switch_simulator
         self._stored: dict[str, StoredAccount] = {}
         self._tests: dict[str, ConnectionTest] = {}
+        self._models: CountModels = dict
+        self._spending: Sequence[SpentSince] = ()
+        self._refresh: Callable[[], Awaitable[None]] | None = None
         self.simulated = False  # whether results come from the simulator
+
+    def show(
+        self, *, models: CountModels, spending: Sequence[SpentSince], refresh: Callable[[], Awaitable[None]]
+    ) -> None:
+        """What other features know of providers, and how to fetch their models after a change."""
+        self._models = models
+        self._spending = spending
+        self._refresh = refresh
 
     async def load(self) -> None:
         """At startup, before anything asks a provider."""
         self._stored = {account.name: account for account in await self._database.read(repository.all_any)}
         await self._apply()
 
-    def accounts(self) -> Sequence[ProviderAccount]:
-        """Those of the environment first, then by priority."""
+    async def accounts(self) -> Sequence[ProviderAccount]:
+        """Those of the environment first, then by priority, with their models and what they cost this month."""
+        since = clock.now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        spent: Counter[str] = Counter()
+        for spent_since in self._spending:
+            spent.update(await spent_since(since))
+        models = self._models()
+        return [
+            msgspec.structs.replace(
+                account,
+                models=models.get(account.name, (0, 0))[0],
+                models_enabled=models.get(account.name, (0, 0))[1],
+                spent_nano=spent[account.name],
+            )
+            for account in self._accounts()
+        ]
+
+    async def find(self, name: str) -> ProviderAccount:
+        """Raises Missing."""
+        for account in await self.accounts():
+            if account.name == name:
+                return account
+        raise Missing("There is no such provider.")
+
+    def _accounts(self) -> Sequence[ProviderAccount]:
         stored = sorted(self._stored.values(), key=lambda account: (account.priority, account.name))
         return [
             *(self._of_environment(config) for config in self._environment.values()),
             *(self._of_row(account) for account in stored),
         ]
-
-    def find(self, name: str) -> ProviderAccount:
-        """Raises Missing."""
-        for account in self.accounts():
-            if account.name == name:
-                return account
-        raise Missing("There is no such provider.")
 
     async def add(self, actor: Actor, new: NewProviderAccount) -> ProviderAccount:
         """Test the connection, and save the account in any case: it is off until a test succeeds. Raises Invalid, Conflict."""
@@ -117,8 +152,8 @@ class ProviderAccounts:
         await self._database.write(save)
         self._tests[name] = test
         self._stored[name] = account
-        await self._apply()
-        return self.find(name)
+        await self._apply_and_refresh()
+        return await self.find(name)
 
     async def change(self, actor: Actor, name: str, changes: AccountChanges) -> ProviderAccount:
         """An empty key keeps the old one. Raises Missing, Invalid, Conflict for an account of the environment."""
@@ -145,15 +180,17 @@ class ProviderAccounts:
         def save(tx: Transaction) -> None:
             if not repository.change_any(tx, account):
                 raise Missing("There is no such provider.")
-            changed = [field for field in ("base_url", "enabled", "priority") if getattr(old, field) != getattr(account, field)]
+            changed = [
+                field for field in ("base_url", "enabled", "priority") if getattr(old, field) != getattr(account, field)
+            ]
             self._audit.record(tx, actor, Action.PROVIDER_CHANGED, name, fields=changed + (["api_key"] if key else []))
 
         await self._database.write(save)
         self._stored[name] = account
         if key or account.base_url != old.base_url:
             self._tests.pop(name, None)
-        await self._apply()
-        return self.find(name)
+        await self._apply_and_refresh()
+        return await self.find(name)
 
     async def remove(self, actor: Actor, name: str) -> None:
         self._changeable(name)
@@ -166,17 +203,17 @@ class ProviderAccounts:
         await self._database.write(delete)
         self._stored.pop(name, None)
         self._tests.pop(name, None)
-        await self._apply()
+        await self._apply_and_refresh()
 
     async def test(self, actor: Actor, name: str) -> ProviderAccount:
         """Test the connection. An account that was never enabled is, once a test succeeds."""
-        account = self.find(name)
+        account = await self.find(name)
         config = self._environment.get(name) or self._config(self._stored[name])
         first = name not in self._tests or not self._tests[name].ok
         self._tests[name] = test = await self._test(config)
         if test.ok and first and not account.enabled and account.source is Source.STORED:
             return await self.change(actor, name, AccountChanges(enabled=True))
-        return self.find(name)
+        return await self.find(name)
 
     def _changeable(self, name: str) -> StoredAccount:
         if name in self._environment:
@@ -211,6 +248,12 @@ class ProviderAccounts:
         self.simulated = self._simulator == "on" or (self._simulator == "auto" and not configs)
         simulator = await self._switch_simulator(self.simulated)
         self._registry.replace([simulator] if simulator else configs)
+
+    async def _apply_and_refresh(self) -> None:
+        await self._apply()
+        if self._refresh is not None:
+            with contextlib.suppress(Upstream):  # logged; the page shows what the test of the connection says
+                await self._refresh()
 
     def _config(self, account: StoredAccount) -> ProviderConfig:
         key = self._encryption.decrypt(account.encrypted_key) if account.encrypted_key else None
@@ -273,20 +316,3 @@ def _hint(key: str | None) -> str:
 
 def _invalid(field: str, message: str) -> Invalid:
     return Invalid(message, fields={field: message})
-
-
-def with_figures(
-    accounts: Sequence[ProviderAccount],
-    models: Mapping[str, tuple[int, int]],
-    spent: Mapping[str, int],
-) -> Sequence[ProviderAccount]:
-    """The accounts with the number of their models, all and enabled, and what was spent, in nano-dollars."""
-    return [
-        msgspec.structs.replace(
-            account,
-            models=models.get(account.name, (0, 0))[0],
-            models_enabled=models.get(account.name, (0, 0))[1],
-            spent_nano=spent.get(account.name, 0),
-        )
-        for account in accounts
-    ]

@@ -96,9 +96,7 @@ class ProviderRegistry(Mapping[str, Provider]):
     def replace(self, configs: Sequence[ProviderConfig]) -> None:
         """Use exactly these providers from now on. Those whose configuration is the same stay the same objects."""
         known = {config: self._providers[config.name] for config in self._configs}
-        self._providers = {
-            config.name: known.get(config) or self._instrument(self.build(config)) for config in configs
-        }
+        self._providers = {config.name: known.get(config) or self._instrument(self.build(config)) for config in configs}
         self._configs = tuple(configs)
         self._client.set_base_urls(config.base_url for config in configs)
 

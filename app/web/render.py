@@ -169,7 +169,7 @@ def render(template: str, request: Request[Any, Any, State], **context: Any) -> 
     return render_template(
         template,
         current_user=request.scope.get("user"),
-        simulated=request.app.state.get("simulated", False),
+        simulated=request.app.state.get("simulated", bool)(),
         path=request.url.path,
         theme=_theme(request),
         notice=_notice(request),

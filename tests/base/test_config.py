@@ -15,7 +15,6 @@ def test_without_any_variable_the_defaults_of_the_contract_apply() -> None:
     assert (settings.max_image_bytes, settings.max_video_bytes) == (10 * 1024**2, 200 * 1024**2)
     assert settings.registration == "open"
     assert settings.rate_limits
-    assert settings.simulated
     assert not settings.https
 
 
@@ -68,19 +67,6 @@ def test_the_representation_of_the_settings_shows_no_secret() -> None:
     settings = config.load({"OPENROUTER_API_KEY": "sk-or-v1-secret", "ATELIER_SECRET_KEY": "s" * 40})
     assert "sk-or-v1-secret" not in repr(settings)
     assert "ssss" not in repr(settings)
-
-
-def test_the_simulator_runs_while_no_key_is_set_or_when_it_is_switched_on() -> None:
-    simulated = [
-        config.load(environ).simulated
-        for environ in (
-            {},
-            {"OPENROUTER_API_KEY": "k"},
-            {"OPENROUTER_API_KEY": "k", "ATELIER_SIMULATOR": "on"},
-            {"ATELIER_SIMULATOR": "off"},
-        )
-    ]
-    assert simulated == [True, False, True, False]
 
 
 def test_https_is_derived_from_the_public_address() -> None:

@@ -42,6 +42,9 @@ class ScriptedProvider:
         self.closed = 0
         self.late_cost: int | None = None  # what it reports when asked for the cost of an answer
 
+    async def test(self) -> None:
+        raise AssertionError("chat streams")
+
     async def offers(self) -> Sequence[ModelOffer]:
         schema = {"properties": {"temperature": {"type": "number", "minimum": 0, "maximum": 2, "title": "Temperature"}}}
         return [

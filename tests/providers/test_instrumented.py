@@ -25,7 +25,7 @@ from app.providers.contract import (
     Retryable,
     UpstreamJob,
 )
-from app.providers.instrumented import instrumented
+from app.providers.instrumented import instrumentation
 from tests.kit import Cases
 
 UPSTREAM_JOB = UpstreamJob("up-1")
@@ -42,6 +42,9 @@ class Scripted:
     def __init__(self) -> None:
         self.outcome: Outcome | Exception = Completed()
         self.closed = False
+
+    async def test(self) -> None:
+        self.play()
 
     async def offers(self) -> Sequence[ModelOffer]:
         if isinstance(self.outcome, Exception):
@@ -85,7 +88,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def provider(scripted: Scripted, metrics: Metrics) -> Provider:
-    return instrumented({"scripted": scripted}, metrics)["scripted"]
+    return instrumentation(metrics)(scripted)
 
 
 async def _counted(metrics: Metrics) -> list[str]:
@@ -111,10 +114,7 @@ async def test_an_outcome_is_returned_and_counted() -> None:
             with cases.case(counted):
                 scripted, metrics = Scripted(), Metrics()
                 scripted.outcome = outcome
-                assert (
-                    await instrumented({"scripted": scripted}, metrics)["scripted"].poll(UPSTREAM_JOB, Path())
-                    is outcome
-                )
+                assert await instrumentation(metrics)(scripted).poll(UPSTREAM_JOB, Path()) is outcome
                 assert await _counted(metrics) == [counted]
                 assert b'provider_seconds_count{operation="poll",provider="scripted"} 1.0' in await metrics.text()
 

@@ -1,77 +1,97 @@
-"""Which providers are configured by which settings, and where their keys go."""
+"""Which providers the environment configures, where their keys go, and that the providers in use can change."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
-from app.base.config import SettingError, Settings, load
+from app.base.config import SettingError, load
+from app.base.errors import Invalid
+from app.base.errors import Upstream as UpstreamError
 from app.providers.client import Client
-from app.providers.contract import Provider
-from app.providers.openrouter import OpenRouter
-from app.providers.registry import base_urls, providers
+from app.providers.contract import Failed, Provider, Retryable
+from app.providers.registry import ProviderConfig, ProviderKind, ProviderRegistry, configs_of
 from tests.kit import Cases
-from tests.providers.fake_upstream import Upstream, js
+from tests.providers.fake_upstream import Upstream, error, js
 from tests.providers.openrouter.kit import text_request
 
-SIMULATOR = "http://127.0.0.1:9/api/v1"
 REAL_KEY = "sk-or-v1-real"
+CHAT = "/api/v1/chat/completions"
 
 
-def configured(**environment: str) -> Settings:
-    return load(environment)
+def config(base_url: str, key: str | None = REAL_KEY, name: str = "openrouter") -> ProviderConfig:
+    return ProviderConfig(name=name, kind=ProviderKind.OPENROUTER, base_url=base_url, key=key)
 
 
-async def test_the_settings_decide_which_provider_there_is() -> None:
-    table: list[tuple[dict[str, str], tuple[str, ...]]] = [
-        ({}, (SIMULATOR,)),
-        ({"OPENROUTER_API_KEY": REAL_KEY}, ("https://openrouter.ai/api/v1",)),
-        ({"OPENROUTER_API_KEY": REAL_KEY, "OPENROUTER_BASE_URL": "http://10.0.0.5/v1/"}, ("http://10.0.0.5/v1",)),
-        ({"OPENROUTER_API_KEY": REAL_KEY, "ATELIER_SIMULATOR": "on"}, (SIMULATOR,)),
-        ({"ATELIER_SIMULATOR": "off"}, ()),
+@pytest_asyncio.fixture
+async def registry() -> AsyncIterator[ProviderRegistry]:
+    client = Client()
+    yield ProviderRegistry(client, max_image_bytes=1000, max_video_bytes=1000)
+    await client.aclose()
+
+
+def test_the_environment_decides_which_provider_there_is_at_the_start() -> None:
+    table: list[tuple[dict[str, str], list[str]]] = [
+        ({}, []),
+        ({"OPENROUTER_API_KEY": REAL_KEY}, ["https://openrouter.ai/api/v1"]),
+        ({"OPENROUTER_API_KEY": REAL_KEY, "OPENROUTER_BASE_URL": "http://10.0.0.5/v1/"}, ["http://10.0.0.5/v1"]),
     ]
     with Cases() as cases:
         for environment, expected in table:
             with cases.case(environment):
-                settings = configured(**environment)
-                assert base_urls(settings, SIMULATOR) == expected
-                client = Client(base_urls(settings, SIMULATOR))
-                found = providers(settings, client, SIMULATOR, "simulated")
-                assert list(found) == (["openrouter"] if expected else [])
-                await client.aclose()
+                assert [found.base_url for found in configs_of(load(environment))] == expected
 
 
-async def test_a_simulator_that_does_not_run_is_not_a_provider() -> None:
-    client = Client()
-    assert providers(configured(), client) == {}
-    await client.aclose()
+def test_a_key_that_cannot_be_sent_stops_the_start_and_is_not_shown() -> None:
+    with pytest.raises(SettingError, match="OPENROUTER_API_KEY") as caught:
+        configs_of(load({"OPENROUTER_API_KEY": "sk-or-v1-pasted…"}))
+    assert "pasted" not in str(caught.value)
+    assert REAL_KEY not in repr(config("http://127.0.0.1:9"))
 
 
-@pytest.mark.parametrize("simulated", [True, False])
-async def test_the_real_key_never_goes_to_the_simulator(simulated: bool, upstream: Upstream, tmp_path: Path) -> None:
-    upstream.on("POST", "/api/v1/chat/completions", js({}))
-    mode = {"ATELIER_SIMULATOR": "on"} if simulated else {}
-    settings = configured(OPENROUTER_API_KEY=REAL_KEY, OPENROUTER_BASE_URL=upstream.base_url, **mode)
-    client = Client(base_urls(settings, upstream.base_url))
-    provider = providers(settings, client, upstream.base_url, "simulated")["openrouter"]
-    await provider.submit(text_request(), tmp_path)
-    request = upstream.only("POST", "/api/v1/chat/completions")
-    assert request.key == ("Bearer simulated" if simulated else f"Bearer {REAL_KEY}")
+async def test_a_provider_gets_its_own_key(registry: ProviderRegistry, upstream: Upstream, tmp_path: Path) -> None:
+    upstream.on("POST", CHAT, js({}))
+    registry.replace([config(upstream.base_url)])
+    await registry["openrouter"].submit(text_request(), tmp_path)
+    request = upstream.only("POST", CHAT)
+    assert request.key == f"Bearer {REAL_KEY}"
     assert request.headers["x-openrouter-title"] == "Atelier"
     assert "http-referer" not in request.headers
-    await client.aclose()
 
 
-async def test_a_key_that_cannot_be_sent_stops_the_start_and_is_not_shown() -> None:
-    settings = configured(OPENROUTER_API_KEY="sk-or-v1-pasted…")
-    client = Client(base_urls(settings, None))
-    with pytest.raises(SettingError, match="OPENROUTER_API_KEY") as caught:
-        providers(settings, client)
-    assert "pasted" not in str(caught.value)
-    await client.aclose()
+async def test_a_removed_provider_is_not_reached_any_more(
+    registry: ProviderRegistry, upstream: Upstream, tmp_path: Path
+) -> None:
+    registry.replace([config(upstream.base_url), config("http://127.0.0.1:9", name="other")])
+    assert list(registry) == ["openrouter", "other"]
+    kept: Provider = registry["other"]
+    removed = registry["openrouter"]
+    registry.replace([config("http://127.0.0.1:9", name="other")])
+    assert list(registry) == ["other"]
+    assert registry["other"] is kept
+    outcome = await removed.submit(text_request(), tmp_path)
+    assert isinstance(outcome, Retryable | Failed)
+    assert not upstream.requests
 
 
-async def test_openrouter_implements_the_interface_of_a_provider(upstream: Upstream) -> None:
-    client = Client([upstream.base_url])
-    provider: Provider = OpenRouter(client, upstream.base_url, "k", max_image_bytes=1, max_video_bytes=1)
-    assert (provider.name, provider.can_cancel) == ("openrouter", False)
-    await client.aclose()
+async def test_a_connection_is_tested_before_it_is_used(registry: ProviderRegistry, upstream: Upstream) -> None:
+    upstream.on("GET", "/api/v1/models", js({"data": []}), error(401, f"No user for {REAL_KEY}"), error(500, "down"))
+    tested = config(upstream.base_url)
+    provider = registry.build(tested)
+    with registry.reachable(tested):
+        await provider.test()
+        for reason in ("401: No user for …", "500: down"):
+            with pytest.raises(UpstreamError, match=reason):
+                await provider.test()
+    with pytest.raises(UpstreamError, match="not a configured provider"):
+        await provider.test()
+    assert list(registry) == []
+
+
+async def test_what_no_provider_can_be_built_from_is_invalid(registry: ProviderRegistry) -> None:
+    with pytest.raises(Invalid) as caught:
+        registry.build(config("https://user:secret@openrouter.ai"))
+    assert "secret" not in caught.value.message
+    with pytest.raises(Invalid, match="one line"):
+        registry.build(config("https://openrouter.ai", "a\nb"))

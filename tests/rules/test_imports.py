@@ -8,7 +8,7 @@ from tests.rules.source import Module, modules, targets
 
 # From top to bottom; features on one line do not import each other.
 LAYERS = (
-    ("__main__", "asgi", "main", "services", "background"),
+    ("__main__", "asgi", "main", "services", "background", "simulator_switch"),
     ("admin", "gateway", "home", "maintenance"),  # maintenance checks whether all features agree
     ("exports",),
     ("plan", "script"),
@@ -84,7 +84,7 @@ PLACES = {
     "argon2": re.compile(r"accounts\.passwords"),
     "prometheus_client": re.compile(r"base\.metrics"),
     "jinja2": re.compile(r"web\.render"),
-    "uvicorn": re.compile(r"web\.http_protocol|web\.server|services|__main__|providers\.simulator\.__main__"),
+    "uvicorn": re.compile(r"web\.http_protocol|web\.server|simulator_switch|__main__|providers\.simulator\.__main__"),
 }
 
 

@@ -39,7 +39,9 @@ from app.jobs.schemas import (
 )
 from app.ledger.schemas import Month
 from app.library.schemas import Asset, AssetKind, Origin
+from app.provider_accounts.schemas import ConnectionTest, ProviderAccount, Source
 from app.providers.contract import ErrorCode, Kind, Usage
+from app.providers.registry import ProviderKind
 from app.web.render import environment as real_environment
 
 NANO = 1_000_000_000
@@ -47,6 +49,38 @@ NOW = now()
 LONG = "An endless corridor of mirrors, each one holding another weather. " * 1600
 UNBROKEN = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft" * 6
 HOSTILE = "\"><script>alert(1)</script> {{ 7 * 7 }} ' & </textarea><img src=x onerror=alert(2)>"
+
+
+def _provider(name: str, **more: Any) -> ProviderAccount:
+    values: dict[str, Any] = {
+        "kind": ProviderKind.OPENROUTER,
+        "base_url": f"https://{name}.example/api/v1",
+        "source": Source.STORED,
+        "key_hint": "…f3a9",
+        "enabled": True,
+        "in_use": True,
+        "priority": 1,
+    }
+    return ProviderAccount(name=name, **{**values, **more})
+
+
+PROVIDERS = [
+    _provider(
+        "openrouter", source=Source.ENVIRONMENT, priority=0, models=341, models_enabled=16, spent_nano=118 * NANO
+    ),
+    _provider("router", tested=ConnectionTest(NOW, True, 310)),
+    _provider("broken", tested=ConnectionTest(NOW, False, 24, HOSTILE), base_url="http://10.0.0.4:8000/" + "x" * 400),
+    _provider("off", enabled=False, in_use=False, key_hint=""),
+    _provider("unreadable", in_use=False, problem="The key cannot be read."),
+    _provider("unused", in_use=False),
+]
+PROVIDER_FORM: dict[str, Any] = {
+    "account": None,
+    "values": {"name": "", "kind": "", "base_url": "", "priority": ""},
+    "kinds": [("openrouter", "OpenRouter", "https://openrouter.ai/api/v1")],
+    "errors": {},
+    "message": None,
+}
 
 
 def static(path: str) -> str:
@@ -649,6 +683,7 @@ ENTRIES = [
             "statuses": ["failed", "cancelled"],
             "added": 1,
             "removed": 0,
+            "fields": ["base_url", "api_key"],
             "changed": 412,
         },
     )
@@ -690,6 +725,31 @@ ADMIN_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
             disk=Disk(9, 9),
             database=DatabaseHealth(False, 0.0),
             versions=VERSIONS,
+        ),
+    },
+    "admin/providers.html": {
+        "none": page(accounts=[], simulator_on=True, path="/admin/providers"),
+        "some": page(accounts=PROVIDERS, simulator_on=False, simulated=False, path="/admin/providers"),
+        "simulator on": page(accounts=PROVIDERS[:1], simulator_on=True, path="/admin/providers"),
+    },
+    "admin/provider.html": {
+        "new": page(**PROVIDER_FORM, path="/admin/providers/new"),
+        "rejected": page(
+            **{
+                **PROVIDER_FORM,
+                "values": {"name": HOSTILE, "kind": "openrouter", "base_url": HOSTILE, "priority": HOSTILE},
+                "errors": dict.fromkeys(("name", "kind", "base_url", "api_key"), HOSTILE),
+            },
+            path="/admin/providers",
+        ),
+        "taken": page(**{**PROVIDER_FORM, "message": HOSTILE}, path="/admin/providers"),
+        **{
+            f"of {account.name}": page(**{**PROVIDER_FORM, "account": account}, path=f"/admin/providers/{account.name}")
+            for account in PROVIDERS
+        },
+        "priority rejected": page(
+            **{**PROVIDER_FORM, "account": PROVIDERS[1], "errors": {"priority": "wrong"}},
+            path="/admin/providers/router",
         ),
     },
     "admin/users.html": {
