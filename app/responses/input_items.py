@@ -11,7 +11,7 @@ from app.base.errors import Invalid, Missing
 from app.responses.schemas import Item
 
 MAX_ITEMS: Final = 10_000
-_OWN_ID: Final = re.compile(r"[a-z]{2,5}_([0-9a-f]{32})_i?\d{1,5}")
+_OWN_ID: Final = re.compile(r"[a-z]{2,5}_([0-9a-f]{32})_(i?)\d{1,5}")
 _PREFIXES: Final = {
     "message": "msg",
     "reasoning": "rs",
@@ -33,10 +33,14 @@ def item_id(kind: str, answer_id: str, place: str) -> str:
 
 
 def answer_of(item: Item) -> str | None:
-    """The id of the answer that one of our items belongs to."""
+    """The id of the answer that one of our output items is a part of."""
+    found = _own_id(item)
+    return found[1] if found and not found[2] else None
+
+
+def _own_id(item: Item) -> re.Match[str] | None:
     id = item.get("id")
-    found = _OWN_ID.fullmatch(id) if isinstance(id, str) else None
-    return found[1] if found else None
+    return _OWN_ID.fullmatch(id) if isinstance(id, str) else None
 
 
 def kind_of(item: Item) -> str:
@@ -63,8 +67,8 @@ def read(given: Any) -> list[Item]:
 
 def referenced_answers(items: Sequence[Item]) -> list[str]:
     """The ids of the answers in whose responses the items are that must be looked up."""
-    found = (answer_of(item) for item in items if _is_looked_up(item))
-    return list(dict.fromkeys(id for id in found if id is not None))
+    found = (_own_id(item) for item in items if _is_looked_up(item))
+    return list(dict.fromkeys(id[1] for id in found if id))
 
 
 def resolved(items: Sequence[Item], known: Mapping[str, Item]) -> list[Item]:

@@ -107,8 +107,8 @@ class MessageItem(OutputItem):
         final = {name: value for name, value in content.items() if name not in ("type", "annotations")}
         return [self._of(part, f"{part.event}.done", **final), self._of(part, "content_part.done", part=content)]
 
-    def _of(self, part: "_Part", kind: str, **content: Any) -> Event:
-        return self.event(kind, content_index=part.index, **content)
+    def _of(self, of: "_Part", kind: str, **content: Any) -> Event:
+        return self.event(kind, content_index=of.index, **content)
 
 
 class _Part:

@@ -158,11 +158,15 @@ def _text(body: Body) -> Body:
         return {}
     found = {"verbosity": text["verbosity"]} if text.get("verbosity") is not None else {}
     format = text.get("format")
-    if _type(format) == "json_schema" and "json_schema" not in format:
-        format = {"type": "json_schema", "json_schema": {name: it for name, it in format.items() if name != "type"}}
     if format is None or format == {"type": "text"}:
         return found
-    return {**found, "response_format": format}
+    return {**found, "response_format": _chat_format(format)}
+
+
+def _chat_format(format: Any) -> Any:
+    if not isinstance(format, dict) or format.get("type") != "json_schema" or "json_schema" in format:
+        return format
+    return {"type": "json_schema", "json_schema": {name: value for name, value in format.items() if name != "type"}}
 
 
 def _reasoning(body: Body) -> Body:

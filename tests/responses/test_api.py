@@ -422,8 +422,7 @@ async def test_a_client_that_leaves_stops_the_generation_and_nothing_is_stored(
     caller: httpx.AsyncClient, scripted: Upstream, scripted_studio: Studio
 ) -> None:
     key = caller.headers["authorization"].removeprefix("Bearer ")
-    gate = asyncio.Semaphore(1)
-    scripted.on("POST", PATH, sse(event({"content": "Hi"}), event({"content": "never"}), END, gate=gate))
+    scripted.on("POST", PATH, sse(event({"content": "Hi"}), done=False, ending="hang"))
     over_http = scripted_studio.client(key)
     body = {"model": SCRIPTED, "input": "Hello", "stream": True}
     async with over_http.stream("POST", "/v1/responses", json=body) as stream:
@@ -433,6 +432,5 @@ async def test_a_client_that_leaves_stops_the_generation_and_nothing_is_stored(
                 id = line.partition('"id":"')[2].partition('"')[0]
             if "output_text.delta" in line:
                 break
-    gate.release()
     await scripted.client_disconnected()
     check_error(await caller.get(f"/v1/responses/{id}"), 404, None, "response_id")

@@ -66,7 +66,8 @@ def test_any_split_gives_the_same_output_and_the_deltas_make_its_texts(steps: li
         of_item = [event for event in events if event["output_index"] == index]
         assert of_item[0]["type"] == "response.output_item.added"
         assert of_item[-1] == {"type": "response.output_item.done", "output_index": index, "item": item}
-        deltas = [event["delta"] for event in of_item if event["type"].endswith(".delta")]
+        in_order = sorted(of_item, key=lambda event: event.get("content_index", 0))  # of the parts of a message
+        deltas = [event["delta"] for event in in_order if event["type"].endswith(".delta")]
         assert "".join(deltas) == "".join(_texts(item))
 
 
