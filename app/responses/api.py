@@ -104,7 +104,7 @@ async def list_input_items(
     return Response(page, media_type=JSON)
 
 
-@post("/{id:str}/cancel", status_code=200, summary="Cancel a background response, which no response is")
+@post("/{id:str}/cancel", status_code=200, summary="Refuse to cancel a response: none runs in the background")
 async def cancel(request: ApiRequest, id: FromPath[str], responses: NamedDependency[Responses]) -> None:
     await responses.cancel(request.user.id, id)
 

@@ -1,6 +1,6 @@
 """Translates the items of a conversation to the messages of a chat completion.
 
-What a model said at once is several items here and one message there: reasoning, text and tool calls that follow each other are
+What a model wrote at once is several items here and one message there: reasoning, text and tool calls that follow each other are
 put together again.
 """
 
@@ -21,7 +21,7 @@ _ONLY_HERE: Final = frozenset(
 
 
 def messages_of(items: Sequence[Item]) -> list[Message]:
-    """Raises Invalid for an item that no chat message can say."""
+    """Raises Invalid for an item that no chat message can express."""
     conversation = _Conversation()
     for item in items:
         conversation.add(item)
@@ -62,18 +62,18 @@ class _Conversation:
 
     def _begins_another(self, kind: str, answer: str | None, last: Message) -> bool:
         """Text or reasoning after a text is another message, unless calls wait for their results or all is one answer."""
-        spoken = last["content"] is not None and "tool_calls" not in last
-        return kind in ("message", "reasoning") and spoken and (answer is None or answer != self._answer)
+        complete = last["content"] is not None and "tool_calls" not in last
+        return kind in ("message", "reasoning") and complete and (answer is None or answer != self._answer)
 
 
-def _said(item: Item) -> Message:
+def _written(item: Item) -> Message:
     content, rest = item.get("content"), _rest(item, "role", "content")
     if not isinstance(content, list):
         return {"content": content, **rest}
     texts = [part for part in content if not _is_refusal(part)]
     refusals = [str(part.get("refusal")) for part in content if _is_refusal(part)]
-    said = {"content": _parts(texts) if texts else None, **rest}
-    return {**said, "refusal": "".join(refusals)} if refusals else said
+    written = {"content": _parts(texts) if texts else None, **rest}
+    return {**written, "refusal": "".join(refusals)} if refusals else written
 
 
 def _is_refusal(part: Any) -> bool:
@@ -102,7 +102,7 @@ def _image(item: Item) -> Message:
 
 
 _OF_THE_MODEL: Final[dict[Any, Callable[[Item], Message]]] = {
-    "message": _said,
+    "message": _written,
     "reasoning": reasoning.unpack,
     "function_call": _function_call,
     "custom_tool_call": _custom_call,

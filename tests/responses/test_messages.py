@@ -21,7 +21,7 @@ THOUGHT: Json = {"type": "reasoning", "summary": [{"type": "summary_text", "text
 DETAILS: list[Json] = [{"type": "reasoning.summary", "summary": "Hm"}]
 
 
-def said(text: str, **more: Any) -> Json:
+def wrote(text: str, **more: Any) -> Json:
     return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}], **more}
 
 
@@ -62,7 +62,7 @@ TRANSLATIONS: dict[str, tuple[Any, list[Json]]] = {
         [asked({"type": "smell", "of": "rain"})],
         [asked({"type": "smell", "of": "rain"})],
     ),
-    "an answer": ([USER, said("Hi"), USER], [USER, assistant(content="Hi"), USER]),
+    "an answer": ([USER, wrote("Hi"), USER], [USER, assistant(content="Hi"), USER]),
     "an answer in the easy form": ([{"role": "assistant", "content": "Hi"}], [assistant(content="Hi")]),
     "a refusal": (
         [{"role": "assistant", "content": [{"type": "refusal", "refusal": "No"}]}],
@@ -88,25 +88,25 @@ TRANSLATIONS: dict[str, tuple[Any, list[Json]]] = {
         ],
     ),
     "thought, text and calls of one answer": (
-        [THOUGHT, said("Wait"), CALL, OTHER, OUTPUT],
+        [THOUGHT, wrote("Wait"), CALL, OTHER, OUTPUT],
         [
             assistant(content="Wait", reasoning_details=DETAILS, tool_calls=[CHAT_CALL, OTHER_CHAT_CALL]),
             {"role": "tool", "tool_call_id": "a", "content": "4"},
         ],
     ),
     "text after calls that wait for their results": (
-        [CALL, said("Wait"), OTHER, said("!"), OUTPUT],
+        [CALL, wrote("Wait"), OTHER, wrote("!"), OUTPUT],
         [
             assistant(content="Wait\n\n!", tool_calls=[CHAT_CALL, OTHER_CHAT_CALL]),
             {"role": "tool", "tool_call_id": "a", "content": "4"},
         ],
     ),
     "two answers": (
-        [said("One"), THOUGHT, said("Two")],
+        [wrote("One"), THOUGHT, wrote("Two")],
         [assistant(content="One"), assistant(content="Two", reasoning_details=DETAILS)],
     ),
     "reasoning after the text of the same answer": (
-        [said("One", id=f"msg_{ANSWER}_0"), {**THOUGHT, "id": f"rs_{ANSWER}_1"}, CALL],
+        [wrote("One", id=f"msg_{ANSWER}_0"), {**THOUGHT, "id": f"rs_{ANSWER}_1"}, CALL],
         [assistant(content="One", reasoning_details=DETAILS, tool_calls=[CHAT_CALL])],
     ),
     "only a thought": ([THOUGHT], [assistant(content="", reasoning_details=DETAILS)]),
@@ -153,7 +153,7 @@ def test_items_become_messages() -> None:
                 assert messages_of(completed(items, ANSWER)) == expected, "as it is stored"
 
 
-def test_what_no_message_can_say_is_refused_with_a_sentence() -> None:
+def test_what_no_message_can_express_is_refused_with_a_sentence() -> None:
     wrong: dict[str, list[Json]] = {
         "which cannot be sent": [{"type": "computer_call", "call_id": "a"}],
         "must be given by `image_url`": [asked({"type": "input_image", "file_id": "file_1"})],
