@@ -58,9 +58,11 @@ def read(given: Any) -> list[Item]:
     for index, item in enumerate(given):
         if not isinstance(item, dict):
             raise invalid(f"input.{index}", "Each input item must be an object.")
-        if kind_of(item) == "item_reference":
+        if _is_looked_up(item):
             if not isinstance(id := item.get("id"), str) or id in seen:
-                raise invalid(f"input.{index}", "An item reference must have an `id`, which occurs once.")
+                raise invalid(
+                    f"input.{index}", "An item that refers to a stored one must have an `id`, which occurs once."
+                )
             seen.add(id)
     return given
 

@@ -159,7 +159,7 @@ ROWS = {
     ),
     "a response without a user": (
         "insert into responses values ('resp_1', 'unknown', null, '[]', '{}', null, timestamp '2030-01-01 00:00:00')",
-        "response resp_1 belongs to a missing user",
+        "response .* belongs to a missing user",
     ),
     "a message without a user": (
         "update messages set owner_id = 'unknown' where role = 'user'",

@@ -126,6 +126,7 @@ WRONG: dict[str, tuple[Json, str]] = {
     "too many items": ({"input": [{"role": "user", "content": ""}] * 10_001}, "input"),
     "a reference without an id": ({"input": [{"type": "item_reference"}]}, "input.0"),
     "the same reference twice": ({"input": [{"id": "msg_1"}, {"type": "item_reference", "id": "msg_1"}]}, "input.1"),
+    "the same thought twice": ({"input": [{"type": "reasoning", "id": "rs_1"}] * 2}, "input.1"),
     "a reference to nothing": ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input"),
     "a background response": ({"background": True}, "background"),
     "a conversation": ({"conversation": "conv_1"}, "conversation"),
