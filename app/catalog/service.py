@@ -89,6 +89,25 @@ class Catalog:
             raise Missing(f"Model {id[:100]!r} is not available.")
         return model
 
+    def find_or_pass(self, id: str) -> Model:
+        """An enabled model; for an id that is not listed, such as one for embeddings, a model of the first provider. Raises
+        Missing for a disabled model."""
+        if id in self._models:
+            return self.find(id)
+        return Model(
+            id=id,
+            upstream_id=id,
+            name=id[:200],
+            provider=next(iter(self._providers), ""),
+            description="",
+            input_modalities=(),
+            output_modalities=(),
+            context_length=None,
+            pricing={},
+            parameters={},
+            route="",
+        )
+
     def output_modalities(self, id: str) -> tuple[str, ...]:
         """The output modalities of a model, enabled or not; empty for an unknown model."""
         model = self._models.get(id)

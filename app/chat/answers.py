@@ -206,7 +206,7 @@ class Answers:
                 cost_nano=outcome.cost_nano if isinstance(outcome, Failed) else None,
                 generation_id=live.generation_id,
                 detail=outcome.detail,
-                carried_out=isinstance(outcome, Failed),
+                carried_out=isinstance(outcome, Failed) and outcome.carried_out,
             )
         logger.error("unhandled exception while answering", answer=live.message.id, exc_info=exc)
         return AnswerResult.failed(_INTERNAL_ERROR)

@@ -79,13 +79,13 @@ class Completions:
 
     async def stream_raw(
         self, owner: str, request: ChatRequest, *, limits: KeyLimits | None = None
-    ) -> tuple[StreamingAnswer, AsyncGenerator[Sequence[str], None]]:
-        """Start an answer to a request with a body: returns it with an iterator over its new events, empty as a keep-alive. Closing
-        the iterator stops the answer."""
+    ) -> tuple[StreamingAnswer, AsyncGenerator[Sequence[Any], None]]:
+        """Start an answer to a request with a body: returns it with an iterator over its new events (bytes, if an operation other
+        than chat), empty as a keep-alive. Closing the iterator stops the answer."""
         live, _ = await self._begin(owner, request, limits)
         return live, self._events(live)
 
-    async def _events(self, live: StreamingAnswer) -> AsyncGenerator[Sequence[str], None]:
+    async def _events(self, live: StreamingAnswer) -> AsyncGenerator[Sequence[Any], None]:
         try:
             while True:
                 ended = live.ended.is_set()

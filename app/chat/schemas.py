@@ -8,7 +8,7 @@ import msgspec
 
 from app.base.money import usd
 from app.catalog.schemas import Model
-from app.providers.contract import ErrorCode, Turn, Usage
+from app.providers.contract import ErrorCode, Operation, Turn, Usage
 
 
 class ChatLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +148,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     body: dict[str, Any] | None = None
     with_usage: bool = False
     format: AnswerFormat = AnswerFormat.TEXT
+    operation: Operation = Operation.CHAT
 
 
 class AnswerResult(msgspec.Struct, frozen=True, kw_only=True):

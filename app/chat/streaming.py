@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from app.base.errors import Invalid, Upstream
+from app.base.errors import Invalid, Missing, Upstream
 from app.chat.schemas import AnswerResult, Message, MessageStatus
 from app.providers.contract import ErrorCode
 
@@ -31,7 +31,8 @@ class StreamingAnswer:
         self.cancelled = False
         self.discard_text = False  # the user was deleted: keep the cost, discard the text
         self.reply: dict[str, Any] | None = None  # of a request with a body that does not stream: the whole answer
-        self._events: list[str] = []  # of one that streams: the events that its reader has not taken yet
+        self.media_type: str | None = None  # of an operation's answer, as the provider says; not trusted
+        self._events: list[str | bytes] = []  # of one that streams: the events that its reader has not taken yet
         self.has_output = False  # whether anything was received
         self.reason = ""  # what the provider says is wrong with the request
         self.finish_reason: str | None = None
@@ -58,7 +59,7 @@ class StreamingAnswer:
         self.started.exception()  # mark as retrieved, in case no one is waiting
         self.ended.set()
 
-    def add(self, piece: str, event: str | None = None) -> None:
+    def add(self, piece: str, event: str | bytes | None = None) -> None:
         if not self.first_chunk_seconds:
             self.first_chunk_seconds = perf_counter() - self.requested_at
         if event is not None:
@@ -99,8 +100,8 @@ class StreamingAnswer:
         """The message with the text so far."""
         return self.message if self.ended.is_set() else msgspec.structs.replace(self.message, text=self.text)
 
-    def take_events(self) -> list[str]:
-        """The events since the last call. Only one reader may take them."""
+    def take_events(self) -> list[Any]:
+        """The events since the last call: text, or bytes of an operation's answer. Only one reader may take them."""
         events, self._events = self._events, []
         return events
 
@@ -119,14 +120,16 @@ class StreamingAnswer:
             self._listeners -= 1
 
     def require_complete(self) -> Message:
-        """The message of an answer that has ended. Raises Invalid when the provider refused or rejected the request, Upstream when it
-        failed."""
+        """The message of an answer that has ended. Raises Invalid when the provider refused or rejected the request, Missing when it
+        does not offer the operation, Upstream when it failed."""
         message, error = self.message, self.message.error
         if message.status is MessageStatus.COMPLETE:
             return message
         if error is None:
             raise Upstream("The answer was stopped.", details={"id": message.id})
         details = {"id": message.id, "code": error.code.value}
+        if error.code is ErrorCode.NOT_OFFERED:
+            raise Missing(error.message, details=details)
         if self.reason:
             raise Invalid(f"The provider rejected the request: {self.reason}", details=details)
         if error.code in _INVALID:

@@ -72,6 +72,7 @@ async def _stream(provider: Provider, request: Request, live: StreamingAnswer, *
             if request.body is None:
                 live.add(chunk.delta[: MAX_ANSWER - live.size])
             elif not chunk.usage_only or with_usage:
+                live.media_type = chunk.media_type or live.media_type
                 live.add(chunk.delta, chunk.event)
             live.finish_reason = chunk.finish_reason or live.finish_reason
             live.generation_id = chunk.generation_id or live.generation_id
@@ -126,6 +127,7 @@ def _provider_request(id: str, request: ChatRequest) -> Request:
         params=dict(request.params),
         messages=request.turns,
         body=request.body,
+        operation=request.operation,
         route=model.route or None,
         output_modalities=model.output_modalities,
     )

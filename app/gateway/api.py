@@ -13,10 +13,11 @@ from litestar.response import Stream
 from app.accounts.guards import may_use, signed_in
 from app.base.errors import AtelierError, Missing
 from app.chat.schemas import ChatRequest
-from app.gateway import chat, openai_params
+from app.gateway import chat, openai_params, operations
 from app.gateway.schemas import DeletedVideo, ModelObject, ModelObjects, VideoObject, VideoObjects
 from app.gateway.service import Gateway, UploadedImage
 from app.jobs.schemas import Job
+from app.providers.contract import Operation
 from app.web import forms, sse
 from app.web.disconnect import cancel_on_disconnect
 from app.web.errors import openai_problem, to_response
@@ -27,6 +28,8 @@ from app.web.result_headers import result_headers
 ApiRequest = Request[Any, Any, State]
 
 MAX_CHAT: Final = 24 * 1024 * 1024  # bytes; messages may contain images
+MAX_TEXT: Final = 8 * 1024 * 1024  # bytes of texts to embed
+MAX_RECORDING: Final = 36 * 1024 * 1024  # bytes; 25 MB of audio, also in base64
 POLL_MS: Final = "2000"  # interval at which a client should poll a video
 MAX_PAGE_SIZE: Final = 100
 KEEP_ALIVE: Final = 15.0  # seconds between comments in a stream that waits for an image
@@ -81,6 +84,73 @@ async def _stream(request: ApiRequest, gateway: Gateway, chat_request: ChatReque
             **result_headers(request.scope, chat_request.model.id, answer.first_chunk_seconds, None),
         },
     )
+
+
+@post("/embeddings", status_code=200, opt=PAID, request_max_body_size=MAX_TEXT, summary="Create embeddings")
+async def embed(
+    request: ApiRequest, data: JSONBody[dict[str, Any]], gateway: NamedDependency[Gateway]
+) -> Response[bytes] | Stream:
+    return await _operate(request, gateway, Operation.EMBEDDINGS, data)
+
+
+@post("/moderations", status_code=200, opt=PAID, request_max_body_size=MAX_CHAT, summary="Classify content")
+async def moderate(
+    request: ApiRequest, data: JSONBody[dict[str, Any]], gateway: NamedDependency[Gateway]
+) -> Response[bytes] | Stream:
+    return await _operate(request, gateway, Operation.MODERATIONS, data)
+
+
+@post("/audio/speech", status_code=200, opt=PAID, summary="Read a text aloud")
+async def speak(
+    request: ApiRequest, data: JSONBody[dict[str, Any]], gateway: NamedDependency[Gateway]
+) -> Response[bytes] | Stream:
+    """The audio is streamed as the provider sends it."""
+    return await _operate(request, gateway, Operation.SPEECH, data)
+
+
+@post(
+    "/audio/transcriptions",
+    status_code=200,
+    opt=PAID,
+    request_max_body_size=MAX_RECORDING,
+    summary="Transcribe a recording",
+)
+async def transcribe(request: ApiRequest, gateway: NamedDependency[Gateway]) -> Response[bytes] | Stream:
+    """Accepts a form with a `file`, or JSON with `input_audio`."""
+    if request.content_type[0] == JSON:
+        data = await request.json()
+        if not isinstance(data, dict):
+            raise openai_params.invalid("body", "The request body must be a JSON object.")
+        return await _operate(request, gateway, Operation.TRANSCRIPTIONS, data)
+    try:
+        form = await forms.parsed(request)
+        file = form.get("file")
+        if not isinstance(file, UploadFile):
+            raise openai_params.invalid("file", "`file` must be an audio file.")
+        fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+        recording = operations.UploadedRecording(await file.read(), file.filename, file.content_type)
+        body = await operations.transcription_body(fields, recording)
+    finally:
+        await forms.close(request)
+    return await _operate(request, gateway, Operation.TRANSCRIPTIONS, body)
+
+
+async def _operate(
+    request: ApiRequest, gateway: Gateway, operation: Operation, data: dict[str, Any]
+) -> Response[bytes] | Stream:
+    """Stops the operation if the client disconnects."""
+    body = operations.with_defaults(operation, data)
+    _check_model(request, body)
+    answer, pieces = await gateway.operate(request.user.id, operation, body, request.auth.limits)
+    first = await cancel_on_disconnect(request, operations.first_piece(pieces))
+    media_type = operations.media_type_of(answer)
+    if first is None or media_type == JSON:  # complete, or only the cost is missing
+        await answer.ended.wait()
+        message = answer.require_complete()
+        headers = result_headers(request.scope, message.model or "", answer.provider_seconds, message.cost_nano)
+        return Response(first or b"", media_type=media_type, headers=headers)
+    headers = result_headers(request.scope, answer.message.model or "", answer.first_chunk_seconds, None)
+    return Stream(operations.rest(answer, first, pieces), media_type=media_type, headers=headers)
 
 
 @post("/images/generations", status_code=200, opt=PAID, summary="Generate images")
@@ -238,6 +308,10 @@ routes = [
             models,
             model,
             complete,
+            embed,
+            moderate,
+            speak,
+            transcribe,
             generate,
             edit,
             create,

@@ -19,7 +19,7 @@ from app.catalog.schemas import Model
 from app.catalog.service import Catalog
 from app.chat.schemas import ChatRequest
 from app.chat.service import Chat, StreamingAnswer
-from app.gateway import chat, images, openai_params, videos
+from app.gateway import chat, images, openai_params, operations, videos
 from app.generation.schemas import GenerationRequest
 from app.generation.service import Generation
 from app.idempotency.schemas import IdempotencyKey
@@ -27,7 +27,7 @@ from app.jobs.schemas import AcceptedJob, Job, JobStatus, LateResultPolicy
 from app.jobs.service import Jobs
 from app.library.schemas import Asset, AssetKind
 from app.library.service import Library
-from app.providers.contract import ErrorCode, Kind
+from app.providers.contract import ErrorCode, Kind, Operation
 
 MAX_INLINED: Final = 24 * MB  # of the user's own images in one chat request, as much as a body may have
 IMAGE_TIMEOUT: Final = 900.0  # seconds; an image request returns its result, not a job
@@ -107,6 +107,15 @@ class Gateway:
         self, owner: str, request: ChatRequest, limits: KeyLimits | None
     ) -> tuple[StreamingAnswer, AsyncGenerator[Sequence[str], None]]:
         """The answer as a stream. Closing the iterator cancels the generation."""
+        return await self._chat.completions.stream_raw(owner, request, limits=limits)
+
+    # Embeddings, moderations, speech, transcriptions
+
+    async def operate(
+        self, owner: str, operation: Operation, body: Body, limits: KeyLimits | None
+    ) -> tuple[StreamingAnswer, AsyncGenerator[Sequence[bytes], None]]:
+        """The answer in pieces. Closing the iterator stops it."""
+        request = operations.parse_request(operation, body, self._catalog)
         return await self._chat.completions.stream_raw(owner, request, limits=limits)
 
     # Images

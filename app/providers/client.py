@@ -21,6 +21,7 @@ from pathlib import Path
 from app.base.config import MB
 from app.providers import downloads, urls
 from app.providers.addresses import EgressPolicy, Resolver, provider_reach, resolve
+from app.providers.byte_stream import ByteStream
 from app.providers.connections import Connections
 from app.providers.downloads import Download
 from app.providers.endpoints import ProviderEndpoint
@@ -84,6 +85,22 @@ class Client:
         async with exchange as response:
             with self._pacing.stream():
                 yield Events(response, max_bytes, self._pacing.pause)
+
+    @asynccontextmanager
+    async def stream_bytes(
+        self,
+        url: str,
+        *,
+        endpoint: ProviderEndpoint,
+        content: bytes,
+        max_bytes: int = 64 * MB,
+        idle: float = 120,
+        total: float = 300,
+    ) -> AsyncIterator[ByteStream]:
+        """Send a POST whose response may be of any type; leaving the block closes the connection."""
+        exchange = self._exchange("POST", url, endpoint, content=content, idle=idle, total=total, reuse=True)
+        async with exchange as response:
+            yield ByteStream(response, max_bytes)
 
     async def download(
         self,

@@ -29,6 +29,16 @@ class Kind(enum.StrEnum):
     RENDER = "render"  # a file that Atelier renders itself, such as a storyboard's animatic
 
 
+class Operation(enum.StrEnum):
+    """What a request in OpenAI's format asks for; a text request is a chat completion otherwise."""
+
+    CHAT = "chat"
+    EMBEDDINGS = "embeddings"
+    MODERATIONS = "moderations"
+    SPEECH = "speech"
+    TRANSCRIPTIONS = "transcriptions"  # its body has the recording as `input_audio`: `data` in base64, and `format`
+
+
 class ErrorCode(enum.StrEnum):
     """Why a job failed: `error.code` in the API."""
 
@@ -38,6 +48,7 @@ class ErrorCode(enum.StrEnum):
     PROVIDER_BUSY = "PROVIDER_BUSY"  # limits requests or is overloaded; nothing was done
     REQUEST_REJECTED = "REQUEST_REJECTED"  # the provider does not accept the settings
     CONTEXT_LENGTH_EXCEEDED = "CONTEXT_LENGTH_EXCEEDED"
+    NOT_OFFERED = "NOT_OFFERED"  # the provider has no such operation, or not for this model
     PROVIDER_EXPIRED = "PROVIDER_EXPIRED"
     TIMED_OUT = "TIMED_OUT"
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
@@ -51,7 +62,7 @@ class InputImage(msgspec.Struct, frozen=True):
 
     path: Path
     mime: str
-    role: str = "first_frame"  # first_frame | last_frame | reference
+    role: str = "first_frame"  # an InputRole
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -72,8 +83,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     images: tuple[InputImage, ...] = ()
     messages: tuple[Turn, ...] = ()  # text only: replaces `prompt` when there is more than one turn
     # Text only: a whole request in OpenAI's format, which is sent as it is except for the model. It replaces `prompt`, `messages`
-    # and `params`, and the answer is also returned as it came: `Completed.reply`, `Chunk.event`.
+    # and `params`, and the answer is also returned as it came: `Completed.reply`, `Chunk.event`. An operation other than CHAT
+    # is always streamed, in pieces of bytes.
     body: dict[str, Any] | None = None
+    operation: Operation = Operation.CHAT
     route: str | None = None  # the offer's route, None when the model is not in the catalog
     output_modalities: tuple[str, ...] = ()
 
@@ -152,7 +165,10 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     cost_nano: int | None = None
     finish_reason: str | None = None
     generation_id: str | None = None
-    event: str | None = None  # of a request with `body`: the event's JSON
+    event: str | bytes | None = (
+        None  # of a request with `body`: the event's JSON, or bytes of the answer to an operation
+    )
+    media_type: str | None = None  # of the answer to an operation; not trusted
     usage_only: bool = False  # the event has no choice; OpenAI's clients get it only on request
 
 
@@ -164,9 +180,66 @@ class Failure(Exception):
         self.outcome = outcome
 
 
-class ModelOffer(msgspec.Struct, frozen=True, kw_only=True):
-    """One model of the provider. `parameters` is the JSON Schema (2020-12, `type: object`, no additional properties) of
-    `params` for this model. Each property has a `title`, bounds or an `enum`, and a `default` where known."""
+class ModelType(enum.StrEnum):
+    """What a model makes from what."""
+
+    TEXT_TO_TEXT = "text_to_text"
+    TEXT_TO_IMAGE = "text_to_image"
+    IMAGE_TO_IMAGE = "image_to_image"
+    INPAINTING = "inpainting"
+    TEXT_TO_VIDEO = "text_to_video"
+    IMAGE_TO_VIDEO = "image_to_video"
+    HYBRID = "hybrid"  # with or without an input image
+
+
+class InputRole(enum.StrEnum):
+    """What an input file is for."""
+
+    IMAGE = "image"
+    MASK = "mask"
+    FIRST_FRAME = "first_frame"
+    LAST_FRAME = "last_frame"
+    REFERENCE = "reference"
+    AUDIO = "audio"
+    VIDEO = "video"
+
+
+class InputSlot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Input files that a model takes in one role. `formats` are media types, empty for every one that Atelier takes; sizes are in
+    pixels; `field` is the provider's name for the input."""
+
+    role: InputRole
+    required: bool = False
+    max: int = 1
+    formats: tuple[str, ...] = ()
+    max_bytes: int | None = None
+    min_width: int | None = None
+    min_height: int | None = None
+    max_width: int | None = None
+    max_height: int | None = None
+    field: str = ""
+
+
+class Outputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many results one job has; `field` is the provider's name for the number."""
+
+    default: int = 1
+    max: int = 1
+    field: str = ""
+
+
+class ModelHelp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the gallery says about a model."""
+
+    what_is: str = ""
+    use_cases: tuple[str, ...] = ()
+    tips: tuple[str, ...] = ()
+
+
+class ModelOffer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One model of the provider; files in the repository describe models in this shape as JSON. `parameters` is the JSON Schema
+    (2020-12, `type: object`, no additional properties) of `params` for this model. Each property has a `title`, bounds or an
+    `enum`, and a `default` where known. `price` is a formula over the parameters in USD, empty when only `pricing` is known."""
 
     id: str
     name: str
@@ -178,6 +251,12 @@ class ModelOffer(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any] = {}
     route: str = ""  # which of the provider's routes serves this model
     created: int | None = None  # unix seconds
+    type: ModelType | None = None
+    inputs: tuple[InputSlot, ...] = ()
+    outputs: Outputs = Outputs()
+    price: str = ""
+    button: str = ""
+    help: ModelHelp = ModelHelp()
 
 
 class Provider(Protocol):

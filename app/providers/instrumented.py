@@ -16,6 +16,7 @@ from app.providers.contract import (
     Failed,
     Failure,
     ModelOffer,
+    Operation,
     Outcome,
     Pending,
     Provider,
@@ -58,7 +59,8 @@ class InstrumentedProvider:
             return outcome
 
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
-        with self._metrics.record(self.name, "stream"):
+        operation = "stream" if request.operation is Operation.CHAT else request.operation.value
+        with self._metrics.record(self.name, operation):
             source = cast("AsyncGenerator[Chunk, None]", self._provider.stream(request))
             async with aclosing(source) as chunks:
                 async for chunk in chunks:

@@ -9,6 +9,7 @@ import msgspec
 
 from app.base.config import MB
 from app.base.logging import masked
+from app.providers.byte_stream import ByteStream
 from app.providers.client import Client
 from app.providers.downloads import Download
 from app.providers.endpoints import ProviderEndpoint
@@ -83,6 +84,17 @@ class Api:
             total=self.timeouts.stream,
         ) as events:
             yield events
+
+    @asynccontextmanager
+    async def stream_bytes(self, path: str, content: bytes) -> AsyncIterator[ByteStream]:
+        async with self._client.stream_bytes(
+            self.url(path),
+            endpoint=self.endpoint,
+            content=content,
+            idle=self.timeouts.text_idle,
+            total=self.timeouts.text,
+        ) as answer:
+            yield answer
 
     async def download(self, url: str, to: Path, *, max_bytes: int, with_key: bool) -> Download:
         return await self._client.download(

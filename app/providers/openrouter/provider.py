@@ -5,7 +5,7 @@ from pathlib import Path
 
 from app.base.money import nano_dollars
 from app.providers.client import Client
-from app.providers.contract import Chunk, Kind, ModelOffer, Outcome, Request, UpstreamJob
+from app.providers.contract import Chunk, Kind, ModelOffer, Operation, Outcome, Request, UpstreamJob
 from app.providers.endpoints import ProviderEndpoint
 from app.providers.errors import ClientError
 from app.providers.openrouter import catalog
@@ -13,6 +13,7 @@ from app.providers.openrouter.api import Api, Timeouts
 from app.providers.openrouter.chat import ChatClient
 from app.providers.openrouter.coerce import amount, mapping
 from app.providers.openrouter.images import ImageClient
+from app.providers.openrouter.operations import OperationsClient
 from app.providers.openrouter.videos import VideoClient
 
 
@@ -50,6 +51,7 @@ class OpenRouter:
             is_openrouter = host == "openrouter.ai" or host.endswith(".openrouter.ai")
         self._api = Api(client, endpoint, timeouts or Timeouts(), key)
         self._chat = ChatClient(self._api)
+        self._operations = OperationsClient(self._api)
         self._images = ImageClient(self._api, max_image_bytes, is_openrouter=is_openrouter)
         self._videos = VideoClient(self._api, max_video_bytes, callback)
 
@@ -67,7 +69,7 @@ class OpenRouter:
         return await self._videos.poll(upstream_job, folder)
 
     def stream(self, request: Request) -> AsyncGenerator[Chunk, None]:
-        return self._chat.stream(request)
+        return self._chat.stream(request) if request.operation is Operation.CHAT else self._operations.stream(request)
 
     async def cancel(self, upstream_job: UpstreamJob) -> bool:
         """Not supported upstream: a submitted video is always generated and billed."""
