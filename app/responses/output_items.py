@@ -30,7 +30,7 @@ class OutputItem:
     def event(self, kind: str, **content: Any) -> Event:
         return {"type": f"response.{kind}", "item_id": self.item["id"], "output_index": self.index, **content}
 
-    def done(self, **final: Any) -> Event:
+    def done(self, final: Item) -> Event:
         self.item = {**self.item, **final}
         return {"type": "response.output_item.done", "output_index": self.index, "item": self.item}
 
@@ -62,7 +62,7 @@ class ReasoningItem(OutputItem):
 
     def finish(self, status: str) -> list[Event]:
         kept = {} if self.encrypted_content is None else {"encrypted_content": self.encrypted_content}
-        return [*self.pause(), self.done(summary=self._summary(), **kept)]
+        return [*self.pause(), self.done({"summary": self._summary(), **kept})]
 
     def _part(self, kind: str, **content: Any) -> Event:
         return self.event(f"reasoning_summary_{kind}", summary_index=len(self._parts) - 1, **content)
@@ -100,7 +100,7 @@ class MessageItem(OutputItem):
 
     def finish(self, status: str) -> list[Event]:
         events = [event for part in self._parts.values() for event in self._end(part)]
-        return [*events, self.done(status=status, content=[part.content() for part in self._parts.values()])]
+        return [*events, self.done({"status": status, "content": [part.content() for part in self._parts.values()]})]
 
     def _end(self, part: "_Part") -> list[Event]:
         content = part.content()
@@ -172,7 +172,7 @@ class CallItem(OutputItem):
 
     def finish(self, status: str) -> list[Event]:
         final = {**self._final, "status": status, self._argument: "".join(self._pieces)}
-        done = self.done(**{name: value for name, value in final.items() if name not in ("id", "type", "call_id")})
+        done = self.done({name: value for name, value in final.items() if name not in ("id", "type", "call_id")})
         name = {"name": self.item["name"]} if self._kind == "function" else {}
         return [self.event(f"{self._event}.done", **name, **{self._argument: final[self._argument]}), done]
 
@@ -198,5 +198,5 @@ class ImageItem(OutputItem):
     def finish(self, status: str) -> list[Event]:
         head, _, data = self._url.partition(";base64,")
         format = {"output_format": head.removeprefix("data:image/")} if head.startswith("data:image/") else {}
-        done = self.done(status="completed", result=data if format else self._url, **format)
+        done = self.done({"status": "completed", "result": data if format else self._url, **format})
         return [self.event("image_generation_call.completed"), done]

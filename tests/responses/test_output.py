@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -74,6 +75,28 @@ def test_any_split_gives_the_same_output_and_the_deltas_make_its_texts(steps: li
 def _texts(item: Json) -> list[str]:
     parts: list[Json] = item.get("content") or item.get("summary") or []
     return [item.get("arguments", ""), *(part.get("text") or part.get("refusal", "") for part in parts)]
+
+
+WORDS = """
+choices index delta message content reasoning reasoning_details refusal tool_calls images annotations type function custom name
+arguments input id image_url url text summary logprobs usage finish_reason self
+"""
+NAMES = WORDS.split()
+ANYTHING = st.recursive(
+    st.none() | st.integers(-1, 2) | st.sampled_from(["", "custom", "url_citation", "data:image/png;base64,QQ=="]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=5),
+    max_leaves=10,
+)
+ROWS = st.lists(st.dictionaries(st.sampled_from(NAMES), ANYTHING, max_size=5), max_size=3)
+DELTAS = st.dictionaries(st.sampled_from(NAMES), ANYTHING | ROWS, max_size=6)
+
+
+@settings(deadline=None, max_examples=60)
+@given(deltas=st.lists(DELTAS, max_size=4))
+def test_any_answer_of_a_provider_becomes_an_output(deltas: list[Json]) -> None:
+    output = Output(ANSWER, shows_reasoning=True)
+    events = [event for delta in deltas for event in output.add({"choices": [{"index": 0, "delta": delta}]})]
+    assert msgspec.json.encode([*events, *output.finish(), *output.items])
 
 
 def test_what_is_no_chunk_adds_nothing() -> None:

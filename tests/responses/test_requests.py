@@ -1,11 +1,16 @@
 """The body of a request for a response becomes the body of a chat completion."""
 
+from contextlib import suppress
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.base.errors import AtelierError
 from app.responses import requests
+from app.responses.input_items import completed
 from app.responses.schemas import EarlierResponses
 from tests.kit import Cases, Json
 
@@ -167,3 +172,30 @@ def test_odd_values_are_left_to_the_provider() -> None:
         for given in ODD:
             with cases.case(given):
                 assert translated(**given)["messages"]
+
+
+WORDS = """
+type role content text id status call_id name arguments output summary encrypted_content image_url file_url detail result format
+tools mode function custom schema effort refusal parameters verbosity
+"""
+NAMES = WORDS.split()
+TYPES = """
+message reasoning function_call function_call_output custom_tool_call image_generation_call item_reference input_text output_text
+refusal input_image input_file function custom allowed_tools json_schema grammar atl1.e30=
+"""
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 9) | st.sampled_from(TYPES.split()),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=5),
+    max_leaves=20,
+)
+ITEMS = st.lists(st.dictionaries(st.sampled_from(NAMES), ANYTHING, max_size=6), max_size=5)
+FREE = ("tools", "tool_choice", "text", "reasoning", "include", "top_logprobs", "store")
+BODIES = st.fixed_dictionaries({"input": ITEMS | ANYTHING}, optional=dict.fromkeys(FREE, ANYTHING))
+
+
+@settings(deadline=None, max_examples=60)
+@given(body=BODIES)
+def test_any_request_is_translated_or_refused(body: Json) -> None:
+    with suppress(AtelierError):
+        chat, items = requests.translated(requests.parse(body), EarlierResponses(), streamed=True)
+        assert msgspec.json.encode([chat, completed(items, "0" * 32)])
