@@ -91,7 +91,7 @@ class MessageItem(OutputItem):
         part.logprobs += logprobs or []
         if delta:
             extra = {"logprobs": logprobs or []} if part.is_text else {}
-            events.append(self._of(part, f"{part.event}.delta", delta=delta, **extra))
+            events.append(self._of(part, f"{kind}.delta", delta=delta, **extra))
         for annotation in annotations or []:
             number = {"annotation_index": len(part.annotations), "annotation": annotation}
             events.append(self._of(part, "output_text.annotation.added", **number))
@@ -105,14 +105,14 @@ class MessageItem(OutputItem):
     def _end(self, part: "_Part") -> list[Event]:
         content = part.content()
         final = {name: value for name, value in content.items() if name not in ("type", "annotations")}
-        return [self._of(part, f"{part.event}.done", **final), self._of(part, "content_part.done", part=content)]
+        return [self._of(part, f"{part.kind}.done", **final), self._of(part, "content_part.done", part=content)]
 
     def _of(self, of: "_Part", kind: str, **content: Any) -> Event:
         return self.event(kind, content_index=of.index, **content)
 
 
 class _Part:
-    """A part of a message: `output_text` or `refusal`."""
+    """A part of a message: `output_text` or `refusal`, with which the types of its events begin, too."""
 
     def __init__(self, kind: str, index: int) -> None:
         self.kind = kind
@@ -124,11 +124,6 @@ class _Part:
     @property
     def is_text(self) -> bool:
         return self.kind == "output_text"
-
-    @property
-    def event(self) -> str:
-        """What the types of its events begin with."""
-        return self.kind
 
     def content(self) -> Item:
         written = "".join(self.pieces)

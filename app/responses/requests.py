@@ -19,6 +19,7 @@ _OWN: Final = frozenset(
         "input",
         "instructions",
         "max_output_tokens",
+        "max_tool_calls",
         "messages",
         "previous_response_id",
         "prompt",

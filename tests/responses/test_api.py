@@ -5,9 +5,12 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+import pytest
 
 from app.base import clock
-from app.responses import repository
+from app.base.errors import Unready
+from app.db.transaction import Transaction
+from app.responses import repository, service
 from app.responses.schemas import StoredResponse
 from tests.gateway.conftest import MODEL as SCRIPTED
 from tests.gateway.test_api import check_error
@@ -347,6 +350,35 @@ async def test_responses_are_kept_for_thirty_days_and_as_long_as_their_user(atel
     assert await database.read(repository.find, id, "resp_new") is None
 
 
+async def test_a_conversation_that_is_too_long_is_refused(atelier: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MAX_CHAIN", 3)
+    monkeypatch.setattr(service, "MAX_EARLIER", 10_000)
+    ann = await atelier.user(new_email("ann"))
+    owner = (await ann.get("/api/v1/users/me")).json()["id"]
+
+    def add(tx: Transaction, name: str, count: int, size: int) -> None:
+        for number in range(count):
+            row = StoredResponse(
+                id=f"resp_{owner}_{name}_{number}",
+                previous_id=f"resp_{owner}_{name}_{number - 1}" if number else None,
+                input="[]",
+                response='{"output": []}' + " " * size,
+                reasoning=None,
+                created_at=clock.now(),
+            )
+            repository.add(tx, owner, row)
+
+    with Cases() as cases:
+        for name, count, size, status in (("links", 3, 0, 200), ("size", 2, 5_000, 400)):
+            await atelier.program.database.write(add, name, count, size)
+            body: Json = {"model": MODEL, "input": "Hello", "previous_response_id": f"resp_{owner}_{name}_{count - 1}"}
+            with cases.case(name):
+                found = await ann.post("/v1/responses", json=body)
+                assert found.status_code == status, found.text
+                body["previous_response_id"] = found.json()["id"] if status == 200 else body["previous_response_id"]
+                check_error(await ann.post("/v1/responses", json=body), 400, None, "previous_response_id")
+
+
 # Limits and failures
 
 
@@ -416,6 +448,20 @@ async def test_a_provider_that_fails_in_the_middle_makes_the_response_fail(
     assert "failed while responding" in response["error"]["message"]
     assert (response["status"], text_of(response)) == ("failed", "Hi")
     assert (await caller.get(f"/v1/responses/{response['id']}")).json() == response
+
+
+async def test_a_response_that_cannot_be_stored_is_not_given_as_one_that_is(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise Unready("The disk is full.")
+
+    monkeypatch.setattr(repository, "add", full)
+    whole = await client.post("/v1/responses", json={"model": MODEL, "input": "Say exactly: lost"})
+    check_error(whole, 503, None)
+    last = (await events(client, "Say exactly: lost"))[-1]
+    assert (last["type"], last["response"]["error"]["message"]) == ("response.failed", "The disk is full.")
+    assert text_of(await create(client, "Say exactly: given", store=False)) == "given"
 
 
 async def test_a_client_that_leaves_stops_the_generation_and_nothing_is_stored(
