@@ -1,7 +1,8 @@
 """Routes of the OpenAI-compatible API under `/v1`."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, Final
 
 from litestar import Request, Response, Router, delete, get, post
@@ -32,7 +33,6 @@ MAX_TEXT: Final = 8 * 1024 * 1024  # bytes of texts to embed
 MAX_RECORDING: Final = 36 * 1024 * 1024  # bytes; 25 MB of audio, also in base64
 POLL_MS: Final = "2000"  # interval at which a client should poll a video
 MAX_PAGE_SIZE: Final = 100
-KEEP_ALIVE: Final = 15.0  # seconds between comments in a stream that waits for an image
 JSON: Final = "application/json"
 
 
@@ -186,13 +186,12 @@ async def _generate_images(
     """`event` is what the types of the events of a streamed answer begin with."""
     _check_model(request, data)
     key, limits = request.headers.get("Idempotency-Key"), request.auth.limits
-    if openai_params.flag(data, "stream") and upload is None:
-        gateway.check_images(data)  # while the answer can still have a status of its own
-        generating = gateway.generate_images(request.user.id, data, key, limits)
+    if openai_params.flag(data, "stream"):
+        started = await cancel_on_disconnect(request, gateway.start_images(request.user.id, data, key, limits, upload))
         return Stream(
-            _image_events(gateway, generating, f"{event}.completed"),
+            _image_events(gateway, event, started),
             media_type="text/event-stream",
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Atelier-Model": started.model},
         )
     job = await cancel_on_disconnect(request, gateway.generate_images(request.user.id, data, key, limits, upload))
     content = await gateway.image_response(job, data)
@@ -200,21 +199,14 @@ async def _generate_images(
     return Response(content, media_type=JSON, headers=headers)
 
 
-async def _image_events(
-    gateway: Gateway, generating: Coroutine[Any, Any, Job], event: str
-) -> AsyncGenerator[bytes, None]:
-    """One event for each finished image; partial ones are not passed on. Closing the iterator cancels the job."""
-    task = asyncio.create_task(generating)
+async def _image_events(gateway: Gateway, kind: str, started: Job) -> AsyncGenerator[bytes, None]:
+    """Closing the iterator cancels the job."""
     try:
-        while not (await asyncio.wait({task}, timeout=KEEP_ALIVE))[0]:
-            yield b": keep-alive\n\n"
-        for image in await gateway.image_events(task.result()):
-            yield sse.data({"type": event, **image}, event=event)
+        async with aclosing(gateway.image_events(kind, started)) as events:
+            async for event in events:
+                yield await asyncio.to_thread(sse.data, event, event=event["type"]) if event else sse.KEEP_ALIVE
     except AtelierError as exc:
         yield sse.data({"type": "error", "error": openai_problem(to_response(exc))}, event="error")
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @post("/videos", status_code=200, opt=PAID, request_max_body_size=FILES, summary="Create a video")

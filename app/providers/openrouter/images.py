@@ -2,6 +2,8 @@
 
 The catalog names the route. If the model is not listed or the route is wrong, the request is rejected before it reaches
 the vendor, so trying the next route costs nothing. The route that worked is remembered for each model.
+
+Only a request that wants previews is streamed. Models without previews ignore this, and servers without streaming reject it.
 """
 
 import asyncio
@@ -18,6 +20,7 @@ from app.providers.openrouter import chat_requests, chat_responses, failures
 from app.providers.openrouter.api import Api
 from app.providers.openrouter.chat_responses import ParsedMessage
 from app.providers.openrouter.coerce import cost_nano, mapping, rows, text, usage
+from app.providers.openrouter.image_stream import ImageStream
 from app.providers.openrouter.media import ImageSaver, SaveError
 from app.providers.responses import JsonResponse
 
@@ -38,6 +41,7 @@ _GENERATIONS = ("n", "size", "quality", "background", "output_format", "output_c
 _SUCCESS = (200, 201)
 _CHAT_SLUGS = ("flux", "gpt-5-image-mini")
 _WRONG_MODALITIES = re.compile(r"(?i)modalit")
+_NO_STREAMING = re.compile(r"(?i)\bstream|partial_images")
 _WRONG_ROUTE = re.compile(r"(?i)not (available|supported|served) (on|at|by|via|through) this (endpoint|route|api)")
 _NO_IMAGE = "The provider returned no image. Change the prompt or choose another model."
 _NO_REFERENCES = "This model does not accept reference images. Remove the image or choose another model."
@@ -79,6 +83,9 @@ class ImageClient:
                 response = await self._send(request, route)
             except ClientError as exc:
                 return failures.no_response(exc)
+            if _is_streamed(request, route) and _rejects_streaming(response):
+                request = msgspec.structs.replace(request, on_preview=None)
+                continue
             next_route = _next_route(response, route, remaining)
             if next_route is None:
                 break
@@ -101,7 +108,13 @@ class ImageClient:
         n = request.params.get("n")
         count = n if isinstance(n, int) else 1
         max_bytes = (max(count, 4) * self._max_bytes * 4) // 3 + MB  # base64 is a third larger than the images
-        return await self._api.post(path, content, total=self._api.timeouts.image, max_bytes=max_bytes)
+        total = self._api.timeouts.image
+        if request.on_preview is None or not _is_streamed(request, route):
+            return await self._api.post(path, content, total=total, max_bytes=max_bytes)
+        async with self._api.stream(path, content, total=total, max_bytes=max_bytes) as events:
+            if not events.is_stream:
+                return await events.json_response()
+            return await ImageStream(events, request.on_preview, max_bytes).read()
 
     async def _outcome(self, response: JsonResponse, route: ImageRoute, folder: Path) -> Outcome:
         detail = self._api.detail(f"{route.name}: {response.status} {failures.message_of(response)}")
@@ -127,6 +140,15 @@ class ImageClient:
         )
 
 
+def _is_streamed(request: Request, route: ImageRoute) -> bool:
+    """Whether previews are wanted, and this route can have them."""
+    return request.on_preview is not None and route in (IMAGES, GENERATIONS)
+
+
+def _rejects_streaming(response: JsonResponse) -> bool:
+    return response.status in (400, 422) and bool(_NO_STREAMING.search(failures.message_of(response)))
+
+
 def _next_route(response: JsonResponse, route: ImageRoute, remaining: list[ImageRoute]) -> ImageRoute | None:
     """The route to try after this response; None when the response is final."""
     message = failures.message_of(response)
@@ -143,8 +165,11 @@ def _body(request: Request, route: ImageRoute) -> tuple[str, bytes]:
     if route.name == "chat-image":
         return chat_requests.PATH, chat_requests.image_body(request, route.modalities)
     body: dict[str, Any] = {"model": request.model, "prompt": request.prompt}
+    if _is_streamed(request, route):
+        body["stream"] = True
     if route == GENERATIONS:
         body |= {name: request.params[name] for name in _GENERATIONS if name in request.params}
+        body |= {"partial_images": request.previews} if _is_streamed(request, route) else {}
         return "/images/generations", msgspec.json.encode(body)
     body |= {upstream: request.params[name] for name, upstream in _IMAGES.items() if name in request.params}
     if request.images:
