@@ -35,6 +35,7 @@ from app.library import pages as library_pages
 from app.main import lifespan
 from app.provider_accounts import api as provider_accounts_api
 from app.provider_accounts import pages as provider_accounts_pages
+from app.responses import api as responses_api
 from app.services import Application
 from app.web.access_log import AccessLog
 from app.web.compression import Compression
@@ -66,6 +67,7 @@ ROUTES: Final[Sequence[ControllerRouterHandler]] = (
     *chat_api.routes,
     *chat_pages.routes,
     *gateway_api.routes,
+    *responses_api.routes,
     *home_api.routes,
     *home_pages.routes,
     *admin_api.routes,
@@ -82,6 +84,7 @@ DEPENDENCIES: Final = (
     "generation",
     "chat",
     "gateway",
+    "responses",
     "markdown",
     "home",
     "admin",

@@ -36,6 +36,7 @@ from app.providers.contract import Provider
 from app.providers.instrumented import instrumentation
 from app.providers.registry import ProviderRegistry, configs_of, webhooks
 from app.providers.webhooks import WebhookVerifier
+from app.responses.service import Responses
 from app.simulator_switch import Directives, SimulatorSwitch
 from app.storage.files import Files
 from app.storage.media import Media
@@ -59,6 +60,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     generation: Generation
     chat: Chat
     gateway: Gateway
+    responses: Responses
     markdown: Renderer
     home: Home
     admin: Admin
@@ -140,6 +142,8 @@ async def build_services(
     worker = Worker(jobs, catalog, library, files, providers)
     generation = Generation(catalog, library, jobs, idempotency, lambda: simulator.directives)
     chat = Chat(database, ledger, idempotency, catalog, providers)
+    gateway = Gateway(catalog, chat, generation, jobs, library, settings.public_url)
+    responses = Responses(database, chat, gateway)
     provider_accounts.show(
         models=catalog.counts_by_provider,
         spending=[jobs.all.spent_by_provider, chat.spent_by_provider],
@@ -157,12 +161,12 @@ async def build_services(
         library,
         jobs,
         files,
-        forget=[chat.forget_user],
+        forget=[chat.forget_user, responses.forget_user],
         metrics=metrics,
         loop_watchdog=loop_watchdog,
         program_version=VERSION,
     )
-    tasks = _periodic_tasks(settings, accounts, idempotency, catalog, library, worker, chat)
+    tasks = _periodic_tasks(settings, accounts, idempotency, catalog, library, worker, chat, responses)
     return Application(
         settings=settings,
         data_dir=data_dir,
@@ -176,7 +180,8 @@ async def build_services(
         jobs=jobs,
         generation=generation,
         chat=chat,
-        gateway=Gateway(catalog, chat, generation, jobs, library, settings.public_url),
+        gateway=gateway,
+        responses=responses,
         markdown=markdown,
         home=Home(database, accounts, catalog, ledger, jobs, library),
         admin=admin,
@@ -199,6 +204,7 @@ def _periodic_tasks(
     library: Library,
     worker: Worker,
     chat: Chat,
+    responses: Responses,
 ) -> list[PeriodicTask]:
     async def delete_expired() -> None:
         """Delete tokens that can no longer be used, and idempotency keys that are a day old."""
@@ -212,4 +218,5 @@ def _periodic_tasks(
         PeriodicTask("token cleanup", delete_expired, period=3600.0, timeout=300.0),
         PeriodicTask("chat flush", chat.flush, period=0.5, timeout=60.0),
         PeriodicTask("chat cleanup", chat.conversations.sweep, period=60.0, timeout=300.0),
+        PeriodicTask("response cleanup", responses.sweep, period=3600.0, timeout=300.0),
     ]

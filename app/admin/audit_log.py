@@ -19,10 +19,10 @@ SENTENCES: Final[Mapping[Action, tuple[str, str]]] = {
     Action.MODELS_REFRESHED: ("Models refreshed", "{added} added, {removed} removed, {changed} changed"),
     Action.MODEL_ENABLED: ("Model enabled", ""),
     Action.MODEL_DISABLED: ("Model disabled", ""),
+    Action.TOKENS_PURGED: ("Expired and revoked tokens deleted", "{count}"),
     Action.PROVIDER_ADDED: ("Provider added", ""),
     Action.PROVIDER_CHANGED: ("Provider changed", "{fields}"),
     Action.PROVIDER_REMOVED: ("Provider removed", ""),
-    Action.TOKENS_PURGED: ("Expired and revoked tokens deleted", "{count}"),
 }
 
 

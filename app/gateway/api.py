@@ -13,7 +13,6 @@ from litestar.response import Stream
 
 from app.accounts.guards import may_use, signed_in
 from app.base.errors import AtelierError, Missing
-from app.base.money import usd
 from app.chat.schemas import ChatRequest
 from app.gateway import chat, openai_params, operations
 from app.gateway.schemas import DeletedVideo, ModelObject, ModelObjects, VideoObject, VideoObjects
@@ -21,11 +20,11 @@ from app.gateway.service import Gateway, UploadedImage
 from app.jobs.schemas import Job
 from app.providers.contract import Operation
 from app.web import forms, sse
-from app.web.access_log import seconds_since
 from app.web.disconnect import cancel_on_disconnect
 from app.web.errors import openai_problem, to_response
 from app.web.limits import FILES, PAID
 from app.web.ranges import file_response
+from app.web.result_headers import result_headers
 
 ApiRequest = Request[Any, Any, State]
 
@@ -66,7 +65,7 @@ async def complete(
     key = request.headers.get("Idempotency-Key")
     answer = await cancel_on_disconnect(request, gateway.complete(request.user.id, data, key, request.auth.limits))
     message = answer.message
-    headers = _result_headers(request, message.model or "", answer.provider_seconds, message.cost_nano)
+    headers = result_headers(request.scope, message.model or "", answer.provider_seconds, message.cost_nano)
     return Response(await chat.encoded(answer), media_type=JSON, headers=headers)
 
 
@@ -82,7 +81,7 @@ async def _stream(request: ApiRequest, gateway: Gateway, chat_request: ChatReque
         headers={
             "Cache-Control": "no-store",
             "X-Accel-Buffering": "no",
-            **_result_headers(request, chat_request.model.id, answer.first_chunk_seconds, None),
+            **result_headers(request.scope, chat_request.model.id, answer.first_chunk_seconds, None),
         },
     )
 
@@ -148,9 +147,9 @@ async def _operate(
     if first is None or media_type == JSON:  # complete, or only the cost is missing
         await answer.ended.wait()
         message = answer.require_complete()
-        headers = _result_headers(request, message.model or "", answer.provider_seconds, message.cost_nano)
+        headers = result_headers(request.scope, message.model or "", answer.provider_seconds, message.cost_nano)
         return Response(first or b"", media_type=media_type, headers=headers)
-    headers = _result_headers(request, answer.message.model or "", answer.first_chunk_seconds, None)
+    headers = result_headers(request.scope, answer.message.model or "", answer.first_chunk_seconds, None)
     return Stream(operations.rest(answer, first, pieces), media_type=media_type, headers=headers)
 
 
@@ -196,7 +195,7 @@ async def _generate_images(
         )
     job = await cancel_on_disconnect(request, gateway.generate_images(request.user.id, data, key, limits, upload))
     content = await gateway.image_response(job, data)
-    headers = _result_headers(request, job.model, job.seconds or 0.0, job.cost_nano)
+    headers = result_headers(request.scope, job.model, job.seconds or 0.0, job.cost_nano)
     return Response(content, media_type=JSON, headers=headers)
 
 
@@ -292,16 +291,6 @@ async def _upload(field: str, file: UploadFile) -> UploadedImage:
 def _video_response(job: Job) -> Response[VideoObject]:
     headers = {"X-Atelier-Model": job.model, **({} if job.final else {"OpenAI-Poll-After-Ms": POLL_MS})}
     return Response(VideoObject.of(job), headers=headers)
-
-
-def _result_headers(request: ApiRequest, model: str, provider_seconds: float, cost_nano: int | None) -> dict[str, str]:
-    """The model, the cost if it is known already, and the milliseconds spent in Atelier rather than the provider."""
-    cost = usd(cost_nano)
-    return {
-        "X-Atelier-Model": model,
-        "X-Atelier-Overhead-Ms": f"{max(0.0, seconds_since(request.scope) - provider_seconds) * 1000:.1f}",
-        **({"X-Atelier-Cost-Usd": cost} if cost is not None else {}),
-    }
 
 
 routes = [

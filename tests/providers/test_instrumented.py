@@ -44,7 +44,8 @@ class Scripted:
         self.closed = False
 
     async def test(self) -> None:
-        self.play()
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
 
     async def offers(self) -> Sequence[ModelOffer]:
         if isinstance(self.outcome, Exception):
