@@ -186,7 +186,7 @@ SETTINGS: tuple[Setting, ...] = (
         "simulator",
         "auto",
         _choice("auto", "on", "off"),
-        "`auto` (on while no provider key is set), `on`, `off`",
+        "`auto` (on while no provider is configured), `on`, `off`",
     ),
     Setting(
         "ATELIER_SIMULATOR_SPEED",
