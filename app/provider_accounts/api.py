@@ -14,7 +14,6 @@ from app.base.money import usd
 from app.provider_accounts.schemas import AccountChanges, ConnectionTest, NewProviderAccount, ProviderAccount, Source
 from app.provider_accounts.service import ProviderAccounts
 from app.providers.registry import ProviderKind
-from app.web.limits import PAID
 from app.web.openapi import BEARER, error_responses
 from app.web.timestamps import TimestampOut, to_iso
 
@@ -107,7 +106,7 @@ async def providers(provider_accounts: NamedDependency[ProviderAccounts]) -> Pro
     return ProvidersOut(items=items, total=len(items), simulated=provider_accounts.simulated)
 
 
-@post("/", opt=PAID, responses=error_responses(400, 401, 403, 409), summary="Add a provider")
+@post("/", responses=error_responses(400, 401, 403, 409, 413), summary="Add a provider")
 async def add(
     request: SignedIn, data: JSONBody[NewProviderIn], provider_accounts: NamedDependency[ProviderAccounts]
 ) -> ProviderOut:
@@ -116,7 +115,7 @@ async def add(
     return ProviderOut.of(await provider_accounts.add(_actor(request), new))
 
 
-@put("/{name:str}", responses=error_responses(400, 401, 403, 404, 409), summary="Change a provider")
+@put("/{name:str}", responses=error_responses(400, 401, 403, 404, 409, 413), summary="Change a provider")
 async def change(
     request: SignedIn,
     name: FromPath[str],
@@ -136,7 +135,6 @@ async def remove(request: SignedIn, name: FromPath[str], provider_accounts: Name
 @post(
     "/{name:str}/test",
     status_code=200,
-    opt=PAID,
     responses=error_responses(401, 403, 404),
     summary="Test the connection to a provider",
 )

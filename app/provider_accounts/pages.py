@@ -15,7 +15,6 @@ from app.provider_accounts.service import ProviderAccounts
 from app.providers.registry import DEFAULT_URLS, ProviderKind
 from app.web import forms
 from app.web.errors import to_response
-from app.web.limits import PAID
 from app.web.render import page
 
 LIST: Final = "/admin/providers"
@@ -37,7 +36,7 @@ async def new(request: SignedIn) -> Response[str]:
     return _form(request, None, {})
 
 
-@post("/", status_code=200, opt=PAID)
+@post("/", status_code=200)
 async def add(request: SignedIn, provider_accounts: NamedDependency[ProviderAccounts]) -> Response[str]:
     form = await forms.read(request)
     try:
@@ -65,7 +64,7 @@ async def edit(
     return _form(request, account, {"base_url": account.base_url, "priority": str(account.priority)})
 
 
-@post("/{name:str}", status_code=200, opt=PAID)
+@post("/{name:str}", status_code=200)
 async def change(
     request: SignedIn, name: FromPath[str], provider_accounts: NamedDependency[ProviderAccounts]
 ) -> Response[str]:
@@ -86,7 +85,7 @@ async def change(
     return forms.go(LIST, _notice(tested, "saved"))
 
 
-@post("/{name:str}/test", status_code=200, opt=PAID)
+@post("/{name:str}/test", status_code=200)
 async def test(
     request: SignedIn, name: FromPath[str], provider_accounts: NamedDependency[ProviderAccounts]
 ) -> Response[str]:

@@ -1,7 +1,8 @@
 """Every call of the API, one row each: who may make it, what it answers, and what a valid call needs."""
 
+import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import httpx
 import msgspec
@@ -22,6 +23,8 @@ from tests.kit import (
     uploaded_asset,
 )
 from tests.studio import PASSWORD, Studio
+
+DEAD_SERVER: Final = "http://127.0.0.1:9/api/v1"
 
 
 class Actors:
@@ -108,6 +111,14 @@ class Actors:
     async def model(self) -> str:
         return VIDEO_MODEL
 
+    async def provider(self) -> str:
+        """A provider that does not answer, so that it stays off."""
+        name = await _unused_name(self)
+        new = {"name": name, "kind": "openrouter", "base_url": DEAD_SERVER}
+        answer = await self.admin.post("/api/v1/admin/providers", json=new)
+        assert (answer.status_code, answer.json()["enabled"]) == (201, False), answer.text
+        return name
+
     async def polling_url(self) -> str:
         return f"/api/v1/generate/video/{await self.video_job()}/status"
 
@@ -150,6 +161,10 @@ def body(**values: Any) -> Callable[[Actors], Awaitable[Json]]:
 
 async def _unused_email(_: Actors) -> str:
     return new_email("unused")
+
+
+async def _unused_name(_: Actors) -> str:
+    return f"p{uuid.uuid4().hex[:20]}"
 
 
 async def _owner_email(actors: Actors) -> str:
@@ -223,6 +238,13 @@ ROWS: dict[str, Row] = {
     "POST /api/v1/admin/jobs/timed-out": Row("admin", 200),
     "POST /api/v1/admin/videos/timed-out": Row("admin", 200),
     "GET /api/v1/admin/models": Row("admin", 200),
+    "GET /api/v1/admin/providers": Row("admin", 200),
+    "POST /api/v1/admin/providers": Row(
+        "admin", 201, body=body(name=_unused_name, kind="openrouter", base_url=DEAD_SERVER)
+    ),
+    "PUT /api/v1/admin/providers/{name}": Row("admin", 200, {"name": Actors.provider}, body=body(priority=3)),
+    "DELETE /api/v1/admin/providers/{name}": Row("admin", 204, {"name": Actors.provider}),
+    "POST /api/v1/admin/providers/{name}/test": Row("admin", 200, {"name": Actors.provider}),
     "PUT /api/v1/admin/models/{id}": Row("admin", 200, {"id": Actors.model}, body=body(enabled=True)),
     "POST /api/v1/admin/models/refresh": Row("admin", 200),
     "GET /api/v1/admin/audit": Row("admin", 200),
