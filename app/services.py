@@ -192,7 +192,7 @@ def _upstream(
 ) -> ProviderAccess:
     simulator_url = simulator.url if simulator else None
     client = Client(base_urls(settings, simulator_url), resolver=resolver)
-    verifier = WebhookVerifier(settings.public_url, derive_key(key, "callbacks"), webhooks(settings))
+    verifier = WebhookVerifier(settings.public_url, derive_key(key, "callbacks"), webhooks(settings, client))
     callback = verifier.address if settings.public else None
     built = providers(settings, client, simulator_url, simulator.key if simulator else None, callback)
     return ProviderAccess(client, instrumented(built, metrics), verifier)

@@ -50,6 +50,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     openrouter_api_key: str | None
     openrouter_base_url: str
     openrouter_webhook_secret: str | None
+    fal_key: str | None
+    fal_queue_url: str
+    fal_rest_url: str
     password_memory_kib: int = (
         19456  # argon2id as recommended by OWASP; not configurable, so that it cannot be weakened
     )
@@ -74,7 +77,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def simulated(self) -> bool:
         """Whether the built-in simulator replaces the providers."""
-        return self.simulator == "on" or (self.simulator == "auto" and self.openrouter_api_key is None)
+        has_provider = self.openrouter_api_key is not None or self.fal_key is not None
+        return self.simulator == "on" or (self.simulator == "auto" and not has_provider)
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -237,7 +241,11 @@ SETTINGS: tuple[Setting, ...] = (
         "maximum size of a video, uploaded or downloaded, in MB",
     ),
     Setting(
-        "OPENROUTER_API_KEY", "openrouter_api_key", None, str, "OpenRouter's API key; without one the simulator runs"
+        "OPENROUTER_API_KEY",
+        "openrouter_api_key",
+        None,
+        str,
+        "OpenRouter's API key; without any provider's key the simulator runs",
     ),
     Setting(
         "OPENROUTER_BASE_URL",
@@ -254,6 +262,15 @@ SETTINGS: tuple[Setting, ...] = (
         "signing secret of the OpenRouter workspace: webhooks without its signature are refused; they arrive"
         " only when `ATELIER_PUBLIC_URL` is a public https URL",
     ),
+    Setting("FAL_KEY", "fal_key", None, str, "fal's API key, for its image and video models"),
+    Setting("FAL_QUEUE_URL", "fal_queue_url", "https://queue.fal.run", _origin, "fal's queue, also on loopback"),
+    Setting(
+        "FAL_REST_URL",
+        "fal_rest_url",
+        "https://rest.fal.ai",
+        _origin,
+        "fal's REST service, for input files and the keys of webhooks, also on loopback",
+    ),
 )
 
 
@@ -265,7 +282,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         try:
             values[setting.field] = None if text is None else setting.parse(text)
         except ValueError as exc:
-            secret = setting.field in ("secret_key", "openrouter_api_key", "openrouter_webhook_secret")
+            secret = setting.field in ("secret_key", "openrouter_api_key", "openrouter_webhook_secret", "fal_key")
             current = "" if secret else f" (it is {text!r})"
             raise SettingError(f"{setting.name} must be {_expected(exc)}{current}") from None
     if values["public_url"] is None:

@@ -65,8 +65,11 @@ def test_a_wrong_secret_is_not_repeated() -> None:
 
 
 def test_the_representation_of_the_settings_shows_no_secret() -> None:
-    settings = config.load({"OPENROUTER_API_KEY": "sk-or-v1-secret", "ATELIER_SECRET_KEY": "s" * 40})
+    settings = config.load(
+        {"OPENROUTER_API_KEY": "sk-or-v1-secret", "FAL_KEY": "id:fal-secret", "ATELIER_SECRET_KEY": "s" * 40}
+    )
     assert "sk-or-v1-secret" not in repr(settings)
+    assert "fal-secret" not in repr(settings)
     assert "ssss" not in repr(settings)
 
 
@@ -76,11 +79,12 @@ def test_the_simulator_runs_while_no_key_is_set_or_when_it_is_switched_on() -> N
         for environ in (
             {},
             {"OPENROUTER_API_KEY": "k"},
+            {"FAL_KEY": "k"},
             {"OPENROUTER_API_KEY": "k", "ATELIER_SIMULATOR": "on"},
             {"ATELIER_SIMULATOR": "off"},
         )
     ]
-    assert simulated == [True, False, True, False]
+    assert simulated == [True, False, False, True, False]
 
 
 def test_https_is_derived_from_the_public_address() -> None:

@@ -8,7 +8,7 @@ from app.base.config import SettingError, Settings, load
 from app.providers.client import Client
 from app.providers.contract import Provider
 from app.providers.openrouter import OpenRouter
-from app.providers.registry import base_urls, providers
+from app.providers.registry import base_urls, providers, webhooks
 from tests.kit import Cases
 from tests.providers.fake_upstream import Upstream, js
 from tests.providers.openrouter.kit import text_request
@@ -21,22 +21,30 @@ def configured(**environment: str) -> Settings:
     return load(environment)
 
 
-async def test_the_settings_decide_which_provider_there_is() -> None:
-    table: list[tuple[dict[str, str], tuple[str, ...]]] = [
-        ({}, (SIMULATOR,)),
-        ({"OPENROUTER_API_KEY": REAL_KEY}, ("https://openrouter.ai/api/v1",)),
-        ({"OPENROUTER_API_KEY": REAL_KEY, "OPENROUTER_BASE_URL": "http://10.0.0.5/v1/"}, ("http://10.0.0.5/v1",)),
-        ({"OPENROUTER_API_KEY": REAL_KEY, "ATELIER_SIMULATOR": "on"}, (SIMULATOR,)),
-        ({"ATELIER_SIMULATOR": "off"}, ()),
+async def test_the_settings_decide_which_providers_there_are() -> None:
+    openrouter, fal = {"OPENROUTER_API_KEY": REAL_KEY}, {"FAL_KEY": "id:secret"}
+    fal_urls = ("https://queue.fal.run", "https://rest.fal.ai")
+    local = {"FAL_QUEUE_URL": "http://127.0.0.1:9/q/", "FAL_REST_URL": "http://127.0.0.1:9/r"}
+    table: list[tuple[dict[str, str], tuple[str, ...], list[str]]] = [
+        ({}, (SIMULATOR,), ["openrouter"]),
+        (openrouter, ("https://openrouter.ai/api/v1",), ["openrouter"]),
+        (openrouter | {"OPENROUTER_BASE_URL": "http://10.0.0.5/v1/"}, ("http://10.0.0.5/v1",), ["openrouter"]),
+        (openrouter | {"ATELIER_SIMULATOR": "on"}, (SIMULATOR,), ["openrouter"]),
+        (fal, fal_urls, ["fal"]),
+        (fal | local, ("http://127.0.0.1:9/q", "http://127.0.0.1:9/r"), ["fal"]),
+        (openrouter | fal, ("https://openrouter.ai/api/v1", *fal_urls), ["openrouter", "fal"]),
+        (fal | {"ATELIER_SIMULATOR": "on"}, (SIMULATOR,), ["openrouter"]),
+        ({"ATELIER_SIMULATOR": "off"}, (), []),
     ]
     with Cases() as cases:
-        for environment, expected in table:
+        for environment, expected, names in table:
             with cases.case(environment):
                 settings = configured(**environment)
                 assert base_urls(settings, SIMULATOR) == expected
                 client = Client(base_urls(settings, SIMULATOR))
                 found = providers(settings, client, SIMULATOR, "simulated")
-                assert list(found) == (["openrouter"] if expected else [])
+                assert list(found) == names
+                assert set(webhooks(settings, client)) == {"openrouter", *names}
                 await client.aclose()
 
 
@@ -62,12 +70,15 @@ async def test_the_real_key_never_goes_to_the_simulator(simulated: bool, upstrea
 
 
 async def test_a_key_that_cannot_be_sent_stops_the_start_and_is_not_shown() -> None:
-    settings = configured(OPENROUTER_API_KEY="sk-or-v1-pasted…")
-    client = Client(base_urls(settings, None))
-    with pytest.raises(SettingError, match="OPENROUTER_API_KEY") as caught:
-        providers(settings, client)
-    assert "pasted" not in str(caught.value)
-    await client.aclose()
+    with Cases() as cases:
+        for name in ("OPENROUTER_API_KEY", "FAL_KEY"):
+            settings = configured(**{name: "sk-pasted…"})
+            client = Client(base_urls(settings, None))
+            with cases.case(name):
+                with pytest.raises(SettingError, match=name) as caught:
+                    providers(settings, client)
+                assert "pasted" not in str(caught.value)
+            await client.aclose()
 
 
 async def test_openrouter_implements_the_interface_of_a_provider(upstream: Upstream) -> None:
