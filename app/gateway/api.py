@@ -124,7 +124,13 @@ async def transcribe(request: ApiRequest, gateway: NamedDependency[Gateway]) -> 
             raise openai_params.invalid("body", "The request body must be a JSON object.")
         return await _operate(request, gateway, Operation.TRANSCRIPTIONS, data)
     try:
-        body = await operations.recording_of(await forms.parsed(request))
+        form = await forms.parsed(request)
+        file = form.get("file")
+        if not isinstance(file, UploadFile):
+            raise openai_params.invalid("file", "`file` must be an audio file.")
+        fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+        recording = operations.Recording(await file.read(), file.filename, file.content_type)
+        body = await operations.transcription_body(fields, recording)
     finally:
         await forms.close(request)
     return await _operate(request, gateway, Operation.TRANSCRIPTIONS, body)
