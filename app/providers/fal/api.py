@@ -84,7 +84,7 @@ class FalApi:
         )
 
     async def download(self, url: str, to: Path, max_bytes: int) -> Download:
-        """Results are on another host and public to whoever knows the URL, so the key is never sent."""
+        """Results are on another host and public to all who know the URL, so the key is never sent."""
         return await self._client.download(
             url, to, max_bytes=max_bytes, endpoint=self.queue, with_key=False, total=self.timeouts.download
         )

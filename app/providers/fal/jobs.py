@@ -1,7 +1,7 @@
 """fal's queue: a request is submitted once, its status is polled until it has ended, then its result is downloaded.
 
-The queue has three states, and COMPLETED only means that the job has ended: whether it has failed is said by the status'
-`error` and by the result's HTTP status. A failed poll does not fail the job, which continues upstream.
+The queue has three states, and COMPLETED only means that the job has ended: the status' `error` and the result's HTTP
+status show whether it has failed. A failed poll does not fail the job, which continues upstream.
 """
 
 import asyncio
