@@ -129,7 +129,7 @@ async def transcribe(request: ApiRequest, gateway: NamedDependency[Gateway]) -> 
         if not isinstance(file, UploadFile):
             raise openai_params.invalid("file", "`file` must be an audio file.")
         fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
-        recording = operations.Recording(await file.read(), file.filename, file.content_type)
+        recording = operations.UploadedRecording(await file.read(), file.filename, file.content_type)
         body = await operations.transcription_body(fields, recording)
     finally:
         await forms.close(request)

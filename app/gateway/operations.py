@@ -31,7 +31,7 @@ _SAFE_TYPES: Final = re.compile(r"(audio/[\w.+-]+|text/plain|text/event-stream|a
 _FORMATS: Final = {"mpeg": "mp3", "wave": "wav", "mp4": "m4a", "vnd.wave": "wav"}  # of media types whose name differs
 
 
-class Recording(msgspec.Struct, frozen=True):
+class UploadedRecording(msgspec.Struct, frozen=True):
     """An uploaded audio file, with the name and the media type that the client gave it."""
 
     data: bytes
@@ -62,7 +62,7 @@ def _model(id: str, catalog: Catalog) -> Model:
         raise openai_params.model_not_found(id) from None
 
 
-async def transcription_body(fields: Iterable[tuple[str, str]], recording: Recording) -> dict[str, Any]:
+async def transcription_body(fields: Iterable[tuple[str, str]], recording: UploadedRecording) -> dict[str, Any]:
     """The body of a transcription that was sent as a form, as OpenAI's clients do."""
     body: dict[str, Any] = {}
     for name, value in fields:
@@ -86,7 +86,7 @@ def _typed(name: str, value: str) -> Any:
     return value
 
 
-def _format_of(recording: Recording) -> str:
+def _format_of(recording: UploadedRecording) -> str:
     """The format of a recording, from its name or else its media type."""
     suffix = PurePath(recording.name).suffix.removeprefix(".").lower()
     subtype = recording.media_type.partition(";")[0].rpartition("/")[2].strip().lower().removeprefix("x-")

@@ -1106,6 +1106,13 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "connected": {"simulated": False, "current_user": ADMIN},
     },
     "shared/head.html": {"nothing": {}},
+    "shared/scripts.html": {"nothing": {}},
+    "shared/shortcuts.html": {"nothing": {}},
+    "shared/navigation.html": {
+        "admin": page(path="/jobs/1"),
+        "user": page(current_user=ORDINARY_USER, theme="light"),
+        "signed out": page(current_user=None),
+    },
     "jobs/macros.html": {"nothing": {}},
     "jobs/_card.html": {name: {"job": it, "csrf_token": "token"} for name, it in CARDS.items()},
     "jobs/_deleted.html": {name: {"job": it, "csrf_token": "token"} for name, it in CARDS.items() if it.final},
