@@ -7,8 +7,9 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from app.base import logging
 from app.base.config import MB
-from app.base.logging import masked
+from app.providers.bodies import EncodedBody
 from app.providers.byte_stream import ByteStream
 from app.providers.client import Client
 from app.providers.downloads import Download
@@ -38,7 +39,11 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 class Api:
     """Requests to one base URL. Every method raises `ClientError` and nothing else."""
 
-    def __init__(self, client: Client, endpoint: ProviderEndpoint, timeouts: Timeouts, key: str | None) -> None:
+    def __init__(
+        self, name: str, client: Client, endpoint: ProviderEndpoint, timeouts: Timeouts, key: str | None
+    ) -> None:
+        """`name` is the provider's, for the log."""
+        self.log = logging.get(f"providers.{name}")
         self._client = client
         self._key = key
         self.endpoint = endpoint
@@ -56,7 +61,7 @@ class Api:
     async def post(
         self,
         path: str,
-        content: bytes,
+        content: bytes | EncodedBody,
         *,
         total: float,
         idle: float | None = None,
@@ -74,6 +79,9 @@ class Api:
             reuse=reuse,
         )
 
+    async def delete(self, url: str, total: float) -> JsonResponse:
+        return await self._client.request_json("DELETE", url, endpoint=self.endpoint, idle=total, total=total)
+
     @asynccontextmanager
     async def stream(self, path: str, content: bytes) -> AsyncIterator[Events]:
         async with self._client.stream_events(
@@ -86,7 +94,7 @@ class Api:
             yield events
 
     @asynccontextmanager
-    async def stream_bytes(self, path: str, content: bytes) -> AsyncIterator[ByteStream]:
+    async def stream_bytes(self, path: str, content: EncodedBody) -> AsyncIterator[ByteStream]:
         async with self._client.stream_bytes(
             self.url(path),
             endpoint=self.endpoint,
@@ -113,7 +121,7 @@ class Api:
         """A provider's error message for admins: shortened, and without the API key, which some servers echo."""
         if self._key:
             message = message.replace(self._key, "…")
-        return masked(message)[:_DETAIL]
+        return logging.masked(message)[:_DETAIL]
 
 
 def segment(identifier: str) -> str:

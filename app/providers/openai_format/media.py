@@ -6,10 +6,10 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from app.base.disk_full import NO_SPACE
+from app.providers import failures
 from app.providers.contract import ErrorCode, Failed, Failure, ResultFile
 from app.providers.errors import AddressNotAllowed, ClientError, TooBig
-from app.providers.openrouter import failures
-from app.providers.openrouter.api import Api
+from app.providers.openai_format.api import Api
 
 _TRIES = 3  # for the link to an image that is already paid for; links expire soon, so it cannot be fetched later
 _HEAD = 256

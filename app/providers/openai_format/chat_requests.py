@@ -6,17 +6,26 @@ from typing import Any
 
 import msgspec
 
+from app.providers.coerce import mapping
 from app.providers.contract import InputImage, Request
 
 PATH = "/chat/completions"
 _INLINE = 256 * 1024  # characters of a conversation that are encoded on the event loop; longer ones in a thread
 
 
-async def text_body(request: Request, *, stream: bool) -> bytes:
+class ChatDialect(msgspec.Struct, frozen=True, kw_only=True):
+    """In what servers differ. `max_tokens` is the name of the token limit; with `asks_for_usage`, a stream has the usage only when
+    the request asks for it."""
+
+    max_tokens: str = "max_tokens"
+    asks_for_usage: bool = False
+
+
+async def text_body(request: Request, dialect: ChatDialect, *, stream: bool) -> bytes:
     """The body of a text request. Encoded in a thread when it is large: images or a long conversation."""
     if sum(map(_length, _contents(request))) < _INLINE:
-        return _text_body(request, stream=stream)
-    return await asyncio.to_thread(_text_body, request, stream=stream)
+        return _text_body(request, dialect, stream=stream)
+    return await asyncio.to_thread(_text_body, request, dialect, stream=stream)
 
 
 def image_body(request: Request, modalities: tuple[str, ...]) -> bytes:
@@ -46,16 +55,21 @@ def image_part(image: InputImage) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": f"data:{image.mime};base64,{encoded}"}}
 
 
-def _text_body(request: Request, *, stream: bool) -> bytes:
-    if request.body is not None:
-        streamed = {"stream": True} if stream else {}
-        return msgspec.json.encode({**request.body, "model": request.model, **streamed})
+def _text_body(request: Request, dialect: ChatDialect, *, stream: bool) -> bytes:
+    body = _own_body(request, dialect) if request.body is None else request.body
+    body = {**body, "model": request.model}
+    if stream:
+        body["stream"] = True
+    if stream and dialect.asks_for_usage:
+        body["stream_options"] = {**mapping(body.get("stream_options")), "include_usage": True}
+    return msgspec.json.encode(body)
+
+
+def _own_body(request: Request, dialect: ChatDialect) -> dict[str, Any]:
+    params = {dialect.max_tokens if name == "max_tokens" else name: value for name, value in request.params.items()}
     if request.messages:
-        messages: list[dict[str, Any]] = [{"role": turn.role, "content": turn.content} for turn in request.messages]
-    else:
-        messages = [{"role": "user", "content": _content(request)}]
-    streaming = {"stream": True} if stream else {}
-    return msgspec.json.encode({**request.params, "model": request.model, "messages": messages, **streaming})
+        return {**params, "messages": [{"role": turn.role, "content": turn.content} for turn in request.messages]}
+    return {**params, "messages": [{"role": "user", "content": _content(request)}]}
 
 
 def _contents(request: Request) -> list[Any]:

@@ -4,9 +4,10 @@ from typing import Any
 
 import msgspec
 
+from app.providers import failures
+from app.providers.coerce import cost_nano, mapping, rows, text, texts, usage
 from app.providers.contract import Completed, ErrorCode, Failed, Kind, Retryable
-from app.providers.openrouter import failures
-from app.providers.openrouter.coerce import cost_nano, mapping, rows, text, texts, usage
+from app.providers.openai_format import error_responses
 from app.providers.responses import JsonResponse
 
 _TEXT_ONLY = "The model returned text instead of an image. Read its response or choose another model."
@@ -27,7 +28,7 @@ def finished(response: JsonResponse, detail: str, *, whole: bool = False) -> Com
     """The outcome of a text request. With `whole`, a refusal is an answer like any other, and the answer is also returned as it
     came."""
     if response.status != 200:
-        return failures.failed(response, Kind.TEXT, detail)
+        return error_responses.failed(response, Kind.TEXT, detail, unbilled=error_responses.TEXT_UNBILLED)
     cost = cost_nano(response.body)
     reply = parse(response.body)
     if (outcome := failed_inside(reply, cost, detail)) is not None:
@@ -72,7 +73,7 @@ def no_image(reply: ParsedMessage, cost: int | None, detail: str) -> Failed:
 
 def errored(error: dict[str, Any], cost: int | None, output: str | None, detail: str, *, partial: bool) -> Failed:
     """The provider failed while processing the request and may charge for it, so it is not retried."""
-    if failures.is_refusal(error, 403 if error.get("code") in (403, "403") else 200):
+    if error_responses.is_refusal(error, 403 if error.get("code") in (403, "403") else 200):
         return failures.refused(detail, cost, output)
     message = _FAILED_MIDWAY if partial else failures.FAILED
     return Failed(code=ErrorCode.PROVIDER_FAILED, message=message, cost_nano=cost, text=output, detail=detail)
@@ -88,7 +89,7 @@ def parse(body: Any) -> ParsedMessage:
         images=list(dict.fromkeys(url for part in parts if (url := _url(part)))),
         refusal=text(message.get("refusal")),
         finish=text(choice.get("finish_reason")),
-        error=failures.error_of(body) or failures.error_of(choice),
+        error=error_responses.error_of(body) or error_responses.error_of(choice),
     )
 
 

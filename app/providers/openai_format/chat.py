@@ -7,14 +7,15 @@ from typing import Any
 import msgspec
 
 from app.base.config import MB
+from app.providers import failures
+from app.providers.coerce import mapping, rows
 from app.providers.contract import Chunk, Completed, ErrorCode, Failed, Failure, Outcome, Request, Retryable
 from app.providers.errors import ClientError
-from app.providers.openrouter import failures
-from app.providers.openrouter.api import Api
-from app.providers.openrouter.chat_requests import PATH, text_body
-from app.providers.openrouter.chat_responses import finished
-from app.providers.openrouter.chat_stream import ChatStream
-from app.providers.openrouter.coerce import mapping, rows
+from app.providers.openai_format import error_responses
+from app.providers.openai_format.api import Api
+from app.providers.openai_format.chat_requests import PATH, ChatDialect, text_body
+from app.providers.openai_format.chat_responses import finished
+from app.providers.openai_format.chat_stream import ChatStream
 from app.providers.responses import JsonResponse
 
 _MAX_RESPONSE = 32 * MB  # of a text response that is not streamed; it may contain images
@@ -24,11 +25,12 @@ _NO_TEXT = "The model returned no text. Raise the token limit or change the prom
 class ChatClient:
     """Text generation through one API."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, dialect: ChatDialect) -> None:
         self._api = api
+        self._dialect = dialect
 
     async def submit(self, request: Request) -> Outcome:
-        content = await text_body(request, stream=False)
+        content = await text_body(request, self._dialect, stream=False)
         timeouts = self._api.timeouts
         try:
             response = await self._api.post(
@@ -36,7 +38,7 @@ class ChatClient:
             )
         except ClientError as exc:
             return failures.no_response(exc)
-        detail = self._api.detail(f"{response.status} {failures.message_of(response)}")
+        detail = self._api.detail(f"{response.status} {error_responses.message_of(response)}")
         outcome = finished(response, detail, whole=request.body is not None)
         if isinstance(outcome, Completed) and not outcome.text and request.body is None:
             return Failed(code=ErrorCode.PROVIDER_FAILED, message=_NO_TEXT, cost_nano=outcome.cost_nano, detail=detail)
@@ -44,7 +46,7 @@ class ChatClient:
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk, None]:
         """The text as it arrives, then a final chunk with the usage. Raises `Failure` on error."""
-        content = await text_body(request, stream=True)
+        content = await text_body(request, self._dialect, stream=True)
         try:
             async with self._api.stream(PATH, content) as events:
                 if events.is_stream:
@@ -62,7 +64,7 @@ class ChatClient:
     def _whole(self, response: JsonResponse, *, whole: bool) -> list[Chunk]:
         """A response that was not streamed as requested: an error, or a server without streaming."""
         outcome = finished(
-            response, self._api.detail(f"{response.status} {failures.message_of(response)}"), whole=whole
+            response, self._api.detail(f"{response.status} {error_responses.message_of(response)}"), whole=whole
         )
         if isinstance(outcome, (Retryable, Failed)):
             raise Failure(outcome)

@@ -46,13 +46,22 @@ def amount(value: Any) -> Decimal | None:
 
 def cost_nano(body: Any) -> int | None:
     """`usage.cost` in nano-dollars; None when it is not reported."""
-    cost = amount(mapping(mapping(body).get("usage")).get("cost"))
+    return plausible_nano(amount(mapping(mapping(body).get("usage")).get("cost")))
+
+
+def plausible_nano(cost: Decimal | None) -> int | None:
+    """A cost in dollars as nano-dollars; None when it is unknown or cannot be right."""
     return nano_dollars(cost) if cost is not None and cost <= _MAX_COST else None
 
 
 def usage(body: Any) -> Usage | None:
+    """Token counts; OpenAI calls them by other names for images and recordings than for text."""
     reported = mapping(mapping(body).get("usage"))
     if not reported:
         return None
-    counts = {name: integer(reported.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
-    return Usage(**counts) if any(count is not None for count in counts.values()) else None
+    counts = Usage(
+        prompt_tokens=integer(reported.get("prompt_tokens", reported.get("input_tokens"))),
+        completion_tokens=integer(reported.get("completion_tokens", reported.get("output_tokens"))),
+        total_tokens=integer(reported.get("total_tokens")),
+    )
+    return counts if counts != Usage() else None

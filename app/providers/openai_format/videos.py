@@ -10,59 +10,56 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from app.base import logging
+from app.providers import failures
+from app.providers.bodies import EncodedBody
+from app.providers.coerce import amount, cost_nano, integer, mapping, text
 from app.providers.contract import ErrorCode, Failed, Kind, Outcome, Pending, Request, UpstreamJob
 from app.providers.errors import ClientError
-from app.providers.openrouter import failures
-from app.providers.openrouter.api import Api, segment
-from app.providers.openrouter.chat_requests import image_part
-from app.providers.openrouter.coerce import cost_nano, integer, mapping, text
-from app.providers.openrouter.video_downloads import VideoDownloads
+from app.providers.openai_format import error_responses
+from app.providers.openai_format.api import Api, segment
+from app.providers.openai_format.video_downloads import VideoDownloads
 from app.providers.responses import JsonResponse
 
 _PATH = "/videos"
-_PARAMS = ("aspect_ratio", "resolution", "size", "duration", "seed", "generate_audio", "creativity", "upscale_factor")
-_FRAMES = ("first_frame", "last_frame")
-_RUNNING = ("pending", "in_progress")
+_RUNNING = ("pending", "queued", "in_progress")
 _MAX_NOT_FOUND = 5  # consecutive 404 polls; a few are normal right after the submit
 _MAX_ID = 500
 _MAX_STATE = 100
+_MAX_DELAY = 60.0  # seconds
 _INVALID_ID = re.compile(r"\.{1,2}|\s*")
 
 _FAILED = "The provider could not generate this video. Change the request or choose another model."
 _CANCELLED = "The provider cancelled this video. Generate it again."
 
-_log = logging.get("providers.openrouter")
-
 
 class VideoClient:
     """Video generation through one API."""
 
-    def __init__(self, api: Api, max_bytes: int, callback: Callable[[str], str] | None = None) -> None:
-        """`callback` returns the webhook URL for a job id."""
+    def __init__(
+        self, api: Api, max_bytes: int, encode: Callable[[Request], EncodedBody], *, numbered: bool = False
+    ) -> None:
+        """`encode` makes the body of a submit, and runs in a thread. `numbered` says that a job can have several videos."""
         self._api = api
         self._max_bytes = max_bytes
-        self._callback = callback
+        self._encode = encode
+        self._numbered = numbered
         self._not_found: dict[str, int] = {}  # upstream job id -> consecutive 404 polls
         self._polls_failing = False  # polls are failing now; logged once, not for every poll
         self._unknown_states: set[str] = set()  # unknown states, each logged once
 
     async def submit(self, request: Request) -> Outcome:
-        callback = self._callback(request.job_id) if self._callback else None
-        content = await asyncio.to_thread(_body, request, callback)
+        content = await asyncio.to_thread(self._encode, request)
         try:
             response = await self._api.post(_PATH, content, total=self._api.timeouts.video)
         except ClientError as exc:
             return failures.no_response(exc)
-        detail = self._api.detail(f"{response.status} {failures.message_of(response)}")
+        detail = self._api.detail(f"{response.status} {error_responses.message_of(response)}")
         if response.status not in (200, 201, 202):
-            return failures.failed(response, Kind.VIDEO, detail)
+            return error_responses.failed(response, Kind.VIDEO, detail)
         body = mapping(response.body)
         identifier = _identifier(body.get("id"))
         if identifier is None:
-            if failures.error_of(body):
+            if error_responses.error_of(body):
                 return _failed(body, None, detail)
             return Failed(code=ErrorCode.OUTCOME_UNKNOWN, message=failures.UNKNOWN, detail=detail)
         polling_url = text(body.get("polling_url"))
@@ -96,9 +93,10 @@ class VideoClient:
         self._poll_succeeded()
         state = text(response.body.get("status"))[:_MAX_STATE]
         cost = cost_nano(response.body)
-        detail = self._api.detail(f"{state}: {failures.message_of(response)}")
+        detail = self._api.detail(f"{state}: {error_responses.message_of(response)}")
         if state == "completed":
-            return await VideoDownloads(self._api, upstream_job, folder, self._max_bytes).run(response.body, cost)
+            downloads = VideoDownloads(self._api, upstream_job, folder, self._max_bytes, numbered=self._numbered)
+            return await downloads.run(response.body, cost)
         if state == "failed":
             return _failed(response.body, cost, detail)
         if state == "cancelled":
@@ -107,18 +105,18 @@ class VideoClient:
             return failures.expired(detail, cost)
         if state not in _RUNNING and state not in self._unknown_states:
             self._unknown_states.add(state)
-            _log.warning("unknown video job state", upstream_job=upstream_job.id, state=state)
+            self._api.log.warning("unknown video job state", upstream_job=upstream_job.id, state=state)
         progress = integer(response.body.get("progress"))
         return Pending(
             upstream_job=upstream_job,
             state=state or "unknown",
             progress=progress if progress is not None and 0 <= progress <= 100 else None,
-            wait=failures.retry_after(response.headers),
+            wait=_poll_delay(response.headers),
         )
 
     def _inconclusive(self, upstream_job: UpstreamJob, response: JsonResponse) -> Outcome:
         """A response that says nothing about the job. This includes a rejected key, which an admin may be replacing."""
-        detail = self._api.detail(f"{response.status} {failures.message_of(response)}")
+        detail = self._api.detail(f"{response.status} {error_responses.message_of(response)}")
         if response.status == 404:
             self._not_found[upstream_job.id] = self._not_found.get(upstream_job.id, 0) + 1
             if self._not_found[upstream_job.id] < _MAX_NOT_FOUND:
@@ -130,37 +128,25 @@ class VideoClient:
 
     def _poll_failed(self, upstream_job: UpstreamJob, reason: str) -> None:
         if not self._polls_failing:
-            _log.warning("video polls failing", upstream_job=upstream_job.id, reason=reason)
+            self._api.log.warning("video polls failing", upstream_job=upstream_job.id, reason=reason)
         self._polls_failing = True
 
     def _poll_succeeded(self) -> None:
         if self._polls_failing:
-            _log.info("video polls recovered")
+            self._api.log.info("video polls recovered")
         self._polls_failing = False
 
 
 def _failed(body: dict[str, Any], cost: int | None, detail: str) -> Failed:
-    error = failures.error_of(body)
-    if failures.is_refusal(error, 403):
+    error = error_responses.error_of(body)
+    if error_responses.is_refusal(error, 403):
         return failures.refused(detail, cost)
     return Failed(code=ErrorCode.PROVIDER_FAILED, message=_FAILED, cost_nano=cost, detail=detail)
 
 
-def _body(request: Request, callback: str | None) -> bytes:
-    """The JSON body of a submit. Reads image files, so call it in a thread."""
-    body: dict[str, Any] = {"model": request.model}
-    if request.prompt:
-        body["prompt"] = request.prompt
-    body |= {name: request.params[name] for name in _PARAMS if name in request.params}
-    frames = [{**image_part(image), "frame_type": image.role} for image in request.images if image.role in _FRAMES]
-    references = [image_part(image) for image in request.images if image.role not in _FRAMES]
-    if frames:
-        body["frame_images"] = frames
-    if references:
-        body["input_references"] = references
-    if callback:
-        body["callback_url"] = callback
-    return msgspec.json.encode(body)
+def _poll_delay(headers: dict[str, str]) -> float | None:
+    milliseconds = amount(headers.get("openai-poll-after-ms"))
+    return failures.retry_after(headers) if milliseconds is None else min(float(milliseconds) / 1000, _MAX_DELAY)
 
 
 def _identifier(value: Any) -> str | None:

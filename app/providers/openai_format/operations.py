@@ -1,22 +1,23 @@
 """Embeddings, moderations, speech and transcriptions: one request, whose answer is passed on as it came."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from app.providers import failures
+from app.providers.bodies import JSON, EncodedBody, json_body
 from app.providers.byte_stream import ByteStream
+from app.providers.coerce import cost_nano, usage
 from app.providers.contract import Chunk, ErrorCode, Failed, Failure, Kind, Operation, Request, Retryable
 from app.providers.errors import Broken, ClientError, TimedOut
-from app.providers.openrouter import failures
-from app.providers.openrouter.api import Api
-from app.providers.openrouter.chat_responses import errored, generation_id
-from app.providers.openrouter.coerce import cost_nano, usage
+from app.providers.openai_format import error_responses
+from app.providers.openai_format.api import Api
+from app.providers.openai_format.chat_responses import errored, generation_id
 from app.providers.responses import JsonResponse
 
-JSON: Final = "application/json"
 _PATHS: Final = {
     Operation.EMBEDDINGS: "/embeddings",
     Operation.MODERATIONS: "/moderations",
@@ -29,12 +30,21 @@ _NOT_OFFERED: Final = "The provider does not offer {operation}, or not with this
 class OperationsClient:
     """Operations other than chat through one API."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(
+        self,
+        api: Api,
+        encode: Callable[[Request], EncodedBody],
+        cost: Callable[[str, Any], int | None] = lambda _, body: cost_nano(body),
+    ) -> None:
+        """`encode` makes the body of a request, and runs in a thread; it may raise `Failure`. `cost` returns the cost in
+        nano-dollars of a model's answer."""
         self._api = api
+        self._encode = encode
+        self._cost = cost
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk, None]:
         """The answer in pieces, then a chunk with the usage. Raises `Failure`."""
-        content = await asyncio.to_thread(_encode, request)
+        content = await asyncio.to_thread(self._encode, request)
         has_output = False
         try:
             async with self._api.stream_bytes(_PATHS[request.operation], content) as answer:
@@ -55,18 +65,20 @@ class OperationsClient:
         event = await asyncio.to_thread(msgspec.json.encode, response.body)
         yield Chunk(event=event, media_type=JSON)
         yield Chunk(
-            usage=usage(response.body), cost_nano=cost_nano(response.body), generation_id=generation_id(response)
+            usage=usage(response.body),
+            cost_nano=self._cost(request.model, response.body),
+            generation_id=generation_id(response),
         )
 
     def _failure(self, request: Request, response: JsonResponse) -> Retryable | Failed | None:
-        detail = self._api.detail(f"{response.status} {failures.message_of(response)}")
+        detail = self._api.detail(f"{response.status} {error_responses.message_of(response)}")
         if response.status in (404, 405):
             message = _NOT_OFFERED.format(operation=request.operation.value)
             return Failed(code=ErrorCode.NOT_OFFERED, message=message, carried_out=False, detail=detail)
         if response.status != 200:
-            return failures.failed(response, Kind.TEXT, detail)
+            return error_responses.failed(response, Kind.TEXT, detail, unbilled=error_responses.TEXT_UNBILLED)
         cost = cost_nano(response.body)
-        if error := failures.error_of(response.body):
+        if error := error_responses.error_of(response.body):
             return errored(error, cost, None, detail, partial=False)
         if not isinstance(response.body, dict):
             return Failed(code=ErrorCode.RESULT_INVALID, message=failures.UNREADABLE, cost_nano=cost, detail=detail)
@@ -81,5 +93,5 @@ async def _pieces(answer: ByteStream) -> AsyncGenerator[Chunk, None]:
     yield Chunk(generation_id=id)
 
 
-def _encode(request: Request) -> bytes:
-    return msgspec.json.encode({**(request.body or {}), "model": request.model})
+def as_json(request: Request) -> EncodedBody:
+    return json_body({**(request.body or {}), "model": request.model})

@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 
 from app.base.config import MB
+from app.providers import failures
+from app.providers.coerce import cost_nano, integer, mapping, rows, text, usage
 from app.providers.contract import Chunk, ErrorCode, Failed, Failure, Usage
 from app.providers.errors import Ambiguous
 from app.providers.event_stream import Events
 from app.providers.lenient_json import EventDecoder
-from app.providers.openrouter import failures
-from app.providers.openrouter.chat_responses import errored, first_choice, text_of
-from app.providers.openrouter.coerce import cost_nano, integer, mapping, rows, text, usage
+from app.providers.openai_format import error_responses
+from app.providers.openai_format.chat_responses import errored, first_choice, text_of
 
 _MAX_TEXT = 4_000_000  # characters of text in a streamed response, far above any model's limit
 _MAX_STREAM = 64 * MB  # characters of all its events, which may contain images
@@ -123,7 +124,7 @@ class _StreamState:
         if finish := choice.get("finish_reason"):
             self.finish = text(finish) or self.finish
         if body.get("error") or choice.get("error") or self.finish == "error":
-            self.error = failures.error_of(body) or failures.error_of(choice)
+            self.error = error_responses.error_of(body) or error_responses.error_of(choice)
             if self.finish == "error" and not self.error:
                 self.error = {"message": "finish_reason is error"}
         delta = mapping(choice.get("delta"))

@@ -5,13 +5,12 @@ from typing import Any
 
 import msgspec
 
-from app.base import logging
+from app.providers import failures
+from app.providers.coerce import text, texts
 from app.providers.contract import Completed, ErrorCode, Failed, Outcome, Pending, ResultFile, UpstreamJob
 from app.providers.errors import AddressNotAllowed, ClientError, TooBig
-from app.providers.openrouter import failures
-from app.providers.openrouter.api import Api, segment
-from app.providers.openrouter.coerce import text, texts
-from app.providers.openrouter.media import SaveError, disk_full, too_big
+from app.providers.openai_format.api import Api, segment
+from app.providers.openai_format.media import SaveError, disk_full, too_big
 
 _MAX_VIDEOS = 10
 _DOWNLOAD_REFUSED = (
@@ -19,17 +18,17 @@ _DOWNLOAD_REFUSED = (
 )
 _NOT_A_VIDEO = "The provider returned a file that is not a video. Generate it again or choose another model."
 
-_log = logging.get("providers.openrouter")
-
 
 class VideoDownloads:
     """Downloads the videos of a finished job into `folder`, each from the first URL that has it."""
 
-    def __init__(self, api: Api, upstream_job: UpstreamJob, folder: Path, max_bytes: int) -> None:
+    def __init__(self, api: Api, upstream_job: UpstreamJob, folder: Path, max_bytes: int, *, numbered: bool) -> None:
+        """`numbered` says that a job can have several videos, which the download URL tells apart."""
         self._api = api
         self._upstream_job = upstream_job
         self._folder = folder
         self._max_bytes = max_bytes
+        self._numbered = numbered
         self._statuses: list[int] = []  # of the failed URLs; 0 means no response
 
     async def run(self, body: dict[str, Any], cost: int | None) -> Outcome:
@@ -50,7 +49,9 @@ class VideoDownloads:
     ) -> ResultFile | None:
         """Signed links need no key. The key is sent to the others only if they have the API's origin."""
         to = self._folder / f"video-{index}"
-        content = self._api.url(f"/videos/{segment(self._upstream_job.id)}/content", index=index)
+        content = self._api.url(
+            f"/videos/{segment(self._upstream_job.id)}/content", **({"index": index} if self._numbered else {})
+        )
         urls = [(link, False) for link in signed[index : index + 1]]
         for link in [*unsigned[index : index + 1], *([legacy] if legacy and index == 0 else []), content]:
             urls.append((link, self._api.own(link) is not None))
@@ -72,7 +73,7 @@ class VideoDownloads:
         except TooBig as exc:
             raise too_big(str(exc)) from None
         except AddressNotAllowed as exc:
-            _log.warning("video URL not allowed", upstream_job=self._upstream_job.id, exc=str(exc))
+            self._api.log.warning("video URL not allowed", upstream_job=self._upstream_job.id, exc=str(exc))
             return 403
         except ClientError:
             return 0
