@@ -1,12 +1,16 @@
 """Builds the configured providers, and lists the base URLs that the outbound client may reach."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 
 from app.base.config import SettingError, Settings
 from app.providers.client import Client
 from app.providers.contract import Provider
+from app.providers.openai import OpenAI
 from app.providers.openrouter import OpenRouter, Webhooks
+
+Callback = Callable[[str, str], str]
 
 TITLE = "Atelier"  # how this app is named in the provider's statistics; its address is not sent
 
@@ -15,7 +19,8 @@ def base_urls(settings: Settings, simulator_url: str | None) -> tuple[str, ...]:
     """The base URLs of the configured providers. `Client` must be built with these before the providers are."""
     if settings.simulated:
         return (simulator_url,) if simulator_url else ()
-    return (settings.openrouter_base_url,) if settings.openrouter_api_key else ()
+    openrouter = (settings.openrouter_base_url,) if settings.openrouter_api_key else ()
+    return openrouter + ((settings.openai_base_url,) if settings.uses_openai else ())
 
 
 def webhooks(settings: Settings) -> dict[str, Callable[[Mapping[str, str], bytes], str]]:
@@ -29,25 +34,56 @@ def providers(
     client: Client,
     simulator_url: str | None = None,
     simulator_key: str | None = None,
-    callback: Callable[[str, str], str] | None = None,
+    callback: Callback | None = None,
 ) -> dict[str, Provider]:
     """Providers by name. `simulator_url` is the base URL of the simulator's OpenRouter API; a real key is never sent to it.
     `callback` returns the webhook URL for a provider name and a job id."""
-    key = simulator_key if settings.simulated else settings.openrouter_api_key
-    configured: dict[str, Provider] = {}
-    for base_url in base_urls(settings, simulator_url):
-        try:
-            provider = OpenRouter(
-                client,
-                base_url,
-                key,
-                max_image_bytes=settings.max_image_bytes,
-                max_video_bytes=settings.max_video_bytes,
-                title=TITLE,
-                is_openrouter=True if settings.simulated else None,
-                callback=partial(callback, OpenRouter.name) if callback else None,
-            )
-        except ValueError:
-            raise SettingError("OPENROUTER_API_KEY must be one line of plain ASCII") from None
-        configured[provider.name] = provider
-    return configured
+    if settings.simulated:
+        found = [_openrouter(settings, client, simulator_url, simulator_key, callback)] if simulator_url else []
+    else:
+        found = _configured(settings, client, callback)
+    return {provider.name: provider for provider in found}
+
+
+def _configured(settings: Settings, client: Client, callback: Callback | None) -> list[Provider]:
+    found: list[Provider] = []
+    if key := settings.openrouter_api_key:
+        found.append(_openrouter(settings, client, settings.openrouter_base_url, key, callback))
+    if settings.uses_openai:
+        found.append(_openai(settings, client))
+    return found
+
+
+def _openrouter(
+    settings: Settings, client: Client, base_url: str, key: str | None, callback: Callback | None
+) -> Provider:
+    with _valid_key("OPENROUTER_API_KEY"):
+        return OpenRouter(
+            client,
+            base_url,
+            key,
+            max_image_bytes=settings.max_image_bytes,
+            max_video_bytes=settings.max_video_bytes,
+            title=TITLE,
+            is_openrouter=True if settings.simulated else None,
+            callback=partial(callback, OpenRouter.name) if callback else None,
+        )
+
+
+def _openai(settings: Settings, client: Client) -> Provider:
+    with _valid_key("OPENAI_API_KEY"):
+        return OpenAI(
+            client,
+            settings.openai_base_url,
+            settings.openai_api_key,
+            max_image_bytes=settings.max_image_bytes,
+            max_video_bytes=settings.max_video_bytes,
+        )
+
+
+@contextmanager
+def _valid_key(setting: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError:
+        raise SettingError(f"{setting} must be one line of plain ASCII") from None
