@@ -13,20 +13,20 @@ from litestar.types import ASGIApp
 
 from app.providers.simulator import responses
 from app.providers.simulator.faults import faults_in
-from app.providers.simulator.openrouter.account import generation_id
-from app.providers.simulator.openrouter.admission import (
+from app.providers.simulator.openai_format.admission import (
     AcceptedRequest,
     JsonObject,
     PlainRequest,
     admit,
-    model_for,
     read_body,
     record_job,
     require_key,
     visible_usage,
 )
-from app.providers.simulator.openrouter.catalog import VideoAbility
-from app.providers.simulator.openrouter.errors import ErrorAnswer, not_found
+from app.providers.simulator.openai_format.errors import ErrorAnswer, not_found
+from app.providers.simulator.openai_format.models import VideoAbility
+from app.providers.simulator.openrouter.account import generation_id
+from app.providers.simulator.openrouter.persona import model_for
 from app.providers.simulator.openrouter.video_files import render
 from app.providers.simulator.openrouter.video_requests import (
     ability_of,

@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from app.providers.simulator import replies
-from app.providers.simulator.openrouter.choices import Choice, JsonObject
+from app.providers.simulator.openai_format.choices import Choice, JsonObject
 from app.providers.simulator.responses import JSON, PlainResponse, event
 
 Habits = frozenset[str]

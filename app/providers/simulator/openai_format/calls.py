@@ -6,12 +6,14 @@ import msgspec
 from litestar.types import ASGIApp
 
 from app.providers.simulator import responses
-from app.providers.simulator.openrouter.admission import AcceptedRequest, JsonObject, record_job, visible_usage
-from app.providers.simulator.openrouter.errors import PROVIDER_ERROR, provider_failed
+from app.providers.simulator.openai_format.admission import AcceptedRequest, JsonObject, record_job, visible_usage
+from app.providers.simulator.openai_format.errors import ErrorAnswer, provider_failed
+from app.providers.simulator.openai_format.persona import Persona
 from app.providers.simulator.runtime import Runtime
 from app.providers.simulator.state import SimulatedJob
 
 SECONDS = {"embeddings": 0.2, "speech": 1.0, "transcription": 1.0, "moderation": 0.2}
+_FAILED = ErrorAnswer(502, "Provider returned error", "provider_unavailable")
 
 
 class CallResult(msgspec.Struct, kw_only=True):
@@ -22,7 +24,9 @@ class CallResult(msgspec.Struct, kw_only=True):
     usage: JsonObject = {}
 
 
-async def respond(runtime: Runtime, accepted: AcceptedRequest, work: Callable[[], CallResult]) -> ASGIApp:
+async def respond(
+    runtime: Runtime, persona: Persona, accepted: AcceptedRequest, work: Callable[[], CallResult]
+) -> ASGIApp:
     """The response to an accepted request. `work` makes its content and runs in a thread."""
     if "ambiguous" in accepted.faults:
         await record_job(runtime, _job(runtime, accepted, await runtime.render(work)))
@@ -33,14 +37,15 @@ async def respond(runtime: Runtime, accepted: AcceptedRequest, work: Callable[[]
     if "fail" in accepted.faults:
         raise provider_failed(accepted.model.name)
     if "error-200" in accepted.faults:
-        return responses.json_response({"id": accepted.id, "error": PROVIDER_ERROR})
+        return responses.json_response({"id": accepted.id, "error": persona.error(_FAILED)})
     result = await runtime.render(work)
     await record_job(runtime, _job(runtime, accepted, result))
+    hidden = frozenset() if persona.reports_cost else frozenset({"no-cost"})
     content = result.content
     if isinstance(content, dict):
-        usage = {"usage": visible_usage(result.usage, accepted.faults)} if result.usage else {}
+        usage = {"usage": visible_usage(result.usage, accepted.faults | hidden)} if result.usage else {}
         content = msgspec.json.encode(content | usage)
-    whole = responses.PlainResponse(content, result.media_type, headers={"X-Generation-Id": accepted.id})
+    whole = responses.PlainResponse(content, result.media_type, headers={persona.id_header: accepted.id})
     return responses.damaged(runtime, whole, accepted.faults)
 
 

@@ -2,9 +2,9 @@
 
 from app.providers.simulator import replies, sizes, tools
 from app.providers.simulator.json_schema import JsonSchema
-from app.providers.simulator.openrouter.admission import JsonObject, context_too_long
-from app.providers.simulator.openrouter.catalog import SimulatedModel
-from app.providers.simulator.openrouter.errors import ErrorAnswer, bad_request
+from app.providers.simulator.openai_format.admission import JsonObject, context_too_long
+from app.providers.simulator.openai_format.errors import ErrorAnswer, bad_request
+from app.providers.simulator.openai_format.models import SimulatedModel
 from app.providers.simulator.state import Kind
 
 MAX_CHOICES = 8

@@ -7,9 +7,9 @@ import msgspec
 
 from app.providers.simulator import replies, schema_values, sizes, tools
 from app.providers.simulator.faults import strip_faults
-from app.providers.simulator.openrouter import habits
-from app.providers.simulator.openrouter.admission import AcceptedRequest, JsonObject, reference_image
-from app.providers.simulator.openrouter.chat_requests import (
+from app.providers.simulator.openai_format import habits
+from app.providers.simulator.openai_format.admission import AcceptedRequest, JsonObject, reference_image
+from app.providers.simulator.openai_format.chat_requests import (
     choice_count,
     image_size,
     image_urls,
@@ -17,7 +17,7 @@ from app.providers.simulator.openrouter.chat_requests import (
     schema_of,
     wants_json,
 )
-from app.providers.simulator.openrouter.choices import Choice
+from app.providers.simulator.openai_format.choices import Choice
 from app.providers.simulator.runtime import Runtime
 from app.providers.simulator.state import SimulatedJob
 

@@ -10,18 +10,18 @@ from litestar.types import ASGIApp
 
 from app.providers.simulator import embeddings, replies
 from app.providers.simulator.faults import strip_faults
-from app.providers.simulator.openrouter.admission import (
+from app.providers.simulator.openai_format.admission import (
     AcceptedRequest,
     JsonObject,
     PlainRequest,
     admit,
     context_too_long,
-    model_for,
     read_body,
     require_key,
 )
-from app.providers.simulator.openrouter.calls import CallResult, respond
-from app.providers.simulator.openrouter.errors import bad_request
+from app.providers.simulator.openai_format.calls import CallResult, respond
+from app.providers.simulator.openai_format.errors import bad_request
+from app.providers.simulator.openai_format.persona import Persona
 from app.providers.simulator.runtime import Runtime
 
 MAX_INPUTS = 2048
@@ -30,10 +30,12 @@ Input = str | list[int]
 
 
 @post("/embeddings", guards=[require_key], status_code=200)
-async def create_embeddings(request: PlainRequest, runtime: NamedDependency[Runtime]) -> ASGIApp:
+async def create_embeddings(
+    request: PlainRequest, runtime: NamedDependency[Runtime], persona: NamedDependency[Persona]
+) -> ASGIApp:
     """Embed texts."""
     body, digest = await read_body(request, runtime)
-    model = model_for(body, "embeddings")
+    model = persona.model_for(body, "embeddings")
     inputs = _inputs(body.get("input"))
     dimensions = body.get("dimensions")
     dimensions = model.dimensions if dimensions is None else dimensions
@@ -49,7 +51,7 @@ async def create_embeddings(request: PlainRequest, runtime: NamedDependency[Runt
     )
     if not isinstance(accepted, AcceptedRequest):
         return accepted
-    return await respond(runtime, accepted, lambda: _result(accepted, inputs, dimensions))
+    return await respond(runtime, persona, accepted, lambda: _result(accepted, inputs, dimensions))
 
 
 HANDLERS = [create_embeddings]

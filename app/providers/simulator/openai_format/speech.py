@@ -1,4 +1,4 @@
-"""The speech endpoint. As in the real service, raw samples are the default and the cost is only at /generation."""
+"""The speech endpoint. As in the real services, its answer has no cost."""
 
 from typing import Any
 
@@ -8,17 +8,17 @@ from litestar.types import ASGIApp
 
 from app.providers.simulator import responses
 from app.providers.simulator.faults import strip_faults
-from app.providers.simulator.openrouter.admission import (
+from app.providers.simulator.openai_format.admission import (
     AcceptedRequest,
     JsonObject,
     PlainRequest,
     admit,
-    model_for,
     read_body,
     require_key,
 )
-from app.providers.simulator.openrouter.calls import CallResult, respond
-from app.providers.simulator.openrouter.errors import bad_request
+from app.providers.simulator.openai_format.calls import CallResult, respond
+from app.providers.simulator.openai_format.errors import bad_request
+from app.providers.simulator.openai_format.persona import Persona
 from app.providers.simulator.runtime import Runtime
 
 MAX_CHARS = 4096
@@ -27,12 +27,14 @@ NOT_AUDIO = b"This is not audio. " * 40
 
 
 @post("/audio/speech", guards=[require_key], status_code=200)
-async def create_speech(request: PlainRequest, runtime: NamedDependency[Runtime]) -> ASGIApp:
+async def create_speech(
+    request: PlainRequest, runtime: NamedDependency[Runtime], persona: NamedDependency[Persona]
+) -> ASGIApp:
     """Read a text aloud."""
     body, digest = await read_body(request, runtime)
-    model = model_for(body, "speech")
+    model = persona.model_for(body, "speech")
     text = _text_of(body.get("input"))
-    speed, format = body.get("speed"), body.get("response_format") or "pcm"
+    speed, format = body.get("speed"), body.get("response_format") or persona.speech_format
     if speed is not None and (not isinstance(speed, int | float) or not 0.25 <= speed <= 4):
         raise bad_request("speed: expected a number from 0.25 to 4")
     if not isinstance(format, str) or format not in MEDIA_TYPES:
@@ -44,7 +46,7 @@ async def create_speech(request: PlainRequest, runtime: NamedDependency[Runtime]
         return accepted
     if "huge" in accepted.faults:
         return responses.StreamedResponse(responses.endless(b"", bytes(64)), MEDIA_TYPES[format])
-    return await respond(runtime, accepted, lambda: _result(accepted, body, text, format))
+    return await respond(runtime, persona, accepted, lambda: _result(accepted, body, text, format))
 
 
 HANDLERS = [create_speech]

@@ -15,8 +15,8 @@ from litestar.types import ASGIApp
 
 from app.providers.simulator import responses
 from app.providers.simulator.faults import faults_in
-from app.providers.simulator.openrouter.catalog import MODELS, Route, SimulatedModel
-from app.providers.simulator.openrouter.errors import ErrorAnswer, bad_request, not_found
+from app.providers.simulator.openai_format.errors import ErrorAnswer, bad_request
+from app.providers.simulator.openai_format.models import SimulatedModel
 from app.providers.simulator.runtime import Runtime
 from app.providers.simulator.state import JobStore, Kind, SimulatedJob, SubmitRecord, new_id
 
@@ -62,20 +62,6 @@ async def read_body(request: PlainRequest, runtime: Runtime) -> tuple[JsonObject
     """The JSON body, in which each image is saved and replaced by its digest, and the digest of the raw body."""
     raw = await request.body()
     return await runtime.run_io(_parse, runtime.store, raw)
-
-
-def model_for(body: JsonObject, route: Route) -> SimulatedModel:
-    """The requested model. Raises an error answer if it does not exist or does not support this route."""
-    name = body.get("model")
-    if not isinstance(name, str) or not name:
-        raise bad_request("model: Required")
-    if (model := MODELS.get(name)) is None:
-        raise bad_request(f"{name} is not a valid model ID")
-    if route not in model.routes:
-        raise not_found(
-            f"No endpoints found for {name} on this route. Its output modalities: {', '.join(model.outputs)}."
-        )
-    return model
 
 
 async def admit(

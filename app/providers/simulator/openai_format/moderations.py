@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.types import ASGIApp
 
 from app.providers.simulator import moderation, replies
-from app.providers.simulator.openrouter.admission import (
+from app.providers.simulator.openai_format.admission import (
     AcceptedRequest,
     JsonObject,
     PlainRequest,
@@ -15,33 +15,34 @@ from app.providers.simulator.openrouter.admission import (
     read_body,
     require_key,
 )
-from app.providers.simulator.openrouter.calls import CallResult, respond
-from app.providers.simulator.openrouter.catalog import MODERATION_MODEL
-from app.providers.simulator.openrouter.errors import bad_request
+from app.providers.simulator.openai_format.calls import CallResult, respond
+from app.providers.simulator.openai_format.errors import bad_request
+from app.providers.simulator.openai_format.persona import Persona
 from app.providers.simulator.runtime import Runtime
-
-NAMES = (None, MODERATION_MODEL.id, f"openai/{MODERATION_MODEL.id}")
 
 
 @post("/moderations", guards=[require_key], status_code=200)
-async def create_moderation(request: PlainRequest, runtime: NamedDependency[Runtime]) -> ASGIApp:
+async def create_moderation(
+    request: PlainRequest, runtime: NamedDependency[Runtime], persona: NamedDependency[Persona]
+) -> ASGIApp:
     """Classify texts."""
     body, digest = await read_body(request, runtime)
-    if body.get("model") not in NAMES:
+    model = persona.moderation_model
+    if body.get("model") not in (None, model.id, f"openai/{model.id}"):
         raise bad_request(f"{body.get('model')} is not a valid model ID")
     texts = _texts(body.get("input"))
     accepted = await admit(
         runtime,
         endpoint="/moderations",
         kind="moderation",
-        model=MODERATION_MODEL,
+        model=model,
         prompt="\n".join(texts),
         body=body,
         digest=digest,
     )
     if not isinstance(accepted, AcceptedRequest):
         return accepted
-    return await respond(runtime, accepted, lambda: _result(accepted, texts))
+    return await respond(runtime, persona, accepted, lambda: _result(accepted, texts))
 
 
 HANDLERS = [create_moderation]

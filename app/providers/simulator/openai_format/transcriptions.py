@@ -1,4 +1,4 @@
-"""The transcription endpoint: audio in JSON as OpenRouter takes it, or a file in a form as OpenAI does."""
+"""The transcription endpoint: a file in a form, or audio in JSON where the service takes it."""
 
 import base64
 import binascii
@@ -11,17 +11,17 @@ from litestar.datastructures import UploadFile
 from litestar.di import NamedDependency
 from litestar.types import ASGIApp
 
-from app.providers.simulator.openrouter.admission import (
+from app.providers.simulator.openai_format.admission import (
     REFERENCE,
     AcceptedRequest,
     JsonObject,
     PlainRequest,
     admit,
-    model_for,
     require_key,
 )
-from app.providers.simulator.openrouter.calls import CallResult, respond
-from app.providers.simulator.openrouter.errors import bad_request
+from app.providers.simulator.openai_format.calls import CallResult, respond
+from app.providers.simulator.openai_format.errors import bad_request
+from app.providers.simulator.openai_format.persona import Persona
 from app.providers.simulator.runtime import Runtime
 
 FORMATS = ("json", "text", "verbose_json")
@@ -37,14 +37,18 @@ class Recording(msgspec.Struct, frozen=True):
 
 
 @post("/audio/transcriptions", guards=[require_key], status_code=200)
-async def create_transcription(request: PlainRequest, runtime: NamedDependency[Runtime]) -> ASGIApp:
+async def create_transcription(
+    request: PlainRequest, runtime: NamedDependency[Runtime], persona: NamedDependency[Persona]
+) -> ASGIApp:
     """Write down what is spoken in an audio file."""
     digest = hashlib.sha256(
         await request.body()
     ).hexdigest()  # before the form: reading that first would consume the body
-    is_form = request.headers.get("content-type", "").startswith("multipart/form-data")
+    is_form = not persona.recordings_in_json or request.headers.get("content-type", "").startswith(
+        "multipart/form-data"
+    )
     body, data, declared = await (_read_form(request) if is_form else _read_json(request))
-    model = model_for(body, "transcription")
+    model = persona.model_for(body, "transcription")
     if body.get("response_format") not in (None, *FORMATS):
         raise bad_request(f"response_format: expected one of {', '.join(FORMATS)}")
     recording = await runtime.render(_recording, data, declared)
@@ -62,7 +66,7 @@ async def create_transcription(request: PlainRequest, runtime: NamedDependency[R
     )
     if not isinstance(accepted, AcceptedRequest):
         return accepted
-    return await respond(runtime, accepted, lambda: _result(accepted, recording))
+    return await respond(runtime, persona, accepted, lambda: _result(accepted, recording))
 
 
 HANDLERS = [create_transcription]
