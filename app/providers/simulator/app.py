@@ -9,7 +9,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.types import ASGIApp
 
 from app.base import struct_warmup
-from app.providers.simulator import openrouter, responses
+from app.providers.simulator import openai, openrouter, responses
 from app.providers.simulator.openrouter.errors import HANDLERS
 from app.providers.simulator.openrouter.webhooks import WebhookSender
 from app.providers.simulator.runtime import Runtime, SimulatorClock
@@ -66,6 +66,7 @@ def build(
     return Litestar(
         route_handlers=[
             *openrouter.routes(),
+            *openai.routes(),
             Router("/simulator", route_handlers=[health, submits, redirects, webhooks]),
         ],
         dependencies={"runtime": Provide(provide, sync_to_thread=False)},

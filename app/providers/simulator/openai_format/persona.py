@@ -11,7 +11,8 @@ from app.providers.simulator.openai_format.models import Route, SimulatedModel
 
 class Persona(msgspec.Struct, frozen=True, kw_only=True):
     """One service. `error` writes an error in its envelope; `id_header` names the response header with the request's id;
-    `speech_format` is the format of speech when a request names none."""
+    `speech_format` is the format of speech when a request names none; with `image_links`, answers have links to images unless the
+    request has a `response_format`."""
 
     models: Mapping[str, SimulatedModel]
     moderation_model: SimulatedModel
@@ -21,6 +22,7 @@ class Persona(msgspec.Struct, frozen=True, kw_only=True):
     speech_format: str
     reports_cost: bool
     recordings_in_json: bool
+    image_links: bool = False
 
     def model_for(self, body: Mapping[str, Any], route: Route) -> SimulatedModel:
         """The requested model. Raises an error answer if it does not exist or does not support this route."""

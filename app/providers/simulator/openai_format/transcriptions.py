@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 from litestar import post
-from litestar.datastructures import UploadFile
 from litestar.di import NamedDependency
 from litestar.types import ASGIApp
 
@@ -21,6 +20,7 @@ from app.providers.simulator.openai_format.admission import (
 )
 from app.providers.simulator.openai_format.calls import CallResult, respond
 from app.providers.simulator.openai_format.errors import bad_request
+from app.providers.simulator.openai_format.forms import read_form
 from app.providers.simulator.openai_format.persona import Persona
 from app.providers.simulator.runtime import Runtime
 
@@ -47,7 +47,7 @@ async def create_transcription(
     is_form = not persona.recordings_in_json or request.headers.get("content-type", "").startswith(
         "multipart/form-data"
     )
-    body, data, declared = await (_read_form(request) if is_form else _read_json(request))
+    body, data, declared = await (_read_recording(request) if is_form else _read_json(request))
     model = persona.model_for(body, "transcription")
     if body.get("response_format") not in (None, *FORMATS):
         raise bad_request(f"response_format: expected one of {', '.join(FORMATS)}")
@@ -72,19 +72,13 @@ async def create_transcription(
 HANDLERS = [create_transcription]
 
 
-async def _read_form(request: PlainRequest) -> tuple[JsonObject, bytes, str | None]:
+async def _read_recording(request: PlainRequest) -> tuple[JsonObject, bytes, str | None]:
     """The fields and the file of a form."""
-    form = await request.form()
-    try:
-        file = form.get("file")
-        if not isinstance(file, UploadFile):
-            raise bad_request("file: Required")
-        data = await file.read()
-        fields: JsonObject = {name: form.getall(name) for name in form if name.endswith("[]")}
-        fields |= {name: value for name, value in form.items() if isinstance(value, str) and not name.endswith("[]")}
-        return {name.removesuffix("[]"): value for name, value in fields.items()}, data, None
-    finally:
-        await form.close()
+    fields, files = await read_form(request)
+    file = next((file for file in files if file.field == "file"), None)
+    if file is None:
+        raise bad_request("file: Required")
+    return fields, file.data, None
 
 
 async def _read_json(request: PlainRequest) -> tuple[JsonObject, bytes, str | None]:
