@@ -66,7 +66,14 @@ async def test_a_recording_is_sent_as_a_file(upstream: Upstream) -> None:
 
 
 async def test_a_recording_that_cannot_be_sent_is_rejected_before_anything_is_sent(upstream: Upstream) -> None:
-    recordings = (None, {}, "text", {**RECORDING, "data": "%"}, {**RECORDING, "format": 'mp3"\r\nX: y'}, {"url": "x"})
+    recordings: tuple[Any, ...] = (
+        None,
+        {},
+        "text",
+        {**RECORDING, "data": "%"},
+        {**RECORDING, "format": 'mp3"\r\nX: y'},
+        {"url": "x"},
+    )
     with Cases() as cases:
         for recording in recordings:
             with cases.case(recording):

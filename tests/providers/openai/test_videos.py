@@ -5,7 +5,7 @@ from typing import Any
 
 from app.providers.contract import Completed, ErrorCode, Failed, InputImage, Pending, UpstreamJob
 from tests.kit import Cases
-from tests.providers.fake_upstream import Silence, Upstream, js, plain
+from tests.providers.fake_upstream import Reply, Silence, Upstream, js, plain
 from tests.providers.openai.kit import Part, fields, form, provider, refusal
 from tests.providers.openrouter.kit import KEY, MP4, PNG, contents, expect, new_folder, video_request
 
@@ -87,7 +87,7 @@ async def test_a_server_without_videos_offers_none(upstream: Upstream, tmp_path:
 
 
 async def test_a_video_can_be_deleted_where_the_server_allows_it(upstream: Upstream) -> None:
-    table = {
+    table: dict[str, tuple[Reply | Silence, bool]] = {
         "deleted": (js({"id": "video_1", "deleted": True}), True),
         "in progress": (refusal(400, "invalid_request"), False),
         "unknown": (refusal(404, None), False),

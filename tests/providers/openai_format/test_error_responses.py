@@ -47,8 +47,9 @@ def test_a_server_error_is_retryable_only_where_the_provider_says_that_it_is_not
 
 
 def test_an_error_of_another_type_is_read_as_none() -> None:
+    values: tuple[Any, ...] = (None, [], 7, True, {"error": []}, {"error": None})
     with Cases() as cases:
-        for value in (None, [], 7, True, {"error": []}, {"error": None}):
+        for value in values:
             with cases.case(value):
                 assert error_of(value) == {}
     assert error_of({"error": "plain text"}) == {"message": "plain text"}
