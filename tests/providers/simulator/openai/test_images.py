@@ -2,6 +2,7 @@
 
 import base64
 import io
+from typing import Any
 
 from PIL import Image
 
@@ -37,7 +38,7 @@ def test_several_images_differ(sim: SimulatorClient) -> None:
 
 
 def test_what_a_gpt_image_model_does_not_know_is_refused(sim: SimulatorClient) -> None:
-    table: dict[str, dict[str, object]] = {
+    table: dict[str, dict[str, Any]] = {
         "response_format": {"response_format": "b64_json"},
         "style": {"style": "vivid"},
         "quality of DALL-E": {"quality": "hd"},
