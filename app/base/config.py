@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 MB = 1024 * 1024
+OPENAI_URL = "https://api.openai.com/v1"
 # Host names that are not reachable from the internet (RFC 6761, 6762, 8375, 9476).
 _LOCAL_SUFFIXES = (
     ".localhost",
@@ -50,6 +51,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     openrouter_api_key: str | None
     openrouter_base_url: str
     openrouter_webhook_secret: str | None
+    openai_api_key: str | None
+    openai_base_url: str
     fal_key: str | None
     fal_queue_url: str
     fal_rest_url: str
@@ -77,8 +80,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def simulated(self) -> bool:
         """Whether the built-in simulator replaces the providers."""
-        has_provider = self.openrouter_api_key is not None or self.fal_key is not None
-        return self.simulator == "on" or (self.simulator == "auto" and not has_provider)
+        return self.simulator == "on" or (self.simulator == "auto" and not self.has_provider)
+
+    @property
+    def has_provider(self) -> bool:
+        return self.openrouter_api_key is not None or self.uses_openai or self.fal_key is not None
+
+    @property
+    def uses_openai(self) -> bool:
+        """Whether OpenAI or a compatible server is configured; many of the latter need no key."""
+        return self.openai_api_key is not None or self.openai_base_url != OPENAI_URL
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -195,7 +206,7 @@ SETTINGS: tuple[Setting, ...] = (
         "simulator",
         "auto",
         _choice("auto", "on", "off"),
-        "`auto` (on while no provider key is set), `on`, `off`",
+        "`auto` (on while no provider is configured), `on`, `off`",
     ),
     Setting(
         "ATELIER_SIMULATOR_SPEED",
@@ -240,13 +251,7 @@ SETTINGS: tuple[Setting, ...] = (
         _megabytes,
         "maximum size of a video, uploaded or downloaded, in MB",
     ),
-    Setting(
-        "OPENROUTER_API_KEY",
-        "openrouter_api_key",
-        None,
-        str,
-        "OpenRouter's API key; without any provider's key the simulator runs",
-    ),
+    Setting("OPENROUTER_API_KEY", "openrouter_api_key", None, str, "OpenRouter's API key"),
     Setting(
         "OPENROUTER_BASE_URL",
         "openrouter_base_url",
@@ -261,6 +266,14 @@ SETTINGS: tuple[Setting, ...] = (
         str,
         "signing secret of the OpenRouter workspace: webhooks without its signature are refused; they arrive"
         " only when `ATELIER_PUBLIC_URL` is a public https URL",
+    ),
+    Setting("OPENAI_API_KEY", "openai_api_key", None, str, "API key of OpenAI, or of the server at `OPENAI_BASE_URL`"),
+    Setting(
+        "OPENAI_BASE_URL",
+        "openai_base_url",
+        OPENAI_URL,
+        _origin,
+        "any OpenAI-compatible server, also on loopback; another server than OpenAI's needs no key",
     ),
     Setting("FAL_KEY", "fal_key", None, str, "fal's API key, for its image and video models"),
     Setting("FAL_QUEUE_URL", "fal_queue_url", "https://queue.fal.run", _origin, "fal's queue, also on loopback"),
@@ -282,7 +295,13 @@ def load(environ: Mapping[str, str]) -> Settings:
         try:
             values[setting.field] = None if text is None else setting.parse(text)
         except ValueError as exc:
-            secret = setting.field in ("secret_key", "openrouter_api_key", "openrouter_webhook_secret", "fal_key")
+            secret = setting.field in (
+                "secret_key",
+                "openrouter_api_key",
+                "openrouter_webhook_secret",
+                "openai_api_key",
+                "fal_key",
+            )
             current = "" if secret else f" (it is {text!r})"
             raise SettingError(f"{setting.name} must be {_expected(exc)}{current}") from None
     if values["public_url"] is None:

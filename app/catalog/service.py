@@ -23,8 +23,7 @@ from app.providers.contract import Kind, ModelOffer, Provider
 
 logger = logging.get("catalog")
 
-# Model ids of other providers are prefixed with the provider's name.
-PREFIXES = {"openrouter": ""}
+UNPREFIXED = "openrouter"  # the ids of all other providers' models begin with the provider's name and a colon
 
 
 class Catalog:
@@ -90,15 +89,17 @@ class Catalog:
         return model
 
     def find_or_pass(self, id: str) -> Model:
-        """An enabled model; for an id that is not listed, such as one for embeddings, a model of the first provider. Raises
-        Missing for a disabled model."""
+        """An enabled model; for an id that is not listed, such as one for embeddings, a model of the provider that its prefix
+        names, or else of the first one. Raises Missing for a disabled model."""
         if id in self._models:
             return self.find(id)
+        first = next(iter(self._providers), "")
+        provider = next((name for name in self._providers if _prefix(name) and id.startswith(_prefix(name))), first)
         return Model(
             id=id,
-            upstream_id=id,
+            upstream_id=id.removeprefix(_prefix(provider)),
             name=id[:200],
-            provider=next(iter(self._providers), ""),
+            provider=provider,
             description="",
             input_modalities=(),
             output_modalities=(),
@@ -233,9 +234,13 @@ _PLURAL = {
 }
 
 
+def _prefix(provider: str) -> str:
+    return "" if provider == UNPREFIXED else f"{provider}:"
+
+
 def _model(provider: str, offer: ModelOffer) -> Model:
     return Model(
-        id=PREFIXES.get(provider, f"{provider}:") + offer.id,
+        id=_prefix(provider) + offer.id,
         upstream_id=offer.id,
         name=offer.name or offer.id,
         provider=provider,

@@ -1,18 +1,20 @@
 """Builds the configured providers, and lists the base URLs that the outbound client may reach."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from app.base.config import SettingError, Settings
 from app.providers.client import Client
 from app.providers.contract import Provider
 from app.providers.fal import Fal, FalWebhooks
+from app.providers.openai import OpenAI
 from app.providers.openrouter import OpenRouter, Webhooks
 from app.providers.webhooks import Key
 
-TITLE = "Atelier"  # how this app is named in the provider's statistics; its address is not sent
-
 Callback = Callable[[str, str], str]
+
+TITLE = "Atelier"  # how this app is named in the provider's statistics; its address is not sent
 
 
 def base_urls(settings: Settings, simulator_url: str | None) -> tuple[str, ...]:
@@ -20,7 +22,9 @@ def base_urls(settings: Settings, simulator_url: str | None) -> tuple[str, ...]:
     if settings.simulated:
         return (simulator_url,) if simulator_url else ()
     openrouter = (settings.openrouter_base_url,) if settings.openrouter_api_key else ()
-    return openrouter + ((settings.fal_queue_url, settings.fal_rest_url) if settings.fal_key else ())
+    openai = (settings.openai_base_url,) if settings.uses_openai else ()
+    fal = (settings.fal_queue_url, settings.fal_rest_url) if settings.fal_key else ()
+    return openrouter + openai + fal
 
 
 def webhooks(settings: Settings, client: Client) -> dict[str, Key]:
@@ -41,24 +45,28 @@ def providers(
 ) -> dict[str, Provider]:
     """Providers by name. `simulator_url` is the base URL of the simulator's OpenRouter API; a real key is never sent to it.
     `callback` returns the webhook URL for a provider name and a job id."""
-    configured: list[Provider] = []
     if settings.simulated:
-        if simulator_url:
-            configured.append(_openrouter(settings, client, simulator_url, simulator_key, callback))
-        return {provider.name: provider for provider in configured}
-    if settings.openrouter_api_key:
-        configured.append(
-            _openrouter(settings, client, settings.openrouter_base_url, settings.openrouter_api_key, callback)
-        )
+        found = [_openrouter(settings, client, simulator_url, simulator_key, callback)] if simulator_url else []
+    else:
+        found = _configured(settings, client, callback)
+    return {provider.name: provider for provider in found}
+
+
+def _configured(settings: Settings, client: Client, callback: Callback | None) -> list[Provider]:
+    found: list[Provider] = []
+    if key := settings.openrouter_api_key:
+        found.append(_openrouter(settings, client, settings.openrouter_base_url, key, callback))
+    if settings.uses_openai:
+        found.append(_openai(settings, client))
     if settings.fal_key:
-        configured.append(_fal(settings, client, callback))
-    return {provider.name: provider for provider in configured}
+        found.append(_fal(settings, client, callback))
+    return found
 
 
 def _openrouter(
     settings: Settings, client: Client, base_url: str, key: str | None, callback: Callback | None
-) -> OpenRouter:
-    try:
+) -> Provider:
+    with _valid_key("OPENROUTER_API_KEY"):
         return OpenRouter(
             client,
             base_url,
@@ -69,12 +77,21 @@ def _openrouter(
             is_openrouter=True if settings.simulated else None,
             callback=partial(callback, OpenRouter.name) if callback else None,
         )
-    except ValueError:
-        raise _bad_key("OPENROUTER_API_KEY") from None
 
 
-def _fal(settings: Settings, client: Client, callback: Callback | None) -> Fal:
-    try:
+def _openai(settings: Settings, client: Client) -> Provider:
+    with _valid_key("OPENAI_API_KEY"):
+        return OpenAI(
+            client,
+            settings.openai_base_url,
+            settings.openai_api_key,
+            max_image_bytes=settings.max_image_bytes,
+            max_video_bytes=settings.max_video_bytes,
+        )
+
+
+def _fal(settings: Settings, client: Client, callback: Callback | None) -> Provider:
+    with _valid_key("FAL_KEY"):
         return Fal(
             client,
             settings.fal_queue_url,
@@ -84,9 +101,11 @@ def _fal(settings: Settings, client: Client, callback: Callback | None) -> Fal:
             max_video_bytes=settings.max_video_bytes,
             callback=partial(callback, Fal.name) if callback else None,
         )
+
+
+@contextmanager
+def _valid_key(setting: str) -> Iterator[None]:
+    try:
+        yield
     except ValueError:
-        raise _bad_key("FAL_KEY") from None
-
-
-def _bad_key(name: str) -> SettingError:
-    return SettingError(f"{name} must be one line of plain ASCII")
+        raise SettingError(f"{setting} must be one line of plain ASCII") from None

@@ -65,15 +65,13 @@ def test_a_wrong_secret_is_not_repeated() -> None:
 
 
 def test_the_representation_of_the_settings_shows_no_secret() -> None:
-    settings = config.load(
-        {"OPENROUTER_API_KEY": "sk-or-v1-secret", "FAL_KEY": "id:fal-secret", "ATELIER_SECRET_KEY": "s" * 40}
-    )
-    assert "sk-or-v1-secret" not in repr(settings)
-    assert "fal-secret" not in repr(settings)
+    secrets = {"OPENROUTER_API_KEY": "sk-or-v1-secret", "OPENAI_API_KEY": "sk-proj-secret", "FAL_KEY": "id:fal-secret"}
+    settings = config.load({**secrets, "ATELIER_SECRET_KEY": "s" * 40})
+    assert not any(secret in repr(settings) for secret in secrets.values())
     assert "ssss" not in repr(settings)
 
 
-def test_the_simulator_runs_while_no_key_is_set_or_when_it_is_switched_on() -> None:
+def test_the_simulator_runs_while_no_provider_is_configured_or_when_it_is_switched_on() -> None:
     simulated = [
         config.load(environ).simulated
         for environ in (
@@ -82,9 +80,12 @@ def test_the_simulator_runs_while_no_key_is_set_or_when_it_is_switched_on() -> N
             {"FAL_KEY": "k"},
             {"OPENROUTER_API_KEY": "k", "ATELIER_SIMULATOR": "on"},
             {"ATELIER_SIMULATOR": "off"},
+            {"OPENAI_API_KEY": "k"},
+            {"OPENAI_BASE_URL": "http://127.0.0.1:11434/v1"},
+            {"OPENAI_BASE_URL": "https://api.openai.com/v1"},
         )
     ]
-    assert simulated == [True, False, False, True, False]
+    assert simulated == [True, False, False, True, False, False, False, True]
 
 
 def test_https_is_derived_from_the_public_address() -> None:

@@ -240,3 +240,37 @@ async def test_a_disabled_model_is_not_offered_and_stays_disabled_after_a_refres
     assert catalog.find("acme/writer").enabled
     with pytest.raises(Missing):
         await database.write(catalog.set_enabled, "acme/nothing", False)
+
+
+async def test_models_of_every_provider_but_openrouter_have_its_name_before_their_id(
+    database: EmbeddedDatabase, provider: ListingProvider
+) -> None:
+    local = ListingProvider(WRITER)
+    providers: dict[str, Provider] = {"openrouter": provider, "local": local}  # type: ignore[dict-item]
+    catalog = Catalog(database, providers)
+    await catalog.refresh()
+    found = {id: catalog.find(id) for id in ("acme/writer", "local:acme/writer")}
+    assert [(model.provider, model.upstream_id) for model in found.values()] == [
+        ("openrouter", "acme/writer"),
+        ("local", "acme/writer"),
+    ]
+
+
+async def test_a_model_that_is_not_listed_belongs_to_the_provider_that_its_prefix_names(
+    database: EmbeddedDatabase, provider: ListingProvider
+) -> None:
+    providers: dict[str, Provider] = {"openrouter": provider, "local": provider}  # type: ignore[dict-item]
+    catalog = Catalog(database, providers)
+    table = {
+        "acme/vectors": ("openrouter", "acme/vectors"),
+        "acme/vectors:free": ("openrouter", "acme/vectors:free"),
+        "local:vectors:8b": ("local", "vectors:8b"),
+        "openrouter:x": ("openrouter", "openrouter:x"),
+        "other:x": ("openrouter", "other:x"),
+        "local:": ("local", ""),
+    }
+    with Cases() as cases:
+        for id, expected in table.items():
+            with cases.case(id):
+                model = catalog.find_or_pass(id)
+                assert (model.provider, model.upstream_id, model.id) == (*expected, id)

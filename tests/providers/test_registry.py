@@ -7,6 +7,7 @@ import pytest
 from app.base.config import SettingError, Settings, load
 from app.providers.client import Client
 from app.providers.contract import Provider
+from app.providers.openai import OpenAI
 from app.providers.openrouter import OpenRouter
 from app.providers.registry import base_urls, providers, webhooks
 from tests.kit import Cases
@@ -22,19 +23,24 @@ def configured(**environment: str) -> Settings:
 
 
 async def test_the_settings_decide_which_providers_there_are() -> None:
-    openrouter, fal = {"OPENROUTER_API_KEY": REAL_KEY}, {"FAL_KEY": "id:secret"}
-    fal_urls = ("https://queue.fal.run", "https://rest.fal.ai")
-    local = {"FAL_QUEUE_URL": "http://127.0.0.1:9/q/", "FAL_REST_URL": "http://127.0.0.1:9/r"}
+    openrouter, openai = "https://openrouter.ai/api/v1", "https://api.openai.com/v1"
+    local, both = "http://10.0.0.5/v1", ["openrouter", "openai"]
+    fal = ("https://queue.fal.run", "https://rest.fal.ai")
     table: list[tuple[dict[str, str], tuple[str, ...], list[str]]] = [
         ({}, (SIMULATOR,), ["openrouter"]),
-        (openrouter, ("https://openrouter.ai/api/v1",), ["openrouter"]),
-        (openrouter | {"OPENROUTER_BASE_URL": "http://10.0.0.5/v1/"}, ("http://10.0.0.5/v1",), ["openrouter"]),
-        (openrouter | {"ATELIER_SIMULATOR": "on"}, (SIMULATOR,), ["openrouter"]),
-        (fal, fal_urls, ["fal"]),
-        (fal | local, ("http://127.0.0.1:9/q", "http://127.0.0.1:9/r"), ["fal"]),
-        (openrouter | fal, ("https://openrouter.ai/api/v1", *fal_urls), ["openrouter", "fal"]),
-        (fal | {"ATELIER_SIMULATOR": "on"}, (SIMULATOR,), ["openrouter"]),
+        ({"OPENROUTER_API_KEY": REAL_KEY}, (openrouter,), ["openrouter"]),
+        ({"OPENROUTER_API_KEY": REAL_KEY, "OPENROUTER_BASE_URL": f"{local}/"}, (local,), ["openrouter"]),
+        ({"OPENROUTER_API_KEY": REAL_KEY, "ATELIER_SIMULATOR": "on"}, (SIMULATOR,), ["openrouter"]),
         ({"ATELIER_SIMULATOR": "off"}, (), []),
+        ({"OPENAI_API_KEY": REAL_KEY}, (openai,), ["openai"]),
+        ({"OPENAI_BASE_URL": local}, (local,), ["openai"]),
+        ({"OPENAI_BASE_URL": openai}, (SIMULATOR,), ["openrouter"]),
+        ({"OPENROUTER_API_KEY": REAL_KEY, "OPENAI_API_KEY": REAL_KEY}, (openrouter, openai), both),
+        ({"FAL_KEY": REAL_KEY}, fal, ["fal"]),
+        ({"FAL_KEY": REAL_KEY, "FAL_QUEUE_URL": f"{local}/", "FAL_REST_URL": local}, (local, local), ["fal"]),
+        ({"OPENROUTER_API_KEY": REAL_KEY, "FAL_KEY": REAL_KEY}, (openrouter, *fal), ["openrouter", "fal"]),
+        ({"FAL_KEY": REAL_KEY, "ATELIER_SIMULATOR": "on"}, (SIMULATOR,), ["openrouter"]),
+        ({"OPENAI_API_KEY": REAL_KEY, "ATELIER_SIMULATOR": "on"}, (SIMULATOR,), ["openrouter"]),
     ]
     with Cases() as cases:
         for environment, expected, names in table:
@@ -44,7 +50,7 @@ async def test_the_settings_decide_which_providers_there_are() -> None:
                 client = Client(base_urls(settings, SIMULATOR))
                 found = providers(settings, client, SIMULATOR, "simulated")
                 assert list(found) == names
-                assert set(webhooks(settings, client)) == {"openrouter", *names}
+                assert set(webhooks(settings, client)) - {"openrouter"} == {"fal"} & set(names)
                 await client.aclose()
 
 
@@ -70,19 +76,36 @@ async def test_the_real_key_never_goes_to_the_simulator(simulated: bool, upstrea
 
 
 async def test_a_key_that_cannot_be_sent_stops_the_start_and_is_not_shown() -> None:
-    with Cases() as cases:
-        for name in ("OPENROUTER_API_KEY", "FAL_KEY"):
-            settings = configured(**{name: "sk-pasted…"})
-            client = Client(base_urls(settings, None))
-            with cases.case(name):
-                with pytest.raises(SettingError, match=name) as caught:
-                    providers(settings, client)
-                assert "pasted" not in str(caught.value)
-            await client.aclose()
+    for name in ("OPENROUTER_API_KEY", "OPENAI_API_KEY", "FAL_KEY"):
+        settings = configured(**{name: "sk-or-v1-pasted…"})
+        client = Client(base_urls(settings, None))
+        with pytest.raises(SettingError, match=name) as caught:
+            providers(settings, client)
+        assert "pasted" not in str(caught.value)
+        await client.aclose()
 
 
-async def test_openrouter_implements_the_interface_of_a_provider(upstream: Upstream) -> None:
+async def test_each_provider_gets_its_own_key_only(upstream: Upstream, stranger: Upstream, tmp_path: Path) -> None:
+    for server in (upstream, stranger):
+        server.on("POST", "/api/v1/chat/completions", js({}))
+    settings = configured(
+        OPENROUTER_API_KEY="one",
+        OPENROUTER_BASE_URL=upstream.base_url,
+        OPENAI_API_KEY="two",
+        OPENAI_BASE_URL=stranger.base_url,
+    )
+    client = Client(base_urls(settings, None))
+    for provider in providers(settings, client).values():
+        await provider.submit(text_request(), tmp_path)
+    keys = [server.only("POST", "/api/v1/chat/completions").key for server in (upstream, stranger)]
+    assert keys == ["Bearer one", "Bearer two"]
+    await client.aclose()
+
+
+async def test_the_providers_implement_the_interface(upstream: Upstream) -> None:
     client = Client([upstream.base_url])
     provider: Provider = OpenRouter(client, upstream.base_url, "k", max_image_bytes=1, max_video_bytes=1)
     assert (provider.name, provider.can_cancel) == ("openrouter", False)
+    provider = OpenAI(client, upstream.base_url, None, name="local", max_image_bytes=1, max_video_bytes=1)
+    assert (provider.name, provider.can_cancel) == ("local", False)
     await client.aclose()

@@ -8,10 +8,10 @@ ended with an error is not sent again by itself.
 import re
 from typing import Any, Final
 
+from app.providers import failures
+from app.providers.coerce import mapping, rows, text
 from app.providers.contract import ErrorCode, Failed, Retryable
 from app.providers.fal.api import FalApi
-from app.providers.openrouter import failures
-from app.providers.openrouter.coerce import mapping, rows, text
 from app.providers.responses import JsonResponse
 
 _REFUSALS: Final = ("content_policy_violation", "no_media_generated")

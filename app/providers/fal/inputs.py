@@ -3,12 +3,12 @@
 import asyncio
 import base64
 
+from app.providers.coerce import mapping, text
 from app.providers.contract import ErrorCode, Failed, Failure, InputImage, Retryable
 from app.providers.errors import ClientError
+from app.providers.failures import FAILED, UNREACHABLE
 from app.providers.fal import errors
 from app.providers.fal.api import FalApi
-from app.providers.openrouter.coerce import mapping, text
-from app.providers.openrouter.failures import FAILED, UNREACHABLE
 
 _INLINE = 256 * 1024  # bytes; larger files are uploaded
 

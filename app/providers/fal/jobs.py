@@ -14,6 +14,8 @@ import msgspec
 from cachetools import LRUCache
 
 from app.base import clock, logging
+from app.providers import failures
+from app.providers.coerce import integer, mapping, rows, text
 from app.providers.contract import ErrorCode, Failed, Failure, Outcome, Pending, Request, UpstreamJob
 from app.providers.errors import ClientError, TooBig
 from app.providers.fal import errors, request_body
@@ -21,8 +23,6 @@ from app.providers.fal.api import FalApi
 from app.providers.fal.descriptions import description
 from app.providers.fal.inputs import InputFiles
 from app.providers.fal.results import COMPLETED, ResultFiles
-from app.providers.openrouter import failures
-from app.providers.openrouter.coerce import integer, mapping, rows, text
 from app.providers.responses import JsonResponse
 
 QUEUED: Final = "IN_QUEUE"

@@ -8,12 +8,12 @@ from urllib.parse import unquote_to_bytes
 
 from app.base import logging
 from app.base.disk_full import NO_SPACE
+from app.providers import failures
+from app.providers.coerce import mapping, text
 from app.providers.contract import Completed, ErrorCode, Failed, Failure, Outcome, Pending, ResultFile, UpstreamJob
 from app.providers.downloads import Download
 from app.providers.errors import AddressNotAllowed, ClientError, TooBig
 from app.providers.fal.api import FalApi
-from app.providers.openrouter import failures
-from app.providers.openrouter.coerce import mapping, text
 
 MAX_OUTPUTS: Final = 20
 COMPLETED: Final = "COMPLETED"  # fal's name for the state of a job that has ended, well or not

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from app.base import clock, logging
 from app.base.errors import Denied, Unready
 from app.providers.client import Client
+from app.providers.coerce import mapping, rows, text
 from app.providers.endpoints import ProviderEndpoint
 from app.providers.errors import ClientError
-from app.providers.openrouter.coerce import mapping, rows, text
 
 JWKS: Final = "/.well-known/jwks.json"
 MAX_AGE: Final = 300  # seconds by which the timestamp may differ from our clock

@@ -1,5 +1,5 @@
 """Runs the simulator as its own process: `python -m app.providers.simulator --port N`. Crash tests need a provider that
-survives a kill of Atelier."""
+survives a kill of Atelier. OpenRouter is at /api/v1, OpenAI at /openai/v1, a server compatible with it at /compatible/v1."""
 
 import argparse
 import asyncio

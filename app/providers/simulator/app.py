@@ -9,7 +9,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.types import ASGIApp
 
 from app.base import struct_warmup
-from app.providers.simulator import fal, openrouter, responses
+from app.providers.simulator import fal, openai, openrouter, responses
 from app.providers.simulator.fal.webhooks import FalWebhookSender
 from app.providers.simulator.openrouter.errors import HANDLERS
 from app.providers.simulator.openrouter.webhooks import WebhookSender
@@ -68,6 +68,7 @@ def build(
     return Litestar(
         route_handlers=[
             *openrouter.routes(),
+            *openai.routes(),
             *fal.routes(),
             Router("/simulator", route_handlers=[health, submits, redirects, webhooks]),
         ],

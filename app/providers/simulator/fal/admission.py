@@ -13,7 +13,7 @@ from app.providers.contract import ModelOffer
 from app.providers.fal.descriptions import described
 from app.providers.simulator import responses
 from app.providers.simulator.fal.errors import FalErrorAnswer, problem
-from app.providers.simulator.openrouter.admission import EDGE_PAGE
+from app.providers.simulator.openai_format.admission import EDGE_PAGE
 from app.providers.simulator.runtime import Runtime
 
 JsonObject = dict[str, Any]

@@ -6,7 +6,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
-from app.providers.simulator.openrouter.errors import ErrorAnswer
+from app.providers.simulator.openai_format.errors import ErrorAnswer
 
 DOCS = "https://docs.fal.ai/errors#"
 Detail = str | list[dict[str, Any]]
@@ -39,7 +39,7 @@ def _fal_error(_: Request[Any, Any, Any], answer: FalErrorAnswer) -> Response[An
 
 
 def _unreadable_body(_: Request[Any, Any, Any], answer: ErrorAnswer) -> Response[Any]:
-    return Response({"detail": answer.error["message"]}, status_code=answer.status)
+    return Response({"detail": answer.message}, status_code=answer.status)
 
 
 def _from_framework(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:

@@ -1,8 +1,6 @@
 """The host of generated files, which is another origin: public to all who know a URL, and never to be sent the key."""
 
-import time
 from pathlib import Path
-from typing import Any
 
 from litestar import get
 from litestar.di import NamedDependency
@@ -14,7 +12,8 @@ from app.providers.simulator import responses, sizes
 from app.providers.simulator.fal.errors import FalErrorAnswer
 from app.providers.simulator.fal.faults import requested_faults, without_faults
 from app.providers.simulator.fal.outputs import NOT_MEDIA, inputs_of, render_image, seconds_of
-from app.providers.simulator.openrouter.admission import PlainRequest
+from app.providers.simulator.openai_format.admission import PlainRequest
+from app.providers.simulator.openai_format.origins import log_visit
 from app.providers.simulator.runtime import Runtime
 from app.providers.simulator.state import JobStore, SimulatedJob
 
@@ -76,18 +75,6 @@ def _render_video(store: JobStore, job: SimulatedJob) -> Path:
         last=last,
     )
     return videos.cached(store.videos / f"{job.id}.mp4", video)
-
-
-async def log_visit(request: PlainRequest, runtime: Runtime, id: str) -> None:
-    """Log a request to another origin, and whether it carried a key."""
-    visit: dict[str, Any] = {
-        "time": time.time(),
-        "id": id,
-        "host": request.url.netloc,
-        "path": request.url.path,
-        "authorization": "authorization" in request.headers,
-    }
-    await runtime.run_io(runtime.store.log_visit, visit)
 
 
 OTHER_ORIGIN_HANDLERS = [file]

@@ -8,7 +8,7 @@ from app.providers.simulator import sizes
 from app.providers.simulator.fal.admission import JsonObject, model_at
 from app.providers.simulator.fal.errors import FalErrorAnswer, problem
 from app.providers.simulator.fal.faults import requested_faults, without_faults
-from app.providers.simulator.openrouter.admission import reference_image
+from app.providers.simulator.openai_format.admission import reference_image
 from app.providers.simulator.runtime import Runtime
 from app.providers.simulator.state import JobStore, SimulatedJob
 
@@ -47,13 +47,13 @@ def failure_of(job: SimulatedJob) -> FalErrorAnswer | None:
     return FalErrorAnswer(422, wrong_input) if wrong_input else None
 
 
-async def output_of(runtime: Runtime, job: SimulatedJob, origin: str) -> JsonObject:
-    """The output object. Files are on another origin, where they are made when they are fetched."""
+async def output_of(runtime: Runtime, job: SimulatedJob, files_origin: str) -> JsonObject:
+    """The output object. Files are at another origin, where they are made when they are fetched."""
     offer, faults = model_at(job.model), requested_faults(job.prompt)
     extension, mime = _format(job)
     entries = []
     for index in range(0 if "empty" in faults else count_of(offer, job)):
-        link = f"{other_origin(origin)}/simulator/fal/files/{job.id}/{index}.{extension}"
+        link = f"{files_origin}/simulator/fal/files/{job.id}/{index}.{extension}"
         if "data-url" in faults or job.request.get("sync_mode") is True:
             content = await runtime.render(render_image, runtime.store, job, index)
             link = f"data:{mime};base64,{base64.b64encode(content).decode()}"
@@ -70,14 +70,6 @@ async def output_of(runtime: Runtime, job: SimulatedJob, origin: str) -> JsonObj
         "has_nsfw_concepts": [is_blocked(job, index) for index in range(len(entries))],
         "timings": {"inference": 1.5},
     }
-
-
-def other_origin(origin: str) -> str:
-    """This server under another host name, which makes it a different origin."""
-    for one, other in (("//localhost", "//127.0.0.1"), ("//127.0.0.1", "//localhost")):
-        if one in origin:
-            return origin.replace(one, other)
-    return origin
 
 
 def count_of(offer: ModelOffer, job: SimulatedJob) -> int:

@@ -19,7 +19,8 @@ from app.providers.simulator.fal.errors import FalErrorAnswer
 from app.providers.simulator.fal.faults import requested_faults
 from app.providers.simulator.fal.outputs import failure_of, output_of, seconds_of
 from app.providers.simulator.fal.webhooks import FalWebhookSender
-from app.providers.simulator.openrouter.admission import PlainRequest, read_body
+from app.providers.simulator.openai_format.admission import PlainRequest, read_body
+from app.providers.simulator.openai_format.origins import other_origin, own_origin
 from app.providers.simulator.runtime import Runtime
 from app.providers.simulator.state import SimulatedJob, SubmitRecord
 
@@ -79,7 +80,7 @@ def _announce(request: PlainRequest, runtime: Runtime, job: SimulatedJob) -> Non
     sender: FalWebhookSender | None = request.app.state.fal_webhooks
     addresses = parse_qs(request.scope["query_string"].decode()).get("fal_webhook")
     if sender is not None and addresses:
-        runtime.run_in_background(sender.send(job, addresses[0], own_origin(request)))
+        runtime.run_in_background(sender.send(job, addresses[0], other_origin(request)))
 
 
 @get("/{path:path}", guards=[require_fal_key])
@@ -94,7 +95,7 @@ async def read(request: PlainRequest, path: FromPath[str], runtime: NamedDepende
         raise FalErrorAnswer(400, "Request is still in progress")
     if (failure := failure_of(job)) is not None:
         raise failure
-    output = await output_of(runtime, job, own_origin(request))
+    output = await output_of(runtime, job, other_origin(request))
     units = str(len(output.get("images", [1])) if job.kind == "image" else seconds_of(job))
     return responses.json_response(output, headers={"x-fal-request-id": job.id, "x-fal-billable-units": units})
 
@@ -120,10 +121,6 @@ async def cancel(path: FromPath[str], runtime: NamedDependency[Runtime]) -> ASGI
 
 
 HANDLERS = [submit, read, cancel]
-
-
-def own_origin(request: PlainRequest) -> str:
-    return f"{request.url.scheme}://{request.url.netloc}"
 
 
 def _running(outputs: tuple[str, ...]) -> float:

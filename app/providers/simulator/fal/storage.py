@@ -12,9 +12,9 @@ from litestar.types import ASGIApp
 from app.providers.simulator import responses
 from app.providers.simulator.fal.admission import require_fal_key
 from app.providers.simulator.fal.errors import FalErrorAnswer, problem
-from app.providers.simulator.fal.files import log_visit
-from app.providers.simulator.fal.outputs import UPLOADS, other_origin
-from app.providers.simulator.openrouter.admission import PlainRequest, read_body
+from app.providers.simulator.fal.outputs import UPLOADS
+from app.providers.simulator.openai_format.admission import PlainRequest, read_body
+from app.providers.simulator.openai_format.origins import log_visit, other_origin
 from app.providers.simulator.runtime import Runtime
 
 
@@ -26,7 +26,7 @@ async def initiate(request: PlainRequest, runtime: NamedDependency[Runtime]) -> 
         if not isinstance(body.get(name), str):
             raise FalErrorAnswer(422, [problem("missing", "Field required", name)])
     id = uuid.uuid4().hex
-    url = f"{other_origin(f'{request.url.scheme}://{request.url.netloc}')}{UPLOADS}{id}"
+    url = f"{other_origin(request)}{UPLOADS}{id}"
     upload_url = f"{url}?signature={_signature(runtime, id, body['content_type'])}"
     return responses.json_response({"upload_url": upload_url, "file_url": url})
 

@@ -51,13 +51,13 @@ class FalWebhookSender:
         self._receiver = receiver
         self._client = Client([receiver])
 
-    async def send(self, job: SimulatedJob, address: str, origin: str) -> None:
-        """Wait until the job has ended, then try until the receiver answers with a 2xx status. `origin` is this server's."""
+    async def send(self, job: SimulatedJob, address: str, files_origin: str) -> None:
+        """Wait until the job has ended, then try until the receiver answers with a 2xx status."""
         if job.ends_at is None:
             return
         await self._runtime.sleep_until(job.ends_at)
         latest = await self._runtime.run_io(self._runtime.store.job, job.id)  # it may have been cancelled
-        path, body = urlsplit(address).path, await self._body(latest or job, origin)
+        path, body = urlsplit(address).path, await self._body(latest or job, files_origin)
         for delay in (0.0, *RETRY_DELAYS):
             await self._runtime.clock.sleep(delay)  # not scaled by speed: the receiver may still be starting
             status = await self._post(path, body, job.id)
@@ -65,12 +65,12 @@ class FalWebhookSender:
             if 200 <= status < 300:
                 return
 
-    async def _body(self, job: SimulatedJob, origin: str) -> bytes:
+    async def _body(self, job: SimulatedJob, files_origin: str) -> bytes:
         content: dict[str, object] = {"request_id": job.id, "gateway_request_id": job.id}
         if (failure := failure_of(job)) is not None:
             error = f"Invalid status code: {failure.status}"
             return msgspec.json.encode({**content, "status": "ERROR", "error": error, "payload": failure.body})
-        payload = await output_of(self._runtime, job, origin)
+        payload = await output_of(self._runtime, job, files_origin)
         return msgspec.json.encode({**content, "status": "OK", "payload": payload})
 
     async def _post(self, path: str, body: bytes, id: str) -> int:

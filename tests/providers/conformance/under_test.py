@@ -1,0 +1,160 @@
+"""What the suite must know of a provider, and the providers that it tests."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from app.providers.client import Client
+from app.providers.contract import Kind, Provider, Request
+from app.providers.openai import OpenAI
+from app.providers.openrouter import OpenRouter
+from tests.providers.fake_upstream import Upstream, js
+from tests.providers.openrouter.kit import PATIENT
+
+KEY = "sk-conformance-very-secret-0123456789"
+MAX_IMAGE = 2_000_000
+MAX_VIDEO = 20_000_000
+FAULTS = frozenset(
+    {
+        "ambiguous",
+        "refuse",
+        "credits",
+        "fail",
+        "ratelimit",
+        "ratelimit-long",
+        "cut",
+        "huge",
+        "stuck",
+        "gone",
+        "redirect",
+    }
+    | {"html", "unreachable", "error-in-stream"}
+)
+
+
+class ProviderUnderTest(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider. `requests` has a small valid request for each kind, whose prompt the tests replace."""
+
+    name: str
+    base_paths: tuple[str, ...]  # of its APIs, at the simulator and at the scripted server
+    build: Callable[[Client, Sequence[str], str], Provider]  # with the base URLs and a key
+    requests: Mapping[Kind, Request]
+    polled: frozenset[Kind]  # kinds whose submit is answered with a job
+    reports_cost: bool
+    submits: Mapping[Kind, str]  # the path of each kind's paid POST at the scripted server
+    # Make the scripted server end a job of this kind with results at these links; one link at most for videos.
+    script_result: Callable[[Upstream, Kind, Sequence[str]], None]
+    faults: frozenset[str] = FAULTS  # that the persona plays
+
+    def request(self, kind: Kind, prompt: str) -> Request:
+        return msgspec.structs.replace(self.requests[kind], prompt=prompt)
+
+    @property
+    def media(self) -> list[Kind]:
+        return [kind for kind in self.requests if kind in (Kind.IMAGE, Kind.VIDEO)]
+
+
+def _request(kind: Kind, model: str, route: str, **params: Any) -> Request:
+    return Request(job_id="j", kind=kind, model=model, prompt="", params=params, route=route)
+
+
+# OpenRouter
+
+
+def _openrouter(client: Client, base_urls: Sequence[str], key: str) -> Provider:
+    return OpenRouter(
+        client,
+        base_urls[0],
+        key,
+        max_image_bytes=MAX_IMAGE,
+        max_video_bytes=MAX_VIDEO,
+        is_openrouter=True,
+        timeouts=PATIENT,
+    )
+
+
+def _script_openrouter(upstream: Upstream, kind: Kind, links: Sequence[str]) -> None:
+    upstream.on("POST", "/api/v1/images", js({"data": [_image_row(link) for link in links]}))
+    upstream.on("POST", "/api/v1/videos", js({"id": "v1", "status": "pending"}, 202))
+    upstream.on("GET", "/api/v1/videos/v1", js({"id": "v1", "status": "completed", "unsigned_urls": links}))
+
+
+def _image_row(link: str) -> dict[str, str]:
+    return {"url": link}
+
+
+OPENROUTER = ProviderUnderTest(
+    name="openrouter",
+    base_paths=("/api/v1",),
+    build=_openrouter,
+    requests={
+        Kind.TEXT: _request(Kind.TEXT, "deepseek/deepseek-v4", "chat"),
+        Kind.IMAGE: _request(Kind.IMAGE, "bytedance-seed/seedream-5", "images"),
+        Kind.VIDEO: _request(
+            Kind.VIDEO, "kwaivgi/kling-v3.0-pro", "videos", duration=2, resolution="480p", aspect_ratio="16:9"
+        ),
+    },
+    polled=frozenset({Kind.VIDEO}),
+    reports_cost=True,
+    submits={Kind.TEXT: "/api/v1/chat/completions", Kind.IMAGE: "/api/v1/images", Kind.VIDEO: "/api/v1/videos"},
+    script_result=_script_openrouter,
+)
+
+# OpenAI, and a compatible server, which also has videos and links to images
+
+
+def _openai(client: Client, base_urls: Sequence[str], key: str, *, is_openai: bool = True) -> Provider:
+    return OpenAI(
+        client,
+        base_urls[0],
+        key,
+        name="openai" if is_openai else "local",
+        max_image_bytes=MAX_IMAGE,
+        max_video_bytes=MAX_VIDEO,
+        is_openai=is_openai,
+        timeouts=PATIENT,
+    )
+
+
+def _compatible(client: Client, base_urls: Sequence[str], key: str) -> Provider:
+    return _openai(client, base_urls, key, is_openai=False)
+
+
+def _script_openai(upstream: Upstream, kind: Kind, links: Sequence[str]) -> None:
+    for base in ("/openai/v1", "/compatible/v1"):
+        upstream.on("POST", f"{base}/images/generations", js({"data": [_image_row(link) for link in links]}))
+        upstream.on("POST", f"{base}/videos", js({"id": "v1", "status": "queued"}))
+        upstream.on("GET", f"{base}/videos/v1", js({"id": "v1", "status": "completed"}))
+        upstream.on("GET", f"{base}/videos/v1/content", js({}, 302, Location=links[0]))
+
+
+OPENAI = ProviderUnderTest(
+    name="openai",
+    base_paths=("/openai/v1",),
+    build=_openai,
+    requests={
+        Kind.TEXT: _request(Kind.TEXT, "gpt-5.5", "chat"),
+        Kind.IMAGE: _request(Kind.IMAGE, "gpt-image-2", "images", quality="low"),
+    },
+    polled=frozenset(),
+    reports_cost=False,
+    submits={Kind.TEXT: "/openai/v1/chat/completions", Kind.IMAGE: "/openai/v1/images/generations"},
+    script_result=_script_openai,
+)
+COMPATIBLE = ProviderUnderTest(
+    name="openai-compatible",
+    base_paths=("/compatible/v1",),
+    build=_compatible,
+    requests={**OPENAI.requests, Kind.VIDEO: _request(Kind.VIDEO, "sora-2", "videos", seconds="4")},
+    polled=frozenset({Kind.VIDEO}),
+    reports_cost=False,
+    submits={
+        Kind.TEXT: "/compatible/v1/chat/completions",
+        Kind.IMAGE: "/compatible/v1/images/generations",
+        Kind.VIDEO: "/compatible/v1/videos",
+    },
+    script_result=_script_openai,
+)
+
+ALL = (OPENROUTER, OPENAI, COMPATIBLE)
