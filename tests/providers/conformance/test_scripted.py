@@ -10,7 +10,7 @@ from tests.kit import Cases
 from tests.providers.conformance.conftest import connected
 from tests.providers.conformance.jobs import files_below, outcome_of
 from tests.providers.conformance.under_test import ALL, KEY, MAX_IMAGE, ProviderUnderTest
-from tests.providers.fake_upstream import LOST_ANSWERS, Reply, Upstream, error, js, plain, running
+from tests.providers.fake_upstream import LOST_ANSWERS, Reply, Silence, Upstream, error, js, plain, running
 from tests.providers.manual_time import in_manual_time, skip
 from tests.providers.openrouter.kit import (
     LONGER_THAN_ANY_TIMEOUT,
@@ -131,6 +131,32 @@ async def test_no_answer_raises_an_exception(
             upstream.on("POST", path, js(answer))
             outcome = await scripted.submit(under_test.request(kind, "Hello"), new_folder(tmp_path))
             assert isinstance(outcome, Completed | Failed | Retryable | Pending), answer
+
+
+async def test_a_poll_that_fails_does_not_fail_the_job(
+    under_test: ProviderUnderTest, scripted: Provider, upstream: Upstream, tmp_path: Path
+) -> None:
+    answers = (
+        error(401),
+        error(404),
+        error(429),
+        error(500),
+        Silence("reset"),
+        plain(b"<html>", "text/html"),
+        js({}),
+        js([]),
+    )
+    with Cases() as cases:
+        for kind in under_test.polled:
+            under_test.script_result(upstream, kind, ["https://192.0.2.1/never"])
+            submitted = expect(Pending, await scripted.submit(under_test.request(kind, "Hello"), new_folder(tmp_path)))
+            for reply in answers:
+                upstream.on("GET", under_test.polls[kind], reply)
+                with cases.case(kind, reply):
+                    polled = expect(Pending, await scripted.poll(submitted.upstream_job, tmp_path))
+                    assert polled.upstream_job.id == submitted.upstream_job.id
+        with cases.case("only jobs are polled"):
+            assert set(under_test.polled) <= set(under_test.media)
 
 
 async def test_results_at_links_are_fetched_without_the_key(

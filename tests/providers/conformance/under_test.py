@@ -40,15 +40,23 @@ class ProviderUnderTest(msgspec.Struct, frozen=True, kw_only=True):
     base_paths: tuple[str, ...]  # of its APIs, at the simulator and at the scripted server
     build: Callable[[Client, Sequence[str], str], Provider]  # with the base URLs and a key
     requests: Mapping[Kind, Request]
-    polled: frozenset[Kind]  # kinds whose submit is answered with a job
     reports_cost: bool
     submits: Mapping[Kind, str]  # the path of each kind's paid POST at the scripted server
+    polls: Mapping[
+        Kind, str
+    ]  # the path of the poll of the job that `script_result` makes, for each kind that is polled
     # Make the scripted server end a job of this kind with results at these links; one link at most for videos.
     script_result: Callable[[Upstream, Kind, Sequence[str]], None]
     faults: frozenset[str] = FAULTS  # that the persona plays
+    guessed: frozenset[str] = frozenset()  # models of whose values the service says nothing, so that it may refuse some
 
     def request(self, kind: Kind, prompt: str) -> Request:
         return msgspec.structs.replace(self.requests[kind], prompt=prompt)
+
+    @property
+    def polled(self) -> list[Kind]:
+        """The kinds whose submit is answered with a job."""
+        return list(self.polls)
 
     @property
     def media(self) -> list[Kind]:
@@ -75,13 +83,9 @@ def _openrouter(client: Client, base_urls: Sequence[str], key: str) -> Provider:
 
 
 def _script_openrouter(upstream: Upstream, kind: Kind, links: Sequence[str]) -> None:
-    upstream.on("POST", "/api/v1/images", js({"data": [_image_row(link) for link in links]}))
+    upstream.on("POST", "/api/v1/images", js({"data": [{"url": link} for link in links]}))
     upstream.on("POST", "/api/v1/videos", js({"id": "v1", "status": "pending"}, 202))
     upstream.on("GET", "/api/v1/videos/v1", js({"id": "v1", "status": "completed", "unsigned_urls": links}))
-
-
-def _image_row(link: str) -> dict[str, str]:
-    return {"url": link}
 
 
 OPENROUTER = ProviderUnderTest(
@@ -95,9 +99,10 @@ OPENROUTER = ProviderUnderTest(
             Kind.VIDEO, "kwaivgi/kling-v3.0-pro", "videos", duration=2, resolution="480p", aspect_ratio="16:9"
         ),
     },
-    polled=frozenset({Kind.VIDEO}),
     reports_cost=True,
     submits={Kind.TEXT: "/api/v1/chat/completions", Kind.IMAGE: "/api/v1/images", Kind.VIDEO: "/api/v1/videos"},
+    polls={Kind.VIDEO: "/api/v1/videos/v1"},
+    guessed=frozenset({"alibaba/wan-2.6"}),
     script_result=_script_openrouter,
 )
 
@@ -123,7 +128,7 @@ def _compatible(client: Client, base_urls: Sequence[str], key: str) -> Provider:
 
 def _script_openai(upstream: Upstream, kind: Kind, links: Sequence[str]) -> None:
     for base in ("/openai/v1", "/compatible/v1"):
-        upstream.on("POST", f"{base}/images/generations", js({"data": [_image_row(link) for link in links]}))
+        upstream.on("POST", f"{base}/images/generations", js({"data": [{"url": link} for link in links]}))
         upstream.on("POST", f"{base}/videos", js({"id": "v1", "status": "queued"}))
         upstream.on("GET", f"{base}/videos/v1", js({"id": "v1", "status": "completed"}))
         upstream.on("GET", f"{base}/videos/v1/content", js({}, 302, Location=links[0]))
@@ -137,9 +142,9 @@ OPENAI = ProviderUnderTest(
         Kind.TEXT: _request(Kind.TEXT, "gpt-5.5", "chat"),
         Kind.IMAGE: _request(Kind.IMAGE, "gpt-image-2", "images", quality="low"),
     },
-    polled=frozenset(),
     reports_cost=False,
     submits={Kind.TEXT: "/openai/v1/chat/completions", Kind.IMAGE: "/openai/v1/images/generations"},
+    polls={},
     script_result=_script_openai,
 )
 COMPATIBLE = ProviderUnderTest(
@@ -147,13 +152,13 @@ COMPATIBLE = ProviderUnderTest(
     base_paths=("/compatible/v1",),
     build=_compatible,
     requests={**OPENAI.requests, Kind.VIDEO: _request(Kind.VIDEO, "sora-2", "videos", seconds="4")},
-    polled=frozenset({Kind.VIDEO}),
     reports_cost=False,
     submits={
         Kind.TEXT: "/compatible/v1/chat/completions",
         Kind.IMAGE: "/compatible/v1/images/generations",
         Kind.VIDEO: "/compatible/v1/videos",
     },
+    polls={Kind.VIDEO: "/compatible/v1/videos/v1"},
     script_result=_script_openai,
 )
 

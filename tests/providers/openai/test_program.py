@@ -19,13 +19,14 @@ async def studio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stud
     """A program that uses OpenRouter and, at another base path, OpenAI."""
     folder: Path = tmp_path_factory.mktemp("openai")
     async with served_simulator(folder / "provider") as url:
-        settings = {
-            "OPENROUTER_BASE_URL": f"{url}/api/v1",
-            "OPENROUTER_API_KEY": "one",
-            "OPENAI_BASE_URL": f"{url}/openai/v1",
-            "OPENAI_API_KEY": "two",
-        }
-        async with running(folder / "atelier", **settings) as started:
+        openrouter, openai = f"{url}/api/v1", f"{url}/openai/v1"
+        async with running(
+            folder / "atelier",
+            OPENROUTER_BASE_URL=openrouter,
+            OPENROUTER_API_KEY="one",
+            OPENAI_BASE_URL=openai,
+            OPENAI_API_KEY="two",
+        ) as started:
             async with asyncio.timeout(300):
                 await started.program.catalog.filled.wait()
             await started.user("admin@studio.example")
