@@ -72,7 +72,9 @@ async def test_each_value_of_each_parameter_is_accepted(
 ) -> None:
     with Cases() as cases:
         for offer, kind in await offered(under_test, persona):
-            required = () if "text" in offer.input_modalities else (images[InputRole.FIRST_FRAME],)
+            required = [images[slot.role] for slot in offer.inputs if slot.required]
+            if not required and "text" not in offer.input_modalities:
+                required = [images[InputRole.FIRST_FRAME]]
             for name, schema in offer.parameters["properties"].items():
                 for value in values_of(schema):
                     with cases.case(offer.id, name, value):
@@ -87,9 +89,11 @@ async def test_an_image_in_each_role_is_accepted(
     with Cases() as cases:
         for offer, kind in await offered(under_test, persona):
             for slot in offer.inputs:
-                shown = [images[InputRole.IMAGE]] if slot.role is InputRole.MASK else []
+                needed = {other.role for other in offer.inputs if other.required} | {slot.role}
+                if slot.role is InputRole.MASK:
+                    needed.add(InputRole.IMAGE)
                 with cases.case(offer.id, slot.role):
-                    request = request_for(offer, kind, {}, *shown, images[slot.role])
+                    request = request_for(offer, kind, {}, *(images[role] for role in sorted(needed)))
                     outcome = await persona.submit(request, new_folder(tmp_path))
                     assert not isinstance(outcome, Failed), outcome.detail
         with cases.case("models without inputs"):

@@ -32,6 +32,11 @@ def needs(under_test: ProviderUnderTest, fault: str) -> None:
         pytest.skip(f"the persona of {under_test.name} does not play {fault}")
 
 
+def needs_text(under_test: ProviderUnderTest) -> None:
+    if Kind.TEXT not in under_test.requests:
+        pytest.skip(f"{under_test.name} has no text")
+
+
 async def test_models_are_offered_with_schemas_that_their_own_defaults_fit(
     under_test: ProviderUnderTest, persona: Provider
 ) -> None:
@@ -52,6 +57,7 @@ async def test_models_are_offered_with_schemas_that_their_own_defaults_fit(
 
 
 async def test_text_is_generated(under_test: ProviderUnderTest, persona: Provider, tmp_path: Path) -> None:
+    needs_text(under_test)
     done = expect(Completed, await outcome_of(persona, under_test.request(Kind.TEXT, unique("Hello")), tmp_path))
     assert done.text
     assert done.usage is not None
@@ -73,6 +79,7 @@ async def test_images_and_videos_are_generated_as_files(
 
 
 async def test_text_is_streamed_with_the_usage_at_the_end(under_test: ProviderUnderTest, persona: Provider) -> None:
+    needs_text(under_test)
     request = under_test.request(Kind.TEXT, unique("Count to ten"))
     chunks = [chunk async for chunk in persona.stream(request)]
     assert "".join(chunk.delta for chunk in chunks)
@@ -84,6 +91,7 @@ async def test_text_is_streamed_with_the_usage_at_the_end(under_test: ProviderUn
 async def test_a_stream_that_breaks_off_is_a_failure_after_its_text(
     under_test: ProviderUnderTest, persona: Provider
 ) -> None:
+    needs_text(under_test)
     with Cases() as cases:
         for fault in ("cut", "error-in-stream"):
             received: list[str] = []

@@ -7,6 +7,7 @@ import msgspec
 
 from app.providers.client import Client
 from app.providers.contract import Kind, Provider, Request
+from app.providers.fal import Fal
 from app.providers.openai import OpenAI
 from app.providers.openrouter import OpenRouter
 from tests.providers.fake_upstream import Upstream, js
@@ -162,4 +163,38 @@ COMPATIBLE = ProviderUnderTest(
     script_result=_script_openai,
 )
 
-ALL = (OPENROUTER, OPENAI, COMPATIBLE)
+# fal
+
+
+def _fal(client: Client, base_urls: Sequence[str], key: str) -> Provider:
+    queue_url, rest_url = base_urls
+    return Fal(client, queue_url, rest_url, key, max_image_bytes=MAX_IMAGE, max_video_bytes=MAX_VIDEO)
+
+
+def _script_fal(upstream: Upstream, kind: Kind, links: Sequence[str]) -> None:
+    output = {"images": [{"url": link} for link in links]} if kind is Kind.IMAGE else {"video": {"url": links[0]}}
+    for model in ("fal-ai/flux/dev", "fal-ai/veo3.1"):
+        base = f"/fal/queue/{'/'.join(model.split('/')[:2])}/requests/v1"
+        upstream.on("POST", f"/fal/queue/{model}", js({"request_id": "v1", "status": "IN_QUEUE"}))
+        upstream.on("GET", f"{base}/status", js({"status": "COMPLETED"}))
+        upstream.on("GET", base, js(output))
+
+
+FAL = ProviderUnderTest(
+    name="fal",
+    base_paths=("/fal/queue", "/fal/rest"),
+    build=_fal,
+    requests={
+        Kind.IMAGE: _request(Kind.IMAGE, "fal-ai/flux/dev", "fal-ai/flux/dev/image-to-image", n=1, output_format="png"),
+        Kind.VIDEO: _request(Kind.VIDEO, "fal-ai/veo3.1", "", duration="4s"),
+    },
+    reports_cost=False,
+    submits={Kind.IMAGE: "/fal/queue/fal-ai/flux/dev", Kind.VIDEO: "/fal/queue/fal-ai/veo3.1"},
+    polls={
+        Kind.IMAGE: "/fal/queue/fal-ai/flux/requests/v1/status",
+        Kind.VIDEO: "/fal/queue/fal-ai/veo3.1/requests/v1/status",
+    },
+    script_result=_script_fal,
+)
+
+ALL = (OPENROUTER, OPENAI, COMPATIBLE, FAL)

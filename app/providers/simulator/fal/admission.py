@@ -72,6 +72,8 @@ async def rejection(runtime: Runtime, endpoint: str, prompt: str, faults: frozen
         return responses.PlainResponse(EDGE_PAGE, "text/html; charset=utf-8", 502)
     if "credits" in faults:
         raise FalErrorAnswer(403, "User is locked. Reason: Exhausted balance. Top up your balance at fal.ai/dashboard.")
+    if "ratelimit-long" in faults:
+        raise FalErrorAnswer(429, "Too many requests", headers={"Retry-After": "1800"})
     for name, status in (("ratelimit", 429), ("overloaded", 503)):
         if name in faults and await runtime.run_io(runtime.store.first_time, name, f"{endpoint} {prompt}"):
             raise FalErrorAnswer(status, "Too many requests", headers={"Retry-After": "1"})

@@ -6,6 +6,7 @@ FAULTS = {
     # Before the request is accepted.
     "credits": "The account is locked because its balance is exhausted (403).",
     "ratelimit": "The first attempt exceeds the rate limit (429); later attempts succeed.",
+    "ratelimit-long": "Every attempt exceeds the rate limit (429), with a Retry-After of half an hour.",
     "overloaded": "No gateway is available at the first attempt (503); later attempts succeed.",
     "html": "A proxy in front of the service responds with an HTML error page (502).",
     "unreachable": "The connection breaks before the request is accepted.",

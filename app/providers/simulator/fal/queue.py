@@ -64,7 +64,8 @@ async def submit(request: PlainRequest, endpoint: FromPath[str], runtime: NamedD
     record = SubmitRecord(
         time=now, endpoint=f"fal:{endpoint}", model=endpoint, prompt=prompt, id=job.id, digest=digest, request=body
     )
-    await runtime.run_io(runtime.store.log_submit, record)
+    if job.outcome != "refuse":  # refused content is not charged
+        await runtime.run_io(runtime.store.log_submit, record)
     await runtime.run_io(runtime.store.save, job)
     _announce(request, runtime, job)
     if "ambiguous" in faults:
