@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from cachetools import LRUCache
+
 from app.base import logging
 from app.base.disk_full import NO_SPACE
 from app.providers import failures
@@ -18,6 +20,8 @@ from app.providers.fal.api import FalApi
 MAX_OUTPUTS: Final = 20
 COMPLETED: Final = "COMPLETED"  # fal's name for the state of a job that has ended, well or not
 _HEAD: Final = 256
+_MAX_TRIES: Final = 5  # of a result of which only a part can be downloaded
+_REMEMBERED: Final = 1_000  # jobs
 
 # Where models put their files. The answer of a video model may also have a preview image, so videos are looked for first.
 _FIELDS: Final = ("video", "videos", "images", "image")
@@ -59,14 +63,17 @@ class ResultFiles:
         self._api = api
         self._max_image_bytes = max_image_bytes
         self._max_video_bytes = max_video_bytes
+        self._tries: LRUCache[str, int] = LRUCache(_REMEMBERED)  # upstream job id -> downloads of a part of the result
 
     async def download(self, body: Any, upstream_job: UpstreamJob, folder: Path) -> Outcome:
-        """The files that can be had of the output `body`. Blocked and broken ones are left out while others remain."""
+        """The files that can be had of the output `body`. Blocked and broken ones are left out while others remain; for one
+        that cannot be had now, all are tried again some times."""
         found = outputs(body)
         failed: Failed | None = (
             None if found else _failed(ErrorCode.PROVIDER_FAILED, _NO_OUTPUT, "no file in the output")
         )
         media: list[ResultFile] = []
+        is_incomplete = False
         for index, output in enumerate(found):
             try:
                 media.append(await self._save(output, folder / f"output-{index}"))
@@ -76,8 +83,14 @@ class ResultFiles:
                     return failed
                 _log.warning("result left out", upstream_job=upstream_job.id, index=index, reason=failed.detail)
             except Unavailable:
-                return Pending(upstream_job=upstream_job, state=COMPLETED)
+                is_incomplete = True
+        if is_incomplete and (not media or self._may_try_again(upstream_job)):
+            return Pending(upstream_job=upstream_job, state=COMPLETED)
         return Completed(media=tuple(media)) if media or failed is None else failed
+
+    def _may_try_again(self, upstream_job: UpstreamJob) -> bool:
+        self._tries[upstream_job.id] = self._tries.get(upstream_job.id, 0) + 1
+        return self._tries[upstream_job.id] < _MAX_TRIES
 
     async def _save(self, output: Output, to: Path) -> ResultFile:
         if output.is_blocked:

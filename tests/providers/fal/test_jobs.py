@@ -1,6 +1,7 @@
 """fal's queue: a request is submitted once, its job is never lost, and a completed job is not always a success."""
 
 import functools
+import random
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,12 @@ from tests.providers.fal.kit import (
     wrong,
 )
 from tests.providers.manual_time import in_manual_time, skip
-from tests.providers.openrouter.kit import LONGER_THAN_ANY_TIMEOUT, PNG, contents, expect, new_folder
+from tests.providers.openrouter.kit import LONGER_THAN_ANY_TIMEOUT, PNG, contents, expect, new_folder, random_object
+
+NAMES = (
+    *("status", "queue_position", "logs", "message", "response_url", "error", "error_type", "request_id", "detail"),
+    *("loc", "msg", "type", "images", "image", "video", "url", "content_type", "has_nsfw_concepts", "x"),
+)
 
 
 class TestSubmit:
@@ -401,3 +407,15 @@ async def test_a_request_with_an_image_goes_to_the_endpoint_for_images(upstream:
     async with provider(upstream) as fal:
         await fal.submit(image_request(images=(image(new_folder(tmp_path) / "a", PNG),)), tmp_path)
     assert upstream.only("POST", f"{SUBMIT}/image-to-image").json["image_url"].startswith("data:image/png;base64,")
+
+
+async def test_no_answer_raises_an_exception(upstream: Upstream, tmp_path: Path) -> None:
+    rng = random.Random(7)
+    async with provider(upstream) as fal:
+        for _ in range(60):
+            state, result = ({**random_object(rng, NAMES), "status": "COMPLETED"}, random_object(rng, NAMES))
+            for answer in (random_object(rng, NAMES), state):
+                upstream.on("GET", STATUS, js(answer, rng.choice((200, 202, 422))))
+                upstream.on("GET", REQUEST, js(result, rng.choice((200, 200, 422, 500))))
+                outcome = await fal.poll(upstream_job(upstream), tmp_path)
+                assert isinstance(outcome, Completed | Failed | Pending), (answer, result)

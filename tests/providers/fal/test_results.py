@@ -11,7 +11,7 @@ from app.providers.contract import Completed, ErrorCode, Failed, Outcome, Pendin
 from app.providers.fal.results import MAX_OUTPUTS, outputs
 from tests.kit import Cases
 from tests.providers.fake_upstream import Reply, Silence, Upstream, js, plain
-from tests.providers.fal.kit import on_result, polled, upstream_job, with_keys
+from tests.providers.fal.kit import on_result, polled, provider, upstream_job, with_keys
 from tests.providers.openrouter.kit import DATA_URL, MP4, PNG, contents, expect, new_folder
 
 
@@ -132,6 +132,21 @@ async def test_a_file_that_cannot_be_had_now_is_fetched_later(
                 pending = expect(Pending, await downloaded(upstream, folder, output))
                 assert (pending.upstream_job, pending.state) == (upstream_job(upstream), "COMPLETED")
                 assert len(expect(Completed, await polled(upstream, folder)).media) == 2
+
+
+async def test_a_part_of_a_result_is_kept_when_the_rest_cannot_be_had_for_long(
+    upstream: Upstream, stranger: Upstream, tmp_path: Path
+) -> None:
+    stranger.on("GET", "/a", plain(PNG, "image/png"))
+    stranger.on("GET", "/b", plain(b"", status=503))
+    on_result(upstream, js({"images": links(stranger, "/a", "/b")}))
+    async with provider(upstream) as fal:
+        for _ in range(4):
+            expect(Pending, await fal.poll(upstream_job(upstream), new_folder(tmp_path)))
+        assert len(expect(Completed, await fal.poll(upstream_job(upstream), new_folder(tmp_path))).media) == 1
+        on_result(upstream, js({"images": links(stranger, "/b")}))
+        for _ in range(9):
+            expect(Pending, await fal.poll(upstream_job(upstream), new_folder(tmp_path)))
 
 
 async def test_a_file_at_a_private_address_is_refused_with_a_clear_error(
