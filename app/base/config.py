@@ -11,6 +11,7 @@ import msgspec
 
 MB = 1024 * 1024
 OPENAI_URL = "https://api.openai.com/v1"
+FAL_QUEUE_URL = "https://queue.fal.run"
 # Host names that are not reachable from the internet (RFC 6761, 6762, 8375, 9476).
 _LOCAL_SUFFIXES = (
     ".localhost",
@@ -276,7 +277,7 @@ SETTINGS: tuple[Setting, ...] = (
         "any OpenAI-compatible server, also on loopback; another server than OpenAI's needs no key",
     ),
     Setting("FAL_KEY", "fal_key", None, str, "fal's API key, for its image and video models"),
-    Setting("FAL_QUEUE_URL", "fal_queue_url", "https://queue.fal.run", _origin, "fal's queue, also on loopback"),
+    Setting("FAL_QUEUE_URL", "fal_queue_url", FAL_QUEUE_URL, _origin, "fal's queue, also on loopback"),
     Setting(
         "FAL_REST_URL",
         "fal_rest_url",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from app.base.config import SettingError, Settings
+from app.base.config import FAL_QUEUE_URL, SettingError, Settings
 from app.providers.client import Client
 from app.providers.contract import Provider
 from app.providers.fal import Fal, FalWebhooks
@@ -14,6 +14,7 @@ from app.providers.webhooks import Key
 
 Callback = Callable[[str, str], str]
 
+FAL_SITE = "https://fal.ai"  # publishes the schemas of its models; not asked when another server stands for fal's queue
 TITLE = "Atelier"  # how this app is named in the provider's statistics; its address is not sent
 
 
@@ -23,7 +24,7 @@ def base_urls(settings: Settings, simulator_url: str | None) -> tuple[str, ...]:
         return (simulator_url,) if simulator_url else ()
     openrouter = (settings.openrouter_base_url,) if settings.openrouter_api_key else ()
     openai = (settings.openai_base_url,) if settings.uses_openai else ()
-    fal = (settings.fal_queue_url, settings.fal_rest_url) if settings.fal_key else ()
+    fal = (settings.fal_queue_url, settings.fal_rest_url, *_fal_site(settings)) if settings.fal_key else ()
     return openrouter + openai + fal
 
 
@@ -99,8 +100,13 @@ def _fal(settings: Settings, client: Client, callback: Callback | None) -> Provi
             settings.fal_key,
             max_image_bytes=settings.max_image_bytes,
             max_video_bytes=settings.max_video_bytes,
+            site_url=next(iter(_fal_site(settings)), None),
             callback=partial(callback, Fal.name) if callback else None,
         )
+
+
+def _fal_site(settings: Settings) -> tuple[str, ...]:
+    return (FAL_SITE,) if settings.fal_queue_url == FAL_QUEUE_URL else ()
 
 
 @contextmanager

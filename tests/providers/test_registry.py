@@ -25,7 +25,7 @@ def configured(**environment: str) -> Settings:
 async def test_the_settings_decide_which_providers_there_are() -> None:
     openrouter, openai = "https://openrouter.ai/api/v1", "https://api.openai.com/v1"
     local, both = "http://10.0.0.5/v1", ["openrouter", "openai"]
-    fal = ("https://queue.fal.run", "https://rest.fal.ai")
+    fal = ("https://queue.fal.run", "https://rest.fal.ai", "https://fal.ai")
     table: list[tuple[dict[str, str], tuple[str, ...], list[str]]] = [
         ({}, (SIMULATOR,), ["openrouter"]),
         ({"OPENROUTER_API_KEY": REAL_KEY}, (openrouter,), ["openrouter"]),

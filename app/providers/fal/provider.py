@@ -11,6 +11,7 @@ from app.providers.fal.api import FalApi, FalTimeouts
 from app.providers.fal.descriptions import described
 from app.providers.fal.inputs import InputFiles
 from app.providers.fal.jobs import FalJobs
+from app.providers.fal.live_schemas import LiveSchemas
 from app.providers.fal.results import MAX_OUTPUTS, ResultFiles
 
 _NOT_OFFERED = Failed(
@@ -36,18 +37,21 @@ class Fal:
         *,
         max_image_bytes: int,
         max_video_bytes: int,
+        site_url: str | None = None,
         timeouts: FalTimeouts | None = None,
         callback: Callable[[str], str] | None = None,
     ) -> None:
-        """`callback` returns the webhook URL for a job id; only public https URLs work. Raises ValueError when the key is not
-        valid in a header."""
+        """`site_url` is where the models' schemas are published, None to do without. `callback` returns the webhook URL for a
+        job id; only public https URLs work. Raises ValueError when the key is not valid in a header."""
         self._api = FalApi(client, queue_url, rest_url, key, timeouts)
         results = ResultFiles(self._api, max_image_bytes, max_video_bytes)
         max_result_bytes = MAX_OUTPUTS * max_image_bytes * 4 // 3 + MB  # base64 is a third larger than the images
+        self._schemas = LiveSchemas(client, site_url) if site_url else None
         self._jobs = FalJobs(self._api, InputFiles(self._api), results, max_result_bytes, callback)
 
     async def offers(self) -> Sequence[ModelOffer]:
-        return list((await asyncio.to_thread(described)).values())
+        offers = list((await asyncio.to_thread(described)).values())
+        return await self._schemas.narrowed(offers) if self._schemas else offers
 
     async def submit(self, request: Request, folder: Path) -> Outcome:
         if request.kind not in (Kind.IMAGE, Kind.VIDEO):

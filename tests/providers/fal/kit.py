@@ -39,7 +39,8 @@ async def provider(
 ) -> AsyncIterator[Fal]:
     """The provider; `rest` is the server of the REST service if it is another one."""
     urls = queue_url(upstream), rest_url(rest or upstream)
-    client = Client(urls)
+    site_url: str | None = settings.get("site_url")
+    client = Client([*urls, site_url] if site_url else urls)
     named: dict[str, Any] = {
         "max_image_bytes": 1_000_000,
         "max_video_bytes": 2_000_000,
