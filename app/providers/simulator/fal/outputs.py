@@ -32,7 +32,7 @@ UPLOADS = "/simulator/fal/uploads/"
 
 def failure_of(job: SimulatedJob) -> FalErrorAnswer | None:
     """The error that the job has ended with, None if it has a result."""
-    wrong_input = job.usage["detail"]
+    wrong_input = job.usage["problems"]
     table = {
         "fail": FalErrorAnswer(500, [problem("internal_server_error", "The model failed.")]),
         "refuse": FalErrorAnswer(422, [problem("content_policy_violation", "The content was flagged.", "prompt")]),

@@ -5,7 +5,6 @@ import re
 import secrets
 import uuid
 from typing import Any
-from urllib.parse import parse_qs
 
 import msgspec
 from litestar import get, post, put
@@ -13,6 +12,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.types import ASGIApp
 
+from app.providers.contract import ModelOffer
 from app.providers.simulator import responses
 from app.providers.simulator.fal.admission import JsonObject, model_at, problems, rejection, require_fal_key
 from app.providers.simulator.fal.errors import FalErrorAnswer
@@ -22,11 +22,10 @@ from app.providers.simulator.fal.webhooks import FalWebhookSender
 from app.providers.simulator.openai_format.admission import PlainRequest, read_body
 from app.providers.simulator.openai_format.origins import other_origin, own_origin
 from app.providers.simulator.runtime import Runtime
-from app.providers.simulator.state import SimulatedJob, SubmitRecord
+from app.providers.simulator.state import Kind, SimulatedJob, SubmitRecord
 
 WAITING = 1.0
-RUNNING_IMAGE = 2.0
-RUNNING_VIDEO = 6.0
+RUNNING = {"image": 2.0, "video": 6.0}
 UNKNOWN_STATUS = "AWAITING_REVIEW"
 OUTCOMES = ("fail", "refuse", "no-media", "invalid", "detail", "runner", "cancelled", "forgotten")
 STEPS = 10  # log lines of a job from its start to its end
@@ -44,29 +43,8 @@ async def submit(request: PlainRequest, endpoint: FromPath[str], runtime: NamedD
     faults = requested_faults(prompt)
     if (broken := await rejection(runtime, endpoint, prompt, faults)) is not None:
         return broken
-    now = runtime.clock.now()
-    starts_at = now + runtime.scaled(WAITING, faults)
-    seed = body.get("seed")
-    job = SimulatedJob(
-        id=str(uuid.uuid4()),
-        kind="video" if "video" in offer.output_modalities else "image",
-        model=endpoint,
-        prompt=prompt,
-        created_at=now,
-        starts_at=starts_at,
-        ends_at=None if "stuck" in faults else starts_at + runtime.scaled(_running(offer.output_modalities), faults),
-        outcome=next((name for name in OUTCOMES if name in faults), "completed"),
-        seed=seed if isinstance(seed, int) else secrets.randbelow(2**31),
-        cost=0.0,
-        usage={"detail": problems(offer, endpoint, body)},
-        request=body,
-    )
-    record = SubmitRecord(
-        time=now, endpoint=f"fal:{endpoint}", model=endpoint, prompt=prompt, id=job.id, digest=digest, request=body
-    )
-    if job.outcome != "refuse":  # refused content is not charged
-        await runtime.run_io(runtime.store.log_submit, record)
-    await runtime.run_io(runtime.store.save, job)
+    job = _job(runtime, offer, endpoint, body)
+    await _save(runtime, job, digest)
     _announce(request, runtime, job)
     if "ambiguous" in faults:
         return responses.ClosedConnection()
@@ -76,12 +54,50 @@ async def submit(request: PlainRequest, endpoint: FromPath[str], runtime: NamedD
     return responses.json_response(content, headers={"x-fal-request-id": job.id})
 
 
+def _job(runtime: Runtime, offer: ModelOffer, endpoint: str, body: JsonObject) -> SimulatedJob:
+    prompt = str(body.get("prompt") or "")
+    faults = requested_faults(prompt)
+    kind: Kind = "video" if "video" in offer.output_modalities else "image"
+    now = runtime.clock.now()
+    starts_at = now + runtime.scaled(WAITING, faults)
+    seed = body.get("seed")
+    return SimulatedJob(
+        id=str(uuid.uuid4()),
+        kind=kind,
+        model=endpoint,
+        prompt=prompt,
+        created_at=now,
+        starts_at=starts_at,
+        ends_at=None if "stuck" in faults else starts_at + runtime.scaled(RUNNING[kind], faults),
+        outcome=next((name for name in OUTCOMES if name in faults), "completed"),
+        seed=seed if isinstance(seed, int) else secrets.randbelow(2**31),
+        cost=0.0,
+        usage={"problems": problems(offer, endpoint, body)},
+        request=body,
+    )
+
+
+async def _save(runtime: Runtime, job: SimulatedJob, digest: str) -> None:
+    record = SubmitRecord(
+        time=job.created_at,
+        endpoint=f"fal:{job.model}",
+        model=job.model,
+        prompt=job.prompt,
+        id=job.id,
+        digest=digest,
+        request=job.request,
+    )
+    if job.outcome != "refuse":  # refused content is not charged
+        await runtime.run_io(runtime.store.log_submit, record)
+    await runtime.run_io(runtime.store.save, job)
+
+
 def _announce(request: PlainRequest, runtime: Runtime, job: SimulatedJob) -> None:
     """Send the webhook when the job has ended, if one was asked for."""
     sender: FalWebhookSender | None = request.app.state.fal_webhooks
-    addresses = parse_qs(request.scope["query_string"].decode()).get("fal_webhook")
-    if sender is not None and addresses:
-        runtime.run_in_background(sender.send(job, addresses[0], other_origin(request)))
+    address = request.query_params.get("fal_webhook")
+    if sender is not None and address:
+        runtime.run_in_background(sender.send(job, address, other_origin(request)))
 
 
 @get("/{path:path}", guards=[require_fal_key])
@@ -122,10 +138,6 @@ async def cancel(path: FromPath[str], runtime: NamedDependency[Runtime]) -> ASGI
 
 
 HANDLERS = [submit, read, cancel]
-
-
-def _running(outputs: tuple[str, ...]) -> float:
-    return RUNNING_VIDEO if "video" in outputs else RUNNING_IMAGE
 
 
 async def _find(runtime: Runtime, path: str) -> tuple[SimulatedJob, str | None]:
