@@ -8,6 +8,7 @@ import fcntl
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +20,9 @@ class EnvironmentFailed(Exception):
     """The environment could not be made."""
 
 
-def environment(package: str, version: str, extra: str = "") -> Path:
-    """The folder with the programs of an environment that has this package. Makes the environment when it is not there
-    yet, under a lock. Blocks."""
+def environment(package: str, version: str, extra: str = "", others: Sequence[str] = ()) -> Path:
+    """The folder with the programs of an environment that has this package, and `others` as pip names them. Makes the
+    environment when it is not there yet, under a lock. Blocks."""
     HOME.mkdir(exist_ok=True)
     folder = HOME / f"{package}-{version}-python{sys.version_info.major}.{sys.version_info.minor}"
     python = folder / "bin" / "python"
@@ -32,7 +33,7 @@ def environment(package: str, version: str, extra: str = "") -> Path:
             shutil.rmtree(folder, ignore_errors=True)
             _run("-m", "venv", "--without-pip", folder)
             options = ("-q", "--disable-pip-version-check", "--no-compile")
-            _run("-m", "pip", "--python", python, "install", *options, f"{package}{extra}=={version}")
+            _run("-m", "pip", "--python", python, "install", *options, f"{package}{extra}=={version}", *others)
             complete.touch()
     return folder / "bin"
 

@@ -6,12 +6,12 @@ The catalog lists only models for text, images and videos, so any other model id
 import asyncio
 import base64
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import PurePath
 from typing import Any, Final
 
-from litestar.datastructures import FormMultiDict, UploadFile
+import msgspec
 
 from app.base.errors import Missing
 from app.catalog.schemas import Model
@@ -29,6 +29,14 @@ _DEFAULTS: Final[Mapping[Operation, Mapping[str, str]]] = {
 }
 _SAFE_TYPES: Final = re.compile(r"(audio/[\w.+-]+|text/plain|text/event-stream|application/json)(;[\w\s=.-]*)?")
 _FORMATS: Final = {"mpeg": "mp3", "wave": "wav", "mp4": "m4a", "vnd.wave": "wav"}  # of media types whose name differs
+
+
+class UploadedRecording(msgspec.Struct, frozen=True):
+    """An uploaded audio file, with the name and the media type that the client gave it."""
+
+    data: bytes
+    name: str
+    media_type: str
 
 
 def with_defaults(operation: Operation, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,22 +62,16 @@ def _model(id: str, catalog: Catalog) -> Model:
         raise openai_params.model_not_found(id) from None
 
 
-async def recording_of(form: FormMultiDict) -> dict[str, Any]:
+async def transcription_body(fields: Iterable[tuple[str, str]], recording: UploadedRecording) -> dict[str, Any]:
     """The body of a transcription that was sent as a form, as OpenAI's clients do."""
     body: dict[str, Any] = {}
-    for name, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            continue
+    for name, value in fields:
         if name.endswith("[]"):
             body.setdefault(name.removesuffix("[]"), []).append(value)
         else:
             body[name] = _typed(name, value)
-    file = form.get("file")
-    if not isinstance(file, UploadFile):
-        raise openai_params.invalid("file", "`file` must be an audio file.")
-    data = await file.read()
-    encoded = await asyncio.to_thread(base64.b64encode, data)
-    return {**body, "input_audio": {"data": encoded.decode("ascii"), "format": _format_of(file)}}
+    data = (await asyncio.to_thread(base64.b64encode, recording.data)).decode("ascii")
+    return {**body, "input_audio": {"data": data, "format": _format_of(recording)}}
 
 
 def _typed(name: str, value: str) -> Any:
@@ -84,10 +86,10 @@ def _typed(name: str, value: str) -> Any:
     return value
 
 
-def _format_of(file: UploadFile) -> str:
+def _format_of(recording: UploadedRecording) -> str:
     """The format of a recording, from its name or else its media type."""
-    suffix = PurePath(file.filename).suffix.removeprefix(".").lower()
-    subtype = file.content_type.partition(";")[0].rpartition("/")[2].strip().lower().removeprefix("x-")
+    suffix = PurePath(recording.name).suffix.removeprefix(".").lower()
+    subtype = recording.media_type.partition(";")[0].rpartition("/")[2].strip().lower().removeprefix("x-")
     format = suffix or _FORMATS.get(subtype, subtype)
     if not re.fullmatch(r"[a-z0-9]{2,8}", format) or format == "plain":
         raise openai_params.invalid("file", "The name of `file` must end with its format, such as .mp3 or .wav.")

@@ -20,7 +20,7 @@ class DocumentedResponse(msgspec.Struct, frozen=True):
     description: str
 
 
-class Operation(msgspec.Struct, frozen=True):
+class ApiOperation(msgspec.Struct, frozen=True):
     method: str
     path: str
     summary: str
@@ -39,13 +39,13 @@ class Info(msgspec.Struct, frozen=True):
 
 class Reference(msgspec.Struct, frozen=True):
     info: Info
-    groups: list[tuple[str, list[Operation]]]
+    groups: list[tuple[str, list[ApiOperation]]]
     curl: str
 
 
 def read(document: dict[str, Any], origin: str) -> Reference:
     """`origin` is the public URL, used in the example."""
-    groups: dict[str, list[Operation]] = {}
+    groups: dict[str, list[ApiOperation]] = {}
     for path, item in document.get("paths", {}).items():
         for method in METHODS:
             if operation := item.get(method):
@@ -57,8 +57,8 @@ def read(document: dict[str, Any], origin: str) -> Reference:
     )
 
 
-def _operation(document: dict[str, Any], method: str, path: str, operation: dict[str, Any]) -> Operation:
-    return Operation(
+def _operation(document: dict[str, Any], method: str, path: str, operation: dict[str, Any]) -> ApiOperation:
+    return ApiOperation(
         method=method.upper(),
         path=path,
         summary=operation.get("summary", ""),

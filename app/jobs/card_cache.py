@@ -5,13 +5,12 @@ shows (without the running time, which the page counts itself), so most polls ar
 """
 
 import hashlib
-import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from cachetools import LRUCache
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from app.base import clock
 from app.jobs.schemas import Job
@@ -29,9 +28,6 @@ class _Card(NamedTuple):
     html: str
 
 
-# Placeholder for the viewer's form token in a cached card. Random, so that no prompt can contain it.
-_TOKEN_PLACEHOLDER: Final = secrets.token_hex(32)
-
 _cards: LRUCache[str, _Card] = LRUCache(MAX_CARDS)  # by job id
 
 
@@ -39,14 +35,14 @@ def cards(jobs: Sequence[Job], csrf_token: str) -> Markup:
     """The cards of these jobs, with the viewer's form token."""
     now = clock.now()
     html = "\n".join([_card(job, now) for job in jobs])
-    return Markup(html.replace(_TOKEN_PLACEHOLDER, csrf_token))  # noqa: S704 (escaped by the template)
+    return Markup(html.replace(render.TOKEN_PLACEHOLDER, escape(csrf_token)))  # noqa: S704 (escaped by the template)
 
 
 def _card(job: Job, now: datetime) -> str:
     cached = _cards.get(job.id)
     if cached is not None and cached.job is job and now < cached.until:
         return cached.html
-    html = render.render_template("jobs/_card.html", job=job, csrf_token=_TOKEN_PLACEHOLDER)
+    html = render.render_template("jobs/_card.html", job=job, csrf_token=render.TOKEN_PLACEHOLDER)
     if len(job.prompt) + len(job.text or "") <= MAX_CHARACTERS:
         _cards[job.id] = _Card(job, _valid_until(job, now), html)
     return html
@@ -66,7 +62,16 @@ def _valid_until(job: Job, now: datetime) -> datetime:
 
 def version(job: Job) -> str:
     """The version of an unfinished job's card: a hash of what it shows."""
-    shown = (job.id, job.status, job.progress, job.attempts, job.cancel_requested, job.started_at, job.estimate)
+    shown = (
+        job.id,
+        job.status,
+        job.progress,
+        job.attempts,
+        job.cancel_requested,
+        job.started_at,
+        job.estimate,
+        job.preview,
+    )
     return hashlib.sha256(f"{shown} {render.ago(job.created_at)}".encode()).hexdigest()[:20]
 
 

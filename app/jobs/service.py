@@ -3,7 +3,7 @@
 The state machine is in `transitions`, the worker's side in `execution`, the admins' in `all_jobs`.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -120,10 +120,9 @@ class Jobs:
         """The user's jobs with their inputs and assets, newest first by default. `before` is the id of the last job of
         the previous page."""
         page = await self._cache.read(self._newest, owner, tuple(kinds), tuple(statuses), before, limit, oldest_first)
-        items = [
-            await self._with_estimate(self.live.find(job.id) or job) if not job.final else job for job in page.items
-        ]
-        return Page(items, page.total, page.next)
+        jobs = [job if job.final else self.live.find(job.id) or job for job in page.items]
+        await self._learn_durations({job.model for job in jobs if not job.final})
+        return Page([job if job.final else self.live.estimate(job) for job in jobs], page.total, page.next)
 
     async def counts(self, owner: str) -> JobCounts:
         """How many finished outputs and unfinished jobs the user has."""
@@ -244,11 +243,14 @@ class Jobs:
 
     async def _with_estimate(self, job: Job) -> Job:
         """The unfinished job with its queue estimate; the same object while nothing changes."""
-        if not self._history.knows(job.model):
-            self._history.learn_durations(
-                job.model, await self._database.read(repository.durations_any, job.model, HISTORY_SIZE)
-            )
+        await self._learn_durations({job.model})
         return self.live.estimate(job)
+
+    async def _learn_durations(self, models: Iterable[str]) -> None:
+        for model in models:
+            if not self._history.knows(model):
+                durations = await self._database.read(repository.durations_any, model, HISTORY_SIZE)
+                self._history.learn_durations(model, durations)
 
     def _retry_of(self, old: Job) -> Job:
         if old.status not in (JobStatus.FAILED, JobStatus.CANCELLED):

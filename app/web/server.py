@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -10,6 +11,7 @@ import uvicorn
 from litestar.types import ASGIApp
 
 from app.base.config import Settings
+from app.base.errors import AtelierError
 from app.web.http_protocol import Protocol
 
 CLOCK_SECONDS: Final = 1.0  # between two updates of the Date header
@@ -18,6 +20,7 @@ SHUTDOWN_TIMEOUT: Final = 2  # seconds that open responses get to finish at shut
 
 def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     """The uvicorn configuration: trusted proxies and the shutdown timeout come from here."""
+    logging.getLogger("uvicorn.error").addFilter(_is_unexpected)
     return uvicorn.Config(
         app,
         http=Protocol,
@@ -29,6 +32,14 @@ def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
     )
+
+
+def _is_unexpected(record: logging.LogRecord) -> bool:
+    """False for an expected error in the middle of a response: it breaks the response off, and was logged where it happened."""
+    exc = record.exc_info[1] if record.exc_info else None
+    while exc is not None and not isinstance(exc, AtelierError):
+        exc = exc.exceptions[0] if isinstance(exc, BaseExceptionGroup) else exc.__cause__
+    return exc is None
 
 
 class HttpServer(uvicorn.Server):

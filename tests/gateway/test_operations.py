@@ -31,10 +31,15 @@ CALLS: dict[str, tuple[Json, str]] = {
 USAGE = {"prompt_tokens": 3, "total_tokens": 3, "cost": 0.000002}
 
 
-async def spent(client: httpx.AsyncClient) -> tuple[str | None, int, int]:
+async def spent(client: httpx.AsyncClient) -> tuple[str, int, int]:
     """What the user spent this month, on how many subjects, and for how many of them the cost is unknown."""
-    months = (await client.get("/api/v1/users/me/spending")).json()["months"]
-    return (months[0]["cost_usd"], months[0]["subjects"], months[0]["unknown"]) if months else (None, 0, 0)
+    months = (await client.get("/api/v1/users/me/spending")).json()["items"]
+    return (months[0]["spent_usd"], months[0]["subjects"], months[0]["unknown"]) if months else ("0", 0, 0)
+
+
+def over_the_wire(studio: Studio, client: httpx.AsyncClient) -> httpx.AsyncClient:
+    """A client with the same key whose responses can be read while they are written."""
+    return studio.client(client.headers["Authorization"].removeprefix("Bearer "))
 
 
 async def test_texts_become_vectors(atelier: Studio) -> None:
@@ -130,12 +135,15 @@ async def test_a_form_that_cannot_be_sent_names_the_field(caller: httpx.AsyncCli
         check_error(await caller.post(f"/v1/{name}", json={"input": "a"}), 400, None, "model")
 
 
-async def test_audio_is_streamed_as_it_comes(caller: httpx.AsyncClient, scripted: Upstream) -> None:
+async def test_audio_is_streamed_as_it_comes(
+    scripted_studio: Studio, caller: httpx.AsyncClient, scripted: Upstream
+) -> None:
     gate = asyncio.Semaphore(1)
     request, path = CALLS["audio/speech"]
     pieces = (b"\x00\xff" * 50, b"second", b"third")
     scripted.on("POST", path, Reply(headers={"Content-Type": "audio/pcm;rate=24000"}, pieces=pieces, gate=gate))
-    async with caller.stream("POST", "/v1/audio/speech", json=request) as answer:
+    client = over_the_wire(scripted_studio, caller)
+    async with client.stream("POST", "/v1/audio/speech", json=request) as answer:
         assert answer.headers["content-type"] == "audio/pcm;rate=24000"
         assert "content-encoding" not in answer.headers
         received = answer.aiter_raw()
@@ -152,20 +160,21 @@ async def test_events_of_a_transcription_are_passed_on(caller: httpx.AsyncClient
     events = b'data: {"type": "transcript.text.delta", "delta": "He"}\n\ndata: [DONE]\n\n'
     scripted.on("POST", path, plain(events, "text/event-stream"))
     answer = await caller.post("/v1/audio/transcriptions", json={**request, "stream": True})
-    assert (answer.headers["content-type"], answer.content) == ("text/event-stream", events)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.content == events
 
 
 async def test_a_media_type_that_a_browser_could_run_is_not_passed_on(
     caller: httpx.AsyncClient, scripted: Upstream
 ) -> None:
     request, path = CALLS["audio/speech"]
-    for declared in ("text/html", "image/svg+xml", "audio/mpeg\x0b"):
+    for declared in ("text/html", "image/svg+xml", "audio/mpeg, text/html"):
         scripted.on("POST", path, plain(b"<script>", declared))
         answer = await caller.post("/v1/audio/speech", json=request)
         assert (answer.headers["content-type"], answer.content) == ("application/octet-stream", b"<script>")
 
 
-async def test_failures_are_told_as_in_chat(caller: httpx.AsyncClient, scripted: Upstream) -> None:
+async def test_failures_are_reported_as_in_chat(caller: httpx.AsyncClient, scripted: Upstream) -> None:
     failures: dict[str, tuple[Reply | Silence, int, str | None]] = {
         "no such endpoint": (error(404, "Not Found"), 404, "not_offered"),
         "not with this method": (plain(b"<html>", "text/html", 405), 404, "not_offered"),
@@ -204,7 +213,9 @@ async def test_what_was_certainly_not_answered_is_asked_again(caller: httpx.Asyn
     assert len(scripted.received("POST", path)) == 2
 
 
-async def test_audio_that_breaks_off_does_not_look_complete(caller: httpx.AsyncClient, scripted: Upstream) -> None:
+async def test_audio_that_breaks_off_does_not_look_complete_and_is_no_bug(
+    scripted_studio: Studio, caller: httpx.AsyncClient, scripted: Upstream, capfd: pytest.CaptureFixture[str]
+) -> None:
     request, path = CALLS["audio/speech"]
     scripted.on(
         "POST",
@@ -212,7 +223,8 @@ async def test_audio_that_breaks_off_does_not_look_complete(caller: httpx.AsyncC
         Reply(headers={"Content-Type": "audio/mpeg"}, pieces=(b"first",), length=100),
     )
     with pytest.raises(httpx.RemoteProtocolError):
-        await caller.post("/v1/audio/speech", json=request)
+        await over_the_wire(scripted_studio, caller).post("/v1/audio/speech", json=request)
+    assert "Exception in ASGI" not in capfd.readouterr().err
 
 
 async def test_every_call_is_in_the_ledger_with_its_cost_or_as_unknown(
@@ -228,13 +240,12 @@ async def test_every_call_is_in_the_ledger_with_its_cost_or_as_unknown(
     assert await spent(client) == ("0.000002", 2, 1)
 
 
-async def test_the_cost_of_speech_is_looked_up_afterwards(scripted_studio: Studio, scripted: Upstream) -> None:
-    client = await key_client(scripted_studio, "speaker")
+async def test_the_cost_of_speech_is_looked_up_afterwards(caller: httpx.AsyncClient, scripted: Upstream) -> None:
     request, path = CALLS["audio/speech"]
     scripted.on("POST", path, plain(b"sound", "audio/mpeg", X_Generation_Id="gen-7"))
     scripted.on("GET", "/api/v1/generation", js({"data": {"total_cost": 0.5}}))
-    assert (await client.post("/v1/audio/speech", json=request)).content == b"sound"
-    assert await eventually(lambda: spent(client), lambda found: found[0] is not None) == ("0.5", 1, 0)
+    assert (await caller.post("/v1/audio/speech", json=request)).content == b"sound"
+    assert await eventually(lambda: spent(caller), lambda found: found[2] == 0) == ("0.5", 1, 0)
     assert scripted.only("GET", "/api/v1/generation").query == {"id": "gen-7"}
 
 
@@ -264,14 +275,15 @@ async def test_a_disabled_model_is_not_passed_on_as_an_unknown_one(scripted_stud
         await admin.put("/api/v1/admin/models/tests%2Fmodel", json={"enabled": True})
 
 
-async def test_a_caller_who_disconnects_stops_the_call(scripted_studio: Studio, scripted: Upstream) -> None:
-    client = await key_client(scripted_studio, "leaver")
+async def test_a_caller_who_disconnects_stops_the_call(
+    scripted_studio: Studio, caller: httpx.AsyncClient, scripted: Upstream
+) -> None:
     request, path = CALLS["embeddings"]
     scripted.on("POST", path, Silence())
-    call = asyncio.create_task(client.post("/v1/embeddings", json=request))
+    call = asyncio.create_task(over_the_wire(scripted_studio, caller).post("/v1/embeddings", json=request))
     await scripted.request_arrived()
     call.cancel()
-    assert await eventually(lambda: spent(client), lambda found: found[1] == 1) == (None, 1, 1)
+    assert await eventually(lambda: spent(caller), lambda found: found[1] == 1) == ("0", 1, 1)
 
 
 async def test_large_answers_arrive_whole(caller: httpx.AsyncClient, scripted: Upstream) -> None:

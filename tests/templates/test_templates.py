@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+from app.providers.contract import ErrorCode
 from app.web.render import ROOT, TEMPLATES
 from tests.kit import Cases
 from tests.templates.states import HOSTILE, STATES, environment
@@ -176,6 +177,13 @@ def test_every_form_that_posts_has_the_csrf_token() -> None:
                         assert tokens[0].attributes["value"] == STATES[template][state]["csrf_token"]
 
 
+def test_every_error_code_has_a_title() -> None:
+    title = environment().get_template("shared/macros.html").module.error_title  # type: ignore[attr-defined]
+    titles = {code: title(code.value) for code in ErrorCode}
+    assert len(set(titles.values())) == len(ErrorCode), titles
+    assert title("A_CODE_FROM_THE_FUTURE") == "Failed"
+
+
 def test_every_control_has_a_label() -> None:
     with Cases() as cases:
         for template, state in ALL_STATES:
@@ -220,7 +228,7 @@ def test_every_static_file_that_is_used_exists_and_every_file_is_used() -> None:
     }
     files = {f"/static/{path.relative_to(STATIC).as_posix()}" for path in STATIC.rglob("*") if path.is_file()}
     documents = {name for name in files if name.endswith((".md", ".txt"))}
-    assert {name.partition("#")[0] for name in used} == files - documents
+    assert {re.split("[?#]", name)[0] for name in used} == files - documents
 
 
 def test_the_css_is_small_and_layered_and_has_its_values_in_one_file() -> None:

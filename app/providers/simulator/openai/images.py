@@ -142,8 +142,10 @@ async def _events(
     head = {"created_at": int(accepted.created_at), **_settings(accepted)}
     for image in rendered:
         content = {"b64_json": base64.b64encode(image).decode(), **head}
-        if accepted.body.get("partial_images") not in (None, 0, "0"):
-            yield _event({"type": f"{name}.partial_image", "partial_image_index": 0, **content})
+        for index in range(number(accepted.body, "partial_images", 0, 0, 3)):
+            yield _event({"type": f"{name}.partial_image", "partial_image_index": index, **content})
+        if "cut" in accepted.faults:
+            return
         yield _event({"type": f"{name}.completed", **content, "usage": usage})
 
 
