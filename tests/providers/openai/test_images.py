@@ -74,6 +74,8 @@ class TestGenerations:
             "a model that is not described": ("another", USAGE),
             "no usage": (MODEL, None),
             "parts that do not add up": (MODEL, {**USAGE, "input_tokens": 500}),
+            "no output": (MODEL, {**USAGE, "output_tokens": None}),
+            "a negative number": (MODEL, {**USAGE, "output_tokens": -1000}),
             "an impossible number": (MODEL, {**USAGE, "output_tokens": 1e300}),
         }
         with Cases() as cases:
