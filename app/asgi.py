@@ -33,6 +33,7 @@ from app.jobs import pages as jobs_pages
 from app.library import api as library_api
 from app.library import pages as library_pages
 from app.main import lifespan
+from app.responses import api as responses_api
 from app.services import Application
 from app.web.access_log import AccessLog
 from app.web.compression import Compression
@@ -64,6 +65,7 @@ ROUTES: Final[Sequence[ControllerRouterHandler]] = (
     *chat_api.routes,
     *chat_pages.routes,
     *gateway_api.routes,
+    *responses_api.routes,
     *home_api.routes,
     *home_pages.routes,
     *admin_api.routes,
@@ -78,6 +80,7 @@ DEPENDENCIES: Final = (
     "generation",
     "chat",
     "gateway",
+    "responses",
     "markdown",
     "home",
     "admin",

@@ -40,6 +40,7 @@ from app.providers.contract import Provider
 from app.providers.instrumented import instrumented
 from app.providers.registry import base_urls, providers, webhooks
 from app.providers.webhooks import WebhookVerifier
+from app.responses.service import Responses
 from app.storage.files import Files
 from app.storage.media import Media
 from app.web.markdown import Renderer
@@ -62,6 +63,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     generation: Generation
     chat: Chat
     gateway: Gateway
+    responses: Responses
     markdown: Renderer
     home: Home
     admin: Admin
@@ -142,6 +144,8 @@ async def build_services(
     worker = Worker(jobs, catalog, library, files, upstream.providers)
     generation = Generation(catalog, library, jobs, idempotency, directives)
     chat = Chat(database, ledger, idempotency, catalog, upstream.providers)
+    gateway = Gateway(catalog, chat, generation, jobs, library, settings.public_url)
+    responses = Responses(database, chat, gateway)
     markdown = Renderer()
     stack.callback(markdown.close)
     loop_watchdog = LoopWatchdog(metrics)
@@ -154,12 +158,12 @@ async def build_services(
         library,
         jobs,
         files,
-        forget=[chat.forget_user],
+        forget=[chat.forget_user, responses.forget_user],
         metrics=metrics,
         loop_watchdog=loop_watchdog,
         program_version=VERSION,
     )
-    tasks = _periodic_tasks(settings, accounts, idempotency, catalog, library, worker, chat)
+    tasks = _periodic_tasks(settings, accounts, idempotency, catalog, library, worker, chat, responses)
     return Application(
         settings=settings,
         data_dir=data_dir,
@@ -172,7 +176,8 @@ async def build_services(
         jobs=jobs,
         generation=generation,
         chat=chat,
-        gateway=Gateway(catalog, chat, generation, jobs, library, settings.public_url),
+        gateway=gateway,
+        responses=responses,
         markdown=markdown,
         home=Home(database, accounts, catalog, ledger, jobs, library),
         admin=admin,
@@ -206,6 +211,7 @@ def _periodic_tasks(
     library: Library,
     worker: Worker,
     chat: Chat,
+    responses: Responses,
 ) -> list[PeriodicTask]:
     async def delete_expired() -> None:
         """Delete tokens that can no longer be used, and idempotency keys that are a day old."""
@@ -219,6 +225,7 @@ def _periodic_tasks(
         PeriodicTask("token cleanup", delete_expired, period=3600.0, timeout=300.0),
         PeriodicTask("chat flush", chat.flush, period=0.5, timeout=60.0),
         PeriodicTask("chat cleanup", chat.conversations.sweep, period=60.0, timeout=300.0),
+        PeriodicTask("response cleanup", responses.sweep, period=3600.0, timeout=300.0),
     ]
 
 

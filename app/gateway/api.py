@@ -1,7 +1,8 @@
 """Routes of the OpenAI-compatible API under `/v1`."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, Final
 
 from litestar import Request, Response, Router, delete, get, post
@@ -12,7 +13,6 @@ from litestar.response import Stream
 
 from app.accounts.guards import may_use, signed_in
 from app.base.errors import AtelierError, Missing
-from app.base.money import usd
 from app.chat.schemas import ChatRequest
 from app.gateway import chat, openai_params, operations
 from app.gateway.schemas import DeletedVideo, ModelObject, ModelObjects, VideoObject, VideoObjects
@@ -20,11 +20,11 @@ from app.gateway.service import Gateway, UploadedImage
 from app.jobs.schemas import Job
 from app.providers.contract import Operation
 from app.web import forms, sse
-from app.web.access_log import seconds_since
 from app.web.disconnect import cancel_on_disconnect
 from app.web.errors import openai_problem, to_response
 from app.web.limits import FILES, PAID
 from app.web.ranges import file_response
+from app.web.result_headers import result_headers
 
 ApiRequest = Request[Any, Any, State]
 
@@ -33,7 +33,6 @@ MAX_TEXT: Final = 8 * 1024 * 1024  # bytes of texts to embed
 MAX_RECORDING: Final = 36 * 1024 * 1024  # bytes; 25 MB of audio, also in base64
 POLL_MS: Final = "2000"  # interval at which a client should poll a video
 MAX_PAGE_SIZE: Final = 100
-KEEP_ALIVE: Final = 15.0  # seconds between comments in a stream that waits for an image
 JSON: Final = "application/json"
 
 
@@ -66,7 +65,7 @@ async def complete(
     key = request.headers.get("Idempotency-Key")
     answer = await cancel_on_disconnect(request, gateway.complete(request.user.id, data, key, request.auth.limits))
     message = answer.message
-    headers = _result_headers(request, message.model or "", answer.provider_seconds, message.cost_nano)
+    headers = result_headers(request.scope, message.model or "", answer.provider_seconds, message.cost_nano)
     return Response(await chat.encoded(answer), media_type=JSON, headers=headers)
 
 
@@ -82,7 +81,7 @@ async def _stream(request: ApiRequest, gateway: Gateway, chat_request: ChatReque
         headers={
             "Cache-Control": "no-store",
             "X-Accel-Buffering": "no",
-            **_result_headers(request, chat_request.model.id, answer.first_chunk_seconds, None),
+            **result_headers(request.scope, chat_request.model.id, answer.first_chunk_seconds, None),
         },
     )
 
@@ -148,9 +147,9 @@ async def _operate(
     if first is None or media_type == JSON:  # complete, or only the cost is missing
         await answer.ended.wait()
         message = answer.require_complete()
-        headers = _result_headers(request, message.model or "", answer.provider_seconds, message.cost_nano)
+        headers = result_headers(request.scope, message.model or "", answer.provider_seconds, message.cost_nano)
         return Response(first or b"", media_type=media_type, headers=headers)
-    headers = _result_headers(request, answer.message.model or "", answer.first_chunk_seconds, None)
+    headers = result_headers(request.scope, answer.message.model or "", answer.first_chunk_seconds, None)
     return Stream(operations.rest(answer, first, pieces), media_type=media_type, headers=headers)
 
 
@@ -187,35 +186,27 @@ async def _generate_images(
     """`event` is what the types of the events of a streamed answer begin with."""
     _check_model(request, data)
     key, limits = request.headers.get("Idempotency-Key"), request.auth.limits
-    if openai_params.flag(data, "stream") and upload is None:
-        gateway.check_images(data)  # while the answer can still have a status of its own
-        generating = gateway.generate_images(request.user.id, data, key, limits)
+    if openai_params.flag(data, "stream"):
+        started = await cancel_on_disconnect(request, gateway.start_images(request.user.id, data, key, limits, upload))
         return Stream(
-            _image_events(gateway, generating, f"{event}.completed"),
+            _image_events(gateway, event, started),
             media_type="text/event-stream",
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Atelier-Model": started.model},
         )
     job = await cancel_on_disconnect(request, gateway.generate_images(request.user.id, data, key, limits, upload))
     content = await gateway.image_response(job, data)
-    headers = _result_headers(request, job.model, job.seconds or 0.0, job.cost_nano)
+    headers = result_headers(request.scope, job.model, job.seconds or 0.0, job.cost_nano)
     return Response(content, media_type=JSON, headers=headers)
 
 
-async def _image_events(
-    gateway: Gateway, generating: Coroutine[Any, Any, Job], event: str
-) -> AsyncGenerator[bytes, None]:
-    """One event for each finished image; partial ones are not passed on. Closing the iterator cancels the job."""
-    task = asyncio.create_task(generating)
+async def _image_events(gateway: Gateway, kind: str, started: Job) -> AsyncGenerator[bytes, None]:
+    """Closing the iterator cancels the job."""
     try:
-        while not (await asyncio.wait({task}, timeout=KEEP_ALIVE))[0]:
-            yield b": keep-alive\n\n"
-        for image in await gateway.image_events(task.result()):
-            yield sse.data({"type": event, **image}, event=event)
+        async with aclosing(gateway.image_events(kind, started)) as events:
+            async for event in events:
+                yield await asyncio.to_thread(sse.data, event, event=event["type"]) if event else sse.KEEP_ALIVE
     except AtelierError as exc:
         yield sse.data({"type": "error", "error": openai_problem(to_response(exc))}, event="error")
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @post("/videos", status_code=200, opt=PAID, request_max_body_size=FILES, summary="Create a video")
@@ -300,16 +291,6 @@ async def _upload(field: str, file: UploadFile) -> UploadedImage:
 def _video_response(job: Job) -> Response[VideoObject]:
     headers = {"X-Atelier-Model": job.model, **({} if job.final else {"OpenAI-Poll-After-Ms": POLL_MS})}
     return Response(VideoObject.of(job), headers=headers)
-
-
-def _result_headers(request: ApiRequest, model: str, provider_seconds: float, cost_nano: int | None) -> dict[str, str]:
-    """The model, the cost if it is known already, and the milliseconds spent in Atelier rather than the provider."""
-    cost = usd(cost_nano)
-    return {
-        "X-Atelier-Model": model,
-        "X-Atelier-Overhead-Ms": f"{max(0.0, seconds_since(request.scope) - provider_seconds) * 1000:.1f}",
-        **({"X-Atelier-Cost-Usd": cost} if cost is not None else {}),
-    }
 
 
 routes = [

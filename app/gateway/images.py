@@ -7,16 +7,17 @@ from typing import Any, Final
 
 import msgspec
 
+from app.base import clock
 from app.base.clock import unix
 from app.base.errors import Missing
 from app.catalog.schemas import Model
 from app.catalog.service import Catalog
 from app.gateway import openai_params
 from app.generation.schemas import GenerationRequest
-from app.jobs.schemas import Job
+from app.jobs.schemas import MAX_PREVIEWS, Job
 from app.library.schemas import Asset
 from app.library.service import Library
-from app.providers.contract import Kind
+from app.providers.contract import Kind, Preview
 
 MAX_IMAGES: Final = 10  # images per request, as in OpenAI's API
 
@@ -32,8 +33,12 @@ def parse_request(data: Mapping[str, Any], catalog: Catalog) -> GenerationReques
     model = openai_params.require_model(catalog, data, Kind.IMAGE)
     if data.get("response_format") not in (None, "b64_json", "url"):
         raise openai_params.invalid("response_format", "`response_format` must be b64_json or url.")
+    previews = openai_params.integer(data, "partial_images", minimum=0, maximum=MAX_PREVIEWS) or 0
     return GenerationRequest(
-        model=model.id, prompt=openai_params.text(data, "prompt") or "", params=_params(data, model, catalog)
+        model=model.id,
+        prompt=openai_params.text(data, "prompt") or "",
+        params=_params(data, model, catalog),
+        previews=previews if openai_params.flag(data, "stream") else 0,
     )
 
 
@@ -63,20 +68,37 @@ def response_body(job: Job, library: Library | None, origin: str) -> bytes:
     return msgspec.json.encode(content | ({"usage": usage} if usage else {}))
 
 
-def events(job: Job, library: Library) -> list[dict[str, Any]]:
-    """The content of the event of each image in a streamed answer. Blocks."""
+def events(kind: str, job: Job, library: Library) -> list[dict[str, Any]]:
+    """The event of each image in a streamed answer. `kind` is what the types of the events begin with. Blocks."""
     return [
         {
+            "type": f"{kind}.completed",
             **_image(asset, library.path(asset), ""),
             "created_at": int(unix(job.ended_at or job.created_at)),
             "output_format": asset.mime.partition("/")[2],
             "size": f"{asset.width}x{asset.height}",
-            "quality": job.params.get("quality", "auto"),
-            "background": job.params.get("background", "auto"),
+            **_settings(job),
             "usage": _usage(job),
         }
         for asset in job.assets
     ]
+
+
+def preview_event(kind: str, job: Job, preview: Preview) -> dict[str, Any]:
+    """The event of a partial image."""
+    return {
+        "type": f"{kind}.partial_image",
+        "partial_image_index": preview.index,
+        "b64_json": preview.base64,
+        "created_at": int(unix(clock.now())),
+        "output_format": preview.format or job.params.get("output_format", "png"),
+        "size": job.params.get("size", "auto"),
+        **_settings(job),
+    }
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    return {name: job.params.get(name, "auto") for name in ("quality", "background")}
 
 
 def _usage(job: Job) -> dict[str, Any] | None:

@@ -30,6 +30,7 @@ from app.library.service import Library
 from app.providers.contract import ErrorCode, Kind, Operation
 
 MAX_INLINED: Final = 24 * MB  # of the user's own images in one chat request, as much as a body may have
+KEEP_ALIVE: Final = 15.0  # seconds after which a stream that waits for an image says so
 IMAGE_TIMEOUT: Final = 900.0  # seconds; an image request returns its result, not a job
 
 Body = Mapping[str, Any]
@@ -123,21 +124,30 @@ class Gateway:
     async def generate_images(
         self, owner: str, body: Body, key: str | None, limits: KeyLimits | None, upload: UploadedImage | None = None
     ) -> Job:
-        """Generate images and return the completed job. Raises Invalid if the provider refused and Upstream if it failed.
+        """`start_images`, then `finish_images`."""
+        return await self.finish_images(await self.start_images(owner, body, key, limits, upload))
 
-        Cancelling the call cancels the job. If it completes anyway, its result has been paid for and is kept.
-        """
+    async def start_images(
+        self, owner: str, body: Body, key: str | None, limits: KeyLimits | None, upload: UploadedImage | None = None
+    ) -> Job:
+        """The unfinished job of a request for images. Raises what is wrong with the request."""
 
         async def prepare() -> GenerationRequest:
             return await self._with_upload(owner, images.parse_request(body, self._catalog), upload)
 
         request_key = _request_key(owner, key, "images", body, upload)
-        accepted = await self._generation.submit(owner, Kind.IMAGE, prepare, key=request_key, limits=limits)
+        return (await self._generation.submit(owner, Kind.IMAGE, prepare, key=request_key, limits=limits)).job
+
+    async def finish_images(self, started: Job) -> Job:
+        """The completed job. Raises Invalid if the provider refused and Upstream if it failed.
+
+        Cancelling the call cancels the job. If it completes anyway, its result has been paid for and is kept.
+        """
         try:
-            job = await self._generation.wait(accepted.job, IMAGE_TIMEOUT)
+            job = await self._generation.wait(started, IMAGE_TIMEOUT)
         except asyncio.CancelledError:
             with suppress(Conflict, Missing):  # it has ended already
-                await self._jobs.cancel(owner, accepted.job.id, LateResultPolicy.KEEP)
+                await self._jobs.cancel(started.owner_id, started.id, LateResultPolicy.KEEP)
             raise
         if job.status is JobStatus.QUEUED and job.run_at is not None:  # longer than a client waits
             wait = (job.run_at - clock.now()).total_seconds()
@@ -147,13 +157,26 @@ class Gateway:
         _check(job)
         return job
 
-    def check_images(self, body: Body) -> None:
-        """Raise what `generate_images` would raise for an invalid request."""
-        images.parse_request(body, self._catalog)
-
-    async def image_events(self, job: Job) -> list[dict[str, Any]]:
-        """The content of the event of each image in a streamed answer."""
-        return await asyncio.to_thread(images.events, job, self._library)
+    async def image_events(self, kind: str, job: Job) -> AsyncGenerator[dict[str, Any] | None, None]:
+        """The events of a streamed answer: each preview as it arrives, then each image; None when nothing has arrived for a
+        while. Raises like `finish_images`. Closing the iterator cancels the job."""
+        finishing = asyncio.create_task(self.finish_images(job))
+        try:
+            with self._jobs.waiters.previews.reading(job.id) as previews:
+                finishing.add_done_callback(lambda _: previews.put_nowait(None))
+                while not finishing.done() or not previews.empty():
+                    try:
+                        preview = await asyncio.wait_for(previews.get(), KEEP_ALIVE)
+                    except TimeoutError:
+                        yield None
+                        continue
+                    if preview is not None:  # else the job has ended
+                        yield images.preview_event(kind, job, preview)
+            for event in await asyncio.to_thread(images.events, kind, finishing.result(), self._library):
+                yield event
+        finally:
+            finishing.cancel()
+            await asyncio.wait({finishing})  # not gather: the server cancels this task again while it waits
 
     async def image_response(self, job: Job, body: Body) -> bytes:
         """The response body with the images in base64, or with their URLs if the request asks for `url`."""

@@ -15,7 +15,8 @@ from app.catalog.schemas import Model
 from app.generation.schemas import GenerationRequest
 from app.generation.service import Generation
 from app.idempotency.schemas import IdempotencyKey
-from app.jobs.schemas import Job
+from app.jobs.schemas import MAX_PREVIEWS, Job
+from app.library.schemas import Asset
 from app.providers.contract import Kind
 from app.web import forms
 from app.web.errors import to_response
@@ -84,46 +85,51 @@ async def submit(request: PageRequest, kind: FromPath[str], generation: NamedDep
 
     async def prepare() -> GenerationRequest:
         nonlocal form
-        form = await _with_upload(request, generation, owner, form)
-        return _generation_request(generation, output, form)
+        uploaded = await _upload(request, generation, owner)
+        if uploaded is not None:  # in the library now, so that it is kept when the form is rejected
+            form = {**form, "image_asset_id": uploaded.id, "image_url": "", "source": "library"}
+        return _generation_request(generation, output, form, uploaded)
 
     try:
         file = await forms.file(request, "image")
         content = {**form, "image": await forms.content_hash(file)} if file else form
         key = IdempotencyKey.of_form(owner, request.url.path, content)
         wanted = _from_image(output, form)
-        job = (await generation.submit(owner, output, prepare, from_image=wanted, key=key, interactive=True)).job
+        accepted = await generation.submit(owner, output, prepare, from_image=wanted, key=key, interactive=True)
     except (Invalid, Upstream, Unready, Conflict, Missing, Exhausted) as exc:
         return await _rejected(request, generation, output, form, exc)
+    notice = " ".join(warning.message for warning in accepted.warnings) or None
     if partial(request):
-        return page("jobs/_card.html", request, job=job)
-    return forms.go(f"/jobs/{job.id}")
+        return page("jobs/_card.html", request, headers=forms.notice_header(notice), job=accepted.job)
+    return forms.go(f"/jobs/{accepted.job.id}", notice)
 
 
-async def _with_upload(
-    request: PageRequest, generation: Generation, owner: str, form: dict[str, str]
-) -> dict[str, str]:
-    """The form with an uploaded image stored in the library, so that it is kept when the form is rejected."""
+async def _upload(request: PageRequest, generation: Generation, owner: str) -> Asset | None:
+    """Store the uploaded image in the library; None if there is none."""
     file = await forms.file(request, "image")
     if file is None:
-        return form
+        return None
     try:
-        asset = await generation.upload(owner, forms.chunks(file), file.filename)
+        return await generation.upload(owner, forms.chunks(file), file.filename)
     except Invalid as exc:
         raise Invalid(exc.message, fields={"image": exc.message}) from None
-    return {**form, "image_asset_id": asset.id, "image_url": "", "source": "library"}
 
 
-def _generation_request(generation: Generation, kind: Kind, form: dict[str, str]) -> GenerationRequest:
+def _generation_request(
+    generation: Generation, kind: Kind, form: dict[str, str], uploaded: Asset | None
+) -> GenerationRequest:
     with_image = _from_image(kind, form) is not False
     source = form.get("source", "")  # the selected image source; an upload has become a library image already
+    asset_id = (form.get("image_asset_id") or None) if with_image and source != "url" else None
     return GenerationRequest(
         model=form.get("model", ""),
         prompt=form.get("prompt", ""),
         system_prompt=form.get("system_prompt") if kind is Kind.TEXT else None,
         params=generation.read_form(kind, form),
         image_url=(form.get("image_url", "").strip() or None) if with_image and source != "library" else None,
-        image_asset_id=(form.get("image_asset_id") or None) if with_image and source != "url" else None,
+        image_asset_id=asset_id if uploaded is None else None,
+        upload=uploaded if asset_id else None,
+        previews=MAX_PREVIEWS,
     )
 
 

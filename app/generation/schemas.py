@@ -9,7 +9,7 @@ from app.library.schemas import Asset
 
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request from the page or the API, not validated yet. `params` are the model's parameters. At most one of the
-    three input image fields may be set."""
+    three input image fields may be set. `previews` is how many previews of an image the caller would like to read."""
 
     model: str
     prompt: str
@@ -18,6 +18,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     image_url: str | None = None
     image_asset_id: str | None = None
     upload: Asset | None = None
+    previews: int = 0
 
     @property
     def has_image(self) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -77,25 +78,30 @@ class Generation:
                 return AcceptedJob(await self._jobs.find(owner, first), repeated=True)
             if not isinstance(request, GenerationRequest):
                 request = await request()
-            job = await self._job(owner, kind, request, from_image)
+            job, image = await self._job(owner, kind, request, from_image)
             if interactive:
                 job = msgspec.structs.replace(job, priority=1)
-            return await self._jobs.enqueue(job, key, limits=limits)
+            also_in_tx = partial(self._expect_previews, request.previews) if request.previews else None
+            accepted = await self._jobs.enqueue(job, key, limits=limits, also_in_tx=also_in_tx)
+            return msgspec.structs.replace(accepted, warnings=image.warnings) if image is not None else accepted
 
     async def stream_text(
         self, owner: str, request: GenerationRequest, *, limits: KeyLimits | None = None
     ) -> tuple[Job, AsyncIterator[str]]:
         """Like `submit`, with the text as an iterator of deltas. The job is enqueued when the first one is requested."""
-        job = await self._job(owner, Kind.TEXT, request, from_image=False)
+        job, _ = await self._job(owner, Kind.TEXT, request, from_image=False)
         return job, self._jobs.subscribe(job, limits=limits)
 
-    async def _job(self, owner: str, kind: Kind, request: GenerationRequest, from_image: bool | None) -> Job:
+    async def _job(
+        self, owner: str, kind: Kind, request: GenerationRequest, from_image: bool | None
+    ) -> tuple[Job, Asset | None]:
+        """A valid request as a job, and its input image."""
         model = self._catalog.choose(request.model.strip(), kind)
         _check_prompt(request, model, from_image=bool(from_image))
         _check_image(request, model, from_image)
         params = self._catalog.check(model, request.params)
         image = await self._image(owner, request)
-        return Job(
+        job = Job(
             id=uuid7(),
             owner_id=owner,
             kind=kind,
@@ -111,6 +117,10 @@ class Generation:
             inputs=(JobInput(_ROLES[kind], image.id),) if image else (),
             created_at=clock.now(),
         )
+        return job, image
+
+    def _expect_previews(self, number: int, tx: Transaction, job: Job) -> None:
+        tx.on_commit(self._jobs.waiters.previews.expect, job.id, number)
 
     async def withdraw(self, job: Job) -> None:
         """Cancel a queued job whose caller does not wait any longer. Its idempotency key can be used again, unless the job has been

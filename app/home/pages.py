@@ -47,7 +47,8 @@ async def upload(request: PageRequest, home: NamedDependency[Home]) -> Response[
     if file is None:
         raise Invalid("Choose a file.", fields={"file": "Choose a file."})
     added = await home.upload(request.user.id, forms.chunks(file), file.filename)
-    return forms.go(f"/library/{added.id}", "The file was added to your library.")
+    notice = " ".join(["The file was added to your library.", *(warning.message for warning in added.warnings)])
+    return forms.go(f"/library/{added.id}", notice)
 
 
 @get("/library/{id:str}", guards=[signed_in], include_in_schema=False)

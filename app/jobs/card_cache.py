@@ -62,7 +62,16 @@ def _valid_until(job: Job, now: datetime) -> datetime:
 
 def version(job: Job) -> str:
     """The version of an unfinished job's card: a hash of what it shows."""
-    shown = (job.id, job.status, job.progress, job.attempts, job.cancel_requested, job.started_at, job.estimate)
+    shown = (
+        job.id,
+        job.status,
+        job.progress,
+        job.attempts,
+        job.cancel_requested,
+        job.started_at,
+        job.estimate,
+        job.preview,
+    )
     return hashlib.sha256(f"{shown} {render.ago(job.created_at)}".encode()).hexdigest()[:20]
 
 

@@ -102,13 +102,15 @@ class LiveJobs:
         return max(0.0, (now - min(since, default=now)).total_seconds())
 
     def estimate(self, job: Job) -> Job:
-        """The unfinished job with its queue estimate; the same object while nothing changes."""
+        """The unfinished job with its queue estimate and its newest preview; the same object while nothing changes."""
         position = self._queue.position(job) if job.status is JobStatus.QUEUED else None
         median, p90 = self._history.durations(job.model)
         estimate = QueueEstimate(position, median, p90)
+        newest = self._waiters.previews.newest(job.id)
+        preview = newest.index if newest is not None else None
         plain, estimated = self._estimated.get(job.id, (None, job))
-        if plain is not job or estimated.estimate != estimate:
-            estimated = msgspec.structs.replace(job, estimate=estimate)
+        if plain is not job or (estimated.estimate, estimated.preview) != (estimate, preview):
+            estimated = msgspec.structs.replace(job, estimate=estimate, preview=preview)
             if self._unfinished.get(job.id) is job:
                 self._estimated[job.id] = (job, estimated)
         return estimated

@@ -1,5 +1,6 @@
 """Job pages: the list, one job, and its card, which polls itself while the job is unfinished."""
 
+import asyncio
 from typing import Any
 
 from litestar import Request, Response, get, post
@@ -10,6 +11,7 @@ from litestar.types import HTTPScope
 
 from app.accounts.guards import signed_in
 from app.accounts.schemas import User
+from app.base.errors import Missing
 from app.jobs import card_cache, timeline
 from app.jobs.schemas import Job, JobStatus, LateResultPolicy
 from app.jobs.service import Jobs
@@ -55,6 +57,16 @@ async def card(request: PageRequest, id: FromPath[str], jobs: NamedDependency[Jo
     if not found.final and request.query_params.get("seen") == card_cache.version(found):
         return Response(None, status_code=204)
     return html(card_cache.cards([found], form_token(request)))
+
+
+@get("/jobs/{id:str}/preview", guards=[signed_in], include_in_schema=False)
+async def preview(request: PageRequest, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[bytes]:
+    """The newest preview of an unfinished job's image, for its owner only."""
+    found = await jobs.find(request.user.id, id)
+    newest = jobs.waiters.previews.newest(found.id)
+    if newest is None:
+        raise Missing("This job has no preview.")
+    return Response(await asyncio.to_thread(newest.decoded), media_type=f"image/{newest.format}")
 
 
 def card_from_memory(scope: HTTPScope, id: str, jobs: Jobs, csrf: Csrf) -> FastResponse | None:
@@ -111,4 +123,4 @@ def _card(request: PageRequest, job: Job, notice: str) -> Response[str]:
 
 add_global("timeline_entry", timeline.entry)
 
-routes = [index, job, card, cancel, retry, delete, restore]
+routes = [index, job, card, preview, cancel, retry, delete, restore]

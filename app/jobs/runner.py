@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, assert_never
 
@@ -172,6 +173,7 @@ class JobRunner:
         messages: tuple[Turn, ...] = ()
         if job.system_prompt:
             messages = (Turn("system", job.system_prompt), Turn("user", job.prompt))
+        previews = self._waiters.previews.wanted(job.id)
         return Request(
             job_id=job.id,
             kind=job.kind,
@@ -182,6 +184,8 @@ class JobRunner:
             messages=messages,
             route=job.route or None,
             output_modalities=self._catalog.output_modalities(job.model),
+            previews=previews,
+            on_preview=partial(self._waiters.previews.add, job.id) if previews else None,
         )
 
     async def _record_outcome(self, job: Job, outcome: Outcome) -> Failed | None:

@@ -1,6 +1,7 @@
 """Job structs: the domain types and their API forms."""
 
 import enum
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
@@ -8,9 +9,10 @@ import msgspec
 
 from app.base.clock import iso
 from app.base.money import usd
-from app.library.schemas import Asset, AssetOut
+from app.library.schemas import Asset, AssetOut, UploadWarning
 from app.providers.contract import ErrorCode, Kind, UpstreamJob, Usage
 
+MAX_PREVIEWS: Final = 3  # of one job's image
 UNDO_PERIOD: Final = timedelta(minutes=10)  # in which a deleted job can be restored
 
 
@@ -86,7 +88,8 @@ class JobError(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One generation request and its result. Times are naive UTC; `cost_nano` is in nano-dollars, None if unknown."""
+    """One generation request and its result. Times are naive UTC; `cost_nano` is in nano-dollars, None if unknown. `estimate` and
+    `preview`, the index of the newest preview, are not stored: only an unfinished job has them."""
 
     id: str
     owner_id: str
@@ -125,6 +128,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     recovery_count: int = 0
     assets: tuple[Asset, ...] = ()
     estimate: QueueEstimate = QueueEstimate()
+    preview: int | None = None
 
     @property
     def final(self) -> bool:
@@ -172,10 +176,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AcceptedJob(msgspec.Struct, frozen=True):
-    """The job of a request; `repeated` if an earlier request had already created it."""
+    """The job of a request; `repeated` if an earlier request had already created it. `warnings` are about its input image, if this
+    request uploaded it."""
 
     job: Job
     repeated: bool = False
+    warnings: tuple[UploadWarning, ...] = ()
 
 
 class EventType(enum.StrEnum):
@@ -231,7 +237,8 @@ class JobCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A job in the API: `progress` is 0 to 100 or null, `cost_usd` is a decimal string or null if unknown."""
+    """A job in the API: `progress` is 0 to 100 or null, `cost_usd` is a decimal string or null if unknown. `warnings` is only in
+    the response to the request that creates it, if something of the input image at its `image_url` was lost."""
 
     id: str
     kind: Kind
@@ -253,9 +260,10 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str
     started_at: str | None
     completed_at: str | None
+    warnings: list[UploadWarning] | msgspec.UnsetType = msgspec.UNSET
 
     @classmethod
-    def of(cls, job: Job) -> Self:
+    def of(cls, job: Job, warnings: Sequence[UploadWarning] = ()) -> Self:
         return cls(
             id=job.id,
             kind=job.kind,
@@ -277,6 +285,7 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
             created_at=iso(job.created_at),
             started_at=iso(job.started_at) if job.started_at else None,
             completed_at=iso(job.ended_at) if job.ended_at else None,
+            warnings=list(warnings) or msgspec.UNSET,
         )
 
 

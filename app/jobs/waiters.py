@@ -1,4 +1,4 @@
-"""Requests that wait for a job: for its end, or for its text piece by piece."""
+"""Requests that wait for a job: for its end, for its text piece by piece, or for previews of its images."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from datetime import datetime
 import msgspec
 
 from app.base import clock
+from app.jobs.previews import JobPreviews
 
 
 class _Wait(msgspec.Struct, eq=False):
@@ -24,6 +25,7 @@ class JobWaiters:
         self._waits: dict[str, set[_Wait]] = {}
         self._subscribers: dict[str, asyncio.Queue[str | None]] = {}
         self._closing = False
+        self.previews = JobPreviews()
 
     async def wait(self, id: str, seconds: float, run_at: datetime | None = None) -> None:
         """Return when the unfinished job ends, after `seconds`, or as soon as it is known that it will not even be started by
@@ -69,6 +71,7 @@ class JobWaiters:
 
     def end(self, id: str) -> None:
         """The job has ended."""
+        self.previews.end(id)
         for wait in self._waits.get(id, ()):
             wait.over.set()
         if deltas := self._subscribers.get(id):

@@ -2,7 +2,7 @@
 
 import enum
 from datetime import datetime
-from typing import Self
+from typing import Final, Self
 
 import msgspec
 
@@ -21,9 +21,19 @@ class Origin(enum.StrEnum):
     UPLOADED = "uploaded"
 
 
+class UploadWarning(msgspec.Struct, frozen=True):
+    """What an upload lost. `message` is shown to the user."""
+
+    code: str
+    message: str
+
+
+FRAMES_DROPPED: Final = UploadWarning("FRAMES_DROPPED", "Only the first frame of this animation was kept.")
+
+
 class Asset(msgspec.Struct, frozen=True, kw_only=True):
     """A stored image or video. Sizes are in pixels and bytes, `duration` in seconds. `key` and `thumbnail_key` are keys in
-    `storage.files` and are never exposed."""
+    `storage.files` and are never exposed. `warnings` are known only to the request that uploads it; they are not stored."""
 
     id: str
     owner_id: str
@@ -41,6 +51,7 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
     prompt: str = ""
     created_at: datetime
+    warnings: tuple[UploadWarning, ...] = ()
 
     @property
     def url(self) -> str:
@@ -59,7 +70,8 @@ class StagedResults(msgspec.Struct):
 
 
 class AssetOut(msgspec.Struct, frozen=True, kw_only=True):
-    """An image or video. Sizes are in pixels and bytes, `duration` in seconds."""
+    """An image or video. Sizes are in pixels and bytes, `duration` in seconds. `warnings` is only in the response to an upload
+    of which something was lost."""
 
     id: str
     kind: AssetKind
@@ -70,6 +82,7 @@ class AssetOut(msgspec.Struct, frozen=True, kw_only=True):
     width: int
     height: int
     duration: float | None
+    warnings: list[UploadWarning] | msgspec.UnsetType = msgspec.UNSET
 
     @classmethod
     def of(cls, asset: Asset) -> Self:
@@ -83,4 +96,5 @@ class AssetOut(msgspec.Struct, frozen=True, kw_only=True):
             width=asset.width,
             height=asset.height,
             duration=asset.duration,
+            warnings=list(asset.warnings) or msgspec.UNSET,
         )

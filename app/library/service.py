@@ -25,7 +25,7 @@ from app.db.database import Database
 from app.db.query_cache import QueryCache
 from app.db.transaction import Transaction
 from app.library import repository
-from app.library.schemas import Asset, AssetKind, Origin, StagedResults
+from app.library.schemas import FRAMES_DROPPED, Asset, AssetKind, Origin, StagedResults
 from app.providers.client import Client
 from app.providers.errors import AddressNotAllowed, ClientError, TooBig
 from app.storage.files import Files
@@ -254,7 +254,7 @@ class Library:
             )
             committed = True  # unknown during shutdown, so the files are kept
             await self._database.write(repository.add, owner, [asset])
-            return asset
+            return msgspec.structs.replace(asset, warnings=(FRAMES_DROPPED,) if facts.frames_dropped else ())
         except Exception:
             committed = False
             raise

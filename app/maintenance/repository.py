@@ -119,6 +119,7 @@ def _orphans() -> Iterator[Invariant]:
         ("assets", "asset", "deleted_at is null"),
         ("conversations", "conversation", "true"),
         ("messages", "message", "status <> 'streaming' and (role = 'user' or text <> '')"),
+        ("responses", "response", "true"),
     ):
         yield Invariant(
             (table, "users"),

@@ -79,13 +79,15 @@ class Client:
         url: str,
         *,
         endpoint: ProviderEndpoint,
-        content: bytes,
+        content: bytes | EncodedBody,
         max_bytes: int = 64 * MB,
         idle: float = 120,
         total: float = 1800,
+        reuse: bool = True,
     ) -> AsyncIterator[Events]:
-        """Send a POST with a streamed response; leaving the block closes the connection. `max_bytes` limits one event."""
-        exchange = self._exchange("POST", url, endpoint, content=content, idle=idle, total=total, reuse=True)
+        """Send a POST with a streamed response; leaving the block closes the connection. `max_bytes` limits one event, or an
+        answer that is not streamed. `reuse` as in `request_json`."""
+        exchange = self._exchange("POST", url, endpoint, content=content, idle=idle, total=total, reuse=reuse)
         async with exchange as response:
             with self._pacing.stream():
                 yield Events(response, max_bytes, self._pacing.pause)

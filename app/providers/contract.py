@@ -12,11 +12,14 @@ differ: `stream` raises `Failure`, and `offers` raises `Upstream`.
 """
 
 import enum
-from collections.abc import AsyncIterator, Sequence
+from base64 import b64decode
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
+
+_IMAGE_STARTS: Final = (("iVBORw0KGgo", "png"), ("/9j/", "jpeg"), ("UklGR", "webp"))  # of files in base64
 
 
 class Kind(enum.StrEnum):
@@ -72,6 +75,25 @@ class Turn(msgspec.Struct, frozen=True):
     content: str | list[dict[str, Any]]
 
 
+class Preview(msgspec.Struct, frozen=True):
+    """An image in base64, as far as it is generated. `index` counts the previews of a request from 0."""
+
+    index: int
+    base64: str
+
+    @property
+    def format(self) -> str | None:
+        """png, jpeg or webp, by its first bytes; None if it is something else."""
+        return next((name for start, name in _IMAGE_STARTS if self.base64.startswith(start)), None)
+
+    def decoded(self) -> bytes:
+        """The image; empty if it is not valid base64. Blocks."""
+        try:
+            return b64decode(self.base64 + "=" * (-len(self.base64) % 4))
+        except ValueError:
+            return b""
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What one job requests. `params` is already validated against the offer's schema; `model` is the provider's model id."""
 
@@ -89,6 +111,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     operation: Operation = Operation.CHAT
     route: str | None = None  # the offer's route, None when the model is not in the catalog
     output_modalities: tuple[str, ...] = ()
+    # Image only: how many previews are wanted, and what is called with each. A provider that has none ignores both.
+    previews: int = 0
+    on_preview: Callable[[Preview], None] | None = None
 
 
 class UpstreamJob(msgspec.Struct, frozen=True):

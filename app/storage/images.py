@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
+import msgspec
+
 from app.base import errors
 from app.storage import webp
 from app.storage.files import temp_file
@@ -38,7 +40,7 @@ LARGE_IMAGE_LOCK = threading.Lock()  # an image of 50 megapixels may need more t
 def inspect(path: Path, form: Format, max_pixels: int) -> Facts:
     """The facts of an image, after decoding all its frames. Raises WrongType and TooLarge."""
     with _opened(path, form, max_pixels) as image, _decoder_errors(form):
-        first = _first_frame(image, form, max_pixels)
+        first, _ = _decode(image, form, max_pixels)
         return form.facts(path, _upright_size(first))
 
 
@@ -46,9 +48,11 @@ def clean(path: Path, form: Format, max_pixels: int, folder: Path) -> tuple[Path
     """Re-encode the first frame upright in sRGB, without metadata. JPEG and WebP keep their format unless the image is too
     large for the encoder; everything else becomes PNG. Raises WrongType, TooLarge and DiskFull."""
     with _opened(path, form, max_pixels) as image, _decoder_errors(form):
-        rendered = _pixels_only(_upright(_first_frame(image, form, max_pixels)))
+        first, frames = _decode(image, form, max_pixels)
+        rendered = _pixels_only(_upright(first))
     keeps_format = max(rendered.size) <= _MAX_SIDE.get(form, 0)
-    return _save(rendered, form if keeps_format else Format.PNG, folder)
+    path, facts = _save(rendered, form if keeps_format else Format.PNG, folder)
+    return path, msgspec.structs.replace(facts, frames_dropped=frames > 1)
 
 
 def thumbnail(path: Path, form: Format, max_pixels: int, folder: Path) -> tuple[Path, int, int]:
@@ -167,17 +171,19 @@ def _check_scans(path: Path) -> None:
         raise errors.TooLarge("This JPEG image has too many scans. Save it again with another program.")
 
 
-def _first_frame(image: "Image", form: Format, max_pixels: int) -> "Image":
-    """Decode all frames and return the first."""
+def _decode(image: "Image", form: Format, max_pixels: int) -> "tuple[Image, int]":
+    """Decode all frames. Returns the first, and how many there are."""
     animated = form is Format.GIF or getattr(image, "n_frames", 1) > 1  # `n_frames` of a GIF would read the whole file
     first: Image | None = None
+    frames = 0
     for _ in _frames(image, form, max_pixels):
         image.load()
+        frames += 1
         if first is None:
             first = image.copy() if animated else image
     if first is None:
         raise form.damaged()
-    return first
+    return first, frames
 
 
 def _frames(image: "Image", form: Format, max_pixels: int) -> Iterator[int]:

@@ -19,7 +19,8 @@ ACCEPTED = "Upload a PNG, JPEG, WebP, GIF or AVIF image, or an MP4 or WebM video
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """`width` and `height` are in pixels after applying the file's rotation, `duration` in seconds if known."""
+    """`width` and `height` are in pixels after applying the file's rotation, `duration` in seconds if known. `frames_dropped` says
+    that the file was made from an animation, of which only the first frame was kept."""
 
     kind: Kind
     mime: str
@@ -28,6 +29,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     height: int
     bytes: int
     duration: float | None = None
+    frames_dropped: bool = False
 
 
 class Format(enum.Enum):

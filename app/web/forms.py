@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, quote, unquote
 
+import msgspec
 from litestar import MediaType, Request, Response
 from litestar.datastructures import Cookie, FormMultiDict, State, UploadFile
 from litestar.enums import RequestEncodingType
@@ -94,6 +95,11 @@ def safe_next(target: str | None) -> str:
         or any(ord(c) < 33 for c in text + path.replace(" ", ""))
     )
     return "/" if unsafe or path.startswith(("/login", "/register", "/logout")) else text
+
+
+def notice_header(notice: str | None) -> dict[str, str]:
+    """Headers with which htmx shows `notice`, which is ASCII, on the page that it has requested a fragment for."""
+    return {"HX-Trigger": msgspec.json.encode({"notice": notice}).decode()} if notice else {}
 
 
 def go(target: str, notice: str | None = None, *, cookies: list[Cookie] | None = None) -> Response[str]:

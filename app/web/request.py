@@ -25,7 +25,7 @@ class StrictJsonRequest(Request[Any, Any, State]):
         except (UnicodeDecodeError, RecursionError):
             raise SerializationException("not valid JSON") from None
         size = len(await self.body())
-        if _is_too_deep(value) if size <= MAX_INLINE else await asyncio.to_thread(_is_too_deep, value):
+        if is_too_deep(value) if size <= MAX_INLINE else await asyncio.to_thread(is_too_deep, value):
             raise SerializationException("nested too deeply")
         expected = self.route_handler.parsed_data_field
         if expected is not None:
@@ -33,7 +33,7 @@ class StrictJsonRequest(Request[Any, Any, State]):
         return value
 
 
-def _is_too_deep(value: Any) -> bool:
+def is_too_deep(value: Any) -> bool:
     """Whether lists and objects are nested more than MAX_DEPTH deep. Every step that reads a value recursively must survive it."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):

@@ -10,6 +10,7 @@ from app.base.errors import AtelierError
 from app.web.errors import Envelope, to_response
 
 DONE: Final = b"data: [DONE]\n\n"
+KEEP_ALIVE: Final = b": keep-alive\n\n"
 
 
 def data(value: Any, *, event: str | None = None) -> bytes:

@@ -68,6 +68,8 @@ document.addEventListener("htmx:error", ({ detail: { ctx } }) => {
   if (ctx && !ctx.response && !isPoll(ctx)) showNotice("The server did not answer. Try again in a moment.");
 });
 
+document.addEventListener("notice", ({ detail }) => showNotice(detail.value)); // of a response, see web/forms.py
+
 document.addEventListener("click", (event) => {
   event.target.closest("[data-dismiss]")?.parentElement.remove();
 });

@@ -11,6 +11,7 @@ from tests.providers.fake_upstream import Upstream, js
 from tests.studio import Studio, running
 
 MODEL = "tests/model"
+PAINTER = "tests/painter"
 _MODALITIES = ["text", "image", "audio", "file"]
 
 
@@ -24,7 +25,7 @@ async def scripted() -> AsyncIterator[Upstream]:
 
 @pytest_asyncio.fixture(scope="module")
 async def scripted_studio(scripted: Upstream, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Studio]:
-    """A program that knows one model, of the scripted upstream."""
+    """A program that knows two models of the scripted upstream: one for text and one for images."""
     _list_models(scripted)
     folder = tmp_path_factory.mktemp("scripted")
     async with running(folder, OPENROUTER_BASE_URL=scripted.base_url, OPENROUTER_API_KEY="secret-key") as studio:
@@ -50,6 +51,17 @@ def _list_models(server: Upstream) -> None:
         "supported_parameters": ["temperature", "tools"],
         "context_length": 8000,
     }
+    painter = {
+        "id": PAINTER,
+        "name": "The painter",
+        "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["image"]},
+        "supported_parameters": {
+            "n": {"type": "range", "min": 1, "max": 4},
+            "quality": {"type": "enum", "values": ["auto", "low", "high"]},
+            "input_references": {"type": "range", "min": 0, "max": 4},
+        },
+        "supports_streaming": True,
+    }
     server.on("GET", "/api/v1/models", js({"data": [model]}))
-    server.on("GET", "/api/v1/images/models", js({"data": []}))
+    server.on("GET", "/api/v1/images/models", js({"data": [painter]}))
     server.on("GET", "/api/v1/videos/models", js({"data": []}))

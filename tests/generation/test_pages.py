@@ -1,5 +1,6 @@
 """The create pages: which models and fields they offer, submitting with and without htmx, refused forms, input images."""
 
+import json
 from urllib.parse import quote
 
 import httpx
@@ -20,6 +21,7 @@ from tests.kit import (
     uploaded_asset,
 )
 from tests.pages import FRAGMENT, INJECTION, PageUser, field_error, new_page_user, select_values
+from tests.storage import samples
 from tests.studio import Studio
 
 
@@ -217,7 +219,9 @@ async def test_a_refused_form_keeps_the_input_and_names_the_field(page_user: Pag
 # Input images
 
 
-async def submit_image_to_video(user: PageUser, files: Json | None = None, **form: str) -> httpx.Response:
+async def submit_image_to_video(
+    user: PageUser, files: Json | None = None, headers: dict[str, str] = FRAGMENT, /, **form: str
+) -> httpx.Response:
     page = await user.page(f"/generate/video?mode=image&model={quote(IMAGE_TO_VIDEO_MODEL, safe='')}")
     filled = {
         **page.one("form", id="create").values(),
@@ -230,7 +234,7 @@ async def submit_image_to_video(user: PageUser, files: Json | None = None, **for
         filled.pop("image_asset_id", None)
     # Without a file a browser still sends the empty part.
     parts = files or {"image": ("", b"", "application/octet-stream")}
-    return await user.browser.send_form("/generate/video", filled, files=parts, headers=FRAGMENT)
+    return await user.browser.send_form("/generate/video", filled, files=parts, headers=headers)
 
 
 async def test_a_video_starts_from_an_uploaded_image(page_user: PageUser, atelier: Studio) -> None:
@@ -244,6 +248,18 @@ async def test_a_video_starts_from_an_uploaded_image(page_user: PageUser, atelie
     [sent] = [one for one in submit_log(atelier) if one["request"].get("prompt") == prompt]
     assert "first_frame" in str(sent["request"])
     assert len(await page_user.assets()) == 2  # the image stays beside the video
+
+
+async def test_the_page_says_that_a_video_starts_from_the_first_frame_of_an_animation(page_user: PageUser) -> None:
+    notice = "Only the first frame of this animation was kept."
+    for frames, shown in ((3, notice), (1, None)):
+        files = {"image": ("me.gif", samples.animated("GIF", frames), "image/gif")}
+        fragment = await submit_image_to_video(page_user, files, source="upload", prompt=f"[stuck] {frames}")
+        event = json.loads(fragment.headers.get("HX-Trigger", "{}"))
+        assert event == ({"notice": shown} if shown else {})
+        whole = await submit_image_to_video(page_user, files, {}, source="upload", prompt=f"[stuck] {frames}")
+        page = await page_user.page(whole.headers["location"])
+        assert [span.text.strip() for span in page.one(id="notice").all("span")] == ([shown] if shown else [])
 
 
 async def test_a_video_starts_from_an_image_of_the_library(page_user: PageUser) -> None:

@@ -18,6 +18,7 @@ from tests.kit import (
     validation_error,
 )
 from tests.pages import new_page_user
+from tests.storage import samples
 from tests.studio import Studio, running
 
 PUBLIC = "93.184.215.14"
@@ -31,13 +32,14 @@ class ImageServer:
     def __init__(self) -> None:
         self.downloads: list[str] = []
         self.dead = False
+        self.content = png()
         self.port = 0
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         self.downloads.append(head.split(b" ")[1].decode())
         await asyncio.sleep(0.1)
-        status, content = ("404 Not Found", b"") if self.dead else ("200 OK", png())
+        status, content = ("404 Not Found", b"") if self.dead else ("200 OK", self.content)
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n".encode())
         writer.write(content)
         await writer.drain()
@@ -71,7 +73,7 @@ async def studio(tmp_path_factory: pytest.TempPathFactory, image_server: ImageSe
 
 @pytest.fixture(autouse=True)
 def alive(image_server: ImageServer) -> None:
-    image_server.dead = False
+    image_server.dead, image_server.content = False, png()
     image_server.downloads.clear()
 
 
@@ -142,6 +144,18 @@ async def test_a_request_whose_download_failed_does_not_use_up_its_key(
     image_server.dead = False
     assert (await user.post(path, json=request, headers=HEADERS)).status_code == 202
     assert image_server.downloads == ["/late.png", "/late.png"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_the_answer_says_that_only_the_first_frame_of_an_animation_was_kept(
+    path: str, studio: Studio, image_server: ImageServer
+) -> None:
+    user = await studio.user(new_email(), direct=True)
+    for frames, codes in ((3, ["FRAMES_DROPPED"]), (1, [])):
+        image_server.content = samples.animated("WEBP", frames)
+        headers = {"Prefer": "respond-async"}
+        job = (await user.post(path, json=body(path, f"frames-{frames}"), headers=headers)).json()
+        assert [warning["code"] for warning in job.get("warnings", [])] == codes
 
 
 async def test_openai_clients_upload_or_name_an_image_once(studio: Studio, image_server: ImageServer) -> None:

@@ -98,8 +98,11 @@ async def test_a_user_who_must_sign_in_first_returns_to_the_requested_page(chrom
         assert window.problems == []
 
 
-async def test_a_video_starts_from_an_uploaded_image(chromium: Browser, atelier: Studio, tmp_path: Path) -> None:
-    Image.new("RGB", (640, 360), (200, 30, 30)).save(tmp_path / "red.png")
+async def test_a_video_starts_from_the_first_frame_of_an_uploaded_animation(
+    chromium: Browser, atelier: Studio, tmp_path: Path
+) -> None:
+    first, second = (Image.new("RGB", (640, 360), color) for color in ((200, 30, 30), (30, 30, 200)))
+    first.save(tmp_path / "red.png", save_all=True, append_images=[second])
     _, user = await new_browser_user(atelier)
     async with open_window(chromium, atelier, user) as window:
         page = window.page
@@ -110,6 +113,7 @@ async def test_a_video_starts_from_an_uploaded_image(chromium: Browser, atelier:
         await page.set_input_files("input[type=file]", tmp_path / "red.png")
         await page.fill("#prompt", "slow dolly in")
         await page.keyboard.press("Control+Enter")
+        await window.notified("Only the first frame of this animation was kept.")
         await expect(page.locator("#feed article video").first).to_be_visible()
         poster = await page.locator("#feed article video").first.get_attribute("poster")
         assert poster

@@ -33,6 +33,7 @@ from tests.kit import (
     uploaded_asset,
     validation_error,
 )
+from tests.storage import samples
 from tests.studio import running
 
 PATH = "/api/v1/assets"
@@ -67,6 +68,20 @@ async def test_an_image_is_accepted_for_its_content(creator: httpx.AsyncClient) 
                 assert decoded_image(media.content).size == (64, 48)
                 assert len(media.content) == asset["bytes"]
                 assert (await creator.get(f"{PATH}/{asset['id']}")).json() == asset
+
+
+async def test_an_upload_says_that_only_the_first_frame_of_an_animation_was_kept(creator: httpx.AsyncClient) -> None:
+    warnings = [{"code": "FRAMES_DROPPED", "message": "Only the first frame of this animation was kept."}]
+    with Cases() as cases:
+        for format in ("GIF", "PNG", "WEBP", "AVIF"):
+            for frames in (3, 1):
+                with cases.case(format, frames):
+                    answer = await creator.post(PATH, files={"file": ("a", samples.animated(format, frames))})
+                    assert answer.status_code == 201, answer.text
+                    asset = answer.json()
+                    assert asset.pop("warnings", []) == (warnings if frames > 1 else [])
+                    check_asset(asset)
+                    assert (await creator.get(f"{PATH}/{asset['id']}")).json() == asset
 
 
 async def test_a_video_is_accepted_and_playable(creator: httpx.AsyncClient, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from tests.html import parse_html
 from tests.kit import Cases, generated_image, png, requested_video, uploaded_asset
 from tests.pages import FRAGMENT, INJECTION, PageUser
+from tests.storage import samples
 
 
 async def test_an_upload_on_the_library_page_is_added_to_the_library(page_user: PageUser) -> None:
@@ -16,6 +17,17 @@ async def test_an_upload_on_the_library_page_is_added_to_the_library(page_user: 
         assert refused.status_code in (400, 415)
         assert "<html" in refused.text
     assert await page_user.assets() == [asset]
+
+
+async def test_the_page_says_that_only_the_first_frame_of_an_animation_was_kept(page_user: PageUser) -> None:
+    for frames, notice in (
+        (3, "The file was added to your library. Only the first frame of this animation was kept."),
+        (1, "The file was added to your library."),
+    ):
+        files = {"file": ("me.gif", samples.animated("GIF", frames), "image/gif")}
+        answer = await page_user.browser.send_form("/library", {}, files=files)
+        page = await page_user.page(answer.headers["location"])
+        assert page.one(id="notice").one("span").text.strip() == notice
 
 
 async def test_the_library_shows_unfinished_jobs_first_and_players_for_videos(page_user: PageUser) -> None:

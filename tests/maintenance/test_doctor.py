@@ -157,6 +157,10 @@ ROWS = {
         "update conversations set owner_id = 'unknown'",
         "conversation .* belongs to a missing user",
     ),
+    "a response without a user": (
+        "insert into responses values ('resp_1', 'unknown', null, '[]', '{}', null, timestamp '2030-01-01 00:00:00')",
+        "response .* belongs to a missing user",
+    ),
     "a message without a user": (
         "update messages set owner_id = 'unknown' where role = 'user'",
         "message .* belongs to a missing user",

@@ -136,6 +136,7 @@ PAID = {
     "POST /api/v1/admin/videos/{id}/retry",
     "POST /api/v1/ai/chat",
     "POST /v1/chat/completions",
+    "POST /v1/responses",
     "POST /v1/images/generations",
     "POST /v1/images/edits",
     "POST /v1/videos",

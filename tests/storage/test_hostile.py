@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from app.base import errors
@@ -48,7 +49,7 @@ def test_a_real_image_or_video_is_stored_without_its_payload(tmp_path: Path) -> 
                 assert [trace for trace in entry.traces if trace in content] == []
                 assert b"upload-name" not in content
                 assert (facts.kind, facts.width, facts.height) == (before.kind, before.width, before.height)
-                assert media.inspect(cleaned) == facts
+                assert media.inspect(cleaned) == msgspec.structs.replace(facts, frames_dropped=False)
 
 
 def test_the_corpus_is_large_and_has_each_title_once() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import av
+import msgspec
 import pytest
 from PIL import Image, ImageChops, ImageStat
 from PIL.Image import Transpose
@@ -118,7 +119,8 @@ def test_a_cleaned_file_is_valid_and_shows_the_same(tmp_path: Path, folder: Path
             with cases.case(name):
                 path, facts = media.clean(save(tmp_path, sample.data()), folder)
                 assert path.parent == folder
-                assert facts == media.inspect(path)
+                assert msgspec.structs.replace(facts, frames_dropped=False) == media.inspect(path)
+                assert facts.frames_dropped == name.startswith("animated")
                 assert (facts.kind, facts.suffix) == (sample.kind, sample.clean_suffix)
                 assert (facts.width, facts.height) == SIZE
                 if sample.kind == "image":

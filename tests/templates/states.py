@@ -204,6 +204,7 @@ PROCESSING = job(
     upstream_state="in_progress",
     params={"aspect_ratio": "16:9", "resolution": "1080p", "duration": 8},
 )
+PREVIEWED = job("previewed", "Foggy harbour at noon", minutes=0.3, status=JobStatus.PROCESSING, preview=1)
 UNMEASURED = job("unmeasured", "Foggy harbour at dawn", minutes=0.2, status=JobStatus.PROCESSING)
 WRITING = job("writing", "Five shots for the harbour scene", Kind.TEXT, 0.1, status=JobStatus.PROCESSING)
 CANCELLING = job(
@@ -307,6 +308,7 @@ CARDS = {
     "queued": QUEUED,
     "processing": PROCESSING,
     "unmeasured": UNMEASURED,
+    "previewed": PREVIEWED,
     "writing": WRITING,
     "cancelling": CANCELLING,
     "retrying": RETRYING,

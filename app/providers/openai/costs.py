@@ -23,7 +23,7 @@ def computed_cost(model: str, body: Any) -> int | None:
 
 
 def _counts(usage: dict[str, Any]) -> dict[str, Decimal]:
-    """The number of tokens by the name of their price; empty when the parts do not add up to what was counted."""
+    """The number of tokens by the name of their price; empty when a number is missing or the parts do not add up."""
     details = mapping(usage.get("input_tokens_details"))
     counts = {
         "prompt": amount(usage.get("prompt_tokens", details.get("text_tokens"))),
@@ -32,7 +32,7 @@ def _counts(usage: dict[str, Any]) -> dict[str, Decimal]:
         "image_output": amount(usage.get("output_tokens")),
     }
     known = {name: count for name, count in counts.items() if count}
-    given = amount(usage.get("input_tokens"))
-    if given is not None and given != known.get("prompt", 0) + known.get("image", 0):
-        return {}
-    return known
+    if "input_tokens" not in usage:
+        return known
+    adds_up = amount(usage["input_tokens"]) == known.get("prompt", 0) + known.get("image", 0)
+    return known if adds_up and "image_output" in known else {}

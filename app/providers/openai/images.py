@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from app.providers import failures
 from app.providers.bodies import EncodedBody, FilePart, form_body, json_body
 from app.providers.contract import InputImage, InputRole, Outcome, Request
@@ -15,7 +17,8 @@ from app.providers.errors import ClientError
 from app.providers.openai.requests import file_part
 from app.providers.openai_format import error_responses
 from app.providers.openai_format.api import Api
-from app.providers.openai_format.image_responses import ImageResponses
+from app.providers.openai_format.image_calls import ImageCalls, rejects_streaming
+from app.providers.responses import JsonResponse
 
 _EDITS_ONLY = ("input_fidelity",)
 
@@ -29,31 +32,31 @@ class OpenAIImages:
         """`cost` returns the cost in nano-dollars of a model's answer."""
         self._api = api
         self._cost = cost
-        self._responses = ImageResponses(api, max_bytes)
+        self._calls = ImageCalls(api, max_bytes)
         self._format = {"response_format": "b64_json"} if asks_for_base64 else {}
 
     async def submit(self, request: Request, folder: Path) -> Outcome:
-        path = "/images/edits" if request.images else "/images/generations"
-        content = await asyncio.to_thread(self._body, request)
-        max_bytes = self._responses.max_bytes(request)
         try:
-            response = await self._api.post(path, content, total=self._api.timeouts.image, max_bytes=max_bytes)
+            response = await self._send(request)
+            if request.on_preview is not None and rejects_streaming(response):
+                response = await self._send(msgspec.structs.replace(request, on_preview=None))
         except ClientError as exc:
             return failures.no_response(exc)
         detail = self._api.detail(f"{response.status} {error_responses.message_of(response)}")
-        return await self._responses.outcome(response, folder, detail, self._cost(request.model, response.body))
+        return await self._calls.outcome(response, folder, detail, self._cost(request.model, response.body))
+
+    async def _send(self, request: Request) -> JsonResponse:
+        path = "/images/edits" if request.images else "/images/generations"
+        content = await asyncio.to_thread(self._body, request)
+        return await self._calls.send(path, content, request, streamed=True)
 
     def _body(self, request: Request) -> EncodedBody:
         """Reads image files, so call it in a thread."""
-        params = {**self._format, **request.params}
+        streaming = {} if request.on_preview is None else {"stream": True, "partial_images": request.previews}
+        fields = {**self._format, **request.params, **streaming, "model": request.model, "prompt": request.prompt}
         if request.images:
-            return form_body({**params, **_basics(request)}, _files(request.images))
-        generation = {name: value for name, value in params.items() if name not in _EDITS_ONLY}
-        return json_body({**generation, **_basics(request)})
-
-
-def _basics(request: Request) -> dict[str, Any]:
-    return {"model": request.model, "prompt": request.prompt}
+            return form_body(fields, _files(request.images))
+        return json_body({name: value for name, value in fields.items() if name not in _EDITS_ONLY})
 
 
 def _files(images: tuple[InputImage, ...]) -> Iterator[FilePart]:

@@ -38,10 +38,12 @@ class OpenAI:
         name: str = "openai",
         is_openai: bool | None = None,
         asks_for_base64: bool = False,
+        asks_for_usage: bool = True,
         timeouts: Timeouts | None = None,
     ) -> None:
         """`is_openai` says whether the server is OpenAI's (or its simulator) or only compatible; None decides by the host. With
-        `asks_for_base64`, image requests have a `response_format`, which OpenAI's own models refuse and some servers need.
+        `asks_for_base64`, image requests have a `response_format`, which OpenAI's own models refuse and some servers need. With
+        `asks_for_usage`, a streamed text ends with its usage; some servers refuse the request for it and report it anyway.
         Raises ValueError when the key is not valid in a header."""
         endpoint = ProviderEndpoint(base_url, {"Authorization": f"Bearer {key}"} if key else {})
         if is_openai is None:
@@ -49,7 +51,9 @@ class OpenAI:
         self.name = name
         self._priced = is_openai
         self._api = Api(name, client, endpoint, timeouts or Timeouts(), key)
-        dialect = ChatDialect(max_tokens="max_completion_tokens" if is_openai else "max_tokens", asks_for_usage=True)
+        dialect = ChatDialect(
+            max_tokens="max_completion_tokens" if is_openai else "max_tokens", asks_for_usage=asks_for_usage
+        )
         self._chat = ChatClient(self._api, dialect)
         cost = computed_cost if is_openai else reported_cost
         self._operations = OperationsClient(self._api, operation_body, cost)

@@ -83,13 +83,24 @@ class Api:
         return await self._client.request_json("DELETE", url, endpoint=self.endpoint, idle=total, total=total)
 
     @asynccontextmanager
-    async def stream(self, path: str, content: bytes) -> AsyncIterator[Events]:
+    async def stream(
+        self,
+        path: str,
+        content: bytes | EncodedBody,
+        *,
+        total: float,
+        idle: float | None = None,
+        max_bytes: int = 64 * MB,
+        reuse: bool = False,
+    ) -> AsyncIterator[Events]:
         async with self._client.stream_events(
             self.url(path),
             endpoint=self.endpoint,
             content=content,
-            idle=self.timeouts.text_idle,
-            total=self.timeouts.stream,
+            idle=idle or total,
+            total=total,
+            max_bytes=max_bytes,
+            reuse=reuse,
         ) as events:
             yield events
 

@@ -47,8 +47,11 @@ class ChatClient:
     async def stream(self, request: Request) -> AsyncGenerator[Chunk, None]:
         """The text as it arrives, then a final chunk with the usage. Raises `Failure` on error."""
         content = await text_body(request, self._dialect, stream=True)
+        timeouts = self._api.timeouts
         try:
-            async with self._api.stream(PATH, content) as events:
+            async with self._api.stream(
+                PATH, content, total=timeouts.stream, idle=timeouts.text_idle, reuse=True
+            ) as events:
                 if events.is_stream:
                     async with aclosing(
                         ChatStream(events, self._api.detail, whole=request.body is not None).chunks()

@@ -2,6 +2,8 @@
 
 The catalog names the route. If the model is not listed or the route is wrong, the request is rejected before it reaches
 the vendor, so trying the next route costs nothing. The route that worked is remembered for each model.
+
+Only a request that wants previews is streamed. Models without previews ignore this, and servers without streaming reject it.
 """
 
 import asyncio
@@ -17,7 +19,7 @@ from app.providers.contract import ErrorCode, Failed, Outcome, Request
 from app.providers.errors import ClientError
 from app.providers.openai_format import chat_requests, error_responses
 from app.providers.openai_format.api import Api
-from app.providers.openai_format.image_responses import ImageResponses
+from app.providers.openai_format.image_calls import ImageCalls, rejects_streaming
 from app.providers.responses import JsonResponse
 
 # Our parameter names -> the names on this route.
@@ -59,7 +61,7 @@ class ImageClient:
 
     def __init__(self, api: Api, max_bytes: int, *, is_openrouter: bool) -> None:
         self._api = api
-        self._responses = ImageResponses(api, max_bytes, _UNBILLED)
+        self._calls = ImageCalls(api, max_bytes, _UNBILLED)
         # OpenRouter does not have the /images/generations route, so it is not tried there.
         self._routes = (
             (IMAGES, CHAT_IMAGE, CHAT_BOTH) if is_openrouter else (CHAT_IMAGE, CHAT_BOTH, IMAGES, GENERATIONS)
@@ -77,6 +79,9 @@ class ImageClient:
                 response = await self._send(request, route)
             except ClientError as exc:
                 return failures.no_response(exc)
+            if _is_streamed(request, route) and rejects_streaming(response):
+                request = msgspec.structs.replace(request, on_preview=None)
+                continue
             next_route = _next_route(response, route, remaining)
             if next_route is None:
                 break
@@ -85,7 +90,7 @@ class ImageClient:
         if response.status < 300:
             self._learned[request.model] = route
         detail = self._api.detail(f"{route.name}: {response.status} {error_responses.message_of(response)}")
-        return await self._responses.outcome(response, folder, detail, cost_nano(response.body))
+        return await self._calls.outcome(response, folder, detail, cost_nano(response.body))
 
     def _first_route(self, request: Request) -> ImageRoute:
         if request.route == "images":
@@ -97,9 +102,12 @@ class ImageClient:
 
     async def _send(self, request: Request, route: ImageRoute) -> JsonResponse:
         path, content = await asyncio.to_thread(_body, request, route)
-        return await self._api.post(
-            path, content, total=self._api.timeouts.image, max_bytes=self._responses.max_bytes(request)
-        )
+        return await self._calls.send(path, content, request, streamed=_is_streamed(request, route))
+
+
+def _is_streamed(request: Request, route: ImageRoute) -> bool:
+    """Whether previews are wanted, and this route can have them."""
+    return request.on_preview is not None and route in (IMAGES, GENERATIONS)
 
 
 def _next_route(response: JsonResponse, route: ImageRoute, remaining: list[ImageRoute]) -> ImageRoute | None:
@@ -118,8 +126,11 @@ def _body(request: Request, route: ImageRoute) -> tuple[str, bytes]:
     if route.name == "chat-image":
         return chat_requests.PATH, chat_requests.image_body(request, route.modalities)
     body: dict[str, Any] = {"model": request.model, "prompt": request.prompt}
+    if _is_streamed(request, route):
+        body["stream"] = True
     if route == GENERATIONS:
         body |= {name: request.params[name] for name in _GENERATIONS if name in request.params}
+        body |= {"partial_images": request.previews} if _is_streamed(request, route) else {}
         return "/images/generations", msgspec.json.encode(body)
     body |= {upstream: request.params[name] for name, upstream in _IMAGES.items() if name in request.params}
     if request.images:

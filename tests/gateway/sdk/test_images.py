@@ -174,3 +174,60 @@ async def test_a_repeated_request_with_the_same_idempotency_key_pays_once(atelie
     assert same_image
     assert "ConflictError" in error["kinds"]
     assert len(submitted(atelier, "A boat that is drawn once")) == 1
+
+
+async def test_a_streamed_image_has_previews_before_it(ann: User) -> None:
+    events = await ann.run(
+        """
+        stream = client.images.generate(
+            model=given["model"], prompt="[stamp] A lighthouse", quality="low", stream=True, partial_images=2)
+        result = [[type(event).__name__, as_json(event)] for event in stream]
+        """,
+        model=SIZED_IMAGE_MODEL,
+    )
+    assert [name for name, _ in events] == ["ImageGenPartialImageEvent", "ImageGenCompletedEvent"]
+    (_, preview), (_, last) = events
+    for event in (preview, last):
+        decoded_image(base64.b64decode(event["b64_json"], validate=True))
+        assert (event["output_format"], event["quality"], event["background"]) == ("png", "low", "auto")
+        assert event["created_at"] > 1_700_000_000
+    assert preview["partial_image_index"] == 0
+    assert last["size"] == "64x64"
+    assert last["usage"]["total_tokens"] == last["usage"]["input_tokens"] + last["usage"]["output_tokens"] > 0
+    (job,) = await ann.items("jobs")
+    assert (job["status"], len(job["assets"])) == ("completed", 1)
+
+
+async def test_a_streamed_edit_has_previews_where_the_model_can_send_them(ann: User) -> None:
+    found = await ann.run(
+        """
+        file = ("boat.png", base64.b64decode(given["png"]), "image/png")
+        result = [
+            [type(event).__name__ for event in client.images.edit(
+                model=model, prompt="[stamp] Make it warmer", image=file, stream=True, partial_images=1)]
+            for model in given["models"]
+        ]
+        """,
+        models=[SIZED_IMAGE_MODEL, MULTI_IMAGE_MODEL],
+        png=base64.b64encode(png(64, 48, "teal")).decode(),
+    )
+    assert found == [["ImageEditPartialImageEvent", "ImageEditCompletedEvent"], ["ImageEditCompletedEvent"]]
+    assert len(await ann.items("assets")) == 4
+
+
+async def test_a_stream_that_fails_raises_an_error(ann: User) -> None:
+    errors = await ann.run(
+        """
+        result = {
+            fault: error_of(client.images.generate, model=given["model"], prompt=f"[{fault}] A boat", stream=True, partial_images=1)
+            for fault in ("error-in-stream", "cut", "refuse")
+        }
+        """,
+        model=SIZED_IMAGE_MODEL,
+    )
+    assert all("APIError" in error["kinds"] for error in errors.values()), errors
+    assert {fault: error["code"] for fault, error in errors.items()} == {
+        "error-in-stream": "provider_failed",
+        "cut": "outcome_unknown",
+        "refuse": "content_policy_violation",
+    }

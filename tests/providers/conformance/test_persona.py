@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import jsonschema_rs
+import msgspec
 import pytest
 
 from app.providers.contract import (
@@ -12,6 +13,7 @@ from app.providers.contract import (
     Failure,
     Kind,
     Pending,
+    Preview,
     Provider,
     Request,
     Retryable,
@@ -76,6 +78,17 @@ async def test_images_and_videos_are_generated_as_files(
                 offset, magic = MAGIC[kind]
                 assert done.media[0].path.read_bytes()[offset:][:4] == magic
                 assert done.cost_nano is not None or not under_test.reports_cost
+
+
+async def test_an_image_with_previews_is_the_same_result(
+    under_test: ProviderUnderTest, persona: Provider, tmp_path: Path
+) -> None:
+    previews: list[Preview] = []
+    request = under_test.request(Kind.IMAGE, unique("[stamp] A lighthouse"))
+    wanted = msgspec.structs.replace(request, previews=2, on_preview=previews.append)
+    done = expect(Completed, await outcome_of(persona, wanted, tmp_path))
+    assert len(done.media) == 1
+    assert all(preview.decoded() for preview in previews)
 
 
 async def test_text_is_streamed_with_the_usage_at_the_end(under_test: ProviderUnderTest, persona: Provider) -> None:

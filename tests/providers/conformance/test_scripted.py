@@ -23,6 +23,7 @@ from tests.providers.openrouter.kit import (
 )
 
 FILES = {Kind.IMAGE: (PNG, "image/png"), Kind.VIDEO: (MP4, "video/mp4")}
+STATES: tuple[object, ...] = ("completed", "COMPLETED", "failed", "queued", "IN_QUEUE", "in_progress", None, 7, [], "x")
 NAMES = (
     "id",
     "status",
@@ -131,6 +132,20 @@ async def test_no_answer_raises_an_exception(
             upstream.on("POST", path, js(answer))
             outcome = await scripted.submit(under_test.request(kind, "Hello"), new_folder(tmp_path))
             assert isinstance(outcome, Completed | Failed | Retryable | Pending), answer
+
+
+async def test_no_answer_to_a_poll_raises_an_exception(
+    under_test: ProviderUnderTest, scripted: Provider, upstream: Upstream, tmp_path: Path
+) -> None:
+    rng = random.Random(7)
+    for kind, path in under_test.polls.items():
+        under_test.script_result(upstream, kind, ["https://192.0.2.1/never"])
+        submitted = expect(Pending, await scripted.submit(under_test.request(kind, "Hello"), new_folder(tmp_path)))
+        for _ in range(40):
+            answer = random_object(rng, NAMES) | {"status": rng.choice(STATES)}
+            upstream.on("GET", path, js(answer))
+            outcome = await scripted.poll(submitted.upstream_job, new_folder(tmp_path))
+            assert isinstance(outcome, Failed | Pending), answer
 
 
 async def test_a_poll_that_fails_does_not_fail_the_job(

@@ -68,6 +68,14 @@ async def test_a_stream_always_asks_for_its_usage(upstream: Upstream) -> None:
     assert upstream.only("POST", CHAT).json["stream_options"] == {"include_usage": True}
 
 
+async def test_a_server_that_refuses_the_request_for_usage_is_not_asked(upstream: Upstream) -> None:
+    upstream.on("POST", CHAT, sse(chunk("Hello"), chunk(finish="stop"), LAST))
+    async with provider(upstream, is_openai=False, asks_for_usage=False) as local:
+        chunks = [chunk async for chunk in local.stream(text_request())]
+    assert "stream_options" not in upstream.only("POST", CHAT).json
+    assert chunks[-1].usage == Usage(3, 5, 8)
+
+
 async def test_the_chunk_with_the_usage_is_marked_for_clients_that_did_not_ask(upstream: Upstream) -> None:
     upstream.on("POST", CHAT, sse(chunk("Hello"), chunk(finish="stop"), LAST))
     body = {"messages": [{"role": "user", "content": "Hi"}], "stream_options": {"include_obfuscation": False}}

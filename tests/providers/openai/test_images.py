@@ -5,9 +5,9 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from app.providers.contract import Completed, ErrorCode, Failed, InputImage, ResultFile, Retryable, Usage
+from app.providers.contract import Completed, ErrorCode, Failed, InputImage, Preview, ResultFile, Retryable, Usage
 from tests.kit import Cases
-from tests.providers.fake_upstream import LOST_ANSWERS, Upstream, js, plain, running
+from tests.providers.fake_upstream import LOST_ANSWERS, Upstream, js, plain, running, sse
 from tests.providers.manual_time import in_manual_time, skip
 from tests.providers.openai.kit import Part, fields, form, provider, refusal
 from tests.providers.openrouter.kit import (
@@ -74,6 +74,8 @@ class TestGenerations:
             "a model that is not described": ("another", USAGE),
             "no usage": (MODEL, None),
             "parts that do not add up": (MODEL, {**USAGE, "input_tokens": 500}),
+            "no output": (MODEL, {**USAGE, "output_tokens": None}),
+            "a negative number": (MODEL, {**USAGE, "output_tokens": -1000}),
             "an impossible number": (MODEL, {**USAGE, "output_tokens": 1e300}),
         }
         with Cases() as cases:
@@ -115,6 +117,42 @@ class TestGenerations:
         async with provider(upstream, key=None) as local:
             expect(Completed, await local.submit(request(), tmp_path))
         assert upstream.only("POST", GENERATIONS).key is None
+
+
+class TestPreviews:
+    async def test_previews_arrive_before_the_result_which_is_the_same_as_without(
+        self, upstream: Upstream, tmp_path: Path
+    ) -> None:
+        partial = {"type": "image_generation.partial_image", "b64_json": B64, "partial_image_index": 1}
+        completed = {"type": "image_generation.completed", "b64_json": B64, "usage": USAGE}
+        upstream.on("POST", GENERATIONS, sse(partial, completed))
+        previews: list[Preview] = []
+        async with provider(upstream) as openai:
+            wanted = request(previews=2, on_preview=previews.append)
+            done = expect(Completed, await openai.submit(wanted, tmp_path))
+        sent = upstream.only("POST", GENERATIONS).json
+        assert (sent["stream"], sent["partial_images"]) == (True, 2)
+        assert previews == [Preview(1, B64)]
+        assert contents(tmp_path) == {"image-0": PNG}
+        assert (done.usage, done.cost_nano) == (Usage(10, 1000, 1010), 30_050_000)
+
+    async def test_an_edit_has_previews_too(self, upstream: Upstream, tmp_path: Path) -> None:
+        partial = {"type": "image_edit.partial_image", "b64_json": B64, "partial_image_index": 0}
+        upstream.on("POST", EDITS, sse(partial, {"type": "image_edit.completed", "b64_json": B64}))
+        previews: list[Preview] = []
+        async with provider(upstream) as openai:
+            wanted = request(images=(image(tmp_path),), previews=1, on_preview=previews.append)
+            expect(Completed, await openai.submit(wanted, new_folder(tmp_path)))
+        assert fields(upstream.only("POST", EDITS))["stream"] == "true"
+        assert len(previews) == 1
+
+    async def test_a_server_that_cannot_stream_is_asked_again_without(self, upstream: Upstream, tmp_path: Path) -> None:
+        rejected = refusal(400, "unknown_parameter", message="Unknown parameter: 'stream'.")
+        upstream.on("POST", GENERATIONS, rejected, js(images(B64)))
+        async with provider(upstream) as openai:
+            wanted = request(previews=2, on_preview=lambda preview: None)
+            expect(Completed, await openai.submit(wanted, tmp_path))
+        assert "stream" not in upstream.received("POST", GENERATIONS)[1].json
 
 
 class TestEdits:

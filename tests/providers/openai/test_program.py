@@ -46,6 +46,14 @@ async def test_its_models_are_beside_those_of_openrouter(caller: httpx.AsyncClie
     assert "openai:dall-e-3" not in providers, "it was shut down"
 
 
+async def test_models_that_only_programs_use_have_pages_too(studio: Studio) -> None:
+    browser = await studio.user_in_browser("reader@studio.example")
+    for path in ("/models", "/models/openai:text-embedding-3-small", "/models/openai:whisper-1", "/generate/image"):
+        page = await browser.get(path)
+        assert page.status_code == 200, path
+    assert "openai:whisper-1" not in (await browser.get("/generate/text")).text
+
+
 async def test_an_image_is_generated(caller: httpx.AsyncClient) -> None:
     body = {"model": "openai:gpt-image-2", "prompt": "[stamp] A lighthouse", "quality": "low", "size": "1024x1024"}
     answer = await caller.post("/v1/images/generations", json=body)

@@ -3,6 +3,7 @@
 Which requests were accepted, and who received the key, is read from the simulator's own logs.
 """
 
+import base64
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,18 @@ import jsonschema_rs
 import pytest
 
 from app.providers.client import Client
-from app.providers.contract import Completed, ErrorCode, Failed, Failure, InputImage, Outcome, Pending, Request
+from app.providers.contract import (
+    Completed,
+    ErrorCode,
+    Failed,
+    Failure,
+    InputImage,
+    Outcome,
+    Pending,
+    Preview,
+    Request,
+    Retryable,
+)
 from app.providers.openrouter import OpenRouter, Timeouts
 from tests.kit import Cases
 from tests.providers.openrouter.kit import PNG, expect, image_request, new_folder, text_request, video_request
@@ -113,6 +125,55 @@ async def test_an_image_is_generated_on_the_route_of_its_model(openrouter: OpenR
                 done = expect(Completed, await openrouter.submit(request, folder))
                 assert done.media[0].path.read_bytes().startswith(b"\x89PNG")
                 assert done.cost_nano
+
+
+async def test_previews_come_where_the_model_can_send_them(openrouter: OpenRouter, tmp_path: Path) -> None:
+    with Cases() as cases:
+        for model, route, number in (
+            ("openai/gpt-image-2", "images", 1),
+            (IMAGE_MODEL, "images", 0),
+            (CHAT_IMAGE_MODEL, "chat-image", 0),
+        ):
+            previews: list[Preview] = []
+            request = image_request(
+                model=model, prompt="[stamp] A lighthouse", route=route, previews=2, on_preview=previews.append
+            )
+            with cases.case(model):
+                done = expect(Completed, await openrouter.submit(request, new_folder(tmp_path)))
+                assert done.media[0].path.read_bytes().startswith(b"\x89PNG")
+                assert done.cost_nano
+                assert len(previews) == number
+                assert all(base64.b64decode(preview.base64).startswith(b"\x89PNG") for preview in previews)
+
+
+async def test_a_stream_of_images_that_goes_wrong_ends_like_a_whole_answer(
+    openrouter: OpenRouter, simulator: SimulatorClient, tmp_path: Path
+) -> None:
+    codes = {
+        "ambiguous": ErrorCode.OUTCOME_UNKNOWN,
+        "cut": ErrorCode.OUTCOME_UNKNOWN,
+        "error-first": ErrorCode.PROVIDER_FAILED,
+        "error-in-stream": ErrorCode.PROVIDER_FAILED,
+        "error-200": ErrorCode.PROVIDER_FAILED,
+        "text-only": ErrorCode.PROVIDER_FAILED,
+        "refuse": ErrorCode.PROVIDER_REFUSED,
+        "huge": ErrorCode.RESULT_TOO_LARGE,
+        "fail": ErrorCode.PROVIDER_FAILED,
+    }
+    with Cases() as cases:
+        for command, code in codes.items():
+            previews: list[Preview] = []
+            request = image_request(
+                model="openai/gpt-image-2",
+                prompt=f"[{command}] [stamp] A lighthouse in a stream",
+                previews=1,
+                on_preview=previews.append,
+            )
+            with cases.case(command):
+                outcome = await openrouter.submit(request, new_folder(tmp_path))
+                assert isinstance(outcome, Retryable if command == "fail" else Failed)
+                assert outcome.code is code
+                assert len(simulator.submits(request.prompt)) == (0 if command == "refuse" else 1)
 
 
 async def test_the_route_of_an_unlisted_model_is_found(openrouter: OpenRouter, tmp_path: Path) -> None:

@@ -75,11 +75,15 @@ async def _answer(
     )
     if not isinstance(accepted, AcceptedRequest):
         return accepted
-    job = _job(runtime, accepted, given)
     if "ambiguous" in accepted.faults:
-        await record_job(runtime, job)
+        await record_job(runtime, _job(runtime, accepted, given))
         return responses.ClosedConnection()
     await runtime.sleep(SECONDS, accepted.faults)
+    return _failed(persona, accepted) or await _generated(request, runtime, persona, accepted, given)
+
+
+def _failed(persona: Persona, accepted: AcceptedRequest) -> ASGIApp | None:
+    """The response without an image that the prompt requests, if any."""
     if "stuck" in accepted.faults:
         return responses.NoResponse()
     if "fail" in accepted.faults:
@@ -87,14 +91,20 @@ async def _answer(
     if accepted.faults & {"error-200", "error-first", "error-in-stream"}:
         return responses.json_response({"error": persona.error(SERVER_ERROR)})
     if "huge" in accepted.faults:
-        return responses.StreamedResponse(
-            responses.endless(b'{"data":[{"b64_json":"', b"A" * 64, b'"}]}'), responses.JSON
-        )
+        endless = responses.endless(b'{"data":[{"b64_json":"', b"A" * 64, b'"}]}')
+        return responses.StreamedResponse(endless, responses.JSON)
+    return None
+
+
+async def _generated(
+    request: PlainRequest, runtime: Runtime, persona: Persona, accepted: AcceptedRequest, given: EditInput
+) -> ASGIApp:
+    job = _job(runtime, accepted, given)
     await record_job(runtime, job)
     rendered = [await runtime.render(_render, accepted, given, index) for index in range(_count(accepted))]
-    if body.get("stream") in (True, "true"):
+    if accepted.body.get("stream") in (True, "true"):
         return responses.StreamedResponse(_events(accepted, given, rendered, job.usage), responses.EVENTS)
-    with_links = persona.image_links and body.get("response_format") != "b64_json"
+    with_links = persona.image_links and accepted.body.get("response_format") != "b64_json"
     data = [await _entry(request, runtime, image, with_links=with_links) for image in rendered]
     head = {"created": int(accepted.created_at), **_settings(accepted)}
     whole = responses.json_response({**head, "data": data, "usage": job.usage})
@@ -132,8 +142,10 @@ async def _events(
     head = {"created_at": int(accepted.created_at), **_settings(accepted)}
     for image in rendered:
         content = {"b64_json": base64.b64encode(image).decode(), **head}
-        if accepted.body.get("partial_images") not in (None, 0, "0"):
-            yield _event({"type": f"{name}.partial_image", "partial_image_index": 0, **content})
+        for index in range(number(accepted.body, "partial_images", 0, 0, 3)):
+            yield _event({"type": f"{name}.partial_image", "partial_image_index": index, **content})
+        if "cut" in accepted.faults:
+            return
         yield _event({"type": f"{name}.completed", **content, "usage": usage})
 
 

@@ -1,5 +1,7 @@
-"""Turns responses with images into outcomes, whichever of the known formats a server uses."""
+"""Image requests: sent, streamed where previews are wanted, and their responses turned into outcomes, whichever of the known
+formats a server uses."""
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -8,20 +10,23 @@ import msgspec
 
 from app.base.config import MB
 from app.providers import failures
+from app.providers.bodies import EncodedBody
 from app.providers.coerce import mapping, rows, text, usage
 from app.providers.contract import Completed, ErrorCode, Failed, Kind, Outcome, Request
 from app.providers.openai_format import chat_responses, error_responses
 from app.providers.openai_format.api import Api
 from app.providers.openai_format.chat_responses import ParsedMessage
+from app.providers.openai_format.image_stream import ImageStream
 from app.providers.openai_format.media import ImageSaver, SaveError
 from app.providers.responses import JsonResponse
 
 _SUCCESS = (200, 201)
+_NO_STREAMING = re.compile(r"(?i)\bstream|partial_images")
 _NO_IMAGE = "The provider returned no image. Change the prompt or choose another model."
 
 
-class ImageResponses:
-    """Responses of one API. `max_bytes` limits one image; `unbilled` are the error statuses of which it says that nothing was
+class ImageCalls:
+    """Calls of one API. `max_bytes` limits one image; `unbilled` are the error statuses of which it says that nothing was
     done."""
 
     def __init__(self, api: Api, max_bytes: int, unbilled: Collection[int] = ()) -> None:
@@ -29,11 +34,18 @@ class ImageResponses:
         self._max_bytes = max_bytes
         self._unbilled = unbilled
 
-    def max_bytes(self, request: Request) -> int:
-        """The size that a response may have: base64 is a third larger than the images."""
+    async def send(self, path: str, content: bytes | EncodedBody, request: Request, *, streamed: bool) -> JsonResponse:
+        """The response; with `streamed`, the body asks for a stream, which becomes the same response. Raises ClientError."""
         n = request.params.get("n")
         count = n if isinstance(n, int) else 1
-        return (max(count, 4) * self._max_bytes * 4) // 3 + MB
+        max_bytes = (max(count, 4) * self._max_bytes * 4) // 3 + MB  # base64 is a third larger than the images
+        total = self._api.timeouts.image
+        if request.on_preview is None or not streamed:
+            return await self._api.post(path, content, total=total, max_bytes=max_bytes)
+        async with self._api.stream(path, content, total=total, max_bytes=max_bytes) as events:
+            if not events.is_stream:
+                return await events.json_response()
+            return await ImageStream(events, request.on_preview, max_bytes).read()
 
     async def outcome(self, response: JsonResponse, folder: Path, detail: str, cost: int | None) -> Outcome:
         if response.status not in _SUCCESS:
@@ -55,6 +67,10 @@ class ImageResponses:
             cost_nano=cost,
             generation_id=chat_responses.generation_id(response),
         )
+
+
+def rejects_streaming(response: JsonResponse) -> bool:
+    return response.status in (400, 422) and bool(_NO_STREAMING.search(error_responses.message_of(response)))
 
 
 def _sources(body: Any, reply: ParsedMessage) -> list[tuple[str, str | None]]:
