@@ -37,7 +37,7 @@ _STORAGE_FULL = "The server's disk is full and the result could not be saved. As
 _log = logging.get("providers.fal")
 
 
-class Output(NamedTuple):
+class OutputFile(NamedTuple):
     """One generated file: a link or a data URL."""
 
     source: str
@@ -92,7 +92,7 @@ class ResultFiles:
         self._tries[upstream_job.id] = self._tries.get(upstream_job.id, 0) + 1
         return self._tries[upstream_job.id] < _MAX_TRIES
 
-    async def _save(self, output: Output, to: Path) -> ResultFile:
+    async def _save(self, output: OutputFile, to: Path) -> ResultFile:
         if output.is_blocked:
             raise ResultError(failures.refused("has_nsfw_concepts"))
         max_bytes = self._max_video_bytes if output.is_video else self._max_image_bytes
@@ -123,7 +123,7 @@ class ResultFiles:
         raise _no_file(download)
 
 
-def outputs(body: Any) -> list[Output]:
+def outputs(body: Any) -> list[OutputFile]:
     """The files in a model's output."""
     content = mapping(body)
     for name in _FIELDS:
@@ -133,7 +133,7 @@ def outputs(body: Any) -> list[Output]:
         if found:
             blocked = content.get("has_nsfw_concepts")
             return [
-                Output(
+                OutputFile(
                     text(row.get("url")),
                     text(row.get("content_type")) or None,
                     name.startswith("video"),
