@@ -245,13 +245,19 @@ def _model(provider: str, offer: ModelOffer) -> Model:
         name=offer.name or offer.id,
         provider=provider,
         description=offer.description,
-        input_modalities=offer.input_modalities,
+        input_modalities=_input_modalities(offer),
         output_modalities=offer.output_modalities,
         context_length=offer.context_length,
         pricing=offer.pricing,
         parameters=offer.parameters,
         route=offer.route,
     )
+
+
+def _input_modalities(offer: ModelOffer) -> tuple[str, ...]:
+    """Without text for a model that requires a file: this is how `Model.requires_image` knows."""
+    requires_file = any(slot.required for slot in offer.inputs)
+    return tuple(name for name in offer.input_modalities if not (requires_file and name == "text"))
 
 
 def _properties(model: Model) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ import pytest
 from app.base.errors import Invalid, Missing, Unready, Upstream
 from app.catalog.service import Catalog
 from app.db.duckdb.database import EmbeddedDatabase
-from app.providers.contract import Kind, ModelOffer, Provider
+from app.providers.contract import InputRole, InputSlot, Kind, ModelOffer, Provider
 from tests.kit import Cases
 from tests.studio import migrated_database
 
@@ -274,3 +274,18 @@ async def test_a_model_that_is_not_listed_belongs_to_the_provider_that_its_prefi
             with cases.case(id):
                 model = catalog.find_or_pass(id)
                 assert (model.provider, model.upstream_id, model.id) == (*expected, id)
+
+
+async def test_a_model_requires_an_image_when_its_offer_says_so(database: EmbeddedDatabase) -> None:
+    table = {
+        "required": (InputSlot(role=InputRole.FIRST_FRAME, required=True), InputSlot(role=InputRole.LAST_FRAME)),
+        "optional": (InputSlot(role=InputRole.IMAGE),),
+        "none": (),
+    }
+    offers = [
+        ModelOffer(id=id, name=id, input_modalities=("text", "image"), inputs=inputs) for id, inputs in table.items()
+    ]
+    catalog = new_catalog(database, ListingProvider(*offers))
+    await catalog.refresh()
+    assert {id: catalog.find(id).requires_image for id in table} == {"required": True, "optional": False, "none": False}
+    assert all(catalog.find(id).accepts_image for id in table)

@@ -10,7 +10,7 @@ import uvicorn
 
 from app.providers.simulator.app import build as build_simulator
 from app.web.server import HttpServer, listening, serving
-from tests.kit import Cases, Json, ended_job, error_of, eventually, read_job, uploaded_asset
+from tests.kit import Cases, Json, ended_job, error_of, eventually, read_job, uploaded_asset, validation_error
 from tests.studio import Studio, running, served_simulator
 from tests.trust import trust
 from tests.upstream import submission_is_stored, upstream
@@ -57,6 +57,8 @@ async def test_images_and_videos_are_generated_by_models_with_a_prefix(tmp_path:
         image = await ended_job(ann, (await requested_image(ann))["id"])
         assert (image["status"], image["provider"], len(image["assets"])) == ("completed", "fal", 1)
         assert image["cost_usd"] is None
+        without_image = {"model": "fal:fal-ai/flux-pro/kontext", "prompt": "[stamp] at night"}
+        validation_error(await ann.post("/api/v1/generate/image", json=without_image), "image")
         asset = await uploaded_asset(ann)
         body = {"model": ANIMATION, "image_asset_id": asset["id"]}
         answer = await ann.post("/api/v1/generate/video/from-image", json=body)
