@@ -34,7 +34,7 @@ from app.providers.addresses import Resolver
 from app.providers.client import Client
 from app.providers.contract import Provider
 from app.providers.instrumented import instrumentation
-from app.providers.registry import ProviderRegistry, configs_of, webhooks
+from app.providers.registry import ProviderRegistry, configs_of
 from app.providers.webhooks import WebhookVerifier
 from app.responses.service import Responses
 from app.simulator_switch import Directives, SimulatorSwitch
@@ -92,14 +92,15 @@ async def build_services(
     stack.callback(media.close)
     client = Client(resolver=resolver)
     stack.push_async_callback(client.aclose)
-    verifier = WebhookVerifier(settings.public_url, derive_key(key, "callbacks"), webhooks(settings))
     providers = ProviderRegistry(
         client,
         max_image_bytes=settings.max_image_bytes,
         max_video_bytes=settings.max_video_bytes,
-        callback=verifier.address if settings.public else None,
+        webhook_secret=settings.openrouter_webhook_secret,
+        callback=(lambda provider, job: verifier.address(provider, job)) if settings.public else None,
         instrument=instrumentation(metrics),
     )
+    verifier = WebhookVerifier(settings.public_url, derive_key(key, "callbacks"), providers.webhook_keys)
     simulator = SimulatorSwitch(data_dir, settings.simulator_speed)
     stack.push_async_callback(simulator.stop)
     ledger = Ledger(database)

@@ -10,6 +10,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 MB = 1024 * 1024
+OPENROUTER_URL = "https://openrouter.ai/api/v1"
+OPENAI_URL = "https://api.openai.com/v1"
+FAL_QUEUE_URL = "https://queue.fal.run"
+FAL_REST_URL = "https://rest.fal.ai"
 # Host names that are not reachable from the internet (RFC 6761, 6762, 8375, 9476).
 _LOCAL_SUFFIXES = (
     ".localhost",
@@ -50,6 +54,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     openrouter_api_key: str | None
     openrouter_base_url: str
     openrouter_webhook_secret: str | None
+    openai_api_key: str | None
+    openai_base_url: str
+    fal_key: str | None
+    fal_queue_url: str
+    fal_rest_url: str
     password_memory_kib: int = (
         19456  # argon2id as recommended by OWASP; not configurable, so that it cannot be weakened
     )
@@ -70,6 +79,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             return self.https and ipaddress.ip_address(host).is_global
         except ValueError:
             return self.https and "." in host and not host.endswith(_LOCAL_SUFFIXES)
+
+    @property
+    def uses_openai(self) -> bool:
+        """Whether OpenAI or a compatible server is configured; many of the latter need no key."""
+        return self.openai_api_key is not None or self.openai_base_url != OPENAI_URL
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -231,13 +245,11 @@ SETTINGS: tuple[Setting, ...] = (
         _megabytes,
         "maximum size of a video, uploaded or downloaded, in MB",
     ),
-    Setting(
-        "OPENROUTER_API_KEY", "openrouter_api_key", None, str, "OpenRouter's API key; without one the simulator runs"
-    ),
+    Setting("OPENROUTER_API_KEY", "openrouter_api_key", None, str, "OpenRouter's API key"),
     Setting(
         "OPENROUTER_BASE_URL",
         "openrouter_base_url",
-        "https://openrouter.ai/api/v1",
+        OPENROUTER_URL,
         _origin,
         "any OpenRouter-compatible server, also on loopback",
     ),
@@ -248,6 +260,23 @@ SETTINGS: tuple[Setting, ...] = (
         str,
         "signing secret of the OpenRouter workspace: webhooks without its signature are refused; they arrive"
         " only when `ATELIER_PUBLIC_URL` is a public https URL",
+    ),
+    Setting("OPENAI_API_KEY", "openai_api_key", None, str, "API key of OpenAI, or of the server at `OPENAI_BASE_URL`"),
+    Setting(
+        "OPENAI_BASE_URL",
+        "openai_base_url",
+        OPENAI_URL,
+        _origin,
+        "any OpenAI-compatible server, also on loopback; another server than OpenAI's needs no key",
+    ),
+    Setting("FAL_KEY", "fal_key", None, str, "fal's API key, for its image and video models"),
+    Setting("FAL_QUEUE_URL", "fal_queue_url", FAL_QUEUE_URL, _origin, "fal's queue, also on loopback"),
+    Setting(
+        "FAL_REST_URL",
+        "fal_rest_url",
+        FAL_REST_URL,
+        _origin,
+        "fal's REST service, for input files and the keys of webhooks, also on loopback",
     ),
 )
 
@@ -260,7 +289,13 @@ def load(environ: Mapping[str, str]) -> Settings:
         try:
             values[setting.field] = None if text is None else setting.parse(text)
         except ValueError as exc:
-            secret = setting.field in ("secret_key", "openrouter_api_key", "openrouter_webhook_secret")
+            secret = setting.field in (
+                "secret_key",
+                "openrouter_api_key",
+                "openrouter_webhook_secret",
+                "openai_api_key",
+                "fal_key",
+            )
             current = "" if secret else f" (it is {text!r})"
             raise SettingError(f"{setting.name} must be {_expected(exc)}{current}") from None
     if values["public_url"] is None:

@@ -23,8 +23,7 @@ from app.providers.contract import Kind, ModelOffer, Provider
 
 logger = logging.get("catalog")
 
-# Model ids of other providers are prefixed with the provider's name.
-PREFIXES = {"openrouter": ""}
+UNPREFIXED = "openrouter"  # the ids of all other providers' models begin with the provider's name and a colon
 
 
 class Catalog:
@@ -90,15 +89,17 @@ class Catalog:
         return model
 
     def find_or_pass(self, id: str) -> Model:
-        """An enabled model; for an id that is not listed, such as one for embeddings, a model of the first provider. Raises
-        Missing for a disabled model."""
+        """An enabled model; for an id that is not listed, such as one for embeddings, a model of the provider that its prefix
+        names, or else of the first one. Raises Missing for a disabled model."""
         if id in self._models:
             return self.find(id)
+        first = next(iter(self._providers), "")
+        provider = next((name for name in self._providers if _prefix(name) and id.startswith(_prefix(name))), first)
         return Model(
             id=id,
-            upstream_id=id,
+            upstream_id=id.removeprefix(_prefix(provider)),
             name=id[:200],
-            provider=next(iter(self._providers), ""),
+            provider=provider,
             description="",
             input_modalities=(),
             output_modalities=(),
@@ -241,20 +242,30 @@ _PLURAL = {
 }
 
 
+def _prefix(provider: str) -> str:
+    return "" if provider == UNPREFIXED else f"{provider}:"
+
+
 def _model(provider: str, offer: ModelOffer) -> Model:
     return Model(
-        id=PREFIXES.get(provider, f"{provider}:") + offer.id,
+        id=_prefix(provider) + offer.id,
         upstream_id=offer.id,
         name=offer.name or offer.id,
         provider=provider,
         description=offer.description,
-        input_modalities=offer.input_modalities,
+        input_modalities=_input_modalities(offer),
         output_modalities=offer.output_modalities,
         context_length=offer.context_length,
         pricing=offer.pricing,
         parameters=offer.parameters,
         route=offer.route,
     )
+
+
+def _input_modalities(offer: ModelOffer) -> tuple[str, ...]:
+    """Without text for a model that requires a file: this is how `Model.requires_image` knows."""
+    requires_file = any(slot.required for slot in offer.inputs)
+    return tuple(name for name in offer.input_modalities if not (requires_file and name == "text"))
 
 
 def _properties(model: Model) -> dict[str, dict[str, Any]]:

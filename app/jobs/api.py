@@ -164,7 +164,7 @@ async def webhook(
 ) -> None:
     """Webhook for providers. It is authenticated by the secret token in the URL, and by the signature if there is
     one."""
-    jobs.on_webhook(provider, token, request.headers, await request.body())
+    await jobs.on_webhook(provider, token, request.headers, await request.body())
 
 
 async def _list(

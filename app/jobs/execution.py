@@ -72,7 +72,8 @@ class Execution:
         if self.is_overdue(job):
             await self.fail(job, TIMED_OUT)
             return
-        run_at = clock.after(max(self._poll_interval, pending.wait or 0))
+        interval = self._poll_interval if pending.poll_within is None else min(self._poll_interval, pending.poll_within)
+        run_at = clock.after(max(interval, pending.wait or 0))
         late, live = self._live.awaiting_late(job.id), self._live.find(job.id)
         if late is not None:  # already cancelled; only a result or a cost may still arrive
             self._live.await_late(msgspec.structs.replace(late, run_at=run_at))

@@ -13,7 +13,7 @@ from app.base.errors import Invalid, Missing, TooLarge, Unready
 from app.catalog.service import Catalog
 from app.jobs.execution import TIMED_OUT, Execution
 from app.jobs.live_jobs import LiveJobs
-from app.jobs.schemas import Job, JobInputRole
+from app.jobs.schemas import Job
 from app.jobs.waiters import JobWaiters
 from app.library.service import Library
 from app.providers.contract import (
@@ -169,9 +169,7 @@ class JobRunner:
         images = []
         for used in job.inputs:
             asset = await self._library.find_including_deleted(job.owner_id, used.asset_id)
-            # To providers the image that is changed is one of the references.
-            role = JobInputRole.REFERENCE if used.role is JobInputRole.IMAGE else used.role
-            images.append(InputImage(self._files.path(asset.key), asset.mime, role.value))
+            images.append(InputImage(self._files.path(asset.key), asset.mime, used.role.value))
         messages: tuple[Turn, ...] = ()
         if job.system_prompt:
             messages = (Turn("system", job.system_prompt), Turn("user", job.prompt))

@@ -179,12 +179,12 @@ class Jobs:
             while (delta := await deltas.get()) is not None:
                 yield delta
 
-    def on_webhook(self, provider: str, token: str, headers: Mapping[str, str], body: bytes) -> None:
+    async def on_webhook(self, provider: str, token: str, headers: Mapping[str, str], body: bytes) -> None:
         """Handle a provider's webhook by polling its job at once; the body's content is not trusted. Raises Denied if
         the webhook cannot be verified."""
         if self._webhooks is None:
             raise Missing("Webhooks are not enabled.")
-        if id := self._webhooks.verify(provider, token, headers, body):
+        if id := await self._webhooks.verify(provider, token, headers, body):
             self.live.poll_now(id, provider)
 
     async def cancel(

@@ -80,7 +80,7 @@ class ProvidersOut(msgspec.Struct, kw_only=True):
 class NewProviderIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A provider to add. Without `base_url`, the provider's own; a server on loopback or in the local network is allowed."""
 
-    example: ClassVar = {"name": "router", "kind": "openrouter", "api_key": "sk-or-…"}
+    example: ClassVar = {"name": "rack-2", "kind": "openai", "base_url": "http://127.0.0.1:9/v1", "api_key": "sk-1234"}
 
     name: str
     kind: ProviderKind
@@ -91,7 +91,7 @@ class NewProviderIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class ProviderChangesIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What to change; fields that are left out stay. The provider with the lowest `priority` comes first."""
 
-    example: ClassVar = {"enabled": True, "priority": 1}
+    example: ClassVar = {"priority": 1}
 
     base_url: str | None = None
     api_key: str | None = None

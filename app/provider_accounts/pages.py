@@ -127,7 +127,11 @@ def _form(
     )
 
 
-KIND_NAMES: Final = {ProviderKind.OPENROUTER: "OpenRouter, or a server compatible with it"}
+KIND_NAMES: Final = {
+    ProviderKind.OPENROUTER: "OpenRouter",
+    ProviderKind.OPENAI: "OpenAI, or a server compatible with it",
+    ProviderKind.FAL: "fal",
+}
 
 
 def _notice(account: ProviderAccount, done: str) -> str:

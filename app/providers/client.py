@@ -21,6 +21,7 @@ from pathlib import Path
 from app.base.config import MB
 from app.providers import downloads, urls
 from app.providers.addresses import EgressPolicy, Resolver, provider_reach, resolve
+from app.providers.bodies import EncodedBody
 from app.providers.byte_stream import ByteStream
 from app.providers.connections import Connections
 from app.providers.downloads import Download
@@ -59,17 +60,20 @@ class Client:
         url: str,
         *,
         endpoint: ProviderEndpoint | None = None,
-        content: bytes | None = None,
+        content: bytes | EncodedBody | None = None,
+        with_key: bool = True,
         max_bytes: int = 32 * MB,
         idle: float = 60,
         total: float = 120,
         reuse: bool = False,
     ) -> JsonResponse:
-        """Send one request and read the response as JSON. `content` is encoded JSON; `idle` (the wait for the next byte) and
+        """Send one request and read the response as JSON. `content` is JSON when it is bytes; `idle` (the wait for the next byte) and
         `total` are in seconds. Redirects are followed for GET only. Without `endpoint`, only public addresses are
         allowed. With `reuse`, a POST may use an open connection: this is faster, but if the server closes it at the same
         moment, the outcome is unknown."""
-        exchange = self._exchange(method, url, endpoint, content=content, idle=idle, total=total, reuse=reuse)
+        exchange = self._exchange(
+            method, url, endpoint, content=content, with_key=with_key, idle=idle, total=total, reuse=reuse
+        )
         async with exchange as response, response.exchange.within_deadline():
             return await response.read_json(max_bytes)
 
@@ -79,7 +83,7 @@ class Client:
         url: str,
         *,
         endpoint: ProviderEndpoint,
-        content: bytes,
+        content: bytes | EncodedBody,
         max_bytes: int = 64 * MB,
         idle: float = 120,
         total: float = 1800,
@@ -98,7 +102,7 @@ class Client:
         url: str,
         *,
         endpoint: ProviderEndpoint,
-        content: bytes,
+        content: bytes | EncodedBody,
         max_bytes: int = 64 * MB,
         idle: float = 120,
         total: float = 300,
@@ -139,7 +143,7 @@ class Client:
         *,
         idle: float,
         total: float,
-        content: bytes | None = None,
+        content: bytes | EncodedBody | None = None,
         with_key: bool = True,
         reuse: bool = False,
     ) -> AsyncIterator[Response]:
@@ -167,7 +171,7 @@ class Client:
                     method,
                     target,
                     headers,
-                    content,
+                    EncodedBody(content) if isinstance(content, bytes) else content,
                     policy=policy,
                     keep=keep,
                     idle=idle,

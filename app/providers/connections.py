@@ -20,6 +20,7 @@ from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 
 from app.base.crash_points import crash_point
 from app.providers.addresses import EgressPolicy, Resolver
+from app.providers.bodies import EncodedBody
 from app.providers.errors import AddressNotAllowed
 from app.providers.exchange import ExchangeState
 from app.providers.urls import Url
@@ -64,7 +65,7 @@ class Connections:
         method: str,
         url: Url,
         headers: Mapping[str, str],
-        content: bytes | None,
+        content: EncodedBody | None,
         *,
         policy: EgressPolicy,
         keep: bool,
@@ -186,13 +187,13 @@ def _checked_socket(policy: EgressPolicy, address: aiohttp.AddrInfoType) -> sock
 
 
 class _Content(aiohttp.Payload):
-    """A JSON body, sent in chunks each of which may take `idle` seconds."""
+    """A body, sent in chunks each of which may take `idle` seconds."""
 
     _value: bytes
 
-    def __init__(self, content: bytes, idle: float) -> None:
-        super().__init__(content, content_type="application/json")
-        self._size = len(content)
+    def __init__(self, body: EncodedBody, idle: float) -> None:
+        super().__init__(body.content, content_type=body.content_type)
+        self._size = len(body.content)
         self._idle = idle
 
     async def write(self, writer: AbstractStreamWriter) -> None:

@@ -149,12 +149,14 @@ class Completed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
-    """`state` is the provider's own name for it, `progress` is 0 to 100, `wait` is the requested delay in seconds."""
+    """`state` is the provider's own name for it, `progress` is 0 to 100, `wait` is the requested delay in seconds.
+    `poll_within` asks for the next poll within so many seconds, where results come faster than the usual interval."""
 
     upstream_job: UpstreamJob
     state: str
     progress: int | None = None
     wait: float | None = None
+    poll_within: float | None = None
 
 
 class Retryable(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,13 +8,19 @@ from typing import Final
 
 import msgspec
 
-from app.base.config import SettingError, Settings
+from app.base.config import FAL_QUEUE_URL, FAL_REST_URL, OPENAI_URL, OPENROUTER_URL, SettingError, Settings
 from app.base.errors import Invalid
 from app.providers.client import Client
 from app.providers.contract import Provider
 from app.providers.errors import AddressNotAllowed
+from app.providers.fal import Fal, FalWebhooks
+from app.providers.openai import OpenAI
 from app.providers.openrouter import OpenRouter, Webhooks
+from app.providers.webhooks import Key
 
+FAL_SITE: Final = (
+    "https://fal.ai"  # publishes the schemas of its models; not asked when another server stands for its queue
+)
 TITLE: Final = "Atelier"  # how this app is named in the provider's statistics; its address is not sent
 
 
@@ -22,20 +28,43 @@ class ProviderKind(enum.StrEnum):
     """The API that a provider has."""
 
     OPENROUTER = "openrouter"
+    OPENAI = "openai"
+    FAL = "fal"
 
 
 # The base URL of each kind that has one of its own.
-DEFAULT_URLS: Final[Mapping[ProviderKind, str]] = {ProviderKind.OPENROUTER: "https://openrouter.ai/api/v1"}
+DEFAULT_URLS: Final[Mapping[ProviderKind, str]] = {
+    ProviderKind.OPENROUTER: OPENROUTER_URL,
+    ProviderKind.OPENAI: OPENAI_URL,
+    ProviderKind.FAL: FAL_QUEUE_URL,
+}
 
 
 class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What a provider is built from. `simulated`: the built-in simulator stands at `base_url`."""
+    """What a provider is built from. `simulated`: the built-in simulator stands at `base_url`. `rest_url` is that of fal's second
+    service, None for the one that belongs to `base_url`."""
 
     name: str
     kind: ProviderKind
     base_url: str
     key: str | None = None
+    rest_url: str | None = None
     simulated: bool = False
+
+    @property
+    def fal_rest_url(self) -> str:
+        return self.rest_url or (FAL_REST_URL if self.base_url == FAL_QUEUE_URL else self.base_url)
+
+    @property
+    def fal_site(self) -> str | None:
+        return FAL_SITE if self.base_url == FAL_QUEUE_URL else None
+
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        """All that the provider asks."""
+        if self.kind is not ProviderKind.FAL:
+            return (self.base_url,)
+        return (self.base_url, self.fal_rest_url, *((self.fal_site,) if self.fal_site else ()))
 
     def __repr__(self) -> str:
         return f"ProviderConfig({self.name!r}, {self.base_url!r})"
@@ -43,24 +72,24 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 def configs_of(settings: Settings) -> list[ProviderConfig]:
     """The providers that the environment configures. Raises SettingError for a key that cannot be sent."""
-    if not settings.openrouter_api_key:
-        return []
-    if not (settings.openrouter_api_key.isascii() and settings.openrouter_api_key.isprintable()):
-        raise SettingError("OPENROUTER_API_KEY must be one line of plain ASCII")
-    return [
-        ProviderConfig(
-            name=OpenRouter.name,
-            kind=ProviderKind.OPENROUTER,
-            base_url=settings.openrouter_base_url,
-            key=settings.openrouter_api_key,
-        )
-    ]
+    found: list[ProviderConfig] = []
+    if key := _checked("OPENROUTER_API_KEY", settings.openrouter_api_key):
+        kind, url = ProviderKind.OPENROUTER, settings.openrouter_base_url
+        found.append(ProviderConfig(name=kind.value, kind=kind, base_url=url, key=key))
+    key = _checked("OPENAI_API_KEY", settings.openai_api_key)
+    if settings.uses_openai:
+        kind, url = ProviderKind.OPENAI, settings.openai_base_url
+        found.append(ProviderConfig(name=kind.value, kind=kind, base_url=url, key=key))
+    if key := _checked("FAL_KEY", settings.fal_key):
+        kind, url, rest = ProviderKind.FAL, settings.fal_queue_url, settings.fal_rest_url
+        found.append(ProviderConfig(name=kind.value, kind=kind, base_url=url, rest_url=rest, key=key))
+    return found
 
 
-def webhooks(settings: Settings) -> dict[str, Callable[[Mapping[str, str], bytes], str]]:
-    """For each provider that sends webhooks: a function that verifies a webhook and returns its deduplication key. It
-    raises Denied when the webhook is not genuine."""
-    return {OpenRouter.name: Webhooks(settings.openrouter_webhook_secret).key}
+def _checked(setting: str, key: str | None) -> str | None:
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise SettingError(f"{setting} must be one line of plain ASCII")
+    return key
 
 
 class ProviderRegistry(Mapping[str, Provider]):
@@ -72,15 +101,20 @@ class ProviderRegistry(Mapping[str, Provider]):
         *,
         max_image_bytes: int,
         max_video_bytes: int,
+        webhook_secret: str | None = None,
         callback: Callable[[str, str], str] | None = None,
         instrument: Callable[[Provider], Provider] = lambda provider: provider,
     ) -> None:
-        """`callback` returns the webhook URL for a provider name and a job id; `instrument` wraps each provider."""
+        """`webhook_secret` is that of OpenRouter's webhooks. `callback` returns the webhook URL for a provider name and a job id;
+        `instrument` wraps each provider."""
         self._client = client
         self._max_image_bytes = max_image_bytes
         self._max_video_bytes = max_video_bytes
+        self._webhook_secret = webhook_secret
         self._callback = callback
         self._instrument = instrument
+        # By provider, for those that send webhooks: verifies a webhook and returns its deduplication key.
+        self.webhook_keys: dict[str, Key] = {}
         self._configs: tuple[ProviderConfig, ...] = ()
         self._providers: dict[str, Provider] = {}
 
@@ -97,34 +131,78 @@ class ProviderRegistry(Mapping[str, Provider]):
         """Use exactly these providers from now on. Those whose configuration is the same stay the same objects."""
         known = {config: self._providers[config.name] for config in self._configs}
         self._providers = {config.name: known.get(config) or self._instrument(self.build(config)) for config in configs}
+        keys = {config.name: self._webhook_key(config) for config in configs if config not in known}
+        kept = {config.name for config in configs if config in known}
+        for name in self.webhook_keys.keys() - kept:
+            del self.webhook_keys[name]
+        self.webhook_keys.update({name: key for name, key in keys.items() if key is not None})
         self._configs = tuple(configs)
-        self._client.set_base_urls(config.base_url for config in configs)
+        self._permit(self._configs)
 
     @contextlib.contextmanager
     def reachable(self, config: ProviderConfig) -> Iterator[None]:
         """In the block, a provider that is not in use yet can be reached, to test it."""
-        self._client.set_base_urls(each.base_url for each in (*self._configs, config))
+        self._permit((*self._configs, config))
         try:
             yield
         finally:
-            self._client.set_base_urls(each.base_url for each in self._configs)
+            self._permit(self._configs)
+
+    def _permit(self, configs: Sequence[ProviderConfig]) -> None:
+        self._client.set_base_urls(url for config in configs for url in config.base_urls)
+
+    def _webhook_key(self, config: ProviderConfig) -> Key | None:
+        match config.kind:
+            case ProviderKind.FAL:
+                return FalWebhooks(self._client, config.fal_rest_url).key
+            case ProviderKind.OPENROUTER:
+                return Webhooks(self._webhook_secret).key
+            case ProviderKind.OPENAI:
+                return None
 
     def build(self, config: ProviderConfig) -> Provider:
         """Raises Invalid when no provider can be built."""
         try:
-            return OpenRouter(
-                self._client,
-                config.base_url,
-                config.key,
-                name=config.name,
-                max_image_bytes=self._max_image_bytes,
-                max_video_bytes=self._max_video_bytes,
-                title=TITLE,
-                is_openrouter=True if config.simulated else None,
-                callback=partial(self._callback, config.name) if self._callback else None,
-            )
+            return self._build(config)
         except AddressNotAllowed as exc:
             raise Invalid(f"The base URL cannot be used: {exc}.", fields={"base_url": str(exc)}) from None
         except ValueError:
             message = "The key must be one line of plain ASCII."
             raise Invalid(message, fields={"api_key": message}) from None
+
+    def _build(self, config: ProviderConfig) -> Provider:
+        callback = partial(self._callback, config.name) if self._callback else None
+        match config.kind:
+            case ProviderKind.OPENAI:
+                return OpenAI(
+                    self._client,
+                    config.base_url,
+                    config.key,
+                    max_image_bytes=self._max_image_bytes,
+                    max_video_bytes=self._max_video_bytes,
+                    name=config.name,
+                )
+            case ProviderKind.FAL:
+                return Fal(
+                    self._client,
+                    config.base_url,
+                    config.fal_rest_url,
+                    config.key,
+                    max_image_bytes=self._max_image_bytes,
+                    max_video_bytes=self._max_video_bytes,
+                    name=config.name,
+                    site_url=config.fal_site,
+                    callback=callback,
+                )
+            case ProviderKind.OPENROUTER:
+                return OpenRouter(
+                    self._client,
+                    config.base_url,
+                    config.key,
+                    max_image_bytes=self._max_image_bytes,
+                    max_video_bytes=self._max_video_bytes,
+                    name=config.name,
+                    title=TITLE,
+                    is_openrouter=True if config.simulated else None,
+                    callback=callback,
+                )

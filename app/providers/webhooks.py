@@ -4,7 +4,7 @@ A webhook only triggers a poll; its content is never trusted. A forged, stale, r
 """
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from cachetools import FIFOCache
@@ -16,7 +16,7 @@ REMEMBERED: Final = 10_000  # recent webhooks, to detect duplicates
 
 # Returns a webhook's deduplication key, the same for repeated deliveries, from its headers (lower-case names) and body.
 # Raises Denied when the webhook is not genuine and recent.
-Key = Callable[[Mapping[str, str], bytes], str]
+Key = Callable[[Mapping[str, str], bytes], Awaitable[str]]
 
 
 class WebhookVerifier:
@@ -33,12 +33,12 @@ class WebhookVerifier:
         """The URL at which this provider reports that the job has ended."""
         return f"{self._origin}/webhooks/{provider}/{job_id}-{self._signature(provider, job_id)}"
 
-    def verify(self, provider: str, token: str, headers: Mapping[str, str], body: bytes) -> str | None:
+    async def verify(self, provider: str, token: str, headers: Mapping[str, str], body: bytes) -> str | None:
         """The job that a webhook is about; None when the URL is invalid or the webhook is a duplicate. Raises Denied for a
         forged webhook and Missing for an unknown provider."""
         if provider not in self._keys:
             raise Missing("This provider does not send webhooks.")
-        key = self._keys[provider](headers, body)
+        key = await self._keys[provider](headers, body)
         job_id, _, signature = token.partition("-")
         if not hmac.compare_digest(self._signature(provider, job_id).encode(), signature.encode("utf-8", "replace")):
             return None

@@ -4,7 +4,7 @@ both ways give the same response."""
 from collections.abc import Iterator
 from typing import Any, Final
 
-from app.providers.openrouter.coerce import integer, mapping, rows, text
+from app.providers.coerce import integer, mapping, rows, text
 from app.responses import reasoning
 from app.responses.input_items import item_id
 from app.responses.output_items import CallItem, ImageItem, MessageItem, OutputItem, ReasoningItem, call_type

@@ -3,7 +3,7 @@ stream, without their numbers."""
 
 from typing import Any, Final
 
-from app.providers.openrouter.coerce import mapping, text
+from app.providers.coerce import mapping, text
 from app.responses.schemas import Event, Item
 
 _CALL_FIELDS: Final = ("index", "id", "type", "function", "custom")

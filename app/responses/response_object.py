@@ -5,7 +5,7 @@ from typing import Any, Final
 from app.base.clock import unix
 from app.base.errors import AtelierError
 from app.chat.schemas import Message
-from app.providers.openrouter.coerce import mapping
+from app.providers.coerce import mapping
 from app.responses.output import Output
 from app.responses.schemas import PREFIX, Body, ResponseRequest
 from app.web.errors import openai_problem, to_response

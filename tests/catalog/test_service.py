@@ -10,7 +10,7 @@ import pytest
 from app.base.errors import Invalid, Missing, Unready, Upstream
 from app.catalog.service import Catalog
 from app.db.duckdb.database import EmbeddedDatabase
-from app.providers.contract import Kind, ModelOffer, Provider
+from app.providers.contract import InputRole, InputSlot, Kind, ModelOffer, Provider
 from tests.kit import Cases
 from tests.studio import migrated_database
 
@@ -240,3 +240,52 @@ async def test_a_disabled_model_is_not_offered_and_stays_disabled_after_a_refres
     assert catalog.find("acme/writer").enabled
     with pytest.raises(Missing):
         await database.write(catalog.set_enabled, "acme/nothing", False)
+
+
+async def test_models_of_every_provider_but_openrouter_have_its_name_before_their_id(
+    database: EmbeddedDatabase, provider: ListingProvider
+) -> None:
+    local = ListingProvider(WRITER)
+    providers: dict[str, Provider] = {"openrouter": provider, "local": local}  # type: ignore[dict-item]
+    catalog = Catalog(database, providers)
+    await catalog.refresh()
+    found = {id: catalog.find(id) for id in ("acme/writer", "local:acme/writer")}
+    assert [(model.provider, model.upstream_id) for model in found.values()] == [
+        ("openrouter", "acme/writer"),
+        ("local", "acme/writer"),
+    ]
+
+
+async def test_a_model_that_is_not_listed_belongs_to_the_provider_that_its_prefix_names(
+    database: EmbeddedDatabase, provider: ListingProvider
+) -> None:
+    providers: dict[str, Provider] = {"openrouter": provider, "local": provider}  # type: ignore[dict-item]
+    catalog = Catalog(database, providers)
+    table = {
+        "acme/vectors": ("openrouter", "acme/vectors"),
+        "acme/vectors:free": ("openrouter", "acme/vectors:free"),
+        "local:vectors:8b": ("local", "vectors:8b"),
+        "openrouter:x": ("openrouter", "openrouter:x"),
+        "other:x": ("openrouter", "other:x"),
+        "local:": ("local", ""),
+    }
+    with Cases() as cases:
+        for id, expected in table.items():
+            with cases.case(id):
+                model = catalog.find_or_pass(id)
+                assert (model.provider, model.upstream_id, model.id) == (*expected, id)
+
+
+async def test_a_model_requires_an_image_when_its_offer_says_so(database: EmbeddedDatabase) -> None:
+    table = {
+        "required": (InputSlot(role=InputRole.FIRST_FRAME, required=True), InputSlot(role=InputRole.LAST_FRAME)),
+        "optional": (InputSlot(role=InputRole.IMAGE),),
+        "none": (),
+    }
+    offers = [
+        ModelOffer(id=id, name=id, input_modalities=("text", "image"), inputs=inputs) for id, inputs in table.items()
+    ]
+    catalog = new_catalog(database, ListingProvider(*offers))
+    await catalog.refresh()
+    assert {id: catalog.find(id).requires_image for id in table} == {"required": True, "optional": False, "none": False}
+    assert all(catalog.find(id).accepts_image for id in table)

@@ -57,6 +57,9 @@ class CrashLab:
         self._settings = {
             "OPENROUTER_BASE_URL": f"{provider_url}/api/v1",
             "OPENROUTER_API_KEY": "any",
+            "FAL_QUEUE_URL": f"{provider_url}/fal/queue",
+            "FAL_REST_URL": f"{provider_url}/fal/rest",
+            "FAL_KEY": "any",
             "ATELIER_WORKER_SECONDS": "0.05",
         }
         self._template = folder / "template"

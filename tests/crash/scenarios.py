@@ -32,6 +32,7 @@ from tests.studio import PASSWORD, Browser, session_cookie
 from tests.trust import trust
 
 FOLLOWED_UP: Final = (EventType.LATE_RESULT_RECORDED, EventType.FOLLOW_UP_ENDED)
+FAL_MODEL: Final = "fal:fal-ai/flux/dev"
 USER: Final = {"email": "ann@studio.example", "password": PASSWORD}
 
 
@@ -138,6 +139,10 @@ class User:
     async def image(self) -> None:
         await self._generate("image", {"model": IMAGE_MODEL}, "[stamp]")
 
+    async def fal_image(self) -> None:
+        """Waits in a queue at the provider; the first download of its result fails."""
+        await self._generate("image", {"model": FAL_MODEL, "n": 1}, "[stamp][notyet]")
+
     async def video(self) -> None:
         """The first download of its result fails."""
         await self._generate("video", {"model": VIDEO_MODEL, **SHORT_VIDEO}, "[stamp][notyet]")
@@ -229,6 +234,7 @@ SCENARIOS: Final[Mapping[str, Callable[[User], Awaitable[None]]]] = {
     "text": User.text,
     "retried text": User.retried_text,
     "image": User.image,
+    "fal image": User.fal_image,
     "video": User.video,
     "image to video": User.image_to_video,
     "failed video": User.failed_video,

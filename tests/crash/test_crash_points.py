@@ -74,6 +74,18 @@ POINTS: dict[str, tuple[str, ...]] = {
         "transaction.committed complete",
     ),
     "image to video": ("transaction.executed complete",),
+    # A job in fal's queue
+    "fal image": (
+        "request.sent submit",
+        "response.read submit",
+        "provider.submit_answered",
+        "transaction.executed record_progress",
+        "transaction.committed record_progress",
+        "request.sent poll",
+        "provider.poll_answered",
+        "transaction.committed mark_downloaded",
+        "transaction.committed complete",
+    ),
     "failed video": transaction("fail"),
     "cancelled in queue": ("transaction.requested cancel", "transaction.committed cancel"),
     "cancelled at provider": (
@@ -87,6 +99,7 @@ POINTS: dict[str, tuple[str, ...]] = {
 TWICE = [
     *(("video", "transaction.committed record_progress", point) for point in transaction("rescue")),
     ("image", "request.sent submit", "transaction.committed fail"),
+    ("fal image", "transaction.committed record_progress", "provider.poll_answered"),
     ("video", "media.inspected", "temp_folders.cleanup_started"),
     ("video", "file.renamed", "orphans.sweep_started"),
     ("image", "transaction.requested complete", "file.removal_started"),

@@ -132,6 +132,28 @@ async def test_a_retry_waits_as_long_as_the_provider_asks(jobs: Jobs, fake_clock
     assert due - fake_clock.now() == timedelta(seconds=90)
 
 
+async def test_the_next_poll_comes_as_soon_as_the_provider_suggests_and_as_late_as_it_asks(
+    open_jobs: OpenJobs, fake_clock: FakeClock
+) -> None:
+    table: list[tuple[float | None, float | None, float]] = [
+        (None, None, 15),
+        (1, None, 1),
+        (100, None, 15),
+        (None, 90, 90),
+        (1, 90, 90),
+    ]
+    with Cases() as cases:
+        for within, wait, expected in table:
+            jobs = open_jobs(poll_interval=15)
+            job = await claimed_job(jobs)
+            pending = Pending(upstream_job=UpstreamJob(job.id), state="running", poll_within=within, wait=wait)
+            await jobs.execution.record_progress(job, pending)
+            with cases.case(within, wait):
+                due = (await jobs.find("ann", job.id)).run_at
+                assert due is not None
+                assert due - fake_clock.now() == timedelta(seconds=expected)
+
+
 async def test_a_completed_job_keeps_its_text_and_cost(jobs: Jobs) -> None:
     job = await claimed_job(jobs, new_job(kind=Kind.TEXT))
     await jobs.execution.complete(job, Completed(text="Once upon a time", cost_nano=6_100_000), [])

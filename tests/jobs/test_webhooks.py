@@ -61,8 +61,8 @@ class Video:
         self.job = job
         self.token = token_of(webhooks, job)
 
-    def call(self, token: str | None = None, given: dict[str, str] | None = None, body: bytes = BODY) -> None:
-        self.jobs.on_webhook("openrouter", self.token if token is None else token, given or headers(), body)
+    async def call(self, token: str | None = None, given: dict[str, str] | None = None, body: bytes = BODY) -> None:
+        await self.jobs.on_webhook("openrouter", self.token if token is None else token, given or headers(), body)
 
     def run_at(self) -> list[str]:
         return [job.id for job in self.jobs.live.to_poll(9)]
@@ -102,7 +102,7 @@ async def video(open_jobs: OpenJobs) -> Video:
 
 
 async def test_a_genuine_webhook_makes_the_next_poll_due_now(video: Video) -> None:
-    video.call()
+    await video.call()
     assert video.run_at() == [video.job.id]
 
 
@@ -127,7 +127,7 @@ async def test_a_forged_webhook_is_refused_and_changes_nothing(video: Video) -> 
         for name, signature in FORGED.items():
             with cases.case(name):
                 with pytest.raises(Denied) as refusal:
-                    video.call(given={**headers(), "x-openrouter-signature": signature()})
+                    await video.call(given={**headers(), "x-openrouter-signature": signature()})
                 assert not refusal.value.signed_in
                 assert video.run_at() == []
                 assert video.jobs.live.find(video.job.id) == video.job
@@ -147,25 +147,25 @@ async def test_a_webhook_at_an_unknown_url_changes_nothing(video: Video) -> None
     with Cases() as cases:
         for name, token in tokens.items():
             with cases.case(name):
-                video.call(token=token, given=headers(key=name))
+                await video.call(token=token, given=headers(key=name))
                 assert video.run_at() == []
 
 
 async def test_a_repeated_webhook_changes_nothing(video: Video) -> None:
-    video.call()
+    await video.call()
     await polled(video)
     for _ in range(3):
-        video.call(given=headers(signed()))  # with a new signature it is still the same webhook
+        await video.call(given=headers(signed()))  # with a new signature it is still the same webhook
     assert video.run_at() == []
-    video.call(given=headers(key="up-1-failed"))
+    await video.call(given=headers(key="up-1-failed"))
     assert video.run_at() == [video.job.id]
 
 
 async def test_a_webhook_without_an_idempotency_key_is_recognised_by_its_body(video: Video) -> None:
     for _ in range(2):
-        video.call(given=headers(key=None))
+        await video.call(given=headers(key=None))
     await polled(video)
-    video.call(given=headers(key=None))
+    await video.call(given=headers(key=None))
     assert video.run_at() == []
 
 
@@ -173,22 +173,22 @@ async def test_a_webhook_for_an_ended_job_changes_nothing(video: Video) -> None:
     await video.jobs.cancel("ann", video.job.id)
     await video.jobs.execution.record_progress(video.job, Pending(upstream_job=UpstreamJob("up-1"), state="pending"))
     before = await video.jobs.find("ann", video.job.id)
-    video.call()
+    await video.call()
     assert await video.jobs.find("ann", video.job.id) == before
 
 
 async def test_the_content_of_a_webhook_is_not_trusted(video: Video) -> None:
     lie = json.dumps({"type": "video.generation.failed", "data": {"id": "up-1", "status": "failed"}}).encode()
-    video.call(given=headers(signed(lie)), body=lie)
+    await video.call(given=headers(signed(lie)), body=lie)
     assert video.run_at() == [video.job.id]
     assert video.jobs.live.find(video.job.id) == video.job
 
 
 async def test_a_webhook_during_a_poll_has_the_job_polled_once_more(video: Video) -> None:
     """The provider may have finished just after its response."""
-    video.call()
+    await video.call()
     (job,) = video.jobs.live.to_poll(9)
-    video.call(given=headers(key="up-1-expired"))
+    await video.call(given=headers(key="up-1-expired"))
     assert video.run_at() == [], "the job is being polled"
     await video.jobs.execution.record_progress(job, Pending(upstream_job=UpstreamJob("up-1"), state="in_progress"))
     video.jobs.live.polled(job)
@@ -200,7 +200,7 @@ async def test_a_webhook_that_arrives_before_the_submit_response_is_not_lost(ope
     jobs = open_jobs(timeout=7200, poll_interval=POLL_SECONDS, webhooks=webhooks)
     await jobs.enqueue(new_job())
     (job,) = await jobs.execution.claim(1)
-    jobs.on_webhook("openrouter", token_of(webhooks, job), {}, b"{}")
+    await jobs.on_webhook("openrouter", token_of(webhooks, job), {}, b"{}")
     assert jobs.live.to_poll(9) == []
     await jobs.execution.record_progress(job, Pending(upstream_job=UpstreamJob("up-1"), state="pending"))
     assert [job.id for job in jobs.live.to_poll(9)] == [job.id]
@@ -208,15 +208,15 @@ async def test_a_webhook_that_arrives_before_the_submit_response_is_not_lost(ope
 
 async def test_without_a_secret_the_url_token_alone_authenticates(open_jobs: OpenJobs) -> None:
     video = await processing_video(open_jobs, None)
-    video.call(token=f"{video.job.id}-{'0' * 64}", given={})
+    await video.call(token=f"{video.job.id}-{'0' * 64}", given={})
     assert video.run_at() == []
-    video.call(given={"x-openrouter-signature": "t=1,v1=nonsense"})
+    await video.call(given={"x-openrouter-signature": "t=1,v1=nonsense"})
     assert video.run_at() == [video.job.id]
 
 
 async def test_a_provider_without_webhooks_has_no_webhook_url(video: Video) -> None:
     with pytest.raises(Missing):
-        video.jobs.on_webhook("fal", video.token, headers(), BODY)
+        await video.jobs.on_webhook("fal", video.token, headers(), BODY)
 
 
 def test_only_a_public_https_address_is_given_to_providers() -> None:

@@ -31,23 +31,64 @@ async def registry() -> AsyncIterator[ProviderRegistry]:
     await client.aclose()
 
 
-def test_the_environment_decides_which_provider_there_is_at_the_start() -> None:
-    table: list[tuple[dict[str, str], list[str]]] = [
-        ({}, []),
-        ({"OPENROUTER_API_KEY": REAL_KEY}, ["https://openrouter.ai/api/v1"]),
-        ({"OPENROUTER_API_KEY": REAL_KEY, "OPENROUTER_BASE_URL": "http://10.0.0.5/v1/"}, ["http://10.0.0.5/v1"]),
+def test_the_environment_decides_which_providers_there_are_at_the_start() -> None:
+    openrouter, openai, local = "https://openrouter.ai/api/v1", "https://api.openai.com/v1", "http://10.0.0.5/v1"
+    fal = ("https://queue.fal.run", "https://rest.fal.ai", "https://fal.ai")
+    table: list[tuple[dict[str, str], list[str], tuple[str, ...]]] = [
+        ({}, [], ()),
+        ({"OPENROUTER_API_KEY": REAL_KEY}, ["openrouter"], (openrouter,)),
+        ({"OPENROUTER_API_KEY": REAL_KEY, "OPENROUTER_BASE_URL": f"{local}/"}, ["openrouter"], (local,)),
+        ({"OPENAI_API_KEY": REAL_KEY}, ["openai"], (openai,)),
+        ({"OPENAI_BASE_URL": local}, ["openai"], (local,)),
+        ({"OPENAI_BASE_URL": openai}, [], ()),
+        ({"FAL_KEY": REAL_KEY}, ["fal"], fal),
+        ({"FAL_KEY": REAL_KEY, "FAL_QUEUE_URL": f"{local}/", "FAL_REST_URL": local}, ["fal"], (local, local)),
+        (
+            {"OPENROUTER_API_KEY": REAL_KEY, "OPENAI_API_KEY": REAL_KEY, "FAL_KEY": REAL_KEY},
+            ["openrouter", "openai", "fal"],
+            (openrouter, openai, *fal),
+        ),
     ]
     with Cases() as cases:
-        for environment, expected in table:
+        for environment, names, urls in table:
             with cases.case(environment):
-                assert [found.base_url for found in configs_of(load(environment))] == expected
+                found = configs_of(load(environment))
+                assert [each.name for each in found] == names
+                assert tuple(url for each in found for url in each.base_urls) == urls
 
 
 def test_a_key_that_cannot_be_sent_stops_the_start_and_is_not_shown() -> None:
-    with pytest.raises(SettingError, match="OPENROUTER_API_KEY") as caught:
-        configs_of(load({"OPENROUTER_API_KEY": "sk-or-v1-pasted…"}))
-    assert "pasted" not in str(caught.value)
+    for name in ("OPENROUTER_API_KEY", "OPENAI_API_KEY", "FAL_KEY"):
+        with pytest.raises(SettingError, match=name) as caught:
+            configs_of(load({name: "sk-or-v1-pasted…"}))
+        assert "pasted" not in str(caught.value)
     assert REAL_KEY not in repr(config("http://127.0.0.1:9"))
+
+
+async def test_every_kind_is_built_under_its_name_with_its_webhooks(registry: ProviderRegistry) -> None:
+    configs = [
+        ProviderConfig(name=f"my-{kind.value}", kind=kind, base_url="http://127.0.0.1:9/v1", key="k")
+        for kind in ProviderKind
+    ]
+    registry.replace(configs)
+    assert [(name, provider.name) for name, provider in registry.items()] == [(each.name,) * 2 for each in configs]
+    assert set(registry.webhook_keys) == {"my-openrouter", "my-fal"}
+    kept = registry.webhook_keys["my-fal"]
+    registry.replace(configs[1:])
+    assert set(registry.webhook_keys) == {"my-fal"}
+    assert registry.webhook_keys["my-fal"] == kept
+
+
+async def test_each_provider_gets_its_own_key_only(
+    registry: ProviderRegistry, upstream: Upstream, stranger: Upstream, tmp_path: Path
+) -> None:
+    for server in (upstream, stranger):
+        server.on("POST", CHAT, js({}))
+    openai = ProviderConfig(name="openai", kind=ProviderKind.OPENAI, base_url=stranger.base_url, key="two")
+    registry.replace([config(upstream.base_url, "one"), openai])
+    for provider in registry.values():
+        await provider.submit(text_request(), tmp_path)
+    assert [server.only("POST", CHAT).key for server in (upstream, stranger)] == ["Bearer one", "Bearer two"]
 
 
 async def test_a_provider_gets_its_own_key(registry: ProviderRegistry, upstream: Upstream, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ OTHER_FOLDERS = {
     "gateway/clients": "other clients of the gateway, run by hand",
     "gateway/sdk": "the OpenAI package as a client of the gateway",
     "journeys": "a real browser across features",
+    "providers/conformance": "what every provider promises, each against its persona",
     "rules": "architecture rules, checked on the source",
     "samples": "files that tests read",
     "security": "attacks across features",

@@ -4,7 +4,7 @@ Known details of the API are documented where the code relies on them; everythin
 response fails one job and never the process.
 """
 
-from app.providers.openrouter.api import Timeouts
+from app.providers.openai_format.api import Timeouts
 from app.providers.openrouter.provider import OpenRouter
 from app.providers.openrouter.webhooks import Webhooks
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from app.base import logging
 from app.base.errors import Upstream
+from app.providers.coerce import amount, integer, mapping, text, texts
 from app.providers.contract import ModelOffer
 from app.providers.errors import ClientError
+from app.providers.openai_format.api import Api
+from app.providers.openai_format.chat_params import Schema, chat_params
 from app.providers.openrouter import param_schema
-from app.providers.openrouter.api import Api
-from app.providers.openrouter.coerce import amount, integer, mapping, text, texts
 from app.providers.responses import JsonResponse
 
 Row = dict[str, Any]
@@ -129,12 +130,12 @@ def _inputs(declared: list[str], image: Row | None, video: Row | None) -> tuple[
     return tuple(dict.fromkeys([*(declared or ["text"]), *extra]))
 
 
-def _parameters(route: str, row: Row, image: Row | None, video: Row | None, inputs: list[str]) -> param_schema.Schema:
+def _parameters(route: str, row: Row, image: Row | None, video: Row | None, inputs: list[str]) -> Schema:
     if route == "images":
         return param_schema.images(image or {})
     if route == "videos":
         return param_schema.video(video or {}, inputs)
-    return param_schema.chat_image(row) if route == "chat-image" else param_schema.text(row)
+    return param_schema.chat_image(row) if route == "chat-image" else chat_params(row)
 
 
 def _modalities(row: Row, direction: str) -> list[str]:

@@ -13,15 +13,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from app.base.config import MB
-from app.providers.contract import Completed, ErrorCode, Failed, Kind, Outcome, Request
+from app.providers import failures
+from app.providers.coerce import cost_nano
+from app.providers.contract import ErrorCode, Failed, Outcome, Request
 from app.providers.errors import ClientError
-from app.providers.openrouter import chat_requests, chat_responses, failures
-from app.providers.openrouter.api import Api
-from app.providers.openrouter.chat_responses import ParsedMessage
-from app.providers.openrouter.coerce import cost_nano, mapping, rows, text, usage
-from app.providers.openrouter.image_stream import ImageStream
-from app.providers.openrouter.media import ImageSaver, SaveError
+from app.providers.openai_format import chat_requests, error_responses
+from app.providers.openai_format.api import Api
+from app.providers.openai_format.image_calls import ImageCalls, rejects_streaming
 from app.providers.responses import JsonResponse
 
 # Our parameter names -> the names on this route.
@@ -38,12 +36,10 @@ _IMAGES = {
     "seed": "seed",
 }
 _GENERATIONS = ("n", "size", "quality", "background", "output_format", "output_compression")
-_SUCCESS = (200, 201)
+_UNBILLED = (502,)  # as documented for images
 _CHAT_SLUGS = ("flux", "gpt-5-image-mini")
 _WRONG_MODALITIES = re.compile(r"(?i)modalit")
-_NO_STREAMING = re.compile(r"(?i)\bstream|partial_images")
 _WRONG_ROUTE = re.compile(r"(?i)not (available|supported|served) (on|at|by|via|through) this (endpoint|route|api)")
-_NO_IMAGE = "The provider returned no image. Change the prompt or choose another model."
 _NO_REFERENCES = "This model does not accept reference images. Remove the image or choose another model."
 
 
@@ -65,7 +61,7 @@ class ImageClient:
 
     def __init__(self, api: Api, max_bytes: int, *, is_openrouter: bool) -> None:
         self._api = api
-        self._max_bytes = max_bytes
+        self._calls = ImageCalls(api, max_bytes, _UNBILLED)
         # OpenRouter does not have the /images/generations route, so it is not tried there.
         self._routes = (
             (IMAGES, CHAT_IMAGE, CHAT_BOTH) if is_openrouter else (CHAT_IMAGE, CHAT_BOTH, IMAGES, GENERATIONS)
@@ -83,7 +79,7 @@ class ImageClient:
                 response = await self._send(request, route)
             except ClientError as exc:
                 return failures.no_response(exc)
-            if _is_streamed(request, route) and _rejects_streaming(response):
+            if _is_streamed(request, route) and rejects_streaming(response):
                 request = msgspec.structs.replace(request, on_preview=None)
                 continue
             next_route = _next_route(response, route, remaining)
@@ -91,9 +87,10 @@ class ImageClient:
                 break
             remaining.remove(next_route)
             route = next_route
-        if response.status in _SUCCESS:
+        if response.status < 300:
             self._learned[request.model] = route
-        return await self._outcome(response, route, folder)
+        detail = self._api.detail(f"{route.name}: {response.status} {error_responses.message_of(response)}")
+        return await self._calls.outcome(response, folder, detail, cost_nano(response.body))
 
     def _first_route(self, request: Request) -> ImageRoute:
         if request.route == "images":
@@ -105,39 +102,7 @@ class ImageClient:
 
     async def _send(self, request: Request, route: ImageRoute) -> JsonResponse:
         path, content = await asyncio.to_thread(_body, request, route)
-        n = request.params.get("n")
-        count = n if isinstance(n, int) else 1
-        max_bytes = (max(count, 4) * self._max_bytes * 4) // 3 + MB  # base64 is a third larger than the images
-        total = self._api.timeouts.image
-        if request.on_preview is None or not _is_streamed(request, route):
-            return await self._api.post(path, content, total=total, max_bytes=max_bytes)
-        async with self._api.stream(path, content, total=total, max_bytes=max_bytes) as events:
-            if not events.is_stream:
-                return await events.json_response()
-            return await ImageStream(events, request.on_preview, max_bytes).read()
-
-    async def _outcome(self, response: JsonResponse, route: ImageRoute, folder: Path) -> Outcome:
-        detail = self._api.detail(f"{route.name}: {response.status} {failures.message_of(response)}")
-        if response.status not in _SUCCESS:
-            return failures.failed(response, Kind.IMAGE, detail)
-        cost = cost_nano(response.body)
-        reply = chat_responses.parse(response.body)
-        if (outcome := chat_responses.unusable(reply, cost, detail)) is not None:
-            return outcome
-        sources = _sources(response.body, reply)
-        if not sources:
-            return _without_images(response, reply, cost, detail)
-        try:
-            media = await ImageSaver(self._api, folder, self._max_bytes).save(sources)
-        except SaveError as exc:
-            return msgspec.structs.replace(exc.outcome, cost_nano=cost, text=reply.text or None)
-        return Completed(
-            media=media,
-            text=reply.text or None,
-            usage=usage(response.body),
-            cost_nano=cost,
-            generation_id=chat_responses.generation_id(response),
-        )
+        return await self._calls.send(path, content, request, streamed=_is_streamed(request, route))
 
 
 def _is_streamed(request: Request, route: ImageRoute) -> bool:
@@ -145,13 +110,9 @@ def _is_streamed(request: Request, route: ImageRoute) -> bool:
     return request.on_preview is not None and route in (IMAGES, GENERATIONS)
 
 
-def _rejects_streaming(response: JsonResponse) -> bool:
-    return response.status in (400, 422) and bool(_NO_STREAMING.search(failures.message_of(response)))
-
-
 def _next_route(response: JsonResponse, route: ImageRoute, remaining: list[ImageRoute]) -> ImageRoute | None:
     """The route to try after this response; None when the response is final."""
-    message = failures.message_of(response)
+    message = error_responses.message_of(response)
     wrong_modalities = response.status == 404 and bool(_WRONG_MODALITIES.search(message))
     wrong_route = response.status in (400, 404) and bool(_WRONG_ROUTE.search(message))
     if not (wrong_modalities or wrong_route):
@@ -175,26 +136,3 @@ def _body(request: Request, route: ImageRoute) -> tuple[str, bytes]:
     if request.images:
         body["input_references"] = [chat_requests.image_part(image) for image in request.images]
     return "/images", msgspec.json.encode(body)
-
-
-def _sources(body: Any, reply: ParsedMessage) -> list[tuple[str, str | None]]:
-    """Each image as base64, data URL or link, with its reported media type. Both response formats are read, because
-    compatible servers may use either."""
-    found: list[tuple[str, str | None]] = [(url, None) for url in reply.images]
-    for row in map(mapping, rows(mapping(body).get("data"))):
-        source = text(row.get("b64_json")) or text(row.get("url"))
-        if source:
-            found.append((source, text(row.get("media_type")) or None))
-    return found
-
-
-def _without_images(response: JsonResponse, reply: ParsedMessage, cost: int | None, detail: str) -> Failed:
-    if reply.text:
-        return chat_responses.no_image(reply, cost, detail)
-    recognized = isinstance(mapping(response.body).get("data"), list) or bool(reply.finish)
-    return Failed(
-        code=ErrorCode.PROVIDER_FAILED if recognized else ErrorCode.RESULT_INVALID,
-        message=_NO_IMAGE if recognized else failures.UNREADABLE,
-        cost_nano=cost,
-        detail=detail,
-    )

@@ -8,38 +8,15 @@ with function calling.
 
 from typing import Any
 
-from app.providers.openrouter.coerce import amount, integer, mapping, rows, texts
+from app.providers.coerce import amount, integer, mapping, rows, texts
+from app.providers.openai_format.chat_params import SEED, Schema, object_schema
 
-Schema = dict[str, Any]
-
-_SEED = {"title": "Seed", "type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 _MAX_IMAGES = 10
 _CHAT_RATIOS = ["1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9"]
 _CHAT_SIZES = ["1K", "2K", "4K"]
 _VIDEO_RATIOS = ["16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9", "9:21"]
 _VIDEO_RESOLUTIONS = ["360p", "480p", "720p", "768p", "1080p", "1K", "2K", "4K"]
 _MAX_SECONDS = 60  # seconds, when the model's durations are not listed
-
-_TEXT: dict[str, Schema] = {
-    "temperature": {"title": "Temperature", "type": "number", "minimum": 0, "maximum": 2},
-    "top_p": {"title": "Top P", "type": "number", "minimum": 0, "maximum": 1},
-    "max_tokens": {"title": "Max tokens", "type": "integer", "minimum": 1},
-    "reasoning_effort": {
-        "title": "Reasoning effort",
-        "type": "string",
-        "enum": ["minimal", "low", "medium", "high"],  # more exist, but which models accept them is not listed
-    },
-    "frequency_penalty": {"title": "Frequency penalty", "type": "number", "minimum": -2, "maximum": 2},
-    "presence_penalty": {"title": "Presence penalty", "type": "number", "minimum": -2, "maximum": 2},
-    "stop": {
-        "title": "Stop sequences",
-        "type": "array",
-        "items": {"type": "string", "minLength": 1},
-        "maxItems": 4,
-    },
-    "seed": _SEED,
-}
-_TEXT_DEFAULT = ("temperature", "top_p", "max_tokens")  # when a server does not list its models' parameters
 
 # Our name, the upstream name, the title.
 _IMAGE = (
@@ -56,29 +33,6 @@ _IMAGE = (
 )
 
 
-def object_schema(properties: dict[str, Schema], **extensions: Any) -> Schema:
-    return {"type": "object", "additionalProperties": False, "properties": properties, **extensions}
-
-
-def text(row: dict[str, Any]) -> Schema:
-    """From a row of `/models`."""
-    declared = row.get("supported_parameters")
-    supported = set(texts(declared)) if isinstance(declared, list) else set(_TEXT_DEFAULT)
-    if "reasoning" in supported:
-        supported.add("reasoning_effort")
-    properties = {name: dict(schema) for name, schema in _TEXT.items() if name in supported}
-    max_tokens = integer(mapping(row.get("top_provider")).get("max_completion_tokens")) or integer(
-        row.get("context_length")
-    )
-    if "max_tokens" in properties and max_tokens is not None and max_tokens > 0:
-        properties["max_tokens"]["maximum"] = max_tokens
-    for name, value in mapping(row.get("default_parameters")).items():
-        if name in properties and _fits(value, properties[name]):
-            properties[name]["default"] = value
-    has_tools = not isinstance(declared, list) or "tools" in supported
-    return object_schema(properties, **({"x-tools": True} if has_tools else {}))
-
-
 def chat_image(row: dict[str, Any]) -> Schema:
     """From a row of `/models`. Supported `image_config` values are not listed per model; these are the documented ones."""
     properties: dict[str, Schema] = {
@@ -86,7 +40,7 @@ def chat_image(row: dict[str, Any]) -> Schema:
         "image_size": {"title": "Image size", "type": "string", "enum": _CHAT_SIZES, "default": "1K"},
     }
     if "seed" in texts(row.get("supported_parameters")):
-        properties["seed"] = _SEED
+        properties["seed"] = SEED
     return object_schema(properties)
 
 
@@ -114,7 +68,7 @@ def video(row: dict[str, Any], inputs: list[str]) -> Schema:
         else None,
         "creativity": _optional_number("Creativity", "integer", row.get("creativity")),
         "upscale_factor": _optional_number("Upscale factor", "number", row.get("upscale_factor")),
-        "seed": _SEED if row.get("seed") is True else None,
+        "seed": SEED if row.get("seed") is True else None,
     }
     extensions: dict[str, Any] = {}
     frames = frames_of(row)
@@ -136,7 +90,7 @@ def _image_property(name: str, descriptor: dict[str, Any]) -> Schema | None:
         return {"type": "string", "maxLength": 2000}
     schema = _from_descriptor(descriptor)
     if name == "seed" and (schema is None or "minimum" not in schema):
-        return {key: value for key, value in _SEED.items() if key != "title"}
+        return {key: value for key, value in SEED.items() if key != "title"}
     if schema is None:
         return None
     if name == "n":
@@ -203,11 +157,3 @@ def _optional_number(title: str, kind: str, declared: Any) -> Schema | None:
         if bound is not None:
             schema[name] = int(bound) if bound == int(bound) else float(bound)
     return schema
-
-
-def _fits(value: Any, schema: Schema) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or "minimum" not in schema:
-        return False
-    if schema["type"] == "integer" and integer(value) is None:
-        return False
-    return bool(schema["minimum"] <= value <= schema.get("maximum", value))

@@ -1,21 +1,23 @@
 """Implements the provider protocol with the text, image and video routes."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from app.base.errors import Upstream
 from app.base.money import nano_dollars
 from app.providers.client import Client
+from app.providers.coerce import amount, mapping
 from app.providers.contract import Chunk, Kind, ModelOffer, Operation, Outcome, Request, UpstreamJob
 from app.providers.endpoints import ProviderEndpoint
 from app.providers.errors import ClientError
-from app.providers.openrouter import catalog, failures
-from app.providers.openrouter.api import Api, Timeouts
-from app.providers.openrouter.chat import ChatClient
-from app.providers.openrouter.coerce import amount, mapping
+from app.providers.openai_format.api import Api, Timeouts
+from app.providers.openai_format.chat import ChatClient
+from app.providers.openai_format.chat_requests import ChatDialect
+from app.providers.openai_format.operations import OperationsClient, as_json
+from app.providers.openai_format.videos import VideoClient
+from app.providers.openrouter import catalog
 from app.providers.openrouter.images import ImageClient
-from app.providers.openrouter.operations import OperationsClient
-from app.providers.openrouter.videos import VideoClient
+from app.providers.openrouter.video_requests import video_body
 
 
 class OpenRouter:
@@ -52,23 +54,16 @@ class OpenRouter:
         if is_openrouter is None:
             host = endpoint.origin.host
             is_openrouter = host == "openrouter.ai" or host.endswith(".openrouter.ai")
-        self._api = Api(client, endpoint, timeouts or Timeouts(), key)
-        self._chat = ChatClient(self._api)
-        self._operations = OperationsClient(self._api)
+        self._api = Api(self.name, client, endpoint, timeouts or Timeouts(), key)
+        self._chat = ChatClient(self._api, ChatDialect())
+        self._operations = OperationsClient(self._api, as_json)
         self._is_openrouter = is_openrouter
         self._images = ImageClient(self._api, max_image_bytes, is_openrouter=is_openrouter)
-        self._videos = VideoClient(self._api, max_video_bytes, callback)
+        self._videos = VideoClient(self._api, max_video_bytes, partial(video_body, callback=callback), numbered=True)
 
     async def test(self) -> None:
         """Compatible servers have no route for the key alone."""
-        path = "/key" if self._is_openrouter else "/models"
-        try:
-            response = await self._api.get(self._api.url(path), self._api.timeouts.poll)
-        except ClientError as exc:
-            raise Upstream(f"No answer: {exc}.") from None
-        if response.status != 200:
-            reason = self._api.detail(failures.message_of(response)) or "no reason given"
-            raise Upstream(f"Refused with status {response.status}: {reason}")
+        await self._api.test("/key" if self._is_openrouter else "/models")
 
     async def offers(self) -> Sequence[ModelOffer]:
         return await catalog.offers(self._api)

@@ -26,7 +26,7 @@ class Webhooks:
     def __init__(self, secret: str | None) -> None:
         self._secret = secret.encode() if secret else None
 
-    def key(self, headers: Mapping[str, str], body: bytes) -> str:
+    async def key(self, headers: Mapping[str, str], body: bytes) -> str:
         """The deduplication key of a webhook, the same for repeated deliveries. Raises Denied when the signature is invalid
         or expired. `headers` have lower-case names."""
         if self._secret is not None:

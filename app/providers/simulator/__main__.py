@@ -1,5 +1,5 @@
 """Runs the simulator as its own process: `python -m app.providers.simulator --port N`. Crash tests need a provider that
-survives a kill of Atelier."""
+survives a kill of Atelier. OpenRouter is at /api/v1, OpenAI at /openai/v1, a server compatible with it at /compatible/v1."""
 
 import argparse
 import asyncio
@@ -29,7 +29,10 @@ class SimulatorServer(uvicorn.Server):
         await super().startup(sockets)
         if sockets and self.started:
             host, port = sockets[0].getsockname()[:2]
-            print(f"Simulator listening on http://{host}:{port} (OpenRouter at /api/v1)", flush=True)
+            print(
+                f"Simulator listening on http://{host}:{port} (OpenRouter at /api/v1, fal at /fal/queue and /fal/rest)",
+                flush=True,
+            )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         timer = asyncio.get_running_loop().call_later(SHUTDOWN_GRACE, self.runtime.abort_requests)
@@ -44,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--data", type=Path, default=Path("data/simulator"), help="folder for jobs and the submit log")
     parser.add_argument("--speed", type=float, default=1.0, help="factor for all delays; 0 means no delays")
-    parser.add_argument("--key", help="accept only this bearer key; by default any key")
+    parser.add_argument("--key", help="accept only this key; by default any key")
     parser.add_argument(
         "--webhook-to", metavar="ORIGIN", help="origin that receives webhooks, such as http://127.0.0.1:8000"
     )

@@ -9,7 +9,8 @@ from litestar.di import NamedDependency, Provide
 from litestar.types import ASGIApp
 
 from app.base import struct_warmup
-from app.providers.simulator import openrouter, responses
+from app.providers.simulator import fal, openai, openrouter, responses
+from app.providers.simulator.fal.webhooks import FalWebhookSender
 from app.providers.simulator.openrouter.errors import HANDLERS
 from app.providers.simulator.openrouter.webhooks import WebhookSender
 from app.providers.simulator.runtime import Runtime, SimulatorClock
@@ -52,13 +53,14 @@ def build(
 ) -> Litestar:
     """Create the application. Jobs and logs are stored in `folder`.
 
-    `speed` is a factor for all delays; 0 means no delays. With `key` only that bearer key is accepted, otherwise any.
-    Webhooks are sent to the origin `webhook_to`, whatever host the callback URL names, and signed with `webhook_secret`;
+    `speed` is a factor for all delays; 0 means no delays. With `key` only that key is accepted, otherwise any. Webhooks
+    are sent to the origin `webhook_to`, whatever host the callback URL names, and OpenRouter's signed with `webhook_secret`;
     without `webhook_to` none are sent. `clock` replaces the system clock.
     """
     struct_warmup.warm_up()
     runtime = Runtime(folder, speed, key, clock)
     sender = WebhookSender(runtime, webhook_to, webhook_secret) if webhook_to else None
+    fal_sender = FalWebhookSender(runtime, webhook_to) if webhook_to else None
 
     def provide() -> Any:
         return runtime
@@ -66,14 +68,16 @@ def build(
     return Litestar(
         route_handlers=[
             *openrouter.routes(),
+            *openai.routes(),
+            *fal.routes(),
             Router("/simulator", route_handlers=[health, submits, redirects, webhooks]),
         ],
         dependencies={"runtime": Provide(provide, sync_to_thread=False)},
         exception_handlers=HANDLERS,
         middleware=[responses.AbortableRequests(runtime)],
         lifespan=[runtime.open],
-        on_shutdown=[sender.aclose] if sender else [],
-        state=State({"runtime": runtime, "webhooks": sender}),
+        on_shutdown=[one.aclose for one in (sender, fal_sender) if one],
+        state=State({"runtime": runtime, "webhooks": sender, "fal_webhooks": fal_sender}),
         request_max_body_size=MAX_BODY,
         openapi_config=None,
         logging_config=None,

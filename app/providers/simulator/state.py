@@ -159,17 +159,17 @@ class JobStore:
 
     # Inputs
 
-    def save_input(self, data: bytes) -> str:
-        """Save the bytes of a reference image and return their SHA-256 digest."""
-        digest = hashlib.sha256(data).hexdigest()
-        path = self._inputs / digest
+    def save_input(self, data: bytes, name: str | None = None) -> str:
+        """Save the bytes of a reference image and return their name: their SHA-256 digest, unless another is given."""
+        name = name or hashlib.sha256(data).hexdigest()
+        path = self._inputs / _safe_name(name)
         if not path.exists():
             _write(path, data)
-        return digest
+        return name
 
-    def read_input(self, digest: str) -> bytes:
-        """The bytes saved under this digest. Raises FileNotFoundError."""
-        return (self._inputs / _safe_name(digest)).read_bytes()
+    def read_input(self, name: str) -> bytes:
+        """The bytes saved under this name. Raises FileNotFoundError."""
+        return (self._inputs / _safe_name(name)).read_bytes()
 
     # Faults that occur only once
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from app.providers.client import Client
-from app.providers.contract import Completed, Failed, Kind, Outcome, Pending, Request, Retryable
+from app.providers.contract import Completed, Failed, Failure, Kind, Outcome, Pending, Request, Retryable
 from app.providers.openrouter import OpenRouter, Timeouts
 from tests.providers.fake_upstream import Upstream
 
@@ -87,6 +87,12 @@ def expect(kind: type[T], outcome: Outcome) -> T:
     """Assert the outcome's type and return it."""
     assert isinstance(outcome, kind), outcome
     return outcome
+
+
+def expect_failed(failure: Failure) -> Failed:
+    """The final outcome that an exception stands for."""
+    assert isinstance(failure.outcome, Failed), failure.outcome
+    return failure.outcome
 
 
 def random_json(rng: random.Random, names: Sequence[str], depth: int = 5) -> Any:

@@ -24,8 +24,8 @@ from app.providers.contract import (
     Turn,
     Usage,
 )
+from app.providers.openai_format.chat_responses import finished
 from app.providers.openrouter import OpenRouter, Timeouts
-from app.providers.openrouter.chat_responses import finished
 from app.providers.responses import JsonResponse
 from tests.kit import Cases
 from tests.providers.fake_upstream import (

@@ -16,7 +16,9 @@ from app.providers.simulator.__main__ import main
 from app.providers.simulator.state import JobStore
 from tests.providers.simulator.kit import SECONDS, SimulatorClient, conversation
 
-READY = re.compile(r"^Simulator listening on (http://127\.0\.0\.1:\d+) \(OpenRouter at /api/v1\)$")
+READY = re.compile(
+    r"^Simulator listening on (http://127\.0\.0\.1:\d+) \(OpenRouter at /api/v1, fal at /fal/queue and /fal/rest\)$"
+)
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from litestar.types import ASGIApp
 
 from app.providers.simulator import responses
 from app.providers.simulator.faults import faults_in
-from app.providers.simulator.openrouter.admission import PlainRequest, require_key
-from app.providers.simulator.openrouter.errors import bad_request, not_found
+from app.providers.simulator.openai_format.admission import PlainRequest, require_key
+from app.providers.simulator.openai_format.errors import bad_request, not_found
 from app.providers.simulator.runtime import Runtime
 from app.providers.simulator.state import SimulatedJob
 

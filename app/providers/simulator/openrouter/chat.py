@@ -5,22 +5,23 @@ from litestar.di import NamedDependency
 from litestar.types import ASGIApp
 
 from app.providers.simulator import replies, responses
-from app.providers.simulator.openrouter import habits
-from app.providers.simulator.openrouter.admission import (
+from app.providers.simulator.openai_format import habits
+from app.providers.simulator.openai_format.admission import (
     AcceptedRequest,
     JsonObject,
     PlainRequest,
     admit,
-    model_for,
     read_body,
     record_job,
     require_key,
     visible_usage,
 )
-from app.providers.simulator.openrouter.chat_replies import ChatReply, job_of, reply_to
-from app.providers.simulator.openrouter.chat_requests import check, kind_of, messages_of
-from app.providers.simulator.openrouter.choices import Choice, image, logprobs
-from app.providers.simulator.openrouter.errors import PROVIDER_ERROR, provider_failed
+from app.providers.simulator.openai_format.chat_replies import ChatReply, job_of, reply_to
+from app.providers.simulator.openai_format.chat_requests import check, kind_of, messages_of
+from app.providers.simulator.openai_format.choices import Choice, image, logprobs
+from app.providers.simulator.openai_format.errors import provider_failed
+from app.providers.simulator.openrouter.errors import PROVIDER_ERROR
+from app.providers.simulator.openrouter.persona import model_for
 from app.providers.simulator.runtime import Runtime
 
 SECONDS = {"text": 0.8, "image": 1.5}

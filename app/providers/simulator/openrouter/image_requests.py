@@ -3,9 +3,9 @@
 from typing import Any
 
 from app.providers.simulator import sizes
-from app.providers.simulator.openrouter.admission import JsonObject
-from app.providers.simulator.openrouter.catalog import Descriptor, ImageAbility, SimulatedModel
-from app.providers.simulator.openrouter.errors import bad_request, not_found
+from app.providers.simulator.openai_format.admission import JsonObject
+from app.providers.simulator.openai_format.errors import bad_request, not_found
+from app.providers.simulator.openai_format.models import Descriptor, ImageAbility, SimulatedModel
 
 
 def ability_of(model: SimulatedModel) -> ImageAbility:

@@ -10,22 +10,23 @@ from litestar.types import ASGIApp
 
 from app.providers.simulator import replies, responses, sizes
 from app.providers.simulator.faults import faults_in, strip_faults
-from app.providers.simulator.openrouter.admission import (
+from app.providers.simulator.openai_format.admission import (
     AcceptedRequest,
     JsonObject,
     PlainRequest,
     admit,
-    model_for,
     read_body,
     record_job,
     reference_image,
     require_key,
     visible_usage,
 )
-from app.providers.simulator.openrouter.catalog import ImageAbility
-from app.providers.simulator.openrouter.chat_replies import NOT_AN_IMAGE, TOKENS_PER_IMAGE
-from app.providers.simulator.openrouter.errors import PROVIDER_ERROR, not_found, provider_failed
+from app.providers.simulator.openai_format.chat_replies import NOT_AN_IMAGE, TOKENS_PER_IMAGE
+from app.providers.simulator.openai_format.errors import not_found, provider_failed
+from app.providers.simulator.openai_format.models import ImageAbility
+from app.providers.simulator.openrouter.errors import PROVIDER_ERROR
 from app.providers.simulator.openrouter.image_requests import ability_of, check, prompt_of, reference_urls, size_of
+from app.providers.simulator.openrouter.persona import model_for
 from app.providers.simulator.runtime import Runtime
 from app.providers.simulator.state import SimulatedJob
 

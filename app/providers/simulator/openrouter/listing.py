@@ -7,8 +7,9 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from app.providers.simulator import responses
-from app.providers.simulator.openrouter.catalog import EMBEDDING_MODELS, MODELS, SimulatedModel
-from app.providers.simulator.openrouter.errors import bad_request, not_found
+from app.providers.simulator.openai_format.errors import bad_request, not_found
+from app.providers.simulator.openai_format.models import SimulatedModel
+from app.providers.simulator.openrouter.catalog import EMBEDDING_MODELS, MODELS
 
 MAX_PAGE = 1000
 

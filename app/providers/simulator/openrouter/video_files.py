@@ -4,7 +4,8 @@ from pathlib import Path
 
 from app.providers.simulator import sizes
 from app.providers.simulator.faults import faults_in, strip_faults
-from app.providers.simulator.openrouter.admission import JsonObject, model_for, reference_image
+from app.providers.simulator.openai_format.admission import JsonObject, reference_image
+from app.providers.simulator.openrouter.persona import model_for
 from app.providers.simulator.openrouter.video_requests import ability_of, image_parts, spec_of
 from app.providers.simulator.state import JobStore, SimulatedJob
 

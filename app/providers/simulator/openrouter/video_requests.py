@@ -3,9 +3,9 @@
 import msgspec
 
 from app.providers.simulator import sizes
-from app.providers.simulator.openrouter.admission import JsonObject, reference_image
-from app.providers.simulator.openrouter.catalog import SimulatedModel, VideoAbility
-from app.providers.simulator.openrouter.errors import bad_request, not_found
+from app.providers.simulator.openai_format.admission import JsonObject, reference_image
+from app.providers.simulator.openai_format.errors import bad_request, not_found
+from app.providers.simulator.openai_format.models import SimulatedModel, VideoAbility
 from app.providers.simulator.state import JobStore
 
 MAX_FRAME_PIXELS = 2560 * 1080

@@ -3,8 +3,6 @@
 import hashlib
 import hmac
 import secrets
-import time
-from typing import Any
 
 from litestar import get, post
 from litestar.di import NamedDependency
@@ -13,20 +11,21 @@ from litestar.types import ASGIApp
 
 from app.providers.simulator import responses
 from app.providers.simulator.faults import faults_in
-from app.providers.simulator.openrouter.account import generation_id
-from app.providers.simulator.openrouter.admission import (
+from app.providers.simulator.openai_format.admission import (
     AcceptedRequest,
     JsonObject,
     PlainRequest,
     admit,
-    model_for,
     read_body,
     record_job,
     require_key,
     visible_usage,
 )
-from app.providers.simulator.openrouter.catalog import VideoAbility
-from app.providers.simulator.openrouter.errors import ErrorAnswer, not_found
+from app.providers.simulator.openai_format.errors import ErrorAnswer, not_found
+from app.providers.simulator.openai_format.models import VideoAbility
+from app.providers.simulator.openai_format.origins import log_visit, other_origin, own_origin
+from app.providers.simulator.openrouter.account import generation_id
+from app.providers.simulator.openrouter.persona import model_for
 from app.providers.simulator.openrouter.video_files import render
 from app.providers.simulator.openrouter.video_requests import (
     ability_of,
@@ -151,12 +150,12 @@ def status_of(job: SimulatedJob, now: float) -> str:
 def _polling_url(request: PlainRequest, job: SimulatedJob, faults: frozenset[str]) -> str:
     path = f"/api/v1/videos/{job.id}"
     if "foreign-poll" in faults:
-        return f"{_other_origin(request)}/simulator/openrouter/foreign/{job.id}"
-    return f"{_own_origin(request)}{path}" if "absolute" in faults else path
+        return f"{other_origin(request)}/simulator/openrouter/foreign/{job.id}"
+    return f"{own_origin(request)}{path}" if "absolute" in faults else path
 
 
 def _links(request: PlainRequest, runtime: Runtime, job: SimulatedJob, faults: frozenset[str]) -> JsonObject:
-    content = f"{_own_origin(request)}/api/v1/videos/{job.id}/content?index=0"
+    content = f"{own_origin(request)}/api/v1/videos/{job.id}/content?index=0"
     if "no-urls" in faults:
         return {}
     if "video_url" in faults:
@@ -165,20 +164,9 @@ def _links(request: PlainRequest, runtime: Runtime, job: SimulatedJob, faults: f
     if "urls" in faults:
         expires_at = int(job.ends_at or job.created_at) + LINK_SECONDS
         token = _token(runtime, job.id, expires_at)
-        signed = f"{_own_origin(request)}/simulator/openrouter/signed/{job.id}?token={token}&expires_at={expires_at}"
+        signed = f"{own_origin(request)}/simulator/openrouter/signed/{job.id}?token={token}&expires_at={expires_at}"
         links.update(urls=[signed], expires_at=expires_at)
     return links
-
-
-def _own_origin(request: PlainRequest) -> str:
-    return f"{request.url.scheme}://{request.url.netloc}"
-
-
-def _other_origin(request: PlainRequest) -> str:
-    """This server under another host name, which makes it a different origin."""
-    host, port = request.url.hostname or "", request.url.port
-    other = "127.0.0.1" if host == "localhost" else "localhost"
-    return f"{request.url.scheme}://{other}{f':{port}' if port else ''}"
 
 
 def _token(runtime: Runtime, job_id: str, expires_at: int) -> str:
@@ -199,7 +187,7 @@ async def content(request: PlainRequest, job_id: FromPath[str], runtime: NamedDe
     if "notyet" in faults and await runtime.run_io(runtime.store.first_time, "notyet", job.id):
         raise ErrorAnswer(409, "The video is not ready yet")
     if "redirect" in faults:
-        target = f"{_other_origin(request)}/simulator/openrouter/redirected/{job.id}"
+        target = f"{other_origin(request)}/simulator/openrouter/redirected/{job.id}"
         return responses.PlainResponse(b"", "text/plain", 302, {"location": target})
     return await _video_response(runtime, job, faults)
 
@@ -232,7 +220,7 @@ async def _video_response(runtime: Runtime, job: SimulatedJob, faults: frozenset
 @get("/signed/{job_id:str}")
 async def signed(request: PlainRequest, job_id: FromPath[str], runtime: NamedDependency[Runtime]) -> ASGIApp:
     """Download a video by its signed URL."""
-    await _log_visit(request, runtime, job_id)
+    await log_visit(request, runtime, job_id)
     expires_at = request.query_params.get("expires_at", "")
     valid = expires_at.isdigit() and hmac.compare_digest(
         _token(runtime, job_id, int(expires_at)).encode(), request.query_params.get("token", "").encode()
@@ -248,7 +236,7 @@ async def signed(request: PlainRequest, job_id: FromPath[str], runtime: NamedDep
 @get("/redirected/{job_id:str}")
 async def redirected(request: PlainRequest, job_id: FromPath[str], runtime: NamedDependency[Runtime]) -> ASGIApp:
     """The target of a redirected download; logs whether the request carried the API key."""
-    await _log_visit(request, runtime, job_id)
+    await log_visit(request, runtime, job_id)
     job = await _find(runtime, job_id)
     faults = faults_in(job.prompt, "video")
     _check_fetchable(runtime, job, faults)
@@ -258,19 +246,8 @@ async def redirected(request: PlainRequest, job_id: FromPath[str], runtime: Name
 @get("/foreign/{job_id:str}")
 async def foreign(request: PlainRequest, job_id: FromPath[str], runtime: NamedDependency[Runtime]) -> ASGIApp:
     """The target of a foreign polling URL."""
-    await _log_visit(request, runtime, job_id)
+    await log_visit(request, runtime, job_id)
     return responses.json_response(await _state(request, runtime, await _find(runtime, job_id)))
-
-
-async def _log_visit(request: PlainRequest, runtime: Runtime, job_id: str) -> None:
-    visit: dict[str, Any] = {
-        "time": time.time(),
-        "id": job_id,
-        "host": request.url.netloc,
-        "path": request.url.path,
-        "authorization": "authorization" in request.headers,
-    }
-    await runtime.run_io(runtime.store.log_visit, visit)
 
 
 HANDLERS = [submit, poll, content]

@@ -1,0 +1,1 @@
+"""Tests of the simulated fal, in its wire format."""

@@ -1,0 +1,1 @@
+"""Tests of the simulated OpenAI, and of a server compatible with it."""

@@ -1,0 +1,1 @@
+"""Tests of what simulated services with OpenAI's format share."""
