@@ -64,12 +64,12 @@ def typical_cost(model: Model) -> Decimal | None:
 
 
 def _prices_per_second(model: Model) -> Sequence[Decimal]:
-    return [_dollars(name, Decimal(text)) for name, text in model.pricing.items() if "second" in name]
+    return [dollars(name, Decimal(text)) for name, text in model.pricing.items() if "second" in name]
 
 
 def _price(name: str, amount: Decimal) -> Price:
     if "second" in name:
-        nano = _nano(_dollars(name, amount))
+        nano = _nano(dollars(name, amount))
         return Price(nano, nano, f"per second{_condition(name)}")
     one, many = UNITS.get(name, (name.removeprefix("per_").replace("_", " "),) * 2)
     per_million = amount < PER_MILLION_BELOW and name != "request"
@@ -77,7 +77,7 @@ def _price(name: str, amount: Decimal) -> Price:
     return Price(nano, nano, f"per 1M {many}" if per_million else f"per {one}")
 
 
-def _dollars(name: str, amount: Decimal) -> Decimal:
+def dollars(name: str, amount: Decimal) -> Decimal:
     return amount / 100 if name.startswith("cents_") else amount
 
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import msgspec
 
-from app.catalog.schemas import Model
+from app.catalog.schemas import Model, ModelDetails
 from app.db.transaction import Row, Transaction
 
 _encode = msgspec.json.Encoder().encode
 
 _COLUMNS = (
     "id, upstream_id, provider, name, description, input_modalities, output_modalities, context_length, pricing,"
-    " parameters, route, enabled"
+    " parameters, route, details, enabled"
 )
 
 
@@ -38,19 +38,20 @@ def put_any(tx: Transaction, models: list[Model], now: datetime) -> None:
         [_json(model.pricing) for model in models],
         [_json(model.parameters) for model in models],
         [model.route for model in models],
+        [_json(model.details) for model in models],
     ]
     tx.execute(
         "models",
         "insert into models (id, upstream_id, provider, name, description, input_modalities, output_modalities,"
-        " context_length, pricing, parameters, route, first_seen_at, changed_at)"
-        " select *, $12, $12 from (select unnest($1::text[]), unnest($2::text[]), unnest($3::text[]),"
+        " context_length, pricing, parameters, route, details, first_seen_at, changed_at)"
+        " select *, $13, $13 from (select unnest($1::text[]), unnest($2::text[]), unnest($3::text[]),"
         " unnest($4::text[]), unnest($5::text[]), unnest($6::text[]), unnest($7::text[]), unnest($8::bigint[]),"
-        " unnest($9::text[]), unnest($10::text[]), unnest($11::text[])) as rows"
+        " unnest($9::text[]), unnest($10::text[]), unnest($11::text[]), unnest($12::text[])) as rows"
         " on conflict (id) do update set upstream_id = excluded.upstream_id, name = excluded.name,"
         " description = excluded.description, input_modalities = excluded.input_modalities,"
         " output_modalities = excluded.output_modalities, context_length = excluded.context_length,"
         " pricing = excluded.pricing, parameters = excluded.parameters, route = excluded.route,"
-        " changed_at = excluded.changed_at, retired_at = null",
+        " details = excluded.details, changed_at = excluded.changed_at, retired_at = null",
         *columns,
         now,
     )
@@ -80,6 +81,7 @@ def _model(row: Row) -> Model:
             "output_modalities": msgspec.json.decode(row["output_modalities"]),
             "pricing": msgspec.json.decode(row["pricing"]),
             "parameters": msgspec.json.decode(row["parameters"]),
+            "details": msgspec.json.decode(row["details"], type=ModelDetails),
         },
         Model,
     )

@@ -1,11 +1,23 @@
 """Data types of the model catalog."""
 
+import enum
 from datetime import datetime
 from typing import Any, Self
 
 import msgspec
 
-from app.providers.contract import Kind
+from app.providers.contract import InputSlot, Kind, ModelHelp, ModelType, Outputs
+
+
+class ModelDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model's description says beside its parameters; see `ModelOffer`."""
+
+    type: ModelType | None = None
+    inputs: tuple[InputSlot, ...] = ()
+    outputs: Outputs = Outputs()
+    price: str = ""
+    button: str = ""
+    help: ModelHelp = ModelHelp()
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +35,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     pricing: dict[str, str]
     parameters: dict[str, Any]
     route: str
+    details: ModelDetails = ModelDetails()
     enabled: bool = True
 
     @property
@@ -34,8 +47,30 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the model requires an input image."""
         return "text" not in self.input_modalities
 
+    @property
+    def type(self) -> ModelType | None:
+        """What it makes from what: as described, or else as its modalities say."""
+        if self.details.type is not None or not self.kinds:
+            return self.details.type
+        if self.kinds[0] is Kind.TEXT:
+            return ModelType.TEXT_TO_TEXT
+        if self.kinds[0] is Kind.IMAGE:
+            return _type(self, ModelType.TEXT_TO_IMAGE, ModelType.IMAGE_TO_IMAGE)
+        return _type(self, ModelType.TEXT_TO_VIDEO, ModelType.IMAGE_TO_VIDEO)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of output; the most specific one first, because a model for images may also write text."""
+        return tuple(kind for kind in (Kind.VIDEO, Kind.IMAGE, Kind.TEXT) if kind.value in self.output_modalities)
+
     def makes(self, kind: Kind) -> bool:
         return kind.value in self.output_modalities
+
+
+def _type(model: Model, from_text: ModelType, from_image: ModelType) -> ModelType:
+    if model.requires_image:
+        return from_image
+    return ModelType.HYBRID if model.accepts_image else from_text
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +97,22 @@ class Price(msgspec.Struct, frozen=True):
     per: str
 
 
+class CostBasis(enum.StrEnum):
+    """What an estimate rests on."""
+
+    FORMULA = "formula"  # of the model's description
+    HISTORY = "history"  # what jobs with the same settings cost
+    PRICES = "prices"  # the provider's price list
+
+
+class CostEstimate(msgspec.Struct, frozen=True):
+    """What a request will cost, in nano-dollars; both are the same where that is certain."""
+
+    least: int
+    most: int
+    basis: CostBasis
+
+
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the models that a refresh added, removed and changed."""
 
@@ -72,7 +123,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A model; `parameters` is the JSON Schema of the parameters that `/generate/…` accepts for it."""
+    """A model; `parameters` is the JSON Schema of the parameters that `/generate/…` accepts for it, `inputs` the files that it
+    takes, `price` a formula over the parameters in USD (empty when only `pricing` is known)."""
 
     id: str
     name: str
@@ -83,10 +135,22 @@ class ModelOut(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int | None
     pricing: dict[str, str]
     parameters: dict[str, Any]
+    type: ModelType | None
+    inputs: list[InputSlot]
+    outputs: Outputs
+    price: str
+    button: str
+    help: ModelHelp
 
     @classmethod
     def of(cls, model: Model) -> Self:
         return cls(
+            type=model.type,
+            inputs=list(model.details.inputs),
+            outputs=model.details.outputs,
+            price=model.details.price,
+            button=model.details.button,
+            help=model.details.help,
             id=model.id,
             name=model.name,
             provider=model.provider,

@@ -15,8 +15,9 @@ from app.base import clock, logging
 from app.base.errors import Invalid, Missing, Unready, Upstream
 from app.base.text import folded
 from app.catalog import repository
+from app.catalog.estimates import estimate
 from app.catalog.prices import summary
-from app.catalog.schemas import Changes, Field, Model, Price
+from app.catalog.schemas import Changes, CostEstimate, Field, Model, ModelDetails, Price
 from app.db.database import Database
 from app.db.transaction import Transaction
 from app.providers.contract import Kind, ModelOffer, Provider
@@ -124,18 +125,22 @@ class Catalog:
 
     def choose(self, id: str, kind: Kind) -> Model:
         """The model named by a request. Raises Invalid when it is unavailable or has no output of this kind."""
+        model = self.choose_any(id)
+        if not model.makes(kind):
+            message = f"{model.name} does not generate {_PLURAL[kind]}. Choose another model."
+            raise Invalid(message, fields={"model": message})
+        return model
+
+    def choose_any(self, id: str) -> Model:
+        """The model named by a request, whatever it makes. Raises Invalid when it is unavailable."""
         if not id:
             raise Invalid("Choose a model.", fields={"model": "Choose a model."})
         if not self._models:
             raise Unready("The model list is still loading. Try again in a moment.")
         try:
-            model = self.find(id)
+            return self.find(id)
         except Missing as exc:
             raise Invalid(exc.message, fields={"model": exc.message}) from None
-        if not model.makes(kind):
-            message = f"{model.name} does not generate {_PLURAL[kind]}. Choose another model."
-            raise Invalid(message, fields={"model": message})
-        return model
 
     def search(
         self,
@@ -171,6 +176,12 @@ class Catalog:
         known = _properties(model)
         return {name: _to_integer(value, known.get(name, {})) for name, value in params.items()}
 
+    def valid_params(self, model: Model, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the parameters that the model accepts."""
+        known = {name: value for name, value in params.items() if name in _properties(model)}
+        wrong = {name for error in self._validator(model).iter_errors(known) for name, _ in _field_errors(error, model)}
+        return self.check(model, {name: value for name, value in known.items() if name not in wrong})
+
     def _validator(self, model: Model) -> jsonschema_rs.Validator:
         """The cached validator of a model; compiling one is slower than validating with it."""
         cached = self._validators.get(model.id)
@@ -193,6 +204,10 @@ class Catalog:
     def fields(self, model: Model, values: Mapping[str, Any], errors: Mapping[str, str] | None = None) -> list[Field]:
         """The form controls of a model, in the order of its schema."""
         return [_field(name, schema, values.get(name), (errors or {}).get(name)) for name, schema in _controls(model)]
+
+    def estimate(self, model: Model, params: Mapping[str, Any]) -> CostEstimate | None:
+        """What a request with these validated parameters will cost, as far as its price is known."""
+        return estimate(model, params)
 
     def prices(self, model: Model) -> list[Price]:
         """The main prices of a model."""
@@ -259,6 +274,14 @@ def _model(provider: str, offer: ModelOffer) -> Model:
         pricing=offer.pricing,
         parameters=offer.parameters,
         route=offer.route,
+        details=ModelDetails(
+            type=offer.type,
+            inputs=offer.inputs,
+            outputs=offer.outputs,
+            price=offer.price,
+            button=offer.button,
+            help=offer.help,
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from app.accounts.guards import may_use, signed_in
 from app.base import clock
 from app.base.errors import Invalid, Upstream
 from app.base.money import usd
+from app.catalog.schemas import CostBasis
 from app.generation.schemas import GenerationRequest
 from app.generation.service import Generation
 from app.idempotency.schemas import IdempotencyKey
@@ -96,6 +97,12 @@ ImageToVideoBody = Annotated[
         {"model": "google/veo-3.1", "prompt": "Slow dolly in", "image_asset_id": "01a1fb00000070000000000000000000"},
         open=True,
     ),
+]
+
+
+EstimateBody = Annotated[
+    dict[str, Any],
+    _body(["model"], {**_PROPERTIES, **_IMAGE}, {"model": "google/veo-3.1", "duration": 4}, open=True),
 ]
 
 
@@ -215,6 +222,47 @@ def _key(request: ApiRequest, data: Mapping[str, Any]) -> IdempotencyKey | None:
     return IdempotencyKey.of(request.user.id, request.headers.get("Idempotency-Key"), request.url.path, data)
 
 
+class CostOut(msgspec.Struct, frozen=True, kw_only=True):
+    """Decimal strings in USD; both are the same where the cost is certain."""
+
+    min: str
+    max: str
+
+
+class SecondsOut(msgspec.Struct, frozen=True, kw_only=True):
+    """Median and 90th percentile of past jobs."""
+
+    p50: float
+    p90: float
+
+
+class EstimateOut(msgspec.Struct, frozen=True, kw_only=True):
+    """`cost_usd` and `seconds` are null when unknown. `basis` of the cost: `formula` of the model, `history` of jobs with the same
+    settings, or the provider's `prices`."""
+
+    cost_usd: CostOut | None
+    seconds: SecondsOut | None
+    basis: CostBasis | None
+
+
+@post(
+    "/estimate",
+    status_code=200,
+    responses=error_responses(400, 401, 403),
+    summary="Estimate the cost and time of a request",
+)
+async def estimate(request: ApiRequest, data: EstimateBody, generation: NamedDependency[Generation]) -> EstimateOut:
+    """The body of any of the requests above; nothing is generated. Unknown is null, never 0."""
+    wanted = _generation_request(request, data)
+    found = await generation.estimate(generation.choose_model(wanted.model), wanted.params)
+    cost, known = found.cost, found.median is not None and found.p90 is not None
+    return EstimateOut(
+        cost_usd=CostOut(min=usd(cost.least) or "0", max=usd(cost.most) or "0") if cost else None,
+        seconds=SecondsOut(p50=round(found.median or 0, 1), p90=round(found.p90 or 0, 1)) if known else None,
+        basis=cost.basis if cost else None,
+    )
+
+
 class Delta(msgspec.Struct, frozen=True):
     """A piece of text."""
 
@@ -285,7 +333,7 @@ def _check(job: Job) -> None:
 routes = [
     Router(
         "/api/v1/generate",
-        route_handlers=[text, image, video, video_from_image],
+        route_handlers=[text, image, video, video_from_image, estimate],
         guards=[signed_in],
         security=BEARER,
         tags=["Generation"],

@@ -11,8 +11,8 @@ from litestar.response import Redirect
 from app.accounts.guards import signed_in
 from app.base.errors import AtelierError, Conflict, Exhausted, Invalid, Missing, Unready, Upstream
 from app.base.ids import uuid7
-from app.catalog.schemas import Model
-from app.generation.schemas import GenerationRequest
+from app.catalog.schemas import CostBasis, Model
+from app.generation.schemas import Estimate, GenerationRequest
 from app.generation.service import Generation
 from app.idempotency.schemas import IdempotencyKey
 from app.jobs.schemas import MAX_PREVIEWS, Job
@@ -21,7 +21,7 @@ from app.providers.contract import Kind
 from app.web import forms
 from app.web.errors import to_response
 from app.web.limits import FILES, PAID
-from app.web.render import money, page, partial
+from app.web.render import minutes, money, page, partial
 
 PageRequest = Request[Any, Any, State]
 
@@ -66,8 +66,15 @@ async def create(request: PageRequest, kind: FromPath[str], generation: NamedDep
 async def fields(request: PageRequest, kind: FromPath[str], generation: NamedDependency[Generation]) -> Response[str]:
     """The parameter fields of the selected model."""
     form = {name: value for name, value in request.query_params.items() if isinstance(value, str)}
-    context = _form_context(generation, _kind(kind), form)
+    context = await _form_context(generation, _kind(kind), form)
     return page("generation/_fields.html", request, **context)
+
+
+@post("/generate/{kind:str}/estimate", guards=[signed_in], include_in_schema=False, status_code=200)
+async def estimate(request: PageRequest, kind: FromPath[str], generation: NamedDependency[Generation]) -> Response[str]:
+    """The price beside the button, for the settings as they are now."""
+    context = await _form_context(generation, _kind(kind), await forms.read(request))
+    return page("generation/_price.html", request, kind=context["kind"], price=context["price"])
 
 
 @post(
@@ -154,7 +161,7 @@ async def _rejected(
             request,
             status_code=400,
             headers=response.headers,
-            **{**_form_context(generation, kind, form, errors), **context, "images": images},
+            **{**await _form_context(generation, kind, form, errors), **context, "images": images},
         )
     return await _page(
         request, generation, kind, form, status_code=response.status, headers=response.headers, **context
@@ -178,7 +185,7 @@ async def _page(
         status_code=status_code,
         headers=headers,
         **{
-            **_form_context(generation, kind, form, context.get("errors") or {}),
+            **await _form_context(generation, kind, form, context.get("errors") or {}),
             "jobs": await generation.feed(owner),
             "images": await generation.images(owner),
             **context,
@@ -186,13 +193,14 @@ async def _page(
     )
 
 
-def _form_context(
+async def _form_context(
     generation: Generation, kind: Kind, form: dict[str, str], errors: dict[str, str] | None = None
 ) -> dict[str, Any]:
     """Template variables of the form."""
     mode = "image" if form.get("mode") == "image" and kind is not Kind.TEXT else "text"
     models = generation.models(kind, with_image=mode == "image")
     model = _select(models, form.get("model"))
+    params = generation.read_form(kind, {**form, "model": model.id}) if model else {}
     return {
         "kind": kind.value,
         "mode": mode,
@@ -205,21 +213,23 @@ def _form_context(
         "examples": EXAMPLES[kind],
         "directives": generation.directives(kind),
         "key": uuid7(),
-        "price": _price(generation, model) if model else None,
+        "price": _price(generation, model, await generation.estimate(model, params)) if model else None,
         "instead": None if "model" in (errors or {}) else _instead(form.get("model"), model),
     }
 
 
-def _price(generation: Generation, model: Model) -> str | None:
-    """The cost of the last job of this model, else its main prices, as text."""
-    cost = generation.last_cost(model)
-    if cost is not None:
-        return f"about {money(cost)}"
+def _price(generation: Generation, model: Model, estimate: Estimate) -> str | None:
+    """What the request will cost and how long it will take, else the model's main prices, as text."""
+    time = f" · about {minutes(estimate.median)}" if estimate.median is not None else ""
+    if (cost := estimate.cost) is not None:
+        about = "" if cost.basis is CostBasis.FORMULA else "about "
+        most = f" to {money(cost.most)}" if cost.most > cost.least else ""
+        return f"{about}{money(cost.least)}{most}{time}"
     prices = [
         f"{money(price.least)}{f' to {money(price.most)}' if price.most > price.least else ''} {price.per}"
         for price in generation.prices(model)
     ]
-    return ", ".join(prices[:2]) or None
+    return (", ".join(prices[:2]) or "price unknown") + time
 
 
 def _select(models: Any, id: str | None) -> Model | None:
@@ -252,4 +262,4 @@ def _kind(text: str) -> Kind:
     return Kind(text)
 
 
-routes = [generate, create, fields, submit]
+routes = [generate, create, fields, estimate, submit]

@@ -4,7 +4,16 @@ from typing import Any
 
 import msgspec
 
+from app.catalog.schemas import CostEstimate
 from app.library.schemas import Asset
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request will cost, and how many seconds it will take (median and 90th percentile); None where unknown."""
+
+    cost: CostEstimate | None
+    median: float | None
+    p90: float | None
 
 
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """Validates generation requests and submits them as jobs."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -11,10 +11,10 @@ from app.accounts.schemas import KeyLimits
 from app.base import clock
 from app.base.errors import Conflict, Invalid, Missing
 from app.base.ids import uuid7
-from app.catalog.schemas import Field, Model, Price
+from app.catalog.schemas import CostBasis, CostEstimate, Field, Model, Price
 from app.catalog.service import Catalog
 from app.db.transaction import Transaction
-from app.generation.schemas import GenerationRequest
+from app.generation.schemas import Estimate, GenerationRequest
 from app.idempotency.schemas import IdempotencyKey
 from app.idempotency.service import Idempotency
 from app.jobs.schemas import AcceptedJob, GenerationType, Job, JobInput, JobInputRole, LateResultPolicy
@@ -149,9 +149,19 @@ class Generation:
     def fields(self, model: Model, values: dict[str, Any], errors: dict[str, str] | None = None) -> list[Field]:
         return self._catalog.fields(model, values, errors)
 
-    def last_cost(self, model: Model) -> int | None:
-        """The cost of the last job of this model in nano-dollars; None when unknown."""
-        return self._jobs.last_cost(model.id)
+    async def estimate(self, model: Model, params: Mapping[str, Any]) -> Estimate:
+        """What a request with these parameters will cost: by the formula of the model, else as past jobs with the same settings,
+        else by the provider's price list. Parameters that are not valid are left out."""
+        valid = self._catalog.valid_params(model, params)
+        cost = self._catalog.estimate(model, valid)
+        if (cost is None or cost.basis is CostBasis.PRICES) and (past := await self._jobs.costs_of(model.id, valid)):
+            cost = CostEstimate(min(past), max(past), CostBasis.HISTORY)
+        median, p90 = await self._jobs.durations_of(model.id)
+        return Estimate(cost=cost, median=median, p90=p90)
+
+    def choose_model(self, id: str) -> Model:
+        """The model of any kind of output that a request names. Raises Invalid."""
+        return self._catalog.choose_any(id)
 
     def prices(self, model: Model) -> Sequence[Price]:
         """The main prices of a model."""

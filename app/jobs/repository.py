@@ -174,6 +174,18 @@ def durations_any(tx: Transaction, model: str, limit: int) -> list[float]:
     return [(row["ended_at"] - row["started_at"]).total_seconds() for row in rows if row["started_at"]]
 
 
+def costs_any(tx: Transaction, model: str, limit: int) -> list[tuple[dict[str, Any], int]]:
+    """The parameters and costs of the latest completed jobs of a model whose cost is known."""
+    rows = tx.rows(
+        "jobs",
+        "select params, cost_nano from jobs where model = $1 and status = 'completed' and cost_nano is not null"
+        " order by id desc limit $2",
+        model,
+        limit,
+    )
+    return [(msgspec.json.decode(row["params"]), row["cost_nano"]) for row in rows]
+
+
 def spent_by_provider_any(tx: Transaction, since: datetime) -> dict[str, int]:
     rows = tx.rows(
         "jobs",

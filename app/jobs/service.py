@@ -4,7 +4,7 @@ The state machine is in `transitions`, the worker's side in `execution`, the adm
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -36,6 +36,7 @@ from app.providers.contract import ErrorCode, Kind, Provider
 from app.providers.webhooks import WebhookVerifier
 
 HISTORY_SIZE: Final = 50  # completed jobs of a model that an estimate is based on
+COSTS_READ: Final = 200  # latest jobs of a model among which those with the same settings are found
 
 
 class Jobs:
@@ -138,9 +139,16 @@ class Jobs:
             running=sum(row["jobs"] for row in rows if not JobStatus(row["status"]).final),
         )
 
-    def last_cost(self, model: str) -> int | None:
-        """What the last job of this model cost, in nano-dollars; None if unknown."""
-        return self._history.cost(model)
+    async def costs_of(self, model: str, params: Mapping[str, Any]) -> list[int]:
+        """What the latest jobs of all users with this model and these parameters cost, in nano-dollars. The seed does not count."""
+        jobs = await self._cache.read(repository.costs_any, model, COSTS_READ)
+        wanted = _without_seed(params)
+        return [cost for used, cost in jobs if _without_seed(used) == wanted]
+
+    async def durations_of(self, model: str) -> tuple[float | None, float | None]:
+        """Median and 90th percentile of the latest jobs of a model, in seconds; None while there are too few."""
+        await self._learn_durations({model})
+        return self._history.durations(model)
 
     async def events(self, owner: str, id: str) -> Sequence[JobEvent]:
         return await self._database.read(repository.events, owner, id)
@@ -308,3 +316,7 @@ class Jobs:
 
 _RESUMABLE = (ErrorCode.STORAGE_FULL, ErrorCode.TIMED_OUT)
 _ENDED = {JobStatus.COMPLETED: "been completed", JobStatus.FAILED: "failed", JobStatus.CANCELLED: "been cancelled"}
+
+
+def _without_seed(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name != "seed"}

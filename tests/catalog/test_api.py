@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import jsonschema_rs
 
+from app.providers.contract import ModelType
 from tests.kit import IMAGE_MODEL, TEXT_MODEL, VIDEO_MODEL, Cases, Json, check_list, error_of, validation_error
 from tests.studio import Studio
 
@@ -19,6 +20,12 @@ FIELDS = {
     "context_length",
     "pricing",
     "parameters",
+    "type",
+    "inputs",
+    "outputs",
+    "price",
+    "button",
+    "help",
 }
 
 
@@ -40,6 +47,7 @@ async def test_a_model_is_described_in_full(reader: httpx.AsyncClient) -> None:
         assert isinstance(model["input_modalities"], list)
         assert model["context_length"] is None or model["context_length"] > 0
         assert isinstance(model["pricing"], dict)
+        assert model["type"] in [*ModelType]
 
 
 async def test_the_ids_of_openrouter_are_unchanged(reader: httpx.AsyncClient) -> None:

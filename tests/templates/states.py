@@ -1179,8 +1179,13 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     "jobs/_card.html": {name: {"job": it, "csrf_token": "token"} for name, it in CARDS.items()},
     "jobs/_deleted.html": {name: {"job": it, "csrf_token": "token"} for name, it in CARDS.items() if it.final},
     "generation/_form.html": FORMS,
+    "generation/_price.html": {
+        "known": {"kind": "image", "price": HOSTILE},
+        "unknown": {"kind": "text", "price": None},
+    },
     "generation/_fields.html": {
-        name: {key: context[key] for key in ("model", "fields", "price", "instead")} for name, context in FORMS.items()
+        name: {key: context[key] for key in ("kind", "model", "fields", "price", "instead")}
+        for name, context in FORMS.items()
     },
     "generation/create.html": {
         **FORMS,
