@@ -16,10 +16,10 @@ from app.base import clock
 from app.base.errors import Invalid, Upstream
 from app.base.money import usd
 from app.catalog.schemas import CostBasis
-from app.generation.schemas import GenerationRequest
+from app.generation.schemas import GenerationRequest, RequestedInput
 from app.generation.service import Generation
 from app.idempotency.schemas import IdempotencyKey
-from app.jobs.schemas import Job, JobOut, JobStatus
+from app.jobs.schemas import Job, JobInputRole, JobOut, JobStatus
 from app.providers.contract import ErrorCode, Kind, Usage
 from app.web import sse
 from app.web.limits import PAID
@@ -31,7 +31,8 @@ DEFAULT_WAIT: Final = 55.0  # seconds
 MAX_WAIT: Final = 120.0
 TEXT_WAIT: Final = 600.0  # text is returned in the response itself, however long the provider takes
 
-_OWN_FIELDS: Final = ("model", "prompt", "system_prompt", "image_url", "image_asset_id")
+_OWN_FIELDS: Final = ("model", "prompt", "system_prompt", "image_url", "image_asset_id", "mask_asset_id")
+_WEIGHTS: Final = (0.0, 2.0)  # bounds of the weight of an input
 _PROPERTIES: Final[dict[str, Any]] = {
     "model": {"type": "string", "description": "A model id from `/ai/models`."},
     "prompt": {"type": "string", "description": "The prompt, at most 32,000 characters."},
@@ -39,7 +40,26 @@ _PROPERTIES: Final[dict[str, Any]] = {
 _IMAGE: Final[dict[str, Any]] = {
     "image_url": {"type": "string", "format": "uri", "description": "The public URL of the input image."},
     "image_asset_id": {"type": "string", "description": "The id of an image in your library."},
+    "mask_asset_id": {
+        "type": "string",
+        "description": "The id of a mask in your library, of the size of the image: short for an input with the role `mask`.",
+    },
+    "inputs": {
+        "type": "array",
+        "description": "Input files in the roles that the model takes (`inputs` in `/ai/models`), at most 16.",
+        "items": {
+            "type": "object",
+            "properties": {
+                "role": {"enum": [role.value for role in JobInputRole]},
+                "asset_id": {"type": "string"},
+                "url": {"type": "string", "format": "uri"},
+                "weight": {"type": "number"},
+            },
+            "required": ["role"],
+        },
+    },
 }
+_NOT_PARAMS: Final = (*_OWN_FIELDS, "inputs")
 _PARAMS: Final = (
     "Additional properties are the model's `parameters` (see `/ai/models`). Unknown properties are rejected."
 )
@@ -107,6 +127,15 @@ EstimateBody = Annotated[
 
 
 REPEATED: Final = {200: ResponseSpec(JobOut, description="The existing job of this `Idempotency-Key`.")}
+
+
+class InputIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An input file: either the id of an image in the library or a public URL."""
+
+    role: JobInputRole
+    asset_id: str | None = None
+    url: str | None = None
+    weight: float | None = None
 
 
 class TextOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -308,8 +337,32 @@ def _generation_request(request: ApiRequest, body: Mapping[str, Any]) -> Generat
         system_prompt=body.get("system_prompt"),
         image_url=body.get("image_url"),
         image_asset_id=body.get("image_asset_id"),
-        params={name: value for name, value in body.items() if name not in _OWN_FIELDS and value is not None},
+        inputs=_inputs(body),
+        params={name: value for name, value in body.items() if name not in _NOT_PARAMS and value is not None},
     )
+
+
+def _inputs(body: Mapping[str, Any]) -> tuple[RequestedInput, ...]:
+    """The files in `inputs`, and the mask of `mask_asset_id`."""
+    given = body.get("inputs") or []
+    if not isinstance(given, list):
+        raise Invalid("The request is not valid.", fields={"inputs": "must be a list"})
+    found = tuple(_input(each, f"inputs.{index}") for index, each in enumerate(given))
+    if mask := body.get("mask_asset_id"):
+        found += (RequestedInput(role=JobInputRole.MASK, asset_id=mask, field="mask_asset_id"),)
+    return found
+
+
+def _input(given: Any, field: str) -> RequestedInput:
+    try:
+        found = msgspec.convert(given, InputIn)
+    except msgspec.ValidationError as exc:
+        raise Invalid("The request is not valid.", fields={field: str(exc)}) from None
+    if bool(found.asset_id) == bool(found.url):
+        raise Invalid("The request is not valid.", fields={field: "must have either asset_id or url"})
+    if found.weight is not None and not _WEIGHTS[0] <= found.weight <= _WEIGHTS[1]:
+        raise Invalid("The request is not valid.", fields={field: f"weight must be {_WEIGHTS[0]:g} to {_WEIGHTS[1]:g}"})
+    return RequestedInput(role=found.role, asset_id=found.asset_id, url=found.url, weight=found.weight, field=field)
 
 
 def _without_form_fields(error: Invalid) -> Invalid:

@@ -14,12 +14,13 @@ from app.base.ids import uuid7
 from app.catalog.schemas import CostBasis, CostEstimate, Field, Model, Price
 from app.catalog.service import Catalog
 from app.db.transaction import Transaction
-from app.generation.schemas import Estimate, GenerationRequest
+from app.generation import inputs
+from app.generation.schemas import Estimate, GenerationRequest, RequestedInput
 from app.idempotency.schemas import IdempotencyKey
 from app.idempotency.service import Idempotency
 from app.jobs.schemas import AcceptedJob, GenerationType, Job, JobInput, JobInputRole, LateResultPolicy
 from app.jobs.service import Jobs
-from app.library.schemas import Asset, AssetKind
+from app.library.schemas import Asset, AssetKind, UploadWarning
 from app.library.service import Library
 from app.providers.contract import Kind
 
@@ -32,10 +33,6 @@ _TYPES = {
     (Kind.VIDEO, False): GenerationType.TEXT_TO_VIDEO,
     (Kind.VIDEO, True): GenerationType.IMAGE_TO_VIDEO,
 }
-
-# What an input image is for, by the kind of output.
-_ROLES = {Kind.IMAGE: JobInputRole.IMAGE, Kind.VIDEO: JobInputRole.FIRST_FRAME}
-
 
 # Prepares a request, for example by storing an uploaded image. Called only if the request is not a repeated one.
 Prepare = Callable[[], Awaitable[GenerationRequest]]
@@ -78,12 +75,12 @@ class Generation:
                 return AcceptedJob(await self._jobs.find(owner, first), repeated=True)
             if not isinstance(request, GenerationRequest):
                 request = await request()
-            job, image = await self._job(owner, kind, request, from_image)
+            job, warnings = await self._job(owner, kind, request, from_image)
             if interactive:
                 job = msgspec.structs.replace(job, priority=1)
             also_in_tx = partial(self._expect_previews, request.previews) if request.previews else None
             accepted = await self._jobs.enqueue(job, key, limits=limits, also_in_tx=also_in_tx)
-            return msgspec.structs.replace(accepted, warnings=image.warnings) if image is not None else accepted
+            return msgspec.structs.replace(accepted, warnings=tuple(warnings))
 
     async def stream_text(
         self, owner: str, request: GenerationRequest, *, limits: KeyLimits | None = None
@@ -94,18 +91,20 @@ class Generation:
 
     async def _job(
         self, owner: str, kind: Kind, request: GenerationRequest, from_image: bool | None
-    ) -> tuple[Job, Asset | None]:
-        """A valid request as a job, and its input image."""
+    ) -> tuple[Job, Sequence[UploadWarning]]:
+        """A valid request as a job, and what of its inputs was lost."""
         model = self._catalog.choose(request.model.strip(), kind)
         _check_prompt(request, model, from_image=bool(from_image))
-        _check_image(request, model, from_image)
+        requested = inputs.requested(request, model, kind)
+        inputs.check(requested, model, kind, from_image=from_image)
         params = self._catalog.check(model, request.params)
-        image = await self._image(owner, request)
+        assets = await inputs.resolve(self._library, owner, requested)
+        used = zip(requested, assets, strict=True)
         job = Job(
             id=uuid7(),
             owner_id=owner,
             kind=kind,
-            generation_type=_TYPES[kind, image is not None],
+            generation_type=_type(kind, requested),
             provider=model.provider,
             model=model.id,
             model_name=model.name,
@@ -114,10 +113,10 @@ class Generation:
             prompt=request.prompt.strip(),
             system_prompt=(request.system_prompt or "").strip() or None,
             params=params,
-            inputs=(JobInput(_ROLES[kind], image.id),) if image else (),
+            inputs=tuple(JobInput(each.role, asset.id, each.weight) for each, asset in used),
             created_at=clock.now(),
         )
-        return job, image
+        return job, [warning for asset in assets for warning in asset.warnings]
 
     def _expect_previews(self, number: int, tx: Transaction, job: Job) -> None:
         tx.on_commit(self._jobs.waiters.previews.expect, job.id, number)
@@ -197,20 +196,11 @@ class Generation:
         """Simulator commands for this kind of output, with descriptions; empty when the simulator is off."""
         return [(name, description) for name, kinds, description in self._directives() if kind.value in kinds]
 
-    async def _image(self, owner: str, request: GenerationRequest) -> Asset | None:
-        if request.upload is not None:
-            return request.upload
-        if request.image_asset_id:
-            try:
-                asset = await self._library.find(owner, request.image_asset_id)
-            except Missing:
-                raise _invalid("image_asset_id", "This image is not in your library.") from None
-            if asset.kind is not AssetKind.IMAGE:
-                raise _invalid("image_asset_id", "This is a video. Choose an image.")
-            return asset
-        if request.image_url:
-            return await self._library.fetch(owner, request.image_url)
-        return None
+
+def _type(kind: Kind, requested: Sequence[RequestedInput]) -> GenerationType:
+    if any(each.role is JobInputRole.MASK for each in requested):
+        return GenerationType.INPAINTING
+    return _TYPES[kind, bool(requested)]
 
 
 def _check_prompt(request: GenerationRequest, model: Model, *, from_image: bool) -> None:
@@ -222,17 +212,6 @@ def _check_prompt(request: GenerationRequest, model: Model, *, from_image: bool)
             raise _invalid(name, "Must not contain null characters.")
     if not request.prompt.strip() and not optional:
         raise _invalid("prompt", "Enter a prompt.")
-
-
-def _check_image(request: GenerationRequest, model: Model, from_image: bool | None) -> None:
-    if from_image and not request.has_image:
-        raise _invalid("image", "Choose an input image.", "image_url")
-    if (request.has_image and not model.accepts_image) or (from_image and not model.accepts_image):
-        raise _invalid("model", f"{model.name} does not accept an input image. Choose another model.")
-    if model.requires_image and not request.has_image:
-        raise _invalid("image", f"{model.name} requires an input image.", "image_url")
-    if sum(map(bool, (request.image_url, request.image_asset_id, request.upload))) > 1:
-        raise _invalid("image", "Choose only one input image: an upload, a library image or a URL.", "image_url")
 
 
 def _invalid(field: str, message: str, *more: str) -> Invalid:

@@ -35,6 +35,7 @@ class GenerationType(enum.StrEnum):
     TEXT_TO_TEXT = "text_to_text"
     TEXT_TO_IMAGE = "text_to_image"
     IMAGE_TO_IMAGE = "image_to_image"
+    INPAINTING = "inpainting"  # the part of an image that a mask marks
     TEXT_TO_VIDEO = "text_to_video"
     IMAGE_TO_VIDEO = "image_to_video"
 
@@ -42,7 +43,7 @@ class GenerationType(enum.StrEnum):
     def has_inputs(self) -> bool:
         """Whether such jobs may have inputs. Those of all others are not even looked up, as that would double the time
         that reading a job takes."""
-        return self in (GenerationType.IMAGE_TO_IMAGE, GenerationType.IMAGE_TO_VIDEO)
+        return self in (GenerationType.IMAGE_TO_IMAGE, GenerationType.INPAINTING, GenerationType.IMAGE_TO_VIDEO)
 
 
 class JobInputRole(enum.StrEnum):
@@ -247,6 +248,7 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     prompt: str
     params: dict[str, Any]
+    inputs: list[JobInput]
     status: JobStatus
     progress: int | None
     attempts: int
@@ -272,6 +274,7 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
             model=job.model,
             prompt=job.prompt,
             params=job.params,
+            inputs=list(job.inputs),
             status=job.status,
             progress=job.progress,
             attempts=job.attempts,

@@ -10,7 +10,7 @@ from typing import Any
 from app.base import logging
 from app.base.errors import Upstream
 from app.providers.coerce import amount, integer, mapping, text, texts
-from app.providers.contract import ModelOffer
+from app.providers.contract import InputRole, InputSlot, ModelOffer
 from app.providers.errors import ClientError
 from app.providers.openai_format.api import Api
 from app.providers.openai_format.chat_params import Schema, chat_params
@@ -20,6 +20,7 @@ from app.providers.responses import JsonResponse
 Row = dict[str, Any]
 
 _PAGES = 50
+_CHAT_IMAGES = 4  # input images of a model on the chat route, which lists no number
 _SUPPORTED_OUTPUTS = ("text", "image", "video")
 _ID = re.compile(r"[^\s\x00-\x1f\x7f]{1,200}")
 _FETCH_FAILED = "The provider's model list could not be fetched. The previous list is kept."
@@ -104,6 +105,7 @@ def _merged(model: str, row: Row, image: Row | None, video: Row | None) -> Model
         pricing=_prices(mapping((video or {}).get("pricing_skus"))) or _prices(mapping(row.get("pricing"))),
         parameters=_parameters(route, row, image, video, declared),
         route=route,
+        inputs=_slots(route, _inputs(declared, image, video), image, video),
         created=_positive(row.get("created")) or _positive(media_row.get("created")),
     )
 
@@ -128,6 +130,20 @@ def _inputs(declared: list[str], image: Row | None, video: Row | None) -> tuple[
     accepts_frame = "first_frame" in param_schema.frames_of(video or {})
     extra = ["image"] if accepts_references or accepts_frame else []
     return tuple(dict.fromkeys([*(declared or ["text"]), *extra]))
+
+
+def _slots(route: str, inputs: tuple[str, ...], image: Row | None, video: Row | None) -> tuple[InputSlot, ...]:
+    """The input images. One that is not described further is what the model starts from."""
+    required = "text" not in inputs
+    if route == "videos":
+        frames = param_schema.frames_of(video or {})
+        roles = [InputRole(frame) for frame in frames] or ([InputRole.FIRST_FRAME] if "image" in inputs else [])
+        return tuple(InputSlot(role=role, required=required and role is roles[0]) for role in roles)
+    if "image" not in inputs or route == "chat":
+        return ()
+    described = mapping(mapping((image or {}).get("supported_parameters")).get("input_references"))
+    most = integer(described.get("max")) or (_CHAT_IMAGES if route == "chat-image" else 1)
+    return (InputSlot(role=InputRole.IMAGE, required=required, max=max(1, most)),)
 
 
 def _parameters(route: str, row: Row, image: Row | None, video: Row | None, inputs: list[str]) -> Schema:

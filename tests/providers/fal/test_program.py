@@ -10,13 +10,24 @@ import uvicorn
 
 from app.providers.simulator.app import build as build_simulator
 from app.web.server import HttpServer, listening, serving
-from tests.kit import Cases, Json, ended_job, error_of, eventually, read_job, uploaded_asset, validation_error
+from tests.kit import (
+    Cases,
+    Json,
+    ended_job,
+    error_of,
+    eventually,
+    image_bytes,
+    read_job,
+    uploaded_asset,
+    validation_error,
+)
 from tests.studio import Studio, running, served_simulator
 from tests.trust import trust
 from tests.upstream import submission_is_stored, upstream
 
 MODEL = "fal:fal-ai/flux/dev"
 ANIMATION = "fal:fal-ai/stable-video"
+INPAINTING = "fal:fal-ai/flux-pro/v1/fill"
 ORIGIN = "https://studio.example.org"
 
 
@@ -138,3 +149,23 @@ async def test_a_signed_webhook_is_accepted_and_a_forged_one_is_not(tmp_path: Pa
         assert webhook["path"].startswith(f"/webhooks/fal/{job['id']}-")
         forged = {"X-Fal-Webhook-Request-Id": "1", "X-Fal-Webhook-Timestamp": "1", "X-Fal-Webhook-Signature": "00"}
         error_of(await studio.client().post(webhook["path"], content=b"{}", headers=forged), 401)
+
+
+async def test_an_image_is_changed_where_a_mask_says(tmp_path: Path) -> None:
+    async with served_simulator(tmp_path / "provider") as url, atelier(tmp_path, url) as studio:
+        ann = await studio.user()
+        image = (await uploaded_asset(ann, image_bytes("PNG", 256, 256)))["id"]
+        mask = (await uploaded_asset(ann, image_bytes("PNG", 256, 256, "white")))["id"]
+        small = (await uploaded_asset(ann, image_bytes("PNG", 128, 256, "white")))["id"]
+        body = {"model": INPAINTING, "prompt": "[stamp] a boat", "image_asset_id": image}
+        without = await ann.post("/api/v1/generate/image", json=body)
+        assert "requires a mask" in error_of(without, 400)["message"]
+        other = await ann.post("/api/v1/generate/image", json={**body, "mask_asset_id": small})
+        message = error_of(other, 400)["message"]
+        assert "128 × 256" in message
+        assert "256 × 256" in message
+        answer = await ann.post("/api/v1/generate/image", json={**body, "mask_asset_id": mask})
+        assert answer.status_code in (200, 202), answer.text
+        job = await ended_job(ann, answer.json()["id"])
+        assert (job["status"], job["generation_type"]) == ("completed", "inpainting"), job
+        assert [each["role"] for each in job["inputs"]] == ["image", "mask"]
