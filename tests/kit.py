@@ -36,6 +36,7 @@ FINAL_STATES = {"completed", "failed", "cancelled"}
 
 # `retry_of` is not in the contract's list; it links a retry to the job that it repeats.
 JOB_FIELDS = {
+    "inputs",
     "id",
     "kind",
     "generation_type",

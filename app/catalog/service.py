@@ -110,6 +110,25 @@ class Catalog:
             route="",
         )
 
+    def alternatives(self, id: str) -> list[Model]:
+        """The same model at other providers: with the same name there, enabled, and with the same kinds of output. They are in the
+        order of the providers, beginning with the one after the model's own."""
+        model = self._models.get(id)
+        order = {name: index for index, name in enumerate(self._providers)}
+        if model is None or model.provider not in order:
+            return []
+        own = order[model.provider]
+        same = [
+            other
+            for other in self._models.values()
+            if other.enabled
+            and other.upstream_id == model.upstream_id
+            and other.provider != model.provider
+            and other.provider in order
+            and other.kinds == model.kinds
+        ]
+        return sorted(same, key=lambda other: (order[other.provider] - own) % len(order))
+
     def counts_by_provider(self) -> dict[str, tuple[int, int]]:
         """The number of models of each provider, and how many of them are enabled."""
         found: dict[str, tuple[int, int]] = {}

@@ -5,7 +5,7 @@ second, for all answers in one statement; a crash loses only what arrived after 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
@@ -71,7 +71,10 @@ class Answers:
         idempotency: Idempotency,
         providers: Mapping[str, Provider],
         limits: ChatLimits,
+        alternatives: Callable[[str], Sequence[Model]],
     ) -> None:
+        """`alternatives` are the same model at other providers, by the id of a model."""
+        self._alternatives = alternatives
         self._database = database
         self._ledger = ledger
         self._idempotency = idempotency
@@ -178,9 +181,7 @@ class Answers:
             live.fail(exc)
             return
         request = msgspec.structs.replace(new.request, turns=turns)
-        provider = self._providers.get(request.model.provider)
-        reading = upstream.read(provider, request, live, self._limits.retry_pause)
-        live.begin(asyncio.create_task(reading))
+        live.begin(asyncio.create_task(self._read(live, request)))
         await live.read()
         result = self._result_of(live)
         if new.key is None:
@@ -188,6 +189,22 @@ class Answers:
         elif live.reply is not None:
             result = msgspec.structs.replace(result, reply=msgspec.json.encode(live.reply).decode())
         await self._end(live, result)
+
+    async def _read(self, live: StreamingAnswer, request: ChatRequest) -> AnswerResult:
+        """From the model's provider, or if nothing could be sent to it, from the next one that has the same model."""
+        for other in (request.model, *self._alternatives(request.model.id)):
+            provider = self._providers.get(other.provider)
+            asked = msgspec.structs.replace(request, model=other)
+            live.message = msgspec.structs.replace(
+                live.message, model=other.id, model_name=other.name, provider=other.provider
+            )
+            try:
+                return await upstream.read(provider, asked, live, self._limits.retry_pause)
+            except Failure as failure:
+                if live.has_output or failure.outcome.code is not ErrorCode.PROVIDER_UNREACHABLE:
+                    raise
+                unreachable = failure
+        raise unreachable
 
     def _result_of(self, live: StreamingAnswer) -> AnswerResult:
         if live.reader.cancelled():
@@ -266,7 +283,7 @@ class Answers:
     def _save_result(
         self, tx: Transaction, answer: Message, now: datetime, text: str, result: AnswerResult, key: str | None
     ) -> None:
-        if repository.end(tx, answer.owner_id, answer.id, now, text, result):
+        if repository.end(tx, answer.owner_id, answer, now, text, result):
             self._ledger.settle_answer(tx, answer.owner_id, answer.id, result.cost_nano, key)
 
     def _insert_result(

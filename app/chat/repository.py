@@ -225,20 +225,24 @@ def save_progress_any(tx: Transaction, ids: Sequence[str], texts: Sequence[str])
     )
 
 
-def end(tx: Transaction, owner: str, id: str, now: datetime, text: str, result: AnswerResult) -> bool:
-    """Save the result; True when the answer was still streaming."""
+def end(tx: Transaction, owner: str, message: Message, now: datetime, text: str, result: AnswerResult) -> bool:
+    """Save the result, and who answered; True when the answer was still streaming."""
     ended = tx.value(
         "messages",
         "update messages set text = $3, size = $4, status = $5, ended_at = $6, usage = $7, cost_nano = $8,"
-        " error_code = $9, error_message = $10, error_detail = $11, generation_id = $12, finish_reason = $13, reply = $14"
+        " error_code = $9, error_message = $10, error_detail = $11, generation_id = $12, finish_reason = $13, reply = $14,"
+        " model = $15, model_name = $16, provider = $17"
         " where id = $1 and owner_id = $2 and status = 'streaming' returning id",
-        id,
+        message.id,
         owner,
         text,
         len(text),
         result.status.value,
         now,
         *_outcome(result),
+        message.model,
+        message.model_name,
+        message.provider,
     )
     return ended is not None
 

@@ -31,7 +31,7 @@ class Chat:
         limits: ChatLimits = DEFAULT_LIMITS,
     ) -> None:
         self._database = database
-        self._answers = Answers(database, ledger, idempotency, providers, limits)
+        self._answers = Answers(database, ledger, idempotency, providers, limits, catalog.alternatives)
         self.conversations = Conversations(database, catalog, self._answers, limits)
         self.messages = Messages(database, catalog, self.conversations, self._answers, limits)
         self.completions = Completions(catalog, self._answers, limits)

@@ -277,13 +277,14 @@ class EstimateOut(msgspec.Struct, frozen=True, kw_only=True):
 @post(
     "/estimate",
     status_code=200,
-    responses=error_responses(400, 401, 403),
+    responses=error_responses(400, 401, 403, 413),
     summary="Estimate the cost and time of a request",
 )
 async def estimate(request: ApiRequest, data: EstimateBody, generation: NamedDependency[Generation]) -> EstimateOut:
     """The body of any of the requests above; nothing is generated. Unknown is null, never 0."""
     wanted = _generation_request(request, data)
-    found = await generation.estimate(generation.choose_model(wanted.model), wanted.params)
+    model = generation.choose_model(wanted.model)
+    found = await generation.estimate(model, generation.check(model, wanted.params))
     cost, known = found.cost, found.median is not None and found.p90 is not None
     return EstimateOut(
         cost_usd=CostOut(min=usd(cost.least) or "0", max=usd(cost.most) or "0") if cost else None,

@@ -62,15 +62,12 @@ def requested(request: GenerationRequest, model: Model, kind: Kind) -> list[Requ
 
 
 def check(inputs: Sequence[RequestedInput], model: Model, kind: Kind, *, from_image: bool | None) -> None:
-    """Raises Invalid when the model does not take these inputs, or requires others. `from_image`: True requires an input, False
-    allows none."""
+    """Raises Invalid when the model does not take these inputs, or requires others. `from_image`: True requires an input."""
     slots = {slot.role.value: slot for slot in slots_of(model, kind)}
     if from_image and not inputs:
         raise _invalid("image", "Choose an input image.", "image_url")
     if (inputs or from_image) and not slots:
         raise _invalid("model", f"{model.name} does not accept an input image. Choose another model.")
-    if inputs and from_image is False:
-        raise _invalid(inputs[0].field, "This request takes no input image.")
     if len(inputs) > MAX_INPUTS:
         raise _invalid("inputs", f"There can be at most {MAX_INPUTS} inputs.")
     counts = Counter(each.role.value for each in inputs)

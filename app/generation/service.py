@@ -158,6 +158,10 @@ class Generation:
         median, p90 = await self._jobs.durations_of(model.id)
         return Estimate(cost=cost, median=median, p90=p90)
 
+    def check(self, model: Model, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters, if all of them are valid. Raises Invalid with the wrong ones."""
+        return self._catalog.check(model, params)
+
     def choose_model(self, id: str) -> Model:
         """The model of any kind of output that a request names. Raises Invalid."""
         return self._catalog.choose_any(id)

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from app.base import clock
+from app.catalog.service import Catalog
 from app.db.database import Database
 from app.db.transaction import Transaction
 from app.jobs import repository
@@ -31,12 +32,20 @@ class Execution:
     """Every change is durable when a method returns."""
 
     def __init__(
-        self, database: Database, transitions: Transitions, live: LiveJobs, *, timeout: float, poll_interval: float
+        self,
+        database: Database,
+        transitions: Transitions,
+        live: LiveJobs,
+        catalog: Catalog,
+        *,
+        timeout: float,
+        poll_interval: float,
     ) -> None:
         """`timeout` is how long a job may process and `poll_interval` the time between two polls, both in seconds."""
         self._database = database
         self._transitions = transitions
         self._live = live
+        self._catalog = catalog
         self._timeout = timedelta(seconds=timeout)
         self._poll_interval = poll_interval
 
@@ -100,7 +109,10 @@ class Execution:
         return await self._database.write_for(job.id, self._transitions.complete, job, done, assets)
 
     async def schedule_retry(self, job: Job, retryable: Retryable) -> None:
-        """Queue the job for another attempt after a delay, or fail it after the last attempt."""
+        """Queue the job for another attempt after a delay, or at once at another provider with the same model if nothing was sent;
+        fail it after the last attempt."""
+        if retryable.code is ErrorCode.PROVIDER_UNREACHABLE and await self._move(job):
+            return
         if job.attempts >= MAX_ATTEMPTS[job.kind]:
             failed = Failed(
                 code=retryable.code,
@@ -114,6 +126,13 @@ class Execution:
         delay = min(MAX_RETRY_DELAY, FIRST_RETRY_DELAY * 2 ** (job.attempts - 1)) * random.uniform(0.8, 1.2)
         run_at = clock.after(max(delay, retryable.wait or 0))
         await self._database.write_for(job.id, self._transitions.schedule_retry, job, retryable, run_at)
+
+    async def _move(self, job: Job) -> bool:
+        """To the next provider in order that has the same model. After the last one it is the first one's turn, after a delay."""
+        others = self._catalog.alternatives(job.model)
+        if job.attempts >= MAX_ATTEMPTS[job.kind] or (job.attempts - 1) % (len(others) + 1) >= len(others):
+            return False
+        return await self._database.write_for(job.id, self._transitions.move, job, others[0])
 
     async def fail(self, job: Job, failed: Failed) -> None:
         await self._database.write_for(job.id, self._transitions.fail, job, failed)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from app.base.text import folded
+from app.catalog.schemas import Model
 from app.db.transaction import Row, Transaction
 from app.jobs.schemas import EventType, Job, JobError, JobEvent, JobInput, JobInputRole, JobStatus, LateResultPolicy
 from app.providers.contract import Completed, ErrorCode, Failed, Kind, Pending, UpstreamJob, Usage
@@ -293,6 +294,24 @@ def requeue(tx: Transaction, owner: str, id: str, run_at: datetime) -> Job | Non
     """From processing back to queued, to be started again at `run_at`."""
     return _changed(
         tx, "status = 'queued', run_at = $3, upstream_state = null, progress = null", "processing", owner, id, run_at
+    )
+
+
+def move(tx: Transaction, owner: str, id: str, now: datetime, model: Model) -> Job | None:
+    """From processing back to queued, for another provider that has the same model; never when the job was submitted."""
+    return _one(
+        tx,
+        "update jobs set status = 'queued', run_at = $3, upstream_state = null, progress = null, provider = $4, model = $5,"
+        " model_name = $6, upstream_model = $7, route = $8 where id = $1 and owner_id = $2 and status = 'processing'"
+        f" and not cancel_requested and upstream_job_id is null returning {_COLUMNS}",
+        id,
+        owner,
+        now,
+        model.provider,
+        model.id,
+        model.name,
+        model.upstream_id,
+        model.route,
     )
 
 

@@ -195,6 +195,7 @@ class EventType(enum.StrEnum):
     PROGRESSED = "progressed"  # state
     DOWNLOADED = "downloaded"
     RETRY_SCHEDULED = "retry_scheduled"  # run_at: ISO 8601, code: ErrorCode, message
+    MOVED = "moved"  # from_provider, to_provider: nothing was sent to the first, and the second has the same model
     RECOVERED = "recovered"
     COMPLETED = "completed"
     FAILED = "failed"  # code: ErrorCode, message

@@ -73,7 +73,9 @@ class Jobs:
         self._transitions = Transitions(
             ledger, idempotency, library, self.live, self._history, poll_interval=poll_interval
         )
-        self.execution = Execution(database, self._transitions, self.live, timeout=timeout, poll_interval=poll_interval)
+        self.execution = Execution(
+            database, self._transitions, self.live, catalog, timeout=timeout, poll_interval=poll_interval
+        )
         metrics = metrics or Metrics()
         self.all = AllJobs(database, library, self.live, self._transitions, self.execution, self.find, metrics)
         metrics.gauge_callback(

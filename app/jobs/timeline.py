@@ -15,6 +15,7 @@ SENTENCES: Final[Mapping[EventType, tuple[str, str]]] = {
     EventType.PROGRESSED: ("Provider status changed", "{state}"),
     EventType.DOWNLOADED: ("Result downloaded", ""),
     EventType.RETRY_SCHEDULED: ("Retry scheduled for {run_at:%H:%M:%S}", "{message}"),
+    EventType.MOVED: ("Moved to {to_provider}", "{from_provider} could not be reached; nothing was sent"),
     EventType.RECOVERED: ("Resumed after a restart", ""),
     EventType.COMPLETED: ("Completed", ""),
     EventType.FAILED: ("Failed", "{message}"),

@@ -11,6 +11,7 @@ import msgspec
 
 from app.accounts.schemas import KeyLimits
 from app.base import clock, logging
+from app.catalog.schemas import Model
 from app.db.transaction import Transaction
 from app.idempotency.schemas import IdempotencyKey
 from app.idempotency.service import Idempotency
@@ -124,6 +125,17 @@ class Transitions:
         detail = {"run_at": clock.iso(run_at), "code": retryable.code, "message": retryable.message}
         repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.RETRY_SCHEDULED, **detail)
         self._update_copy(tx, job, changed)
+
+    def move(self, tx: Transaction, job: Job, model: Model) -> bool:
+        """From processing back to queued, at another provider with the same model. False if that is not possible any more."""
+        now = clock.now()
+        changed = repository.move(tx, job.owner_id, job.id, now, model)
+        if changed is None:
+            return False
+        detail = {"from_provider": job.provider, "to_provider": model.provider}
+        repository.add_event(tx, job.owner_id, job.id, now, EventType.MOVED, **detail)
+        self._update_copy(tx, job, changed)
+        return True
 
     def complete(self, tx: Transaction, job: Job, done: Completed, assets: Sequence[Asset]) -> bool:
         """From processing to completed. False if the assets are no longer wanted."""

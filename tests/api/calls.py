@@ -193,6 +193,7 @@ ROWS: dict[str, Row] = {
     "POST /api/v1/ai/chat": Row(
         "user", 200, body=body(model=TEXT_MODEL, messages=[{"role": "user", "content": "Hello"}])
     ),
+    "POST /api/v1/generate/estimate": Row("user", 200, body=body(model=Actors.model, **SHORT_VIDEO)),
     "POST /api/v1/generate/text": Row(
         "user", 200, body=body(model=TEXT_MODEL, prompt="a boat", system_prompt="Be brief")
     ),

@@ -19,7 +19,7 @@ async def ask(client: httpx.AsyncClient, **body: object) -> Json:
 
 async def test_a_video_costs_its_seconds(atelier: Studio) -> None:
     user = await new_user(atelier)
-    found = await ask(user, model=VIDEO_MODEL, prompt="a boat", duration=4, generate_audio=False)
+    found = await ask(user, model=VIDEO_MODEL, prompt="a boat", duration=4)
     assert found["cost_usd"]["min"] == found["cost_usd"]["max"]
     assert Decimal(found["cost_usd"]["min"]) > 0
     louder = await ask(user, model=VIDEO_MODEL, prompt="a boat", duration=8)
@@ -37,15 +37,15 @@ async def test_jobs_with_the_same_settings_are_what_the_next_one_is_estimated_fr
     user = await new_user(atelier)
     settings = {"model": "openai/gpt-image-2", "quality": "high"}
     job = await generated_image(user, "[stamp] a lighthouse", **settings)
-    found = await ask(user, prompt="another prompt", seed=7, **settings)
+    found = await ask(user, prompt="another prompt", **settings)
     assert found["basis"] == "history"
     assert Decimal(found["cost_usd"]["min"]) <= Decimal(job["cost_usd"]) <= Decimal(found["cost_usd"]["max"])
 
 
-async def test_nothing_is_generated_and_wrong_parameters_do_not_count(atelier: Studio) -> None:
+async def test_nothing_is_generated_and_wrong_parameters_are_refused(atelier: Studio) -> None:
     user = await new_user(atelier)
-    right = await ask(user, model=VIDEO_MODEL, duration=4)
-    assert await ask(user, model=VIDEO_MODEL, duration=4, resolution="huge", unknown=1, seed="x") == right
+    wrong = await user.post(PATH, json={"model": VIDEO_MODEL, "duration": 4, "resolution": "huge", "unknown": 1})
+    assert set(error_of(wrong, 400)["details"]["fields"]) == {"resolution", "unknown"}
     assert (await user.get("/api/v1/jobs")).json()["total"] == 0
     error_of(await user.post(PATH, json={"model": "no/model"}), 400, "VALIDATION_ERROR")
     error_of(await user.post(PATH, json={}), 400, "VALIDATION_ERROR")
@@ -62,6 +62,8 @@ async def test_the_form_shows_the_price_of_its_settings(atelier: Studio) -> None
     assert cheap.status_code == dear.status_code == 200
     assert cheap.text != dear.text
     assert "$" in cheap.text
+    half_typed = {"model": VIDEO_MODEL, "duration": "4", "generate_audio": "false", "seed": "x"}
+    assert (await browser.send_form("/generate/video/estimate", half_typed)).text == cheap.text
     unknown = await browser.send_form("/generate/text/estimate", {"model": TEXT_MODEL})
     assert 'id="price"' in unknown.text
     assert (await browser.send_form("/generate/none/estimate", {})).status_code == 404

@@ -545,6 +545,8 @@ EVENTS = [
             "code": "PROVIDER_FAILED",
             "message": HOSTILE,
             "stage": [*CancelStage][number % len(CancelStage)],
+            "from_provider": HOSTILE,
+            "to_provider": HOSTILE,
         },
     )
     for number, event in enumerate(EventType)
