@@ -79,7 +79,7 @@ async def model(request: SignedIn, id: FromPath[str], catalog: NamedDependency[C
         request,
         offered=_offered(found),
         prices=prices(found),
-        fields=catalog.fields(found, {}),
+        fields=catalog.parameters.fields(found, {}),
     )
 
 

@@ -74,8 +74,9 @@ def _type(model: Model, from_text: ModelType, from_image: ModelType) -> ModelTyp
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
-    """A form control for one property of a model's parameter schema. `control` is select, number, checkbox or text;
-    `value` is the user's input or the default, as text; `error` is shown beside the field."""
+    """A form control for one property of a model's parameter schema. `control` is select, number, checkbox, text or textarea;
+    `value` is the user's input or the default, as text; `unit` and `error` are shown beside the field. `decides`: whether other
+    fields are shown only with some of its values."""
 
     name: str
     title: str
@@ -86,6 +87,8 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     step: str = "any"
     value: str = ""
     help: str = ""
+    unit: str = ""
+    decides: bool = False
     error: str | None = None
 
 

@@ -1,4 +1,4 @@
-"""The model catalog: available models, validation of their parameters, and their form fields.
+"""The model catalog: the models that are available, what they cost, and which of them a request names.
 
 Models are kept in memory (a few hundred small rows, read by every request). The database keeps a copy, so that they are
 available after a start without a network.
@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jsonschema_rs
 import msgspec
 
 from app.base import clock, logging
@@ -16,8 +15,9 @@ from app.base.errors import Invalid, Missing, Unready, Upstream
 from app.base.text import folded
 from app.catalog import repository
 from app.catalog.estimates import estimate
+from app.catalog.parameters import Parameters
 from app.catalog.prices import summary
-from app.catalog.schemas import Changes, CostEstimate, Field, Model, ModelDetails, Price
+from app.catalog.schemas import Changes, CostEstimate, Model, ModelDetails, Price
 from app.db.database import Database
 from app.db.transaction import Transaction
 from app.providers.contract import Kind, ModelOffer, Provider
@@ -35,8 +35,7 @@ class Catalog:
         self._providers = providers
         self._models: dict[str, Model] = {}
         self._search_texts: dict[str, str] = {}  # by model id
-        # By model id: the parameter schema and its validator.
-        self._validators: dict[str, tuple[dict[str, Any], jsonschema_rs.Validator]] = {}
+        self.parameters = Parameters()
         self.filled = asyncio.Event()
         self.last = Changes()
 
@@ -183,47 +182,6 @@ class Catalog:
             and all(term in self._search_texts[model.id] for term in terms)
         ]
 
-    def check(self, model: Model, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Validate `params` against the model's schema and return them. Raises Invalid with every wrong field. A float
-        such as 4.0 is an integer in JSON Schema but not to providers, so it is returned as 4."""
-        fields: dict[str, str] = {}
-        for error in self._validator(model).iter_errors(dict(params)):
-            for name, message in _field_errors(error, model):
-                fields.setdefault(name, message)
-        if fields:
-            raise Invalid(f"Invalid parameters for {model.name}: {'; '.join(fields.values())}", fields=fields)
-        known = _properties(model)
-        return {name: _to_integer(value, known.get(name, {})) for name, value in params.items()}
-
-    def valid_params(self, model: Model, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of the parameters that the model accepts."""
-        known = {name: value for name, value in params.items() if name in _properties(model)}
-        wrong = {name for error in self._validator(model).iter_errors(known) for name, _ in _field_errors(error, model)}
-        return self.check(model, {name: value for name, value in known.items() if name not in wrong})
-
-    def _validator(self, model: Model) -> jsonschema_rs.Validator:
-        """The cached validator of a model; compiling one is slower than validating with it."""
-        cached = self._validators.get(model.id)
-        if cached is None or cached[0] is not model.parameters:
-            cached = self._validators[model.id] = (
-                model.parameters,
-                jsonschema_rs.validator_for(_closed(model.parameters)),
-            )
-        return cached[1]
-
-    def read_form(self, model: Model, form: Mapping[str, str]) -> dict[str, Any]:
-        """Parameters from a form's text fields. An empty field is omitted: the model uses its default."""
-        params: dict[str, Any] = {}
-        for name, schema in _controls(model):
-            text = form.get(name, "").strip()
-            if text:
-                params[name] = _parse(text, schema)
-        return params
-
-    def fields(self, model: Model, values: Mapping[str, Any], errors: Mapping[str, str] | None = None) -> list[Field]:
-        """The form controls of a model, in the order of its schema."""
-        return [_field(name, schema, values.get(name), (errors or {}).get(name)) for name, schema in _controls(model)]
-
     def estimate(self, model: Model, params: Mapping[str, Any]) -> CostEstimate | None:
         """What a request with these validated parameters will cost, as far as its price is known."""
         return estimate(model, params)
@@ -262,7 +220,6 @@ class Catalog:
         self._search_texts = {
             model.id: folded(f"{model.id} {model.name} {model.description}") for model in self._models.values()
         }
-        self._validators.clear()
         if self._models:
             self.filled.set()
 
@@ -308,92 +265,3 @@ def _input_modalities(offer: ModelOffer) -> tuple[str, ...]:
     """Without text for a model that requires a file: this is how `Model.requires_image` knows."""
     requires_file = any(slot.required for slot in offer.inputs)
     return tuple(name for name in offer.input_modalities if not (requires_file and name == "text"))
-
-
-def _properties(model: Model) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = model.parameters.get("properties", {})
-    return found
-
-
-def _controls(model: Model) -> list[tuple[str, dict[str, Any]]]:
-    """Parameters with a form control. Arrays are supported by the API only."""
-    return [(name, schema) for name, schema in _properties(model).items() if schema.get("type") != "array"]
-
-
-def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": False, **schema}
-
-
-def _field_errors(error: jsonschema_rs.ValidationError, model: Model) -> list[tuple[str, str]]:
-    """Field names and messages of one validation error. Messages never repeat the input."""
-    path = [str(part) for part in error.instance_path]
-    if path:
-        return [(path[0], _expectation(path[0], _properties(model).get(path[0], {})))]
-    known = _properties(model)
-    unknown = [str(name) for name in error.instance if name not in known] if isinstance(error.instance, dict) else []
-    return [(name[:60], f"unknown parameter {name[:60]!r}") for name in unknown] or [("params", "is invalid")]
-
-
-def _expectation(name: str, schema: Mapping[str, Any]) -> str:
-    title = schema.get("title", name)
-    if "enum" in schema:
-        return f"{title} must be one of {', '.join(str(value) for value in schema['enum'])}"
-    low, high = schema.get("minimum"), schema.get("maximum")
-    kind = {"integer": "an integer", "number": "a number", "boolean": "true or false"}.get(
-        schema.get("type", ""), "a string"
-    )
-    if low is not None and high is not None:
-        return f"{title} must be {kind} between {low} and {high}"
-    return f"{title} must be {kind}"
-
-
-def _to_integer(value: Any, schema: Mapping[str, Any]) -> Any:
-    """A validated value; a float where the schema wants an integer is converted."""
-    if not isinstance(value, float):
-        return value
-    if "enum" in schema:
-        return next((option for option in schema["enum"] if not isinstance(option, bool) and option == value), value)
-    return int(value) if schema.get("type") == "integer" else value
-
-
-def _parse(text: str, schema: Mapping[str, Any]) -> Any:
-    """Form text as the JSON type of the schema. Text that does not convert is kept, and `check` rejects it."""
-    if "enum" in schema:
-        return next((value for value in schema["enum"] if str(value) == text), text)
-    kind = schema.get("type")
-    try:
-        if kind == "integer":
-            return int(text)
-        if kind == "number":
-            return float(text)
-    except ValueError:
-        return text
-    if kind == "boolean":
-        return {"true": True, "on": True, "false": False}.get(text.lower(), text)
-    return text
-
-
-def _field(name: str, schema: Mapping[str, Any], value: Any, error: str | None) -> Field:
-    kind = schema.get("type")
-    options: tuple[str, ...] = ()
-    control = "text"
-    if "enum" in schema:
-        control, options = "select", tuple(str(option) for option in schema["enum"])
-    elif kind == "boolean":
-        # Three-valued: true, false, or the model's default.
-        control, options = "select", ("true", "false")
-    elif kind in ("integer", "number"):
-        control = "number"
-    current = schema.get("default") if value is None else value
-    return Field(
-        name=name,
-        title=schema.get("title", name),
-        control=control,
-        options=options,
-        minimum=schema.get("minimum"),
-        maximum=schema.get("maximum"),
-        step="1" if kind == "integer" else "any",
-        value="" if current is None else str(current).lower() if isinstance(current, bool) else str(current),
-        help=schema.get("description", ""),
-        error=error,
-    )

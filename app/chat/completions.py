@@ -35,7 +35,7 @@ class Completions:
         validation.turns(messages)  # errors in the messages are reported before errors in the model
         model = self._catalog.choose((model_id or "").strip(), Kind.TEXT)
         params = {name: value for name, value in body.items() if name not in _OWN and value is not None}
-        return self.build_request(model, messages, self._catalog.check(model, params))
+        return self.build_request(model, messages, self._catalog.parameters.check(model, params))
 
     def build_request(self, model: Model, messages: object, params: dict[str, Any]) -> ChatRequest:
         """A chat request with parameters that are already validated; raises Invalid for its messages."""

@@ -50,7 +50,7 @@ def _params(data: Mapping[str, Any], model: Model, catalog: Catalog) -> dict[str
     count = openai_params.integer(data, "n", minimum=1, maximum=MAX_IMAGES)
     if count is not None and (count > 1 or "n" in properties):
         params["n"] = count
-    typed = catalog.read_form(model, {name: value for name, value in data.items() if isinstance(value, str)})
+    typed = catalog.parameters.read_form(model, {name: value for name, value in data.items() if isinstance(value, str)})
     for name in (_KNOWN | properties) - {"n", "size"}:
         if data.get(name) not in (None, "", "auto"):
             params[name] = typed.get(name, data[name])

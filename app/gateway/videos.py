@@ -63,7 +63,7 @@ def _image_url(reference: Any) -> str:
 def _params(data: Mapping[str, Any], model: Model, catalog: Catalog) -> dict[str, Any]:
     properties = frozenset(model.parameters.get("properties", {}))
     openai_params.reject_unknown(data, _OWN | properties)
-    typed = catalog.read_form(model, {name: value for name, value in data.items() if isinstance(value, str)})
+    typed = catalog.parameters.read_form(model, {name: value for name, value in data.items() if isinstance(value, str)})
     params = {
         name: typed.get(name, data[name])
         for name in properties - {"size", "duration"}

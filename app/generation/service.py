@@ -97,7 +97,7 @@ class Generation:
         _check_prompt(request, model, from_image=bool(from_image))
         requested = inputs.requested(request, model, kind)
         inputs.check(requested, model, kind, from_image=from_image)
-        params = self._catalog.check(model, request.params)
+        params = self._catalog.parameters.check(model, request.params)
         assets = await inputs.resolve(self._library, owner, requested)
         used = zip(requested, assets, strict=True)
         job = Job(
@@ -146,12 +146,12 @@ class Generation:
         ]
 
     def fields(self, model: Model, values: dict[str, Any], errors: dict[str, str] | None = None) -> list[Field]:
-        return self._catalog.fields(model, values, errors)
+        return self._catalog.parameters.fields(model, values, errors)
 
     async def estimate(self, model: Model, params: Mapping[str, Any]) -> Estimate:
         """What a request with these parameters will cost: by the formula of the model, else as past jobs with the same settings,
         else by the provider's price list. Parameters that are not valid are left out."""
-        valid = self._catalog.valid_params(model, params)
+        valid = self._catalog.parameters.valid(model, params)
         cost = self._catalog.estimate(model, valid)
         if (cost is None or cost.basis is CostBasis.PRICES) and (past := await self._jobs.costs_of(model.id, valid)):
             cost = CostEstimate(min(past), max(past), CostBasis.HISTORY)
@@ -160,7 +160,7 @@ class Generation:
 
     def check(self, model: Model, params: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters, if all of them are valid. Raises Invalid with the wrong ones."""
-        return self._catalog.check(model, params)
+        return self._catalog.parameters.check(model, params)
 
     def choose_model(self, id: str) -> Model:
         """The model of any kind of output that a request names. Raises Invalid."""
@@ -173,7 +173,7 @@ class Generation:
     def read_form(self, kind: Kind, form: dict[str, str]) -> dict[str, Any]:
         """Parameters of the selected model from a form; empty for an unknown model, which `submit` rejects."""
         try:
-            return self._catalog.read_form(self._catalog.choose(form.get("model", ""), kind), form)
+            return self._catalog.parameters.read_form(self._catalog.choose(form.get("model", ""), kind), form)
         except Invalid:
             return {}
 

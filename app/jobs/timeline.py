@@ -11,8 +11,8 @@ SENTENCES: Final[Mapping[EventType, tuple[str, str]]] = {
     EventType.QUEUED: ("Queued", ""),
     EventType.STARTED: ("Started", "attempt {attempt}"),
     EventType.RESULT_REQUESTED: ("Started", "asking the provider for the result that was already paid for"),
-    EventType.SUBMITTED: ("Submitted to the provider", "{state}"),
-    EventType.PROGRESSED: ("Provider status changed", "{state}"),
+    EventType.SUBMITTED: ("Submitted to the provider", "status: {state}"),
+    EventType.PROGRESSED: ("Provider status changed", "to {state}"),
     EventType.DOWNLOADED: ("Result downloaded", ""),
     EventType.RETRY_SCHEDULED: ("Retry scheduled for {run_at:%H:%M:%S}", "{message}"),
     EventType.MOVED: ("Moved to {to_provider}", "{from_provider} could not be reached; nothing was sent"),
@@ -44,6 +44,8 @@ def entry(event: JobEvent) -> TimelineEntry:
     values = dict(event.detail)
     if "stage" in values:
         values["stage"] = CANCEL_STAGES[CancelStage(values["stage"])]
+    if "state" in values:
+        values["state"] = values["state"].replace("_", " ")
     if "run_at" in values:
         values["run_at"] = datetime.fromisoformat(values["run_at"])
     sentence, remark = SENTENCES[event.event]

@@ -132,7 +132,7 @@ async def test_parameters_that_a_model_accepts_stay_unchanged(catalog: Catalog) 
     accepted: list[dict[str, Any]] = [{}, {"aspect_ratio": "9:16", "duration": 8}]
     accepted.append({"seed": 0, "strength": 0.5, "generate_audio": False})
     for params in accepted:
-        assert catalog.check(model, params) == params
+        assert catalog.parameters.check(model, params) == params
 
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
@@ -152,7 +152,7 @@ async def test_a_parameter_outside_the_schema_is_refused_by_name(catalog: Catalo
     with Cases() as cases:
         for params, field, message in REFUSED:
             with cases.case(params), pytest.raises(Invalid) as refused:
-                catalog.check(catalog.find("google/veo-3.1"), params)
+                catalog.parameters.check(catalog.find("google/veo-3.1"), params)
             with cases.case(params, "message"):
                 assert refused.value.fields == {field: message}
 
@@ -160,26 +160,26 @@ async def test_a_parameter_outside_the_schema_is_refused_by_name(catalog: Catalo
 async def test_whole_numbers_become_integers_in_any_notation(catalog: Catalog) -> None:
     model = catalog.find("google/veo-3.1")
     given = {"duration": 8.0, "seed": 7.0, "strength": 1.0}
-    checked = catalog.check(model, given)
+    checked = catalog.parameters.check(model, given)
     assert checked == given
     assert [type(checked[name]) for name in given] == [int, int, float]
 
 
 async def test_an_error_message_names_the_model_once(catalog: Catalog) -> None:
     with pytest.raises(Invalid) as refused:
-        catalog.check(catalog.find("google/veo-3.1"), {"seed": -1, "colour": "red"})
+        catalog.parameters.check(catalog.find("google/veo-3.1"), {"seed": -1, "colour": "red"})
     assert refused.value.message.count("Veo 3.1") == 1
     assert refused.value.message.endswith("unknown parameter 'colour'")
 
 
 async def test_all_invalid_parameters_are_named_at_once(catalog: Catalog) -> None:
     with pytest.raises(Invalid) as refused:
-        catalog.check(catalog.find("google/veo-3.1"), {"seed": -1, "duration": 5, "nope": 1})
+        catalog.parameters.check(catalog.find("google/veo-3.1"), {"seed": -1, "duration": 5, "nope": 1})
     assert set(refused.value.fields) == {"seed", "duration", "nope"}
 
 
 async def test_a_form_offers_exactly_what_the_model_accepts_in_its_order(catalog: Catalog) -> None:
-    fields = catalog.fields(catalog.find("google/veo-3.1"), {"seed": "7"}, {"duration": "Choose one."})
+    fields = catalog.parameters.fields(catalog.find("google/veo-3.1"), {"seed": "7"}, {"duration": "Choose one."})
     assert [field.name for field in fields] == ["aspect_ratio", "duration", "seed", "strength", "generate_audio"]
     by_name = {field.name: field for field in fields}
     assert (by_name["aspect_ratio"].control, by_name["aspect_ratio"].options) == ("select", ("16:9", "9:16"))
@@ -199,16 +199,16 @@ async def test_the_text_of_a_form_is_converted_to_the_types_of_the_schema(catalo
         "aspect_ratio": "",
         "prompt": "x",
     }
-    params = catalog.read_form(model, form)
+    params = catalog.parameters.read_form(model, form)
     assert params == {"duration": 8, "seed": 7, "strength": 0.5, "generate_audio": True}
-    assert catalog.check(model, params) == params
+    assert catalog.parameters.check(model, params) == params
 
 
 async def test_text_that_cannot_be_converted_is_refused_by_the_check(catalog: Catalog) -> None:
     model = catalog.find("google/veo-3.1")
-    params = catalog.read_form(model, {"seed": "many", "strength": "nan"})
+    params = catalog.parameters.read_form(model, {"seed": "many", "strength": "nan"})
     with pytest.raises(Invalid) as refused:
-        catalog.check(model, params)
+        catalog.parameters.check(model, params)
     assert set(refused.value.fields) == {"seed", "strength"}
 
 
@@ -289,3 +289,33 @@ async def test_a_model_requires_an_image_when_its_offer_says_so(database: Embedd
     await catalog.refresh()
     assert {id: catalog.find(id).requires_image for id in table} == {"required": True, "optional": False, "none": False}
     assert all(catalog.find(id).accepts_image for id in table)
+
+
+async def test_a_form_shows_the_fields_that_the_other_values_call_for(database: EmbeddedDatabase) -> None:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {
+            "note": {"type": "string", "title": "Note", "x-widget": "textarea", "x-order": 3},
+            "sound": {"type": "boolean", "title": "Sound", "default": False, "x-order": 1},
+            "volume": {
+                "type": "integer",
+                "title": "Volume",
+                "minimum": 0,
+                "maximum": 9,
+                "x-unit": "dB",
+                "x-show-when": {"sound": True},
+                "x-order": 2,
+            },
+        },
+    }
+    provider: Provider = ListingProvider(ModelOffer(id="m", name="M", parameters=schema))  # type: ignore[assignment]
+    catalog = Catalog(database, {"openrouter": provider})
+    await catalog.refresh()
+    model, parameters = catalog.find("m"), catalog.parameters
+    assert [field.name for field in parameters.fields(model, {})] == ["sound", "note"]
+    fields = {field.name: field for field in parameters.fields(model, {"sound": "true"})}
+    assert list(fields) == ["sound", "volume", "note"]
+    assert (fields["sound"].decides, fields["volume"].unit, fields["note"].control) == (True, "dB", "textarea")
+    assert parameters.read_form(model, {"volume": "3"}) == {}
+    assert parameters.read_form(model, {"sound": "true", "volume": "3"}) == {"sound": True, "volume": 3}
+    assert parameters.check(model, {"volume": 3}) == {"volume": 3}  # the API is not a form

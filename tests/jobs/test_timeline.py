@@ -44,7 +44,7 @@ def test_every_event_and_every_stage_of_a_cancellation_has_a_sentence() -> None:
 def test_the_line_of_an_event_is_filled_in_from_its_detail() -> None:
     assert line(EventType.COMPLETED) == ("Completed", "")
     assert line(EventType.STARTED, attempt=2) == ("Started", "attempt 2")
-    assert line(EventType.SUBMITTED, state="pending") == ("Submitted to the provider", "pending")
+    assert line(EventType.SUBMITTED, state="pending") == ("Submitted to the provider", "status: pending")
     assert line(EventType.FAILED, code="TIMED_OUT", message="Too {slow}.") == ("Failed", "Too {slow}.")
     assert line(EventType.CANCELLED, stage="not_submitted") == ("Cancelled", "before it was submitted")
     retry = line(EventType.RETRY_SCHEDULED, run_at="2026-11-20T12:03:00.000Z", code="TIMED_OUT", message="It is busy.")

@@ -228,9 +228,9 @@ async def test_old_jobs_are_counted_before_they_are_deleted_and_the_audit_log_re
         await window.notified("Job deleted permanently.")
         await expect(page.get_by_role("heading", name="1 job")).to_be_visible()
 
-        await page.get_by_label("Ended more than this many days ago").fill("0")
+        await page.get_by_label("Finished more than (days ago)").fill("0")
         await page.get_by_label("Completed").check()
-        await page.get_by_role("button", name="Count jobs").click()
+        await page.get_by_role("button", name="Preview deletion").click()
         await expect(page.get_by_role("heading", name="Permanently delete 2 jobs?")).to_be_visible()
         assert (await client.get("/api/v1/admin/jobs")).json()["total"] == 2, "counting deletes nothing"
         await page.get_by_role("button", name="Delete 2 jobs").click()

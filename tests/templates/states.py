@@ -421,12 +421,14 @@ FIELDS = {
         Field(name="image_size", title="Size", control="select", options=("1K", "2K", "4K"), value="2K"),
         Field(name="n", title="How many", control="number", minimum=1, maximum=4, step="1", value="1"),
         Field(name="seed", title="Seed", control="number", step="1", help="The same seed gives a similar image."),
-        Field(name="negative_prompt", title="Without", control="text", help="What must not be seen."),
+        Field(
+            name="negative_prompt", title="Without", control="textarea", value=HOSTILE, help="What must not be seen."
+        ),
     ],
     "video": [
         Field(name="aspect_ratio", title="Aspect ratio", control="select", options=("16:9", "9:16"), value="16:9"),
         Field(name="resolution", title="Resolution", control="select", options=("720p", "1080p"), value="1080p"),
-        Field(name="duration", title="Seconds", control="select", options=("4", "6", "8"), value="8"),
+        Field(name="duration", title="Length", control="select", options=("4", "8"), value="8", unit="s", decides=True),
         Field(name="seed", title="Seed", control="number", step="1", help="The same seed gives a similar video."),
         Field(name="generate_audio", title="Generate audio", control="checkbox", value="true"),
         Field(name="style", title="Style", control="select", options=("natural", "vivid")),

@@ -97,9 +97,11 @@ DIRECTIVES: dict[str, Directive] = {
     # Cost, and an old endpoint.
     "no-cost": Directive("The result has no cost, and the cost never becomes available.", PRICED),
     "late-cost": Directive("The result has no cost; the cost becomes available a little later.", PRICED),
-    "generations": Directive("The old endpoint /images/generations works for this prompt.", ("image",)),
+    "generations": Directive("Uses the legacy endpoint /images/generations.", ("image",)),
     # Answers that clients must pass on as they are.
-    "upstream:NAME": Directive(f"The answer has a habit of real providers. NAME is {', '.join(HABITS)}.", ("text",)),
+    "upstream:NAME": Directive(
+        f"The response reproduces a quirk of real providers. NAME is one of: {', '.join(HABITS)}.", ("text",)
+    ),
 }
 
 DIRECTIVE_PATTERN = re.compile(r"\[([A-Za-z0-9_-]{2,20}(?::[A-Za-z-]{2,20})?)\]")

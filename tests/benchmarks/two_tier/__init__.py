@@ -72,7 +72,12 @@ async def _answers(http: httpx.AsyncClient) -> bool:
 
 async def _start(program: Path, *arguments: str, **environ: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        program, *arguments, cwd=_HERE, env={"PATH": os.environ["PATH"], **environ}, stdin=asyncio.subprocess.DEVNULL
+        program,
+        *arguments,
+        cwd=_HERE,
+        env={"PATH": os.environ["PATH"], **environ},
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
     )
 
 
