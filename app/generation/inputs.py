@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from app.base.errors import Invalid, Missing
 from app.catalog.schemas import Model
 from app.generation.schemas import GenerationRequest, RequestedInput
@@ -41,6 +43,22 @@ def slots_of(model: Model, kind: Kind) -> Sequence[InputSlot]:
     return [InputSlot(role=_SINGLE[kind][0], required=model.requires_image, max=_MAX_UNDESCRIBED)]
 
 
+def single_role(model: Model, kind: Kind) -> InputRole:
+    """The role of a single image."""
+    roles = {slot.role for slot in slots_of(model, kind)}
+    return next((role for role in _SINGLE.get(kind, ()) if role in roles), InputRole.IMAGE)
+
+
+def further_slots(model: Model, kind: Kind) -> list[InputSlot]:
+    """What the model takes beside the single image."""
+    single = single_role(model, kind)
+    slots = [
+        msgspec.structs.replace(slot, max=slot.max - 1, required=False) if slot.role is single else slot
+        for slot in slots_of(model, kind)
+    ]
+    return [slot for slot in slots if slot.max > 0 and slot.role is not InputRole.AUDIO]
+
+
 def requested(request: GenerationRequest, model: Model, kind: Kind) -> list[RequestedInput]:
     """All inputs of a request. The single image comes first, in the role that fits the model. Raises Invalid."""
     single = sum(map(bool, (request.image_url, request.image_asset_id, request.upload)))
@@ -48,10 +66,8 @@ def requested(request: GenerationRequest, model: Model, kind: Kind) -> list[Requ
         raise _invalid("image", "Choose only one input image: an upload, a library image or a URL.", "image_url")
     found = list(request.inputs)
     if single:
-        roles = {slot.role for slot in slots_of(model, kind)}
-        role = next((role for role in _SINGLE.get(kind, ()) if role in roles), InputRole.IMAGE)
         image = RequestedInput(
-            role=JobInputRole(role.value),
+            role=JobInputRole(single_role(model, kind).value),
             asset_id=request.image_asset_id,
             url=request.image_url,
             upload=request.upload,

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
@@ -12,10 +13,10 @@ from app.accounts.guards import signed_in
 from app.base.errors import AtelierError, Conflict, Exhausted, Invalid, Missing, Unready, Upstream
 from app.base.ids import uuid7
 from app.catalog.schemas import CostBasis, Model
-from app.generation.schemas import Estimate, GenerationRequest
+from app.generation.schemas import Estimate, GenerationRequest, RequestedInput
 from app.generation.service import Generation
 from app.idempotency.schemas import IdempotencyKey
-from app.jobs.schemas import MAX_PREVIEWS, Job
+from app.jobs.schemas import MAX_PREVIEWS, Job, JobInputRole
 from app.library.schemas import Asset
 from app.providers.contract import Kind
 from app.web import forms
@@ -42,6 +43,9 @@ EXAMPLES: Final = {
         "A dancer in coloured smoke, slow motion",
     ],
 }
+MAX_CHOSEN: Final = 16  # images of the library in one role
+# What the names of fields with further inputs begin with, before their role.
+_ASSET, _FILE = "asset-", "file-"
 # Form fields that an earlier job or the query string may fill.
 OWN_FIELDS: Final = ("prompt", "system_prompt", "image_url", "image_asset_id")
 
@@ -67,7 +71,8 @@ async def fields(request: PageRequest, kind: FromPath[str], generation: NamedDep
     """The parameter fields of the selected model."""
     form = {name: value for name, value in request.query_params.items() if isinstance(value, str)}
     context = await _form_context(generation, _kind(kind), form)
-    return page("generation/_fields.html", request, **context)
+    images = await generation.images(request.user.id) if context["slots"] else []
+    return page("generation/_fields.html", request, **{**context, "images": images})
 
 
 @post("/generate/{kind:str}/estimate", guards=[signed_in], include_in_schema=False, status_code=200)
@@ -92,15 +97,18 @@ async def submit(request: PageRequest, kind: FromPath[str], generation: NamedDep
 
     async def prepare() -> GenerationRequest:
         nonlocal form
-        uploaded = await _upload(request, generation, owner)
-        if uploaded is not None:  # in the library now, so that it is kept when the form is rejected
-            form = {**form, "image_asset_id": uploaded.id, "image_url": "", "source": "library"}
-        return _generation_request(generation, output, form, uploaded)
+        uploaded = await _upload(request, generation, owner, "image")
+        if uploaded:  # in the library now, so that it is kept when the form is rejected
+            form = {**form, "image_asset_id": uploaded[0].id, "image_url": "", "source": "library"}
+        further = await _further_inputs(request, generation, owner) if _from_image(output, form) is not False else []
+        for role in {each.role for each in further}:
+            ids = [each.upload.id if each.upload else each.asset_id or "" for each in further if each.role is role]
+            form = {**form, _ASSET + role.value: ",".join(ids)}
+        found = _generation_request(generation, output, form, uploaded[0] if uploaded else None)
+        return msgspec.structs.replace(found, inputs=tuple(further))
 
     try:
-        file = await forms.file(request, "image")
-        content = {**form, "image": await forms.content_hash(file)} if file else form
-        key = IdempotencyKey.of_form(owner, request.url.path, content)
+        key = IdempotencyKey.of_form(owner, request.url.path, {**form, **await _multiple_content(request)})
         wanted = _from_image(output, form)
         accepted = await generation.submit(owner, output, prepare, from_image=wanted, key=key, interactive=True)
     except (Invalid, Upstream, Unready, Conflict, Missing, Exhausted) as exc:
@@ -111,15 +119,35 @@ async def submit(request: PageRequest, kind: FromPath[str], generation: NamedDep
     return forms.go(f"/jobs/{accepted.job.id}", notice)
 
 
-async def _upload(request: PageRequest, generation: Generation, owner: str) -> Asset | None:
-    """Store the uploaded image in the library; None if there is none."""
-    file = await forms.file(request, "image")
-    if file is None:
-        return None
+async def _upload(request: PageRequest, generation: Generation, owner: str, field: str) -> list[Asset]:
+    """Store the uploaded images of a field in the library."""
+    files = await forms.files(request, field)
     try:
-        return await generation.upload(owner, forms.chunks(file), file.filename)
+        return [await generation.upload(owner, forms.chunks(file), file.filename) for file in files]
     except Invalid as exc:
-        raise Invalid(exc.message, fields={"image": exc.message}) from None
+        raise Invalid(exc.message, fields={field: exc.message}) from None
+
+
+async def _further_inputs(request: PageRequest, generation: Generation, owner: str) -> list[RequestedInput]:
+    """The files beside the single input image: chosen in the library, and uploaded."""
+    found = []
+    for role in JobInputRole:
+        chosen, field = await forms.values(request, _ASSET + role.value), _FILE + role.value
+        found += [RequestedInput(role=role, asset_id=id, field=field) for id in chosen[:MAX_CHOSEN]]
+        uploads = await _upload(request, generation, owner, field)
+        found += [RequestedInput(role=role, upload=asset, field=field) for asset in uploads]
+    return found
+
+
+async def _multiple_content(request: PageRequest) -> dict[str, str]:
+    """What a form sends in fields with several values or files, for comparing it with a repeated one."""
+    content = {}
+    for role in JobInputRole:
+        content[_ASSET + role.value] = ",".join(await forms.values(request, _ASSET + role.value))
+    for field in ("image", *(_FILE + role.value for role in JobInputRole)):
+        files = await forms.files(request, field)
+        content[field] = ",".join([await forms.content_hash(file) for file in files])
+    return {name: value for name, value in content.items() if value}
 
 
 def _generation_request(
@@ -207,6 +235,10 @@ async def _form_context(
         "models": models,
         "model": model,
         "fields": generation.fields(model, form, errors) if model else [],
+        "slots": generation.further_inputs(model, kind) if model and mode == "image" else [],
+        "chosen_inputs": {
+            role.value: [id for id in form.get(_ASSET + role.value, "").split(",") if id] for role in JobInputRole
+        },
         "values": {name: form.get(name, "") for name in OWN_FIELDS},
         "errors": errors or {},
         "message": None,
@@ -252,7 +284,17 @@ def _settings(job: Job) -> dict[str, str]:
         "prompt": job.prompt,
         "system_prompt": job.system_prompt or "",
         "image_asset_id": job.input_asset_id or "",
+        **_further_settings(job),
         "mode": "image" if job.input_asset_id else "text",
+    }
+
+
+def _further_settings(job: Job) -> dict[str, str]:
+    """The inputs of a job after the first one."""
+    further = job.inputs[1:]
+    return {
+        _ASSET + role.value: ",".join(each.asset_id for each in further if each.role is role)
+        for role in {each.role for each in further}
     }
 
 

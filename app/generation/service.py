@@ -22,7 +22,7 @@ from app.jobs.schemas import AcceptedJob, GenerationType, Job, JobInput, JobInpu
 from app.jobs.service import Jobs
 from app.library.schemas import Asset, AssetKind, UploadWarning
 from app.library.service import Library
-from app.providers.contract import Kind
+from app.providers.contract import InputSlot, Kind
 
 MAX_PROMPT: Final = 32_000  # characters
 
@@ -165,6 +165,10 @@ class Generation:
     def choose_model(self, id: str) -> Model:
         """The model of any kind of output that a request names. Raises Invalid."""
         return self._catalog.choose_any(id)
+
+    def further_inputs(self, model: Model, kind: Kind) -> Sequence[InputSlot]:
+        """The files that the model takes beside the single input image."""
+        return inputs.further_slots(model, kind)
 
     def prices(self, model: Model) -> Sequence[Price]:
         """The main prices of a model."""

@@ -69,6 +69,17 @@ async def file(request: Request[Any, Any, State], name: str) -> UploadFile | Non
     return value if isinstance(value, UploadFile) and value.filename else None
 
 
+async def files(request: Request[Any, Any, State], name: str) -> list[UploadFile]:
+    """All uploaded files of that field."""
+    values = (await parsed(request)).getall(name, [])
+    return [value for value in values if isinstance(value, UploadFile) and value.filename]
+
+
+async def values(request: Request[Any, Any, State], name: str) -> list[str]:
+    """All texts of that field, such as those of several checkboxes; empty ones are left out."""
+    return [value for value in (await parsed(request)).getall(name, []) if isinstance(value, str) and value]
+
+
 async def content_hash(file: UploadFile) -> str:
     """The SHA-256 hash of an uploaded file, which can be read from its start afterwards."""
     digest = hashlib.sha256()

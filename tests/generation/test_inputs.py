@@ -9,6 +9,7 @@ from tests.kit import (
     Json,
     error_of,
     image_bytes,
+    new_email,
     new_user,
     uploaded_asset,
 )
@@ -107,3 +108,53 @@ async def test_a_retry_keeps_all_inputs(atelier: Studio) -> None:
     assert [(each["role"], each["asset_id"]) for each in retried.json()["inputs"]] == [
         (each["role"], each["asset_id"]) for each in inputs
     ]
+
+
+async def test_a_form_offers_every_role_of_its_model_and_sends_what_was_chosen(atelier: Studio) -> None:
+    email = new_email("owner")
+    client = await atelier.user(email, direct=True)
+    browser = await atelier.user_in_browser(email, direct=True)
+    first, second = await image(client), await image(client, 80)
+    fields = await browser.get(f"/generate/image/fields?mode=image&model={EDITOR}")
+    assert 'name="asset-image"' in fields.text
+    assert 'name="file-image"' in fields.text
+    assert 'name="file-mask"' not in fields.text  # the model takes no mask
+    form = {
+        "mode": "image",
+        "model": EDITOR,
+        "prompt": STAMP,
+        "source": "library",
+        "image_asset_id": first,
+        "asset-image": [second],
+        "idempotency_key": "0" * 32,
+    }
+    files = [("file-image", (f"{width}.png", image_bytes("PNG", width, 48), "image/png")) for width in (90, 98)]
+    sent = [await browser.send_form("/generate/image", form, files=files) for _ in range(2)]
+    assert [answer.status_code for answer in sent] == [303, 303], sent[0].text
+    assert sent[0].headers["location"] == sent[1].headers["location"]  # the same form again is the same job
+    jobs = (await client.get("/api/v1/jobs")).json()["items"]
+    assert len(jobs) == 1
+    assert [each["role"] for each in jobs[0]["inputs"]] == ["image"] * 4
+    assert [each["asset_id"] for each in jobs[0]["inputs"][:2]] == [first, second]
+    again = await browser.get(f"/generate/image?from={jobs[0]['id']}")
+    for each in jobs[0]["inputs"][1:]:
+        assert f'name="asset-image" value="{each["asset_id"]}" checked' in again.text
+
+
+async def test_a_rejected_form_keeps_the_inputs_that_were_chosen_and_uploaded(atelier: Studio) -> None:
+    email = new_email("owner")
+    client = await atelier.user(email, direct=True)
+    browser = await atelier.user_in_browser(email, direct=True)
+    first, second = await image(client), await image(client, 80)
+    form = {"mode": "image", "model": EDITOR, "prompt": "", "source": "library", "image_asset_id": first}
+    files = [("file-image", ("c.png", image_bytes("PNG", 96, 48), "image/png"))]
+    refused = await browser.send_form("/generate/image", {**form, "asset-image": [second]}, files=files)
+    assert refused.status_code == 400
+    assets = [asset["id"] for asset in (await client.get("/api/v1/assets")).json()["items"]]
+    assert len(assets) == 3
+    for id in set(assets) - {first}:
+        assert f'name="asset-image" value="{id}" checked' in refused.text
+    broken = [("file-image", ("c.png", b"not an image", "image/png"))]
+    wrong = await browser.send_form("/generate/image", {**form, "prompt": STAMP}, files=broken)
+    assert wrong.status_code == 400
+    assert 'id="input-image-error"' in wrong.text

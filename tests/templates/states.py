@@ -40,7 +40,7 @@ from app.jobs.schemas import (
 from app.ledger.schemas import Month
 from app.library.schemas import Asset, AssetKind, Origin
 from app.provider_accounts.schemas import ConnectionTest, ProviderAccount, Source
-from app.providers.contract import ErrorCode, Kind, Usage
+from app.providers.contract import ErrorCode, InputRole, InputSlot, Kind, Usage
 from app.providers.registry import ProviderKind
 from app.web.render import environment as real_environment
 
@@ -486,11 +486,20 @@ def create(kind: str, mode: str = "text", **values: Any) -> dict[str, Any]:
             "key": "3f1c",
             "price": {"text": None, "image": "about $0.04", "video": "about $3.20"}[kind],
             "instead": None,
+            "slots": [],
+            "chosen_inputs": {role.value: [] for role in JobInputRole},
             **values,
         }
     )
 
 
+SLOTS = [
+    InputSlot(role=InputRole.IMAGE, max=3),
+    InputSlot(role=InputRole.MASK, required=True),
+    InputSlot(role=InputRole.FIRST_FRAME),
+    InputSlot(role=InputRole.LAST_FRAME),
+    InputSlot(role=InputRole.REFERENCE, max=9),
+]
 BOAT = {**EMPTY, "prompt": EXAMPLES["video"][0]}
 FORMS = {
     "text": create("text", values={**EMPTY, "prompt": "Five shots", "system_prompt": "Be brief."}),
@@ -500,6 +509,17 @@ FORMS = {
         "image", values=BOAT, instead=f"{UNBROKEN[:100]} is not available here. {HOSTILE} is selected instead."
     ),
     "image to video": create("video", "image", values={**BOAT, "image_asset_id": "image-2"}),
+    "inputs in every role": create(
+        "image",
+        "image",
+        slots=SLOTS,
+        chosen_inputs={
+            **{role.value: [] for role in JobInputRole},
+            "mask": ["image-3"],
+            "reference": ["gone", "image-1"],
+        },
+        errors={"file-mask": HOSTILE},
+    ),
     "from an image that is not listed": create("video", "image", values={**BOAT, "image_asset_id": "other"}, images=[]),
     "from an address": create("image", "image", values={**BOAT, "image_url": "https://example.org/a.jpg"}),
     "from nothing yet": create("video", "image", images=[]),
@@ -1188,8 +1208,18 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "unknown": {"kind": "text", "price": None},
     },
     "generation/_fields.html": {
-        name: {key: context[key] for key in ("kind", "model", "fields", "price", "instead")}
+        name: {
+            key: context[key]
+            for key in ("kind", "model", "fields", "slots", "chosen_inputs", "images", "errors", "price", "instead")
+        }
         for name, context in FORMS.items()
+    },
+    "generation/_input.html": {
+        slot.role.value: {
+            **{key: FORMS["inputs in every role"][key] for key in ("chosen_inputs", "images", "errors")},
+            "slot": slot,
+        }
+        for slot in SLOTS
     },
     "generation/create.html": {
         **FORMS,
