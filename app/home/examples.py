@@ -50,13 +50,13 @@ def build_examples(origin: str, key: str | None, prefix: str | None, model: str 
             Example(
                 "python",
                 "Python",
-                "Run `pip install openai`, then `python3 boat.py`.",
+                "Run `pip install openai`, save this as `boat.py`, then run `python3 boat.py`.",
                 _python(base, key_label, model_id),
             ),
             Example(
                 "javascript",
                 "JavaScript",
-                "Requires Node 18 or newer: `node boat.mjs`.",
+                "Requires Node 18 or newer. Save this as `boat.mjs`, then run `node boat.mjs`.",
                 _javascript(base, key_label, model_id),
             ),
         ],

@@ -157,4 +157,4 @@ async def test_a_rejected_form_keeps_the_inputs_that_were_chosen_and_uploaded(at
     broken = [("file-image", ("c.png", b"not an image", "image/png"))]
     wrong = await browser.send_form("/generate/image", {**form, "prompt": STAMP}, files=broken)
     assert wrong.status_code == 400
-    assert 'id="input-image-error"' in wrong.text
+    assert 'id="inputs-image-error"' in wrong.text

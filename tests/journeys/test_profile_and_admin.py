@@ -216,7 +216,7 @@ async def test_old_jobs_are_counted_before_they_are_deleted_and_the_audit_log_re
         page = window.page
         await window.go("/admin/jobs")
         await expect(page.get_by_role("heading", name="3 jobs")).to_be_visible()
-        await page.get_by_label("State").select_option("failed")
+        await page.get_by_label("Status").select_option("failed")
         await expect(page.get_by_role("heading", name="2 jobs")).to_be_visible()
         await expect(page).to_have_url(f"{window.url}/admin/jobs?status=failed")
         row = page.get_by_role("row", name="another boat")
