@@ -155,6 +155,21 @@ async def test_an_invalid_form_is_corrected_a_failed_job_retried_and_a_deleted_c
         assert window.problems == []
 
 
+async def test_the_price_beside_the_button_follows_every_setting(chromium: Browser, atelier: Studio) -> None:
+    async with open_window(chromium, atelier) as window:
+        page = window.page
+        await window.register()
+        await window.go("/generate/video?model=kwaivgi/kling-v3.0-pro")
+        await page.click("#settings summary")
+        await page.select_option("#field-duration", "10")
+        await page.select_option("#field-resolution", "480p")
+        await expect(page.locator("#price")).to_contain_text("$0.50")
+        await page.select_option("#field-duration", "2")
+        await expect(page.locator("#price")).to_contain_text("$0.10")
+        await expect(page.locator("#settings")).to_have_attribute("open", "")
+        assert window.problems == []
+
+
 async def test_without_javascript_an_image_is_generated(chromium: Browser, atelier: Studio) -> None:
     async with open_window(chromium, atelier, java_script_enabled=False) as window:
         page = window.page
