@@ -139,6 +139,7 @@ async def build_services(
         poll_interval=settings.worker_seconds,
         webhooks=verifier,
         metrics=metrics,
+        key_limits=accounts.api_keys.limits,
     )
     worker = Worker(jobs, catalog, library, files, providers)
     generation = Generation(catalog, library, jobs, idempotency, lambda: simulator.directives)

@@ -8,7 +8,7 @@ import msgspec
 
 from app.accounts import repository, validation
 from app.accounts.credential_cache import CredentialCache
-from app.accounts.schemas import ApiKey, NewApiKey
+from app.accounts.schemas import ApiKey, KeyLimits, NewApiKey
 from app.accounts.users import existing_user
 from app.base.errors import Missing
 from app.base.hashing import new_token, sha256_hex
@@ -76,6 +76,10 @@ class ApiKeys:
         )
         await self._database.write(_add, key, sha256_hex(secret))
         return NewApiKey(key, secret)
+
+    def limits(self, tx: Transaction, owner: str, key_id: str) -> KeyLimits | None:
+        """None when the key has been removed."""
+        return repository.key_limits(tx, owner, key_id)
 
     async def remove(self, owner: str, key_id: str) -> None:
         if not await self._database.write(self._remove, owner, key_id):

@@ -343,6 +343,17 @@ def count_keys(tx: Transaction, owner: str) -> int:
     return count
 
 
+def key_limits(tx: Transaction, owner: str, key_id: str) -> KeyLimits | None:
+    """None when there is no such key any more."""
+    row = tx.row(
+        "api_keys",
+        "select id as credential_id, monthly_cap_nano, allowed_models from api_keys where user_id = $1 and id = $2",
+        owner,
+        key_id,
+    )
+    return None if row is None else _limits(row)
+
+
 def note_key_use(tx: Transaction, owner: str, key_id: str, now: datetime) -> None:
     tx.execute("api_keys", "update api_keys set last_used_at = $3 where user_id = $1 and id = $2", owner, key_id, now)
 

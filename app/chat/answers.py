@@ -181,7 +181,7 @@ class Answers:
             live.fail(exc)
             return
         request = msgspec.structs.replace(new.request, turns=turns)
-        live.begin(asyncio.create_task(self._read(live, request)))
+        live.begin(asyncio.create_task(self._read(live, request, new.limits)))
         await live.read()
         result = self._result_of(live)
         if new.key is None:
@@ -190,9 +190,11 @@ class Answers:
             result = msgspec.structs.replace(result, reply=msgspec.json.encode(live.reply).decode())
         await self._end(live, result)
 
-    async def _read(self, live: StreamingAnswer, request: ChatRequest) -> AnswerResult:
-        """From the model's provider, or if nothing could be sent to it, from the next one that has the same model."""
-        for other in (request.model, *self._alternatives(request.model.id)):
+    async def _read(self, live: StreamingAnswer, request: ChatRequest, limits: KeyLimits | None) -> AnswerResult:
+        """From the model's provider, or if nothing could be sent to it, from the next one that has the same model and that
+        the API key may use."""
+        others = [other for other in self._alternatives(request.model.id) if limits is None or limits.allows(other.id)]
+        for other in (request.model, *others):
             provider = self._providers.get(other.provider)
             asked = msgspec.structs.replace(request, model=other)
             live.message = msgspec.structs.replace(

@@ -130,6 +130,8 @@ class Execution:
     async def _move(self, job: Job) -> bool:
         """To the next provider in order that has the same model. After the last one it is the first one's turn, after a delay."""
         others = self._catalog.alternatives(job.model)
+        if others:
+            others = await self._database.read(self._transitions.allowed, job, others)
         if job.attempts >= MAX_ATTEMPTS[job.kind] or (job.attempts - 1) % (len(others) + 1) >= len(others):
             return False
         return await self._database.write_for(job.id, self._transitions.move, job, others[0])

@@ -28,7 +28,7 @@ from app.jobs.model_history import ModelHistory
 from app.jobs.poll_schedule import PollSchedule
 from app.jobs.scheduler import FairQueue
 from app.jobs.schemas import UNDO_PERIOD, AcceptedJob, Job, JobCounts, JobEvent, JobStatus, LateResultPolicy
-from app.jobs.transitions import Transitions, TxHook
+from app.jobs.transitions import FindKeyLimits, Transitions, TxHook
 from app.jobs.waiters import JobWaiters
 from app.ledger.service import Ledger
 from app.library.service import Library
@@ -57,6 +57,7 @@ class Jobs:
         metrics: Metrics | None = None,
         queue: FairQueue | None = None,
         polls: PollSchedule | None = None,
+        key_limits: FindKeyLimits = lambda tx, owner, key: None,
     ) -> None:
         """`timeout` is how long a job may process and `poll_interval` the time between two polls, both in seconds.
         `queue` and `polls` decide which job is started and polled next; by default they are new and empty."""
@@ -71,7 +72,7 @@ class Jobs:
         self.waiters = JobWaiters()
         self.live = LiveJobs(self.waiters, self._history, queue or FairQueue(), polls or PollSchedule())
         self._transitions = Transitions(
-            ledger, idempotency, library, self.live, self._history, poll_interval=poll_interval
+            ledger, idempotency, library, self.live, self._history, poll_interval=poll_interval, key_limits=key_limits
         )
         self.execution = Execution(
             database, self._transitions, self.live, catalog, timeout=timeout, poll_interval=poll_interval

@@ -31,6 +31,10 @@ TxHook = Callable[[Transaction, Job], None]
 logger = logging.get("jobs")
 
 
+# The limits of this API key of a user; None when it has been removed.
+FindKeyLimits = Callable[[Transaction, str, str], KeyLimits | None]
+
+
 class Transitions:
     """Transaction functions that change the state of a job."""
 
@@ -43,6 +47,7 @@ class Transitions:
         history: ModelHistory,
         *,
         poll_interval: float,
+        key_limits: FindKeyLimits,
     ) -> None:
         """`poll_interval` is the time between two polls of a cancelled job, in seconds."""
         self._ledger = ledger
@@ -51,6 +56,7 @@ class Transitions:
         self._live = live
         self._history = history
         self._poll_interval = poll_interval
+        self._key_limits = key_limits
 
     def enqueue(
         self,
@@ -125,6 +131,14 @@ class Transitions:
         detail = {"run_at": clock.iso(run_at), "code": retryable.code, "message": retryable.message}
         repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.RETRY_SCHEDULED, **detail)
         self._update_copy(tx, job, changed)
+
+    def allowed(self, tx: Transaction, job: Job, models: list[Model]) -> list[Model]:
+        """The models that the API key of the job may use: none when the key has been removed, all when the job has none."""
+        key = self._ledger.key_of(tx, job.owner_id, job.id)
+        if key is None:
+            return models
+        limits = self._key_limits(tx, job.owner_id, key)
+        return [] if limits is None else [model for model in models if limits.allows(model.id)]
 
     def move(self, tx: Transaction, job: Job, model: Model) -> bool:
         """From processing back to queued, at another provider with the same model. False if that is not possible any more."""

@@ -23,6 +23,17 @@ def hold(
     tx.insert(_LEDGER, id, owner, kind.value, subject, "hold", nano, None, now, key)
 
 
+def key_of(tx: Transaction, owner: str, subject: str) -> str | None:
+    """The id of the API key of the subject's hold, if any."""
+    key: str | None = tx.value(
+        "ledger",
+        "select key_id from ledger where owner_id = $1 and subject_id = $2 and entry = 'hold'",
+        owner,
+        subject,
+    )
+    return key
+
+
 def settle_nothing_held(
     tx: Transaction,
     owner: str,

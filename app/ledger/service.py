@@ -41,6 +41,10 @@ class Ledger:
         repository.hold(tx, owner, uuid7(), kind, subject, nano, now, limits.key_id if limits else None)
         crash_point("ledger.hold_written", subject)
 
+    def key_of(self, tx: Transaction, owner: str, subject: str) -> str | None:
+        """The id of the API key with which the work was requested; None for work of a page."""
+        return repository.key_of(tx, owner, subject)
+
     def settle(self, tx: Transaction, owner: str, subject: str, nano: int | None) -> None:
         """The work has ended with this cost; None when the provider did not report one."""
         repository.settle(tx, owner, uuid7(), subject, nano, clock.now())

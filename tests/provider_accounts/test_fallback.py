@@ -5,6 +5,7 @@ import socket
 import httpx
 import pytest
 
+from app.jobs import execution
 from tests.kit import Json, ended_job
 from tests.provider_accounts.test_accounts import MODEL, PATH, admin, router, script, server, studio
 from tests.providers.fake_upstream import Upstream, error, js
@@ -55,6 +56,23 @@ async def test_a_job_moves_to_the_next_provider_and_says_so(
     page = (await browser.get(f"/jobs/{job['id']}")).text
     assert "Moved to second" in page
     assert "first could not be reached; nothing was sent" in page
+
+
+async def test_a_key_is_never_moved_to_a_model_that_it_may_not_use(
+    admin: httpx.AsyncClient, server: Upstream, dead: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "FIRST_RETRY_DELAY", 0.01)
+    await two_providers(admin, server, dead)
+    first, second = "first:tests/model", "second:tests/model"
+    body = {"model": first, "messages": [{"role": "user", "content": "Hello"}]}
+    for allowed, served in (([first], 0), ([first, second], 2)):
+        key = await admin.post("/api/v1/users/me/keys", json={"name": "script", "allowed_models": allowed})
+        headers = {"Authorization": f"Bearer {key.json()['key']}"}
+        answer = await admin.post("/v1/chat/completions", json=body, headers=headers)
+        assert answer.status_code == (200 if served else 502), answer.text
+        text = await admin.post("/api/v1/generate/text", json={"model": first, "prompt": "Hi"}, headers=headers)
+        assert text.status_code == (200 if served else 502), text.text
+        assert len(server.received("POST", CHAT)) == served
 
 
 async def test_a_request_that_was_sent_is_not_sent_to_another(
