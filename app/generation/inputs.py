@@ -1,7 +1,7 @@
 """The input files of a request: which roles a model takes, and the assets that are meant.
 
-A single input image is the oldest way to give one; it fills the role that fits the model. Everything is checked before anything is
-downloaded.
+A request may name a single input image without a role; it gets the role that fits the model. The roles and numbers of all inputs
+are checked, and those of the library found, before anything is downloaded.
 """
 
 from collections import Counter
@@ -102,7 +102,8 @@ def check(inputs: Sequence[RequestedInput], model: Model, kind: Kind, *, from_im
 
 async def resolve(library: Library, owner: str, inputs: Sequence[RequestedInput]) -> list[Asset]:
     """The assets, in the same order; those of URLs are downloaded into the library. Raises Invalid."""
-    found: list[Asset] = [await _asset(library, owner, each) for each in inputs]
+    own = [await _own(library, owner, each) for each in inputs]
+    found = [asset or await library.fetch(owner, each.url or "") for each, asset in zip(inputs, own, strict=True)]
     images = [asset for each, asset in zip(inputs, found, strict=True) if each.role is JobInputRole.IMAGE]
     for each, mask in zip(inputs, found, strict=True):
         if (
@@ -117,11 +118,10 @@ async def resolve(library: Library, owner: str, inputs: Sequence[RequestedInput]
     return found
 
 
-async def _asset(library: Library, owner: str, each: RequestedInput) -> Asset:
-    if each.upload is not None:
+async def _own(library: Library, owner: str, each: RequestedInput) -> Asset | None:
+    """The asset that was uploaded or is in the library; None for a URL."""
+    if each.upload is not None or each.asset_id is None:
         return each.upload
-    if each.asset_id is None:
-        return await library.fetch(owner, each.url or "")
     try:
         asset = await library.find(owner, each.asset_id)
     except Missing:

@@ -43,7 +43,6 @@ EXAMPLES: Final = {
         "A dancer in coloured smoke, slow motion",
     ],
 }
-MAX_CHOSEN: Final = 16  # images of the library in one role
 # What the names of fields with further inputs begin with, before their role.
 _ASSET, _FILE = "asset-", "file-"
 # Form fields that an earlier job or the query string may fill.
@@ -133,7 +132,7 @@ async def _further_inputs(request: PageRequest, generation: Generation, owner: s
     found = []
     for role in JobInputRole:
         chosen, field = await forms.values(request, _ASSET + role.value), _FILE + role.value
-        found += [RequestedInput(role=role, asset_id=id, field=field) for id in chosen[:MAX_CHOSEN]]
+        found += [RequestedInput(role=role, asset_id=id, field=field) for id in chosen]
         uploads = await _upload(request, generation, owner, field)
         found += [RequestedInput(role=role, upload=asset, field=field) for asset in uploads]
     return found

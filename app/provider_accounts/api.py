@@ -141,7 +141,7 @@ async def remove(request: SignedIn, name: FromPath[str], provider_accounts: Name
 async def test(
     request: SignedIn, name: FromPath[str], provider_accounts: NamedDependency[ProviderAccounts]
 ) -> ProviderOut:
-    """Costs nothing. The first successful test switches the provider on."""
+    """Costs nothing. The first success switches on a provider that has never answered."""
     return ProviderOut.of(await provider_accounts.test(_actor(request), name))
 
 

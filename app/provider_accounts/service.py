@@ -1,5 +1,6 @@
 """Adds, changes, tests and removes provider accounts. A change takes effect at once, without a restart."""
 
+import asyncio
 import contextlib
 import re
 from collections import Counter
@@ -70,6 +71,8 @@ class ProviderAccounts:
         self._switch_simulator = switch_simulator
         self._stored: dict[str, StoredAccount] = {}
         self._tests: dict[str, ConnectionTest] = {}
+        self._waiting: set[str] = set()  # accounts that are off only because they have never answered
+        self._changing = asyncio.Lock()  # each change starts from the result of the one before
         self._models: CountModels = dict
         self._spending: Sequence[SpentSince] = ()
         self._refresh: Callable[[], Awaitable[None]] | None = None
@@ -113,11 +116,13 @@ class ProviderAccounts:
         raise Missing("There is no such provider.")
 
     def _accounts(self) -> Sequence[ProviderAccount]:
-        stored = sorted(self._stored.values(), key=lambda account: (account.priority, account.name))
         return [
             *(self._of_environment(config) for config in self._environment.values()),
-            *(self._of_row(account) for account in stored),
+            *(self._of_row(account) for account in self._by_priority()),
         ]
+
+    def _by_priority(self) -> list[StoredAccount]:
+        return sorted(self._stored.values(), key=lambda account: (account.priority, account.name))
 
     async def add(self, actor: Actor, new: NewProviderAccount) -> ProviderAccount:
         """Test the connection, and save the account in any case: it is off until a test succeeds. Raises Invalid, Conflict."""
@@ -149,14 +154,22 @@ class ProviderAccounts:
                 raise Conflict(f"There is a provider called {name} already. Choose another name.")
             self._audit.record(tx, actor, Action.PROVIDER_ADDED, name)
 
-        await self._database.write(save)
-        self._tests[name] = test
-        self._stored[name] = account
-        await self._apply_and_refresh()
-        return await self.find(name)
+        async with self._changing:
+            await self._database.write(save)
+            self._tests[name] = test
+            self._stored[name] = account
+            if not test.ok:
+                self._waiting.add(name)
+            await self._apply()
+        return await self._refreshed(name)
 
     async def change(self, actor: Actor, name: str, changes: AccountChanges) -> ProviderAccount:
         """An empty key keeps the old one. Raises Missing, Invalid, Conflict for an account of the environment."""
+        async with self._changing:
+            await self._change(actor, name, changes)
+        return await self._refreshed(name)
+
+    async def _change(self, actor: Actor, name: str, changes: AccountChanges) -> None:
         old = self._changeable(name)
         key = _checked_key(changes.api_key)
         if changes.priority is not None and not 0 <= changes.priority <= MAX_PRIORITY:
@@ -187,31 +200,36 @@ class ProviderAccounts:
 
         await self._database.write(save)
         self._stored[name] = account
+        if changes.enabled is not None:
+            self._waiting.discard(name)
         if key or account.base_url != old.base_url:
             self._tests.pop(name, None)
-        await self._apply_and_refresh()
-        return await self.find(name)
+        await self._apply()
 
     async def remove(self, actor: Actor, name: str) -> None:
-        self._changeable(name)
 
         def delete(tx: Transaction) -> None:
             if not repository.remove_any(tx, name):
                 raise Missing("There is no such provider.")
             self._audit.record(tx, actor, Action.PROVIDER_REMOVED, name)
 
-        await self._database.write(delete)
-        self._stored.pop(name, None)
-        self._tests.pop(name, None)
-        await self._apply_and_refresh()
+        async with self._changing:
+            self._changeable(name)
+            await self._database.write(delete)
+            self._stored.pop(name, None)
+            self._tests.pop(name, None)
+            self._waiting.discard(name)
+            await self._apply()
+        await self._fetch_models()
 
     async def test(self, actor: Actor, name: str) -> ProviderAccount:
-        """Test the connection. An account that was never enabled is, once a test succeeds."""
-        account = await self.find(name)
+        """Test the connection. An account that is off because it has never answered is switched on by the first success; one that an
+        admin switched off stays off."""
+        await self.find(name)
         config = self._environment.get(name) or self._config(self._stored[name])
-        first = name not in self._tests or not self._tests[name].ok
-        self._tests[name] = test = await self._test(config)
-        if test.ok and first and not account.enabled and account.source is Source.STORED:
+        test = await self._test(config)
+        self._tests[name] = test
+        if test.ok and name in self._waiting:
             return await self.change(actor, name, AccountChanges(enabled=True))
         return await self.find(name)
 
@@ -241,7 +259,7 @@ class ProviderAccounts:
             *self._environment.values(),
             *(
                 self._config(account)
-                for account in sorted(self._stored.values(), key=lambda account: (account.priority, account.name))
+                for account in self._by_priority()
                 if account.enabled and account.name not in self._environment and not self._is_unreadable(account.name)
             ),
         ]
@@ -249,8 +267,12 @@ class ProviderAccounts:
         simulator = await self._switch_simulator(self.simulated)
         self._registry.replace([simulator] if simulator else configs)
 
-    async def _apply_and_refresh(self) -> None:
-        await self._apply()
+    async def _refreshed(self, name: str) -> ProviderAccount:
+        """The account, once the models of all providers have been fetched."""
+        await self._fetch_models()
+        return await self.find(name)
+
+    async def _fetch_models(self) -> None:
         if self._refresh is not None:
             with contextlib.suppress(Upstream):  # logged; the page shows what the test of the connection says
                 await self._refresh()

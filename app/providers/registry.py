@@ -116,6 +116,7 @@ class ProviderRegistry(Mapping[str, Provider]):
         # By provider, for those that send webhooks: verifies a webhook and returns its deduplication key.
         self.webhook_keys: dict[str, Key] = {}
         self._configs: tuple[ProviderConfig, ...] = ()
+        self._tested: list[ProviderConfig] = []  # now, several at a time
         self._providers: dict[str, Provider] = {}
 
     def __getitem__(self, name: str) -> Provider:
@@ -137,19 +138,21 @@ class ProviderRegistry(Mapping[str, Provider]):
             del self.webhook_keys[name]
         self.webhook_keys.update({name: key for name, key in keys.items() if key is not None})
         self._configs = tuple(configs)
-        self._permit(self._configs)
+        self._permit()
 
     @contextlib.contextmanager
     def reachable(self, config: ProviderConfig) -> Iterator[None]:
         """In the block, a provider that is not in use yet can be reached, to test it."""
-        self._permit((*self._configs, config))
+        self._tested.append(config)
+        self._permit()
         try:
             yield
         finally:
-            self._permit(self._configs)
+            self._tested.remove(config)
+            self._permit()
 
-    def _permit(self, configs: Sequence[ProviderConfig]) -> None:
-        self._client.set_base_urls(url for config in configs for url in config.base_urls)
+    def _permit(self) -> None:
+        self._client.set_base_urls(url for config in (*self._configs, *self._tested) for url in config.base_urls)
 
     def _webhook_key(self, config: ProviderConfig) -> Key | None:
         match config.kind:

@@ -1,6 +1,7 @@
 """The output items of a response while they are written. What is added to an item returns the events that say so to the reader of a
 stream, without their numbers."""
 
+from abc import ABC, abstractmethod
 from typing import Any, Final
 
 from app.providers.coerce import mapping, text
@@ -9,7 +10,7 @@ from app.responses.schemas import Event, Item
 _CALL_FIELDS: Final = ("index", "id", "type", "function", "custom")
 
 
-class OutputItem:
+class OutputItem(ABC):
     """One item at its place in the output. `item` is its state when it was added, and its final state once it is finished."""
 
     def __init__(self, index: int, item: Item) -> None:
@@ -23,9 +24,9 @@ class OutputItem:
         """Another item is written now."""
         return []
 
+    @abstractmethod
     def finish(self, status: str) -> list[Event]:
-        """`status` is completed or incomplete."""
-        raise NotImplementedError
+        """The events that end the item. `status` is completed or incomplete."""
 
     def event(self, kind: str, **content: Any) -> Event:
         return {"type": f"response.{kind}", "item_id": self.item["id"], "output_index": self.index, **content}

@@ -1,4 +1,4 @@
-"""The headers that tell OpenAI-compatible clients what a result has taken."""
+"""The headers of a result for OpenAI-compatible clients: its model, its cost and the time it took."""
 
 from litestar.types import Scope
 

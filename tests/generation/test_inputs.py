@@ -72,6 +72,7 @@ async def test_what_a_model_does_not_take_is_refused_before_anything_is_download
         ({"inputs": [dead], "mask_asset_id": id}, "mask_asset_id"),
         ({"inputs": [{"role": "last_frame", "asset_id": id}]}, "inputs.0"),
         ({"inputs": [{"role": "image", "asset_id": "0" * 32}]}, "inputs.0"),
+        ({"inputs": [dead, {"role": "image", "asset_id": "0" * 32}]}, "inputs.1"),
         ({"inputs": [{"role": "image"}]}, "inputs.0"),
         ({"inputs": [{"role": "image", "asset_id": id, "url": "https://a.example/b.png"}]}, "inputs.0"),
         ({"inputs": [{"role": "smell", "asset_id": id}]}, "inputs.0"),

@@ -127,6 +127,35 @@ async def test_a_provider_that_does_not_answer_is_saved_and_off_until_a_test_suc
     assert (tested["enabled"], tested["in_use"], tested["last_test"]["ok"]) == (True, True, True)
 
 
+async def test_a_successful_test_leaves_a_provider_off_that_an_admin_switched_off(
+    admin: httpx.AsyncClient, server: Upstream
+) -> None:
+    server.on("GET", "/api/v1/models", error(500, "not now"))
+    assert (await admin.post(PATH, json=router(server))).json()["enabled"] is False
+    await admin.put(f"{PATH}/router", json={"enabled": True})
+    await admin.put(f"{PATH}/router", json={"enabled": False})
+    script(server)
+    tested = (await admin.post(f"{PATH}/router/test")).json()
+    assert (tested["last_test"]["ok"], tested["enabled"], tested["in_use"]) == (True, False, False)
+
+
+async def test_two_admins_who_change_a_provider_at_once_lose_nothing(
+    admin: httpx.AsyncClient, server: Upstream
+) -> None:
+    await admin.post(PATH, json=router(server))
+    for turn in range(5):
+        changes: list[Json] = [
+            {"priority": 20 + turn},
+            {"api_key": f"another-key-{turn:04}"},
+            {"enabled": turn % 2 == 0},
+        ]
+        answers = await asyncio.gather(*(admin.put(f"{PATH}/router", json=change) for change in changes))
+        assert [answer.status_code for answer in answers] == [200, 200, 200]
+        (found,) = (await admin.get(PATH)).json()["items"]
+        assert (found["priority"], found["key_hint"]) == (20 + turn, f"…{turn:04}")
+        assert found["enabled"] is (turn % 2 == 0)
+
+
 async def test_a_provider_that_is_switched_off_or_removed_is_not_asked(
     admin: httpx.AsyncClient, server: Upstream
 ) -> None:

@@ -130,6 +130,20 @@ async def test_a_connection_is_tested_before_it_is_used(registry: ProviderRegist
     assert list(registry) == []
 
 
+async def test_the_end_of_one_test_leaves_another_connected(
+    registry: ProviderRegistry, upstream: Upstream, stranger: Upstream
+) -> None:
+    for server in (upstream, stranger):
+        server.on("GET", "/api/v1/models", js({"data": []}))
+    first, second = config(upstream.base_url, name="first"), config(stranger.base_url, name="second")
+    with registry.reachable(first):
+        with registry.reachable(second):
+            await registry.build(second).test()
+        await registry.build(first).test()
+        with pytest.raises(UpstreamError, match="not a configured provider"):
+            await registry.build(second).test()
+
+
 async def test_what_no_provider_can_be_built_from_is_invalid(registry: ProviderRegistry) -> None:
     with pytest.raises(Invalid) as caught:
         registry.build(config("https://user:secret@openrouter.ai"))

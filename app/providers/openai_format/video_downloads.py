@@ -23,7 +23,7 @@ class VideoDownloads:
     """Downloads the videos of a finished job into `folder`, each from the first URL that has it."""
 
     def __init__(self, api: Api, upstream_job: UpstreamJob, folder: Path, max_bytes: int, *, numbered: bool) -> None:
-        """`numbered` says that a job can have several videos, which the download URL tells apart."""
+        """`numbered`: a job can have several videos, each with its number in the download URL."""
         self._api = api
         self._upstream_job = upstream_job
         self._folder = folder
