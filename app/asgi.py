@@ -2,10 +2,9 @@
 route modules knows Litestar."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from litestar import Litestar
-from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -40,11 +39,11 @@ from app.services import Application
 from app.web.access_log import AccessLog
 from app.web.compression import Compression
 from app.web.cookie_names import CookieNames, cookie_prefix
-from app.web.csrf import Csrf, CsrfMiddleware
+from app.web.csrf import Csrf, CsrfMiddleware, send_cookie
 from app.web.errors import HANDLERS, set_allow_header
 from app.web.fast_path import FastPath, FastResponse, Responder
 from app.web.head_requests import HeadAsGet
-from app.web.limits import BODY, BodySizeLimit, Throttle
+from app.web.limits import BODY, BodySizeLimit, RateLimits, Throttle
 from app.web.openapi import COMPONENTS, DocumentRouter, StructSchemas
 from app.web.request import StrictJsonRequest
 from app.web.request_id import RequestId
@@ -92,9 +91,11 @@ DEPENDENCIES: Final = (
 )
 
 
-def build(application: Application) -> ASGIApp:
-    """The ASGI application: the routes, wrapped in the layers that must see every request. The first one is the innermost."""
-    routes = litestar_app(application)
+def build(application: Application, routes: Litestar | None = None) -> ASGIApp:
+    """The ASGI application: the routes, wrapped in the layers that must see every request. The first one is the innermost.
+    `routes` are those of an application that has stopped, if there are any."""
+    routes = routes or litestar_app()
+    bind(routes, application)
     site: ASGIApp = Compression(routes)
     site = FastPath(site, {"/jobs/{id}/card": _card_poll(application, routes.state.csrf)})
     site = SignInConcurrencyLimit(site)
@@ -114,26 +115,21 @@ def _card_poll(application: Application, csrf: Csrf) -> Responder:
     return respond
 
 
-def litestar_app(application: Application) -> Litestar:
-    """The Litestar application with every route, dependency and middleware."""
-    settings = application.settings
-    max_body = application.library.max_upload_bytes + FORM_OVERHEAD
-    csrf = Csrf(derive_key(application.key, "forms"))
-    return Litestar(
+def litestar_app() -> Litestar:
+    """Every route, dependency and middleware, without an application: `bind` adds it. Building them takes half a second, so a
+    process that starts many applications can use them again."""
+
+    def provide(name: str) -> Provide:
+        return Provide(lambda: getattr(app.state.application, name), sync_to_thread=False)
+
+    app = Litestar(
         route_handlers=[*ROUTES, static_files()],
-        dependencies={
-            name: Provide(_provider_of(getattr(application, name)), sync_to_thread=False) for name in DEPENDENCIES
-        },
-        middleware=[
-            Identify(),
-            *([Throttle(application.timer)] if settings.rate_limits else []),
-            BodySizeLimit(max_body),
-            CsrfMiddleware(csrf),
-        ],
+        dependencies={name: provide(name) for name in DEPENDENCIES},
+        middleware=[Identify(), Throttle(), BodySizeLimit(), CsrfMiddleware()],
         request_class=StrictJsonRequest,
         exception_handlers=HANDLERS,
         after_exception=[identify_on_error],
-        before_send=[csrf.send_cookie, set_allow_header],
+        before_send=[send_cookie, set_allow_header],
         openapi_config=OpenAPIConfig(
             title="Atelier",
             version=VERSION,
@@ -146,21 +142,26 @@ def litestar_app(application: Application) -> Litestar:
         ),
         plugins=[StructSchemas()],
         request_max_body_size=BODY,
-        lifespan=[lambda _: lifespan(application)],
-        state=State(
-            {
-                "accounts": application.accounts,
-                "background": application.background,
-                "csrf": csrf,
-                "directives": application.directives,
-                "settings": settings,
-                "simulated": lambda: application.provider_accounts.simulated,
-            }
-        ),
+        lifespan=[lambda app: lifespan(app.state.application)],
         logging_config=None,
         debug=False,
     )
+    return app
 
 
-def _provider_of(service: Any) -> Any:
-    return lambda: service
+def bind(routes: Litestar, application: Application) -> None:
+    """Make these routes serve this application, from its start to its stop."""
+    settings = application.settings
+    routes.state.update(
+        {
+            "application": application,
+            "accounts": application.accounts,
+            "background": application.background,
+            "csrf": Csrf(derive_key(application.key, "forms")),
+            "directives": application.directives,
+            "max_body": application.library.max_upload_bytes + FORM_OVERHEAD,
+            "rate_limits": RateLimits(application.timer) if settings.rate_limits else None,
+            "settings": settings,
+            "simulated": lambda: application.provider_accounts.simulated,
+        }
+    )

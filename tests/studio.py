@@ -15,15 +15,16 @@ from typing import Any, TypeVar, cast
 import httpx
 import msgspec
 import uvicorn
+from litestar import Litestar
 from litestar.types import ASGIApp
 
-from app.asgi import build
+from app.asgi import build, litestar_app
 from app.base import clock, config
 from app.db.duckdb.database import EmbeddedDatabase
 from app.db.migrate import MIGRATIONS, migrate
 from app.main import open_app
 from app.providers.addresses import Resolver, resolve
-from app.providers.simulator.app import build as build_simulator
+from app.providers.simulator import app as simulator_app
 from app.providers.simulator.runtime import SimulatorClock
 from app.services import Application
 from app.web.cookie_names import cookie_prefix
@@ -32,6 +33,21 @@ from tests.trust import trust
 
 PASSWORD = "correct horse battery"
 Client = TypeVar("Client", bound=httpx.AsyncClient)
+
+_stopped: list[Litestar] = []  # the routes of programs that have stopped, which the next ones use again
+_simulators: list[Litestar] = []
+_new_simulator = simulator_app.litestar_app
+
+
+def _simulator() -> Litestar:
+    """The routes of a simulator that has stopped, or new ones."""
+    stopped = next((each for each in _simulators if each.state.runtime.closed), None)
+    if stopped is None:
+        _simulators.append(stopped := _new_simulator())
+    return stopped
+
+
+simulator_app.litestar_app = _simulator
 
 
 def cookie(client: httpx.AsyncClient, name: str) -> tuple[str, str] | None:
@@ -190,7 +206,7 @@ class Studio:
 async def served_simulator(folder: Path, clock: SimulatorClock | None = None) -> AsyncIterator[str]:
     """A simulator of its own in this event loop, at full speed, or at the usual speed by a clock of its own: its origin. For
     tests in which the provider's data must not lie in the data folder."""
-    simulator = build_simulator(folder, 0.0 if clock is None else 1.0, None, clock=clock)
+    simulator = simulator_app.build(folder, 0.0 if clock is None else 1.0, None, clock=clock)
     listener = listening("127.0.0.1", 0)
     config = uvicorn.Config(simulator, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=1)
     server = HttpServer(config)
@@ -208,13 +224,14 @@ async def served_simulator(folder: Path, clock: SimulatorClock | None = None) ->
 async def running(
     folder: Path, *, timer: Callable[[], float] = clock.steady, resolver: Resolver = resolve, **environ: str
 ) -> AsyncIterator[Studio]:
-    """Start a program of its own in this event loop, stop it at the end. Takes half a second of processor time: use the
+    """Start a program of its own in this event loop, stop it at the end. Takes a tenth of a second of processor time: use the
     fixture `atelier` unless the test needs its own settings, the first admin, or a restart."""
     wanted = settings(folder, **environ)
     migrated_database(wanted.data_dir / "atelier.duckdb")
     async with open_app(wanted, timer=timer, resolver=resolver) as program:
         listener = listening("127.0.0.1", wanted.port)
-        app = build(program)
+        routes = _stopped.pop() if _stopped else litestar_app()
+        app = build(program, routes)
         server = HttpServer(
             configured(app, program.settings),
             program.chat.close,
@@ -231,3 +248,4 @@ async def running(
             await studio.close()
             server.should_exit = True
             await task
+            _stopped.append(routes)

@@ -63,13 +63,6 @@ class Csrf:
         is_known = token == request.cookies.get(COOKIE)
         return token, None if is_known else f"{COOKIE}={token}; HttpOnly; Path=/; SameSite=lax"
 
-    async def send_cookie(self, message: Message, scope: Scope) -> None:
-        """`before_send` hook: set the cookie when a page of this response carries a token that the browser does not have."""
-        if message["type"] == "http.response.start" and _SCOPE_KEY in scope:
-            _, cookie = self.for_page(Request(scope))
-            if cookie:
-                MutableScopeHeaders.from_message(message).add("set-cookie", cookie)
-
     def new_token(self) -> str:
         """A new signed token."""
         value = secrets.token_urlsafe(32)
@@ -87,13 +80,18 @@ class Csrf:
         return hmac.new(self._secret, value.encode(), "sha256").hexdigest()
 
 
+async def send_cookie(message: Message, scope: Scope) -> None:
+    """`before_send` hook: set the cookie when a page of this response carries a token that the browser does not have."""
+    if message["type"] == "http.response.start" and _SCOPE_KEY in scope:
+        _, cookie = scope["litestar_app"].state.csrf.for_page(Request(scope))
+        if cookie:
+            MutableScopeHeaders.from_message(message).add("set-cookie", cookie)
+
+
 class CsrfMiddleware(ASGIMiddleware):
     """Runs after authentication and before the page routes."""
 
     scopes = (ScopeType.HTTP,)
-
-    def __init__(self, csrf: Csrf) -> None:
-        self._csrf = csrf
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         if scope["method"] in SAFE or rule_for(scope["path"]).is_api:  # type: ignore[typeddict-item]
@@ -112,7 +110,7 @@ class CsrfMiddleware(ASGIMiddleware):
         if _requires_sign_in(request) and _is_large(request):
             raise Denied("Sign in first.", signed_in=False)
         form = await forms.parsed(request)
-        if not self._csrf.matches(request, request.headers.get(HEADER) or form.get(FIELD)):
+        if not request.app.state.csrf.matches(request, request.headers.get(HEADER) or form.get(FIELD)):
             raise Denied(OUTDATED)
 
 

@@ -30,10 +30,8 @@ BODY: Final = 1024 * 1024  # bytes of a request that carries no file
 FILES: Final = None  # the limit comes from the settings: see `BodySizeLimit`
 
 
-class Throttle(ASGIMiddleware):
-    """Rate limits per minute; runs after authentication. `timer` returns seconds."""
-
-    scopes = (ScopeType.HTTP,)
+class RateLimits:
+    """The limits per minute, and what is left of them. `timer` returns seconds."""
 
     def __init__(self, timer: Callable[[], float] = clock.steady) -> None:
         def limit(count: int) -> RateLimit:
@@ -46,11 +44,8 @@ class Throttle(ASGIMiddleware):
         self._signed_out = limit(120)
         self._callback = limit(600)  # a batch of videos may finish within one minute
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        self._check(scope)
-        await next_app(scope, receive, send)
-
-    def _check(self, scope: Scope) -> None:
+    def check(self, scope: Scope) -> None:
+        """Count a request. Raises Exhausted."""
         kind = scope["route_handler"].opt.get("limit", "")
         if kind == "none":
             return
@@ -70,17 +65,26 @@ class Throttle(ASGIMiddleware):
             self._signed_out.take(address(scope))
 
 
-class BodySizeLimit(ASGIMiddleware):
-    """Limits the bodies of upload routes to `max_bytes`: a body that is too large is rejected by its declared length, or
-    as soon as it exceeds the limit. Litestar limits all other routes."""
+class Throttle(ASGIMiddleware):
+    """Enforces the rate limits, unless they are switched off; runs after authentication."""
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        limits: RateLimits | None = scope["litestar_app"].state.rate_limits
+        if limits is not None:
+            limits.check(scope)
+        await next_app(scope, receive, send)
+
+
+class BodySizeLimit(ASGIMiddleware):
+    """Limits the bodies of upload routes to the application's `max_body` bytes: a body that is too large is rejected by its
+    declared length, or as soon as it exceeds the limit. Litestar limits all other routes."""
+
+    scopes = (ScopeType.HTTP,)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        handler, remaining = scope["route_handler"], self._max_bytes
+        handler, remaining = scope["route_handler"], scope["litestar_app"].state.max_body
         if not isinstance(handler, HTTPRouteHandler) or handler.resolve_request_max_body_size() is not FILES:
             await next_app(scope, receive, send)
             return

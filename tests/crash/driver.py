@@ -13,17 +13,17 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from litestar import Litestar
-
 import app.asgi
 import app.providers.simulator.app
-import app.storage.images  # noqa: F401
+import app.storage.images
 from app.__main__ import main as atelier
 from app.base import crash_points, struct_warmup
 from app.jobs import execution, worker
 from app.providers.simulator.__main__ import main as simulator
 from app.web import render
 from tests.crash.recorder import Recorder
+
+ROUTES = app.asgi.litestar_app()
 
 
 def serve() -> None:
@@ -78,6 +78,7 @@ def _run(command: dict[str, Any]) -> int:
     setattr(execution, "FIRST_RETRY_DELAY", 0.01)  # noqa: B010  (retries come at once)
     if command["queue_held"]:
         setattr(worker, "MAX_SUBMITS", 0)  # noqa: B010  (no queued job is started)
+    setattr(app.asgi, "litestar_app", lambda: ROUTES)  # noqa: B010  (built once, before the fork)
     crash_points.listen(Recorder(Path(command["record"]), Path(command["crash_at"])))
     return atelier(command["arguments"])
 
@@ -85,5 +86,4 @@ def _run(command: dict[str, Any]) -> int:
 if __name__ == "__main__":
     struct_warmup.warm_up()
     render.precompile()
-    Litestar()  # imports what the first application needs
     serve()

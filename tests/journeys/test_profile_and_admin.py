@@ -335,6 +335,8 @@ async def test_account_and_admin_pages_are_accessible_and_fit_every_screen(chrom
             "/admin/audit",
         ):
             await window.go(path)
-            found += await window.examine(path, ULTRAWIDE, WIDE, PHONE)
+            await window.page.set_viewport_size(ULTRAWIDE)
+            found += await window.overflow(path)
+            found += await window.examine(path, WIDE, PHONE)
         assert found == []
         assert window.problems == []

@@ -3,11 +3,8 @@
 python -m tests.rules.reference
 """
 
-import asyncio
 import re
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from litestar import Litestar
@@ -77,13 +74,5 @@ def _line(row: tuple[str, str, str, str]) -> str:
     return f"| `{method} {path}` | {audience} | {does} |"
 
 
-async def _write() -> None:
-    from tests.studio import running
-
-    with tempfile.TemporaryDirectory() as folder:
-        async with running(Path(folder)) as studio:
-            PATH.write_text(reference(litestar_app(studio.program)), "utf-8")
-
-
 if __name__ == "__main__":
-    asyncio.run(_write())
+    PATH.write_text(reference(litestar_app()), "utf-8")

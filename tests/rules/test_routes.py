@@ -11,7 +11,6 @@ from app.asgi import litestar_app
 from app.base.config import SETTINGS
 from tests.rules.reference import PATH, guards, reference, routes
 from tests.rules.source import ROOT
-from tests.studio import Studio
 
 # Routes that anyone may use, each with its reason.
 PUBLIC = {
@@ -36,8 +35,8 @@ PUBLIC = {
 
 
 @pytest.fixture
-def app(atelier: Studio) -> Litestar:
-    return litestar_app(atelier.program)
+def app() -> Litestar:
+    return litestar_app()
 
 
 async def test_every_route_has_a_guard_or_is_on_the_public_list(app: Litestar) -> None:

@@ -1,13 +1,12 @@
 """Every route of the program, read from the program itself, so that a new one cannot be forgotten."""
 
 import re
-from functools import lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 from app.asgi import litestar_app
 from app.web.paths import rule_for
 from tests.kit import UNKNOWN_ID
-from tests.studio import Studio
 
 SAFE_METHODS = ("GET", "HEAD")
 # Values of path parameters that are no ids.
@@ -42,18 +41,18 @@ class Route(NamedTuple):
         return re.sub(r"\{(\w+)\}", lambda found: known.get(found[1], UNKNOWN_ID), self.path)
 
 
-@lru_cache(maxsize=8)
-def routes(studio: Studio) -> list[Route]:
+@cache
+def routes() -> list[Route]:
     """All routes without OPTIONS, which Litestar adds."""
     return [
         Route(str(method), re.sub(r":\w+\}", "}", route.path), handler)
-        for route in litestar_app(studio.program).routes
+        for route in litestar_app().routes
         for handler in getattr(route, "route_handlers", [])
         for method in handler.http_methods
         if method != "OPTIONS"
     ]
 
 
-def changing_page_routes(studio: Studio) -> list[Route]:
+def changing_page_routes() -> list[Route]:
     """The routes by which a browser with a session cookie changes something."""
-    return [route for route in routes(studio) if route.changes and not route.in_api]
+    return [route for route in routes() if route.changes and not route.in_api]

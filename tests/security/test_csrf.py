@@ -51,7 +51,7 @@ async def send_everywhere(
     """Send the same form from the same browser to every route that changes something."""
     return {
         str(route): await visitor.browser.request(route.method, route.at(), data=form, headers=headers)
-        for route in changing_page_routes(atelier)
+        for route in changing_page_routes()
     }
 
 
@@ -65,7 +65,7 @@ def not_refused(responses: dict[str, httpx.Response], reason: str) -> list[str]:
 
 
 async def test_the_routes_that_change_something_are_found(atelier: Studio) -> None:
-    names = {str(route) for route in changing_page_routes(atelier)}
+    names = {str(route) for route in changing_page_routes()}
     assert {"POST /login", "POST /logout", "POST /library", "POST /generate/{kind}", "POST /admin/jobs/purge"} <= names
 
 
@@ -105,7 +105,7 @@ async def test_every_route_refuses_a_token_without_its_cookie(atelier: Studio, v
     session = {"Cookie": "=".join(session_cookie(visitor.browser))}
     form = {"_csrf_token": visitor.token}
     with Cases() as cases:
-        for route in changing_page_routes(atelier):
+        for route in changing_page_routes():
             with cases.case(route):
                 answer = await atelier.direct().request(route.method, route.at(), data=form, headers=session)
                 assert answer.status_code == 403
@@ -135,7 +135,7 @@ async def test_every_route_accepts_the_right_token(atelier: Studio) -> None:
     """So that the refusals above are known to be about the token. One route signs out, so the browser signs in again."""
     browser = await atelier.user_in_browser("admin@studio.example", direct=True)
     with Cases() as cases:
-        for route in changing_page_routes(atelier):
+        for route in changing_page_routes():
             with cases.case(route):
                 if (await browser.get("/users/profile")).status_code != 200:
                     browser = await atelier.user_in_browser("admin@studio.example", direct=True)
@@ -150,7 +150,7 @@ async def test_a_guarded_route_refuses_visitors_without_a_session_even_with_the_
     token = await browser.form_token("/login")
     public = {"POST /login", "POST /register", "POST /logout", "POST /theme"}
     with Cases() as cases:
-        for route in changing_page_routes(atelier):
+        for route in changing_page_routes():
             answer = await browser.request(route.method, route.at(), data={"_csrf_token": token})
             if str(route) not in public:
                 with cases.case(route):
@@ -228,7 +228,7 @@ async def test_only_pages_set_the_cookie_of_the_token(atelier: Studio) -> None:
 
 async def test_the_api_ignores_cookies_whatever_else_is_sent(atelier: Studio, visitor: Visitor) -> None:
     headers = {"X-CSRFToken": visitor.token, "Sec-Fetch-Site": "same-origin"}
-    guarded = [route for route in routes(atelier) if route.path.startswith("/api/v1/") and route.guarded]
+    guarded = [route for route in routes() if route.path.startswith("/api/v1/") and route.guarded]
     assert len(guarded) > 40
     with Cases() as cases:
         for route in guarded:
@@ -261,7 +261,7 @@ async def test_only_uploads_accept_more_than_a_megabyte(atelier: Studio, visitor
     """A larger body is refused when its size is announced, before anything is read."""
     largest = atelier.program.library.max_upload_bytes
     with Cases() as cases:
-        for route in changing_page_routes(atelier):
+        for route in changing_page_routes():
             with cases.case(route):
                 size = largest + 2 * MB if takes_files(route) else 2 * MB
                 answer = await announced(atelier, visitor.browser, route.at(), size)
@@ -282,7 +282,7 @@ async def test_no_large_body_is_read_without_a_session(atelier: Studio) -> None:
     """Such a request is redirected to sign in before the first byte of its body, also when its size is not announced."""
     browser = atelier.browser()
     await browser.form_token("/login")
-    guarded = [route for route in changing_page_routes(atelier) if route.guarded]
+    guarded = [route for route in changing_page_routes() if route.guarded]
     assert len(guarded) > 10
     with Cases() as cases:
         for route in guarded:

@@ -44,7 +44,7 @@ async def test_every_route_sends_the_headers_to_every_visitor(atelier: Studio, v
     """Without a session on every route; as user and as admin, by cookie and by key, on every route that only shows."""
     anonymous, problems, statuses = atelier.direct(), [], set()
     everyone = [anonymous, visitors.browser, visitors.client, visitors.admin_browser, visitors.admin]
-    for route in routes(atelier):
+    for route in routes():
         path = route.at(id=visitors.id_for(route.path))
         for visitor in everyone if route.method in SAFE_METHODS else [anonymous]:
             response = await visitor.request(route.method, path)
@@ -148,7 +148,7 @@ def set_cookies(response: httpx.Response) -> dict[str, str]:
 
 async def test_over_https_every_response_demands_https_and_every_cookie_is_bound_to_the_host(secure: Studio) -> None:
     client, problems = secure.direct(), []
-    for route in routes(secure):
+    for route in routes():
         response = await client.request(route.method, route.at())
         problems += [f"{route}: {problem}" for problem in header_problems(response, https=True)]
     page = await client.get("/login")

@@ -222,7 +222,7 @@ async def test_no_response_repeats_the_host_header(atelier: Studio) -> None:
     }
     client = atelier.direct()
     with Cases() as cases:
-        for route in routes(atelier):
+        for route in routes():
             if route.method == "GET":
                 with cases.case(route):
                     answer = await client.get(route.at(), headers=headers)

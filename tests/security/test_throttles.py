@@ -155,7 +155,7 @@ PAID = {
 
 
 async def test_every_route_that_causes_costs_is_marked_as_paid(atelier: Studio) -> None:
-    assert {str(route) for route in routes(atelier) if route.handler.opt.get("limit") == "paid"} == PAID
+    assert {str(route) for route in routes() if route.handler.opt.get("limit") == "paid"} == PAID
 
 
 async def test_a_user_makes_sixty_paid_requests_a_minute_by_all_keys_and_routes_together(throttled: Throttled) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from app.web.paths import PAGES, RULES, Credentials, ErrorFormat, rule_for
 from tests.security.routes import Route, routes
-from tests.studio import Studio
 
 
 def _disagreements(route: Route, handle_head: set[str]) -> Iterator[str]:
@@ -23,13 +22,13 @@ def _disagreements(route: Route, handle_head: set[str]) -> Iterator[str]:
         yield f"{route} shows errors in the wrong format"
 
 
-async def test_the_rules_agree_with_every_route(atelier: Studio) -> None:
-    handle_head = {route.path for route in routes(atelier) if route.method == "HEAD"}
-    assert [found for route in routes(atelier) for found in _disagreements(route, handle_head)] == []
+def test_the_rules_agree_with_every_route() -> None:
+    handle_head = {route.path for route in routes() if route.method == "HEAD"}
+    assert [found for route in routes() for found in _disagreements(route, handle_head)] == []
 
 
-async def test_every_rule_has_a_route(atelier: Studio) -> None:
-    assert {rule_for(route.path).path for route in routes(atelier)} == {rule.path for rule in RULES}
+def test_every_rule_has_a_route() -> None:
+    assert {rule_for(route.path).path for route in routes()} == {rule.path for rule in RULES}
 
 
 def test_a_rule_covers_its_path_and_everything_below_it() -> None:

@@ -1,10 +1,11 @@
 """The simulator as an ASGI application. Atelier serves it in its own process, `__main__` as a separate one."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from litestar import Litestar, Router, get
-from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.types import ASGIApp
 
@@ -58,14 +59,26 @@ def build(
     without `webhook_to` none are sent. `clock` replaces the system clock.
     """
     struct_warmup.warm_up()
+    application = litestar_app()
     runtime = Runtime(folder, speed, key, clock)
-    sender = WebhookSender(runtime, webhook_to, webhook_secret) if webhook_to else None
-    fal_sender = FalWebhookSender(runtime, webhook_to) if webhook_to else None
+    application.state.update(
+        {
+            "runtime": runtime,
+            "webhooks": WebhookSender(runtime, webhook_to, webhook_secret) if webhook_to else None,
+            "fal_webhooks": FalWebhookSender(runtime, webhook_to) if webhook_to else None,
+        }
+    )
+    return application
+
+
+def litestar_app() -> Litestar:
+    """Every route of the simulated services, without the state that `build` adds. After its end an application can be built
+    on them again."""
 
     def provide() -> Any:
-        return runtime
+        return app.state.runtime
 
-    return Litestar(
+    app = Litestar(
         route_handlers=[
             *openrouter.routes(),
             *openai.routes(),
@@ -74,11 +87,21 @@ def build(
         ],
         dependencies={"runtime": Provide(provide, sync_to_thread=False)},
         exception_handlers=HANDLERS,
-        middleware=[responses.AbortableRequests(runtime)],
-        lifespan=[runtime.open],
-        on_shutdown=[one.aclose for one in (sender, fal_sender) if one],
-        state=State({"runtime": runtime, "webhooks": sender, "fal_webhooks": fal_sender}),
+        middleware=[responses.AbortableRequests()],
+        lifespan=[_lifespan],
         request_max_body_size=MAX_BODY,
         openapi_config=None,
         logging_config=None,
     )
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: Litestar) -> AsyncIterator[None]:
+    async with app.state.runtime.open():
+        try:
+            yield
+        finally:
+            for sender in (app.state.webhooks, app.state.fal_webhooks):
+                if sender is not None:
+                    await sender.aclose()

@@ -185,12 +185,10 @@ PROCESSING = comment("OPENROUTER PROCESSING")
 class AbortableRequests(ASGIMiddleware):
     """Lets the server stop during a request: a cancelled request closes its connection without a response or a log message."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
-
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        runtime: Runtime = scope["litestar_app"].state.runtime
         try:
-            with self.runtime.tracked_request():
+            with runtime.tracked_request():
                 await next_app(scope, receive, send)
         except asyncio.CancelledError:
             await close_connection(receive)

@@ -42,9 +42,10 @@ class Runtime:
         self._renders: dict[str, asyncio.Task[Any]] = {}
         self._requests: set[asyncio.Task[Any]] = set()
         self._background: set[asyncio.Task[Any]] = set()
+        self.closed = False
 
     @asynccontextmanager
-    async def open(self, _app: object = None) -> AsyncIterator[None]:
+    async def open(self) -> AsyncIterator[None]:
         """The lifespan: the store is loaded before the first request, and all threads are stopped after the last one."""
         await self.run_io(self.store.open)
         try:
@@ -56,6 +57,7 @@ class Runtime:
             await asyncio.gather(*self._background, return_exceptions=True)
             for threads in (self._cpu_threads, self._io_threads):
                 await asyncio.to_thread(threads.shutdown, wait=True, cancel_futures=True)
+            self.closed = True
 
     @contextmanager
     def tracked_request(self) -> Iterator[None]:
