@@ -579,7 +579,7 @@ def test_the_jobs_service_agrees_with_its_model_after_every_step() -> None:
     run_state_machine_as_test(
         JobsMachine,
         settings=settings(
-            max_examples=50,
+            max_examples=30,
             stateful_step_count=40,
             deadline=None,
             derandomize=True,
