@@ -32,6 +32,8 @@ from app.jobs import pages as jobs_pages
 from app.library import api as library_api
 from app.library import pages as library_pages
 from app.main import lifespan
+from app.model_editor import api as model_editor_api
+from app.model_editor import pages as model_editor_pages
 from app.provider_accounts import api as provider_accounts_api
 from app.provider_accounts import pages as provider_accounts_pages
 from app.responses import api as responses_api
@@ -71,6 +73,8 @@ ROUTES: Final[Sequence[ControllerRouterHandler]] = (
     *home_pages.routes,
     *admin_api.routes,
     *admin_pages.routes,
+    *model_editor_api.routes,
+    *model_editor_pages.routes,
     *provider_accounts_api.routes,
     *provider_accounts_pages.routes,
 )
@@ -87,6 +91,7 @@ DEPENDENCIES: Final = (
     "markdown",
     "home",
     "admin",
+    "model_editor",
     "provider_accounts",
 )
 

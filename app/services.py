@@ -29,6 +29,7 @@ from app.jobs.worker import Worker
 from app.ledger.service import Ledger
 from app.library.service import Library
 from app.maintenance.service import Maintenance
+from app.model_editor.service import ModelEditor
 from app.provider_accounts.service import ProviderAccounts
 from app.providers.addresses import Resolver
 from app.providers.client import Client
@@ -64,6 +65,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     markdown: Renderer
     home: Home
     admin: Admin
+    model_editor: ModelEditor
     maintenance: Maintenance
     worker: Worker
     background: BackgroundTasks
@@ -187,6 +189,7 @@ async def build_services(
         markdown=markdown,
         home=Home(database, accounts, catalog, ledger, jobs, library),
         admin=admin,
+        model_editor=ModelEditor(database, audit, catalog),
         maintenance=Maintenance(data_dir, database, files, MIGRATIONS, program=VERSION, library=library),
         worker=worker,
         background=BackgroundTasks(tasks, metrics, timer=timer),

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, ClassVar, Final, Self
 
 import msgspec
-from litestar import Request, Response, Router, delete, get, post, put
+from litestar import Request, Response, Router, delete, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
@@ -18,7 +18,6 @@ from app.base.errors import Invalid
 from app.base.loop_watchdog import LoopBlock
 from app.base.metrics import MEDIA_TYPE
 from app.base.money import usd
-from app.catalog.schemas import Model, ModelOut
 from app.idempotency.schemas import IdempotencyKey
 from app.jobs.schemas import JobOut, JobStatus
 from app.providers.contract import Kind
@@ -95,14 +94,6 @@ class FailedCount(msgspec.Struct):
     failed: int
 
 
-class RefreshResult(msgspec.Struct):
-    """The numbers of added, removed and changed models."""
-
-    added: int
-    removed: int
-    changed: int
-
-
 class OwnedJobOut(JobOut, frozen=True, kw_only=True):
     """A job with the email of its owner; `user_email` is null if the user was deleted."""
 
@@ -111,16 +102,6 @@ class OwnedJobOut(JobOut, frozen=True, kw_only=True):
 
 class OwnedJobs(paging.PageOut[OwnedJobOut]):
     """Jobs of all users, newest first."""
-
-
-class AdminModelOut(ModelOut, frozen=True, kw_only=True):
-    """A cached model; `enabled`: users can use it."""
-
-    enabled: bool
-
-
-class AdminModels(paging.PageOut[AdminModelOut]):
-    """All cached models, by name."""
 
 
 class EntryOut(msgspec.Struct, kw_only=True):
@@ -138,12 +119,6 @@ class EntryOut(msgspec.Struct, kw_only=True):
 
 class Entries(paging.PageOut[EntryOut]):
     """The audit log, newest first."""
-
-
-class EnabledIn(msgspec.Struct, forbid_unknown_fields=True):
-    example: ClassVar = {"enabled": True}
-
-    enabled: bool
 
 
 class PurgeIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -299,40 +274,6 @@ async def time_out(request: SignedIn, admin: NamedDependency[Admin]) -> FailedCo
     return FailedCount(await admin.time_out(actor(request), kinds_of(request)))
 
 
-@get("/models", responses=error_responses(400, 401, 403), summary="List all cached models")
-async def models(
-    admin: NamedDependency[Admin],
-    q: SearchTerms = "",
-    limit: paging.Limit = paging.DEFAULT,
-    cursor: paging.Cursor = None,
-) -> AdminModels:
-    found = list(admin.models(q))
-    return AdminModels.of(paging.part_of(found, lambda model: model.id, paging.after(cursor), limit), to_admin_model)
-
-
-@put(
-    "/models/{id:path}",
-    responses=error_responses(400, 401, 403, 404, 413),
-    summary="Enable or disable a model",
-)
-async def set_model_enabled(
-    request: SignedIn, id: FromPath[str], data: JSONBody[EnabledIn], admin: NamedDependency[Admin]
-) -> AdminModelOut:
-    """Model ids contain slashes: use `/admin/models/google/veo-3.1`, or `%2F` for the slash."""
-    return to_admin_model(await admin.set_model_enabled(actor(request), id.removeprefix("/"), data.enabled))
-
-
-@post(
-    "/models/refresh",
-    status_code=200,
-    responses=error_responses(401, 403, 502),
-    summary="Refresh the models from the providers",
-)
-async def refresh_models(request: SignedIn, admin: NamedDependency[Admin]) -> RefreshResult:
-    changes = await admin.refresh_models(actor(request))
-    return RefreshResult(len(changes.added), len(changes.removed), len(changes.changed))
-
-
 @get("/audit", responses=error_responses(400, 401, 403), summary="List the audit log")
 async def log(
     admin: NamedDependency[Admin], limit: paging.Limit = paging.DEFAULT, cursor: paging.Cursor = None
@@ -369,10 +310,6 @@ def to_owned_job(found: OwnedJob) -> OwnedJobOut:
     return OwnedJobOut(**msgspec.structs.asdict(JobOut.of(found.job)), user_email=found.user_email)
 
 
-def to_admin_model(model: Model) -> AdminModelOut:
-    return AdminModelOut(**msgspec.structs.asdict(ModelOut.of(model)), enabled=model.enabled)
-
-
 def to_entry(entry: Entry) -> EntryOut:
     return EntryOut(
         id=entry.id,
@@ -400,9 +337,6 @@ routes: Final = [
             remove,
             purge,
             time_out,
-            models,
-            set_model_enabled,
-            refresh_models,
             log,
         ],
         guards=[admins],

@@ -19,6 +19,11 @@ SENTENCES: Final[Mapping[Action, tuple[str, str]]] = {
     Action.MODELS_REFRESHED: ("Models refreshed", "{added} added, {removed} removed, {changed} changed"),
     Action.MODEL_ENABLED: ("Model enabled", ""),
     Action.MODEL_DISABLED: ("Model disabled", ""),
+    Action.MODEL_DEFAULT_CHANGED: ("Default model changed", "for {forms}"),
+    Action.MODEL_DESCRIBED: ("Model description saved", ""),
+    Action.MODEL_ADDED: ("Model added", ""),
+    Action.MODEL_RESET: ("Model description reset", ""),
+    Action.MODEL_REMOVED: ("Model removed", ""),
     Action.TOKENS_PURGED: ("Expired and revoked tokens deleted", "{count}"),
     Action.PROVIDER_ADDED: ("Provider added", ""),
     Action.PROVIDER_CHANGED: ("Provider changed", "{fields}"),
@@ -38,6 +43,8 @@ def line(entry: Entry) -> AuditLine:
     values = dict(entry.detail)
     if "statuses" in values:
         values["statuses"] = " or ".join(values["statuses"]) or "all states"
+    if "forms" in values:
+        values["forms"] = ", ".join(form.replace("_", " ") for form in values["forms"]) or "nothing"
     if "fields" in values:
         values["fields"] = ", ".join(field.replace("_", " ") for field in values["fields"])
     sentence, details = SENTENCES[entry.action]

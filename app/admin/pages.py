@@ -153,25 +153,6 @@ async def time_out(request: SignedIn, admin: NamedDependency[Admin]) -> Response
     return forms.go("/admin/jobs", f"{_jobs(count)} marked as timed out.")
 
 
-@get("/models")
-async def models(request: SignedIn, admin: NamedDependency[Admin], q: FromQuery[str] = "") -> Response[str]:
-    return page("admin/models.html", request, models=admin.models(q), q=q, last=admin.last_changes())
-
-
-@post("/models/refresh", status_code=200)
-async def refresh_models(request: SignedIn, admin: NamedDependency[Admin]) -> Response[str]:
-    changes = await admin.refresh_models(_actor(request))
-    summary = f"{len(changes.added)} added, {len(changes.removed)} removed, {len(changes.changed)} changed."
-    return forms.go("/admin/models", f"Models refreshed: {summary}")
-
-
-@post("/models/switch", status_code=200)
-async def set_model_enabled(request: SignedIn, admin: NamedDependency[Admin]) -> Response[str]:
-    form = await forms.read(request)
-    model = await admin.set_model_enabled(_actor(request), form.get("id", ""), form.get("enabled") == "true")
-    return forms.go("/admin/models", f"{model.name} is {'enabled' if model.enabled else 'disabled'}.")
-
-
 @post("/tokens/purge", status_code=200)
 async def purge_tokens(request: SignedIn, admin: NamedDependency[Admin]) -> Response[str]:
     count = await admin.purge_tokens(_actor(request))
@@ -210,9 +191,6 @@ routes: Final[list[Any]] = [
             delete,
             purge,
             time_out,
-            models,
-            refresh_models,
-            set_model_enabled,
             purge_tokens,
             log,
         ],

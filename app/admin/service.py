@@ -1,8 +1,7 @@
-"""Administration: users, jobs of all users, models, and the health of the application.
+"""Administration: users, jobs of all users, and the health of the application.
 
-Each change and its audit log entry are one transaction, with two exceptions. A model refresh is several writes followed by
-the entry, which a crash can lose. Deleting an unfinished job first cancels it in a separate transaction: a crash in between
-leaves it cancelled but not deleted, without an entry.
+Each change and its audit log entry are one transaction, with one exception. Deleting an unfinished job first cancels it in a
+separate transaction: a crash in between leaves it cancelled but not deleted, without an entry.
 
 Deleting a user is here and not in accounts, because it affects every feature.
 """
@@ -23,7 +22,6 @@ from app.base.errors import AtelierError, Invalid, Missing
 from app.base.loop_watchdog import LoopBlock, LoopWatchdog
 from app.base.metrics import Metrics
 from app.base.paging import Page
-from app.catalog.schemas import Changes, Model
 from app.catalog.service import Catalog
 from app.db.database import Database
 from app.db.transaction import Transaction
@@ -133,6 +131,7 @@ class Admin:
             user = self._accounts.users.remove(tx, actor.id or "", user_id)
             self._jobs.all.forget_user(tx, user_id)
             self._library.forget_user(tx, user_id)
+            self._catalog.preferences.forget_user(tx, user_id)
             for forget in self._forget:
                 forget(tx, user_id)
             self._audit.record(tx, actor, Action.USER_DELETED, user.email)
@@ -271,34 +270,6 @@ class Admin:
             return failed
 
         return await self._database.write(change)
-
-    # Models
-
-    def models(self, q: str = "") -> Sequence[Model]:
-        """All cached models, including disabled ones."""
-        return self._catalog.search(q=q, disabled=True)
-
-    def last_changes(self) -> Changes:
-        """The changes of the last refresh."""
-        return self._catalog.last
-
-    async def refresh_models(self, actor: Actor) -> Changes:
-        changes = await self._catalog.refresh()
-
-        def note(tx: Transaction) -> None:
-            added, removed, changed = len(changes.added), len(changes.removed), len(changes.changed)
-            self._audit.record(tx, actor, Action.MODELS_REFRESHED, added=added, removed=removed, changed=changed)
-
-        await self._database.write(note)
-        return changes
-
-    async def set_model_enabled(self, actor: Actor, id: str, enabled: bool) -> Model:
-        def change(tx: Transaction) -> None:
-            self._catalog.set_enabled(tx, id, enabled)
-            self._audit.record(tx, actor, Action.MODEL_ENABLED if enabled else Action.MODEL_DISABLED, id)
-
-        await self._database.write(change)
-        return self._catalog.known(id)
 
     async def _owned(self, jobs: Sequence[Job]) -> list[OwnedJob]:
         users = await self._accounts.users.by_id(list({job.owner_id for job in jobs}))

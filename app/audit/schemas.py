@@ -22,6 +22,11 @@ class Action(enum.StrEnum):
     MODELS_REFRESHED = "models.refreshed"  # added, removed, changed: counts
     MODEL_ENABLED = "model.enabled"
     MODEL_DISABLED = "model.disabled"
+    MODEL_DEFAULT_CHANGED = "model.default_changed"  # forms: list, empty means none
+    MODEL_DESCRIBED = "model.described"
+    MODEL_ADDED = "model.added"
+    MODEL_RESET = "model.reset"
+    MODEL_REMOVED = "model.removed"
     TOKENS_PURGED = "tokens.purged"  # count
     PROVIDER_ADDED = "provider.added"
     PROVIDER_CHANGED = "provider.changed"  # fields: the names of those that changed

@@ -6,7 +6,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import msgspec
-from litestar import Response, Router, get
+from litestar import Response, Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
@@ -15,7 +15,7 @@ from app.catalog.prices import free, prices, summary, typical_cost
 from app.catalog.schemas import Model, Price
 from app.catalog.service import Catalog
 from app.providers.contract import Kind
-from app.web import paging
+from app.web import forms, paging
 from app.web.render import page
 
 PAGE_SIZE: Final = 60  # models
@@ -80,7 +80,18 @@ async def model(request: SignedIn, id: FromPath[str], catalog: NamedDependency[C
         offered=_offered(found),
         prices=prices(found),
         fields=catalog.parameters.fields(found, {}),
+        favorite=found.id in await catalog.preferences.favorites(request.user.id),
     )
+
+
+@post("/favorite", status_code=200)
+async def set_favorite(request: SignedIn, catalog: NamedDependency[Catalog]) -> Response[str]:
+    """Mark a model, or unmark it."""
+    form = await forms.read(request)
+    found = catalog.find(form.get("id", ""))
+    marked = form.get("favorite") == "true"
+    await catalog.preferences.set_favorite(request.user.id, found.id, marked)
+    return forms.go(f"/models/{found.id}", "Added to favorites." if marked else "Removed from favorites.")
 
 
 def _offered(model: Model, output: str = "") -> Offered:
@@ -98,5 +109,5 @@ def _form_of(model: Model, output: str) -> str | None:
 
 
 routes: Final[list[Any]] = [
-    Router("/models", route_handlers=[index, model], guards=[signed_in], include_in_schema=False)
+    Router("/models", route_handlers=[index, model, set_favorite], guards=[signed_in], include_in_schema=False)
 ]

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from app.catalog.schemas import Model, ModelDetails
+from app.catalog.schemas import DescribedModel, Description, Model, ModelDetails
 from app.db.transaction import Row, Transaction
 
 _encode = msgspec.json.Encoder().encode
@@ -14,6 +14,7 @@ _COLUMNS = (
     "id, upstream_id, provider, name, description, input_modalities, output_modalities, context_length, pricing,"
     " parameters, route, details, enabled"
 )
+_DESCRIBED = "model_id, base, enabled, description, version, changed_by, changed_at"
 
 
 def all_any(tx: Transaction) -> list[Model]:
@@ -69,6 +70,81 @@ def set_enabled_any(tx: Transaction, id: str, enabled: bool) -> bool:
     return found is not None
 
 
+def described_any(tx: Transaction) -> list[DescribedModel]:
+    return [_described(row) for row in tx.rows("model_descriptions", f"select {_DESCRIBED} from model_descriptions")]
+
+
+def find_described_any(tx: Transaction, id: str) -> DescribedModel | None:
+    row = tx.row("model_descriptions", f"select {_DESCRIBED} from model_descriptions where model_id = $1", id)
+    return None if row is None else _described(row)
+
+
+def put_described_any(tx: Transaction, row: DescribedModel) -> None:
+    """Insert it, or replace that of the same model."""
+    tx.execute(
+        "model_descriptions",
+        f"insert into model_descriptions ({_DESCRIBED}) values ($1, $2, $3, $4, $5, $6, $7)"
+        " on conflict (model_id) do update set base = excluded.base, enabled = excluded.enabled,"
+        " description = excluded.description, version = excluded.version, changed_by = excluded.changed_by,"
+        " changed_at = excluded.changed_at",
+        row.model_id,
+        None if row.base is None else _json(row.base),
+        row.enabled,
+        _json(row.description),
+        row.version,
+        row.changed_by,
+        row.changed_at,
+    )
+
+
+def remove_described_any(tx: Transaction, id: str) -> None:
+    tx.execute("model_descriptions", "delete from model_descriptions where model_id = $1", id)
+
+
+def defaults_any(tx: Transaction) -> dict[str, str]:
+    """The ids of models, by the form that begins with them."""
+    return {
+        row["kind"]: row["model_id"] for row in tx.rows("default_models", "select kind, model_id from default_models")
+    }
+
+
+def set_default_any(tx: Transaction, kind: str, model_id: str) -> None:
+    tx.execute(
+        "default_models",
+        "insert into default_models (kind, model_id) values ($1, $2)"
+        " on conflict (kind) do update set model_id = excluded.model_id",
+        kind,
+        model_id,
+    )
+
+
+def unset_default_any(tx: Transaction, kind: str) -> None:
+    tx.execute("default_models", "delete from default_models where kind = $1", kind)
+
+
+def favorites(tx: Transaction, owner: str) -> set[str]:
+    rows = tx.rows("favorite_models", "select model_id from favorite_models where user_id = $1", owner)
+    return {row["model_id"] for row in rows}
+
+
+def add_favorite(tx: Transaction, owner: str, model_id: str, now: datetime) -> None:
+    tx.execute(
+        "favorite_models",
+        "insert into favorite_models (user_id, model_id, created_at) values ($1, $2, $3) on conflict do nothing",
+        owner,
+        model_id,
+        now,
+    )
+
+
+def remove_favorite(tx: Transaction, owner: str, model_id: str) -> None:
+    tx.execute("favorite_models", "delete from favorite_models where user_id = $1 and model_id = $2", owner, model_id)
+
+
+def forget_user(tx: Transaction, owner: str) -> None:
+    tx.execute("favorite_models", "delete from favorite_models where user_id = $1", owner)
+
+
 def _json(value: object) -> str:
     return _encode(value).decode()
 
@@ -85,3 +161,9 @@ def _model(row: Row) -> Model:
         },
         Model,
     )
+
+
+def _described(row: Row) -> DescribedModel:
+    base = None if row["base"] is None else msgspec.json.decode(row["base"], type=Model)
+    description = msgspec.json.decode(row["description"], type=Description)
+    return DescribedModel(**{**row, "base": base, "description": description})

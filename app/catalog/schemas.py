@@ -20,6 +20,35 @@ class ModelDetails(msgspec.Struct, frozen=True, kw_only=True):
     help: ModelHelp = ModelHelp()
 
 
+class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model as an admin describes it; the fields mean the same as in `ModelOffer`."""
+
+    name: str
+    description: str = ""
+    type: ModelType
+    inputs: tuple[InputSlot, ...] = ()
+    outputs: Outputs = Outputs()
+    parameters: dict[str, Any] = {}
+    price: str = ""
+    button: str = ""
+    help: ModelHelp = ModelHelp()
+
+
+class DescriptionProblem(msgspec.Struct, frozen=True):
+    """What is wrong with a description. `path` is its place in the JSON, such as `parameters.properties.steps.default`."""
+
+    path: str
+    message: str
+
+
+class ModelSource(enum.StrEnum):
+    """Where a model's description comes from."""
+
+    PROVIDER = "provider"
+    EDITED = "edited"  # the provider's, edited by an admin
+    ADDED = "added"  # by an admin
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """An AI model. `parameters` is the JSON Schema of the parameters that `/generate/…` accepts for it; `pricing` maps
     price names to decimal USD per unit; `upstream_id` and `route` are set by the provider."""
@@ -65,6 +94,19 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
     def makes(self, kind: Kind) -> bool:
         return kind.value in self.output_modalities
+
+
+class DescribedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A description that an admin saved. `base` is what a model consists of beside its description if no provider lists it;
+    `version` counts the changes, `changed_by` is an email."""
+
+    model_id: str
+    base: Model | None
+    enabled: bool
+    description: Description
+    version: int
+    changed_by: str
+    changed_at: datetime
 
 
 def _type(model: Model, from_text: ModelType, from_image: ModelType) -> ModelType:

@@ -14,17 +14,23 @@ from app.base import clock, logging
 from app.base.errors import Invalid, Missing, Unready, Upstream
 from app.base.text import folded
 from app.catalog import repository
+from app.catalog.described_models import DescribedModels, blank, prefix
 from app.catalog.estimates import estimate
 from app.catalog.parameters import Parameters
+from app.catalog.preferences import ModelPreferences
 from app.catalog.prices import summary
-from app.catalog.schemas import Changes, CostEstimate, Model, ModelDetails, Price
+from app.catalog.schemas import (
+    Changes,
+    CostEstimate,
+    Model,
+    ModelDetails,
+    Price,
+)
 from app.db.database import Database
 from app.db.transaction import Transaction
 from app.providers.contract import Kind, ModelOffer, Provider
 
 logger = logging.get("catalog")
-
-UNPREFIXED = "openrouter"  # the ids of all other providers' models begin with the provider's name and a colon
 
 
 class Catalog:
@@ -33,7 +39,10 @@ class Catalog:
     def __init__(self, database: Database, providers: Mapping[str, Provider]) -> None:
         self._database = database
         self._providers = providers
-        self._models: dict[str, Model] = {}
+        self._listed: dict[str, Model] = {}  # as the providers describe them
+        self._models: dict[str, Model] = {}  # as they are used: with the descriptions of admins
+        self.described = DescribedModels(providers, self._listed_model, self._apply)
+        self.preferences = ModelPreferences(database)
         self._search_texts: dict[str, str] = {}  # by model id
         self.parameters = Parameters()
         self.filled = asyncio.Event()
@@ -41,7 +50,7 @@ class Catalog:
 
     async def load(self) -> None:
         """Load the stored models into memory, once at startup."""
-        self._set_models(await self._database.read(repository.all_any))
+        await self._database.read(self._load)
 
     async def refresh(self) -> Changes:
         """Fetch the model list of every provider. After a failure a provider keeps its models. Raises Upstream when all
@@ -62,7 +71,7 @@ class Catalog:
                 changed=changes.changed + update.changed,
                 at=changes.at,
             )
-        self._set_models(await self._database.read(repository.all_any))
+        await self._database.read(self._load)
         if failed and len(failed) == len(self._providers):
             raise Upstream("The model list could not be fetched. The last known list is still in use.")
         self.last = changes
@@ -70,9 +79,13 @@ class Catalog:
 
     def set_enabled(self, tx: Transaction, id: str, enabled: bool) -> None:
         """Enable or disable a model within the caller's transaction. Raises Missing for an unknown model."""
-        if not repository.set_enabled_any(tx, id, enabled):
+        if not repository.set_enabled_any(tx, id, enabled) and not self.described.set_enabled(tx, id, enabled):
             raise Missing(f"Model {id[:100]!r} does not exist.")
         tx.on_commit(self._apply_enabled, id, enabled)
+
+    def providers(self) -> list[str]:
+        """The names of the connected providers, in their order."""
+        return list(self._providers)
 
     def known(self, id: str) -> Model:
         """A model, enabled or not. Raises Missing."""
@@ -94,20 +107,9 @@ class Catalog:
         if id in self._models:
             return self.find(id)
         first = next(iter(self._providers), "")
-        provider = next((name for name in self._providers if _prefix(name) and id.startswith(_prefix(name))), first)
-        return Model(
-            id=id,
-            upstream_id=id.removeprefix(_prefix(provider)),
-            name=id[:200],
-            provider=provider,
-            description="",
-            input_modalities=(),
-            output_modalities=(),
-            context_length=None,
-            pricing={},
-            parameters={},
-            route="",
-        )
+        provider = next((name for name in self._providers if prefix(name) and id.startswith(prefix(name))), first)
+        passed = blank(id, id.removeprefix(prefix(provider)), provider)
+        return msgspec.structs.replace(passed, name=id[:200], input_modalities=(), output_modalities=())
 
     def alternatives(self, id: str) -> list[Model]:
         """The same model at other providers: with the same name there, enabled, and with the same kinds of output. They are in the
@@ -191,7 +193,7 @@ class Catalog:
         return summary(model)
 
     async def _update(self, provider: str, offers: Sequence[ModelOffer]) -> Changes:
-        known = {model.id: model for model in self._models.values() if model.provider == provider}
+        known = {model.id: model for model in self._listed.values() if model.provider == provider}
         offered = {model.id: model for model in (_model(provider, offer) for offer in offers)}
         added = [model for id, model in offered.items() if id not in known]
         changed = [
@@ -210,12 +212,25 @@ class Catalog:
             changed=tuple(model.name for model in changed),
         )
 
-    def _apply_enabled(self, id: str, enabled: bool) -> None:
-        model = self._models.get(id)
-        if model is not None:
-            self._models[id] = msgspec.structs.replace(model, enabled=enabled)
+    def _listed_model(self, id: str) -> Model | None:
+        return self._listed.get(id)
 
-    def _set_models(self, models: list[Model]) -> None:
+    def _apply_enabled(self, id: str, enabled: bool) -> None:
+        model = self._listed.get(id)
+        if model is not None:
+            self._listed[id] = msgspec.structs.replace(model, enabled=enabled)
+        self._apply()
+
+    def _load(self, tx: Transaction) -> None:
+        listed = repository.all_any(tx)
+        self.described.load(tx)
+        self.preferences.load(tx)
+        self._listed = {model.id: model for model in listed if model.provider in self._providers}
+        self._apply()
+
+    def _apply(self) -> None:
+        """Put the models together from what providers list and what admins describe."""
+        models = self.described.applied(self._listed.values())
         self._models = {model.id: model for model in models if model.provider in self._providers}
         self._search_texts = {
             model.id: folded(f"{model.id} {model.name} {model.description}") for model in self._models.values()
@@ -233,13 +248,9 @@ _PLURAL = {
 }
 
 
-def _prefix(provider: str) -> str:
-    return "" if provider == UNPREFIXED else f"{provider}:"
-
-
 def _model(provider: str, offer: ModelOffer) -> Model:
     return Model(
-        id=_prefix(provider) + offer.id,
+        id=prefix(provider) + offer.id,
         upstream_id=offer.id,
         name=offer.name or offer.id,
         provider=provider,

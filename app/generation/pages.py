@@ -69,7 +69,7 @@ async def create(request: PageRequest, kind: FromPath[str], generation: NamedDep
 async def fields(request: PageRequest, kind: FromPath[str], generation: NamedDependency[Generation]) -> Response[str]:
     """The parameter fields of the selected model."""
     form = {name: value for name, value in request.query_params.items() if isinstance(value, str)}
-    context = await _form_context(generation, _kind(kind), form)
+    context = await _form_context(generation, request.user.id, _kind(kind), form)
     images = await generation.images(request.user.id) if context["slots"] else []
     return page("generation/_fields.html", request, **{**context, "images": images})
 
@@ -77,7 +77,7 @@ async def fields(request: PageRequest, kind: FromPath[str], generation: NamedDep
 @post("/generate/{kind:str}/estimate", guards=[signed_in], include_in_schema=False, status_code=200)
 async def estimate(request: PageRequest, kind: FromPath[str], generation: NamedDependency[Generation]) -> Response[str]:
     """The price beside the button, for the settings as they are now."""
-    context = await _form_context(generation, _kind(kind), await forms.read(request))
+    context = await _form_context(generation, request.user.id, _kind(kind), await forms.read(request))
     return page("generation/_price.html", request, kind=context["kind"], price=context["price"])
 
 
@@ -188,7 +188,7 @@ async def _rejected(
             request,
             status_code=400,
             headers=response.headers,
-            **{**await _form_context(generation, kind, form, errors), **context, "images": images},
+            **{**await _form_context(generation, request.user.id, kind, form, errors), **context, "images": images},
         )
     return await _page(
         request, generation, kind, form, status_code=response.status, headers=response.headers, **context
@@ -212,7 +212,7 @@ async def _page(
         status_code=status_code,
         headers=headers,
         **{
-            **await _form_context(generation, kind, form, context.get("errors") or {}),
+            **await _form_context(generation, owner, kind, form, context.get("errors") or {}),
             "jobs": await generation.feed(owner),
             "images": await generation.images(owner),
             **context,
@@ -221,17 +221,20 @@ async def _page(
 
 
 async def _form_context(
-    generation: Generation, kind: Kind, form: dict[str, str], errors: dict[str, str] | None = None
+    generation: Generation, owner: str, kind: Kind, form: dict[str, str], errors: dict[str, str] | None = None
 ) -> dict[str, Any]:
     """Template variables of the form."""
     mode = "image" if form.get("mode") == "image" and kind is not Kind.TEXT else "text"
     models = generation.models(kind, with_image=mode == "image")
-    model = _select(models, form.get("model"))
+    usual = None if form.get("model") else await generation.usual_model(owner, kind, with_image=mode == "image")
+    model = _select(models, form.get("model") or usual)
+    favorites = await generation.favorite_models(owner)
     params = generation.read_form(kind, {**form, "model": model.id}) if model else {}
     return {
         "kind": kind.value,
         "mode": mode,
         "models": models,
+        "favorites": [each for each in models if each.id in favorites],
         "model": model,
         "fields": generation.fields(model, form, errors) if model else [],
         "slots": generation.further_inputs(model, kind) if model and mode == "image" else [],

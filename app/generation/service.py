@@ -25,6 +25,7 @@ from app.library.service import Library
 from app.providers.contract import InputSlot, Kind
 
 MAX_PROMPT: Final = 32_000  # characters
+_LAST_USED: Final = 12  # jobs among which the model that a form begins with is looked for
 
 _TYPES = {
     (Kind.TEXT, False): GenerationType.TEXT_TO_TEXT,
@@ -144,6 +145,18 @@ class Generation:
             if (model.accepts_image if with_image else not model.requires_image)
             and (kind is not Kind.TEXT or model.output_modalities == ("text",))
         ]
+
+    async def usual_model(self, owner: str, kind: Kind, *, with_image: bool = False) -> str | None:
+        """The id of the model that a form begins with: the one that the user used last, else the admins' default."""
+        used = (await self._jobs.newest(owner, kinds=[kind], limit=_LAST_USED)).items
+        last = next((job.model for job in used if job.generation_type.has_inputs == with_image), None)
+        default = self._catalog.preferences.default_model(_TYPES[kind, with_image].value)
+        available = {model.id for model in self.models(kind, with_image=with_image)}
+        return next((id for id in (last, default) if id in available), None)
+
+    async def favorite_models(self, owner: str) -> set[str]:
+        """The ids of the models that the user has marked."""
+        return await self._catalog.preferences.favorites(owner)
 
     def fields(self, model: Model, values: dict[str, Any], errors: dict[str, str] | None = None) -> list[Field]:
         return self._catalog.parameters.fields(model, values, errors)

@@ -111,6 +111,12 @@ class Actors:
     async def model(self) -> str:
         return VIDEO_MODEL
 
+    async def added_model(self) -> str:
+        new = {"provider": "openrouter", "endpoint": await _unused_name(self), "name": "Ours", "type": "text_to_image"}
+        answer = await self.admin.post("/api/v1/admin/models", json=new)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
     async def provider(self) -> str:
         """A provider that does not answer, so that it stays off."""
         name = await _unused_name(self)
@@ -189,6 +195,9 @@ ROWS: dict[str, Row] = {
     "PUT /api/v1/users/{user_id}/role": Row("admin", 200, {"user_id": Actors.other_user}, body=body(role="admin")),
     "PUT /api/v1/users/{user_id}/active": Row("admin", 200, {"user_id": Actors.other_user}, body=body(is_active=False)),
     "DELETE /api/v1/users/{user_id}": Row("admin", 204, {"user_id": Actors.other_user}),
+    "GET /api/v1/ai/favorites": Row("user", 200),
+    "PUT /api/v1/ai/favorites/{id}": Row("user", 204, {"id": Actors.model}),
+    "DELETE /api/v1/ai/favorites/{id}": Row("user", 204, {"id": Actors.model}),
     "GET /api/v1/ai/models": Row("user", 200),
     "POST /api/v1/ai/chat": Row(
         "user", 200, body=body(model=TEXT_MODEL, messages=[{"role": "user", "content": "Hello"}])
@@ -246,7 +255,14 @@ ROWS: dict[str, Row] = {
     "PUT /api/v1/admin/providers/{name}": Row("admin", 200, {"name": Actors.provider}, body=body(priority=3)),
     "DELETE /api/v1/admin/providers/{name}": Row("admin", 204, {"name": Actors.provider}),
     "POST /api/v1/admin/providers/{name}/test": Row("admin", 200, {"name": Actors.provider}),
+    "POST /api/v1/admin/models": Row(
+        "admin", 201, body=body(provider="openrouter", endpoint=_unused_name, name="Ours", type="text_to_image")
+    ),
+    "GET /api/v1/admin/models/{id}": Row("admin", 200, {"id": Actors.model}),
     "PUT /api/v1/admin/models/{id}": Row("admin", 200, {"id": Actors.model}, body=body(enabled=True)),
+    "PATCH /api/v1/admin/models/{id}": Row("admin", 200, {"id": Actors.model}, body=body(default_for=[])),
+    "DELETE /api/v1/admin/models/{id}": Row("admin", 204, {"id": Actors.added_model}),
+    "POST /api/v1/admin/models/preview": Row("admin", 200, body=body(name="Ours", type="text_to_image")),
     "POST /api/v1/admin/models/refresh": Row("admin", 200),
     "GET /api/v1/admin/audit": Row("admin", 200),
     "GET /health": Row("anyone", 200),

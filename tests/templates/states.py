@@ -19,8 +19,20 @@ from app.audit.schemas import Action, Entry
 from app.background import TaskHealth
 from app.base.clock import now
 from app.base.errors import Invalid
+from app.catalog import descriptions
+from app.catalog.described_models import description_of
 from app.catalog.pages import Offered
-from app.catalog.schemas import Changes, Field, Model, Price
+from app.catalog.schemas import (
+    Changes,
+    CostBasis,
+    CostEstimate,
+    DescribedModel,
+    DescriptionProblem,
+    Field,
+    Model,
+    ModelSource,
+    Price,
+)
 from app.chat.page_context import RejectedForm
 from app.chat.schemas import AnswerError, Conversation, Message, ShownMessage, Thread
 from app.chat.schemas import MessageRole as Speaker
@@ -39,6 +51,10 @@ from app.jobs.schemas import (
 )
 from app.ledger.schemas import Month
 from app.library.schemas import Asset, AssetKind, Origin
+from app.model_editor.draft import CONTROLS, input_rows, messages, parameter_rows
+from app.model_editor.draft import values as draft_values
+from app.model_editor.pages import Target
+from app.model_editor.schemas import EditedModel
 from app.provider_accounts.schemas import ConnectionTest, ProviderAccount, Source
 from app.providers.contract import ErrorCode, InputRole, InputSlot, Kind, Usage
 from app.providers.registry import ProviderKind
@@ -474,6 +490,7 @@ def create(kind: str, mode: str = "text", **values: Any) -> dict[str, Any]:
             "kind": kind,
             "mode": mode,
             "models": MODELS[kind],
+            "favorites": MODELS[kind][-1:],
             "model": MODELS[kind][0],
             "fields": FIELDS[kind],
             "values": EMPTY,
@@ -709,6 +726,7 @@ ENTRIES = [
             "removed": 0,
             "fields": ["base_url", "api_key"],
             "changed": 412,
+            "forms": ["text_to_image"],
         },
     )
     for number, action in enumerate(Action)
@@ -724,6 +742,77 @@ def listed(**values: Any) -> dict[str, Any]:
     """The jobs of all users."""
     nothing = {"jobs": [], "total": 0, "next": None, "kind": "", "status": "", "user": "", "q": "", "overdue": 0}
     return section("jobs", **{**nothing, **values})
+
+
+def _edited(it: Model, source: ModelSource) -> EditedModel:
+    saved = DescribedModel(
+        model_id=it.id,
+        base=None if source is ModelSource.EDITED else it,
+        enabled=True,
+        description=description_of(it),
+        version=3,
+        changed_by=USERS[0].email,
+        changed_at=NOW,
+    )
+    provided = source is ModelSource.PROVIDER
+    forms = ["text_to_image"] if source is ModelSource.EDITED else []
+    return EditedModel(model=it, source=source, saved=None if provided else saved, default_for=forms)
+
+
+DRAFT: dict[str, Any] = {
+    "name": "FLUX.1 [dev]",
+    "description": HOSTILE,
+    "type": "hybrid",
+    "inputs": [{"role": "image", "max": 0, "formats": ["image/png"], "max_bytes": 10485760, "max_width": 4096}],
+    "outputs": {"default": 9, "max": 4},
+    "parameters": {
+        "properties": {
+            "image_size": {"title": "Image size", "type": "string", "enum": ["square", "wide"], "default": "square"},
+            "steps": {"title": "Steps", "type": "integer", "minimum": 1, "maximum": 50, "default": 60},
+            "seed": {"title": HOSTILE, "type": "integer", "x-widget": "seed"},
+            "safe": {"title": "Safety checker", "type": "boolean", "default": True},
+            "style": {"title": "Style", "type": "string", "x-widget": "textarea"},
+            "loras": {"title": "LoRAs", "type": "array"},
+        }
+    },
+    "price": "0.1 / 0",
+    "button": "Generate image",
+    "help": {"what_is": HOSTILE, "use_cases": [HOSTILE, "b"], "tips": ["c"]},
+}
+
+
+def model_editor(found: EditedModel | None, draft: Any, view: str = "form", **values: Any) -> dict[str, Any]:
+    """The editor with a draft and its problems."""
+    problems = values.pop("problems", None)
+    problems = descriptions.problems(draft) if problems is None else problems
+    return section(
+        "models/edit",
+        **{
+            "target": Target(id=found.model.id, version=3) if found else Target(provider="fal", endpoint=HOSTILE),
+            "found": found,
+            "values": draft_values(draft),
+            "json": HOSTILE,
+            "view": view,
+            "parameters": parameter_rows(draft, problems),
+            "inputs": input_rows(draft, problems),
+            "rest": {"parameters": "{}", "outputs": HOSTILE},
+            "errors": {
+                name: messages(problems, name) for name in ("name", "type", "price", "button", "outputs", "help")
+            },
+            "target_errors": {},
+            "message": None,
+            "providers": ["fal", "openrouter"],
+            "types": [("hybrid", "Hybrid"), ("text_to_image", "Text to image")],
+            "forms": [("text_to_image", "Text to image")],
+            "controls": CONTROLS,
+            "problems": problems,
+            "fields": FIELDS["image"],
+            "cost": CostEstimate(NANO, NANO, CostBasis.FORMULA),
+            "button": "Generate image",
+            "name": "FLUX.1 [dev]",
+            **values,
+        },
+    )
 
 
 ADMIN_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
@@ -807,7 +896,7 @@ ADMIN_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "some": section(
             "models",
             models=[
-                msgspec.structs.replace(it, enabled=number % 3 > 0)
+                _edited(msgspec.structs.replace(it, enabled=number % 3 > 0), list(ModelSource)[number % 3])
                 for number, it in enumerate([*MODELS["text"], *MODELS["image"], *MODELS["video"]])
             ],
             q="",
@@ -815,6 +904,35 @@ ADMIN_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         ),
         "none found": section("models", models=[], q=HOSTILE, last=Changes(at=NOW)),
         "none": section("models", models=[], q="", last=Changes()),
+    },
+    "admin/model.html": {
+        "problems": model_editor(_edited(MODELS["image"][0], ModelSource.EDITED), DRAFT),
+        "as the provider describes it": model_editor(
+            _edited(MODELS["image"][1], ModelSource.PROVIDER), {"name": "A", "type": "text_to_text"}, problems=[]
+        ),
+        "added": model_editor(
+            _edited(MODELS["image"][1], ModelSource.ADDED), DRAFT, problems=[], message=HOSTILE, cost=None, fields=[]
+        ),
+        "new": model_editor(None, {"name": "", "type": "text_to_image"}),
+        "refused": model_editor(None, DRAFT, target_errors={"provider": HOSTILE, "endpoint": "is a model already"}),
+        "json": model_editor(_edited(MODELS["image"][0], ModelSource.EDITED), DRAFT, view="json"),
+    },
+    "admin/_model_preview.html": {
+        "problems": {
+            "problems": [DescriptionProblem(f"parameters.properties.{HOSTILE}", HOSTILE)] * 30,
+            "fields": WRONG,
+            "cost": None,
+            "button": HOSTILE,
+            "name": HOSTILE,
+        },
+        "valid": {
+            "problems": [],
+            "fields": FIELDS["video"],
+            "cost": CostEstimate(NANO, NANO, CostBasis.FORMULA),
+            "button": "Generate video",
+            "name": "Veo",
+        },
+        "empty": {"problems": [], "fields": [], "cost": None, "button": "", "name": ""},
     },
     "admin/audit.html": {
         "some": section("audit", entries=ENTRIES, total=412, next="c=&"),
@@ -861,10 +979,14 @@ MODEL_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         ),
     },
     "models/model.html": {
-        "text": page(path="/models/a", offered=OFFERS[0], prices=A_MILLION, fields=FIELDS["text"]),
-        "video": page(path="/models/b", offered=OFFERS[4], prices=OFFERS[4].prices, fields=FIELDS["video"]),
-        "free": page(path="/models/c", offered=OFFERS[1], prices=[], fields=[]),
-        "hostile": page(path="/models/d", offered=OFFERS[5], prices=[], fields=WRONG),
+        "text": page(path="/models/a", offered=OFFERS[0], prices=A_MILLION, fields=FIELDS["text"], favorite=False),
+        "video": page(
+            path="/models/b", offered=OFFERS[4], prices=OFFERS[4].prices, fields=FIELDS["video"], favorite=True
+        ),
+        "free": page(
+            path="/models/c", current_user=ORDINARY_USER, offered=OFFERS[1], prices=[], fields=[], favorite=False
+        ),
+        "hostile": page(path="/models/d", offered=OFFERS[5], prices=[], fields=WRONG, favorite=False),
     },
 }
 
