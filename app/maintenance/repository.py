@@ -120,6 +120,7 @@ def _orphans() -> Iterator[Invariant]:
         ("conversations", "conversation", "true"),
         ("messages", "message", "status <> 'streaming' and (role = 'user' or text <> '')"),
         ("responses", "response", "true"),
+        ("prompts", "prompt", "true"),
     ):
         yield Invariant(
             (table, "users"),
