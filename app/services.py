@@ -145,7 +145,16 @@ async def build_services(
         key_limits=accounts.api_keys.limits,
     )
     worker = Worker(jobs, catalog, library, files, providers)
-    generation = Generation(catalog, library, jobs, idempotency, lambda: simulator.directives, prompts.wildcards)
+    generation = Generation(
+        catalog,
+        library,
+        jobs,
+        idempotency,
+        lambda: simulator.directives,
+        prompts.wildcards,
+        prompts=prompts,
+        enhancer_model=settings.enhancer_model,
+    )
     chat = Chat(database, ledger, idempotency, catalog, providers)
     gateway = Gateway(catalog, chat, generation, jobs, library, settings.public_url)
     responses = Responses(database, chat, gateway)

@@ -32,7 +32,8 @@ class RequestedInput(msgspec.Struct, frozen=True, kw_only=True):
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request from the page or the API, not validated yet. `params` are the model's parameters. At most one of the
     three input image fields may be set; `inputs` are further files in their roles. `previews` is how many previews of an image the caller would like to read.
-    `literal_prompt` leaves choices and wildcards in the prompt as they are."""
+    `literal_prompt` leaves choices and wildcards in the prompt as they are. `enhance` asks a text model to rewrite the prompt first. If
+    the prompt has been rewritten before, by the text job `enhanced_by`, `original_prompt` is what it was."""
 
     model: str
     prompt: str
@@ -44,3 +45,6 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[RequestedInput, ...] = ()
     previews: int = 0
     literal_prompt: bool = False
+    enhance: bool = False
+    original_prompt: str | None = None
+    enhanced_by: str | None = None

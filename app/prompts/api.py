@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from app.accounts.guards import SignedIn, signed_in
-from app.prompts.schemas import Prompt, PromptContent, PromptKind, PromptScope
+from app.prompts.schemas import Prompt, PromptContent, PromptKind, Visibility
 from app.prompts.service import Prompts
 from app.providers.contract import Kind
 from app.web import paging
@@ -108,7 +108,7 @@ async def index(
     request: SignedIn,
     prompts: NamedDependency[Prompts],
     kind: FromQuery[PromptKind | None] = None,
-    scope: FromQuery[PromptScope | None] = None,
+    visibility: FromQuery[Visibility | None] = None,
     output: FromQuery[Kind | None] = None,
     q: Search = "",
     limit: paging.Limit = paging.DEFAULT,
@@ -116,7 +116,7 @@ async def index(
 ) -> PromptList:
     """The caller's own and those that are shared, by name. `output` also finds templates for any kind of output."""
     found = await prompts.search(
-        request.user, kind=kind, scope=scope, output=output, q=q, after=paging.after(cursor), limit=limit
+        request.user, kind=kind, visibility=visibility, output=output, q=q, after=paging.after(cursor), limit=limit
     )
     return PromptList.of(found, PromptOut.of)
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from app.base.errors import Invalid
+from app.base.errors import Invalid, Missing
 from app.prompts.schemas import Prompt, PromptContent, PromptKind
 from app.prompts.validation import checked
 from app.providers.contract import Kind
@@ -49,7 +49,9 @@ def as_json(prompts: Sequence[Prompt]) -> bytes:
 
 
 def as_text(prompt: Prompt) -> bytes:
-    """The lines of a wildcard list."""
+    """The lines of a wildcard list. Raises Missing for a template."""
+    if prompt.kind is not PromptKind.WILDCARDS:
+        raise Missing("Only a wildcard list can be saved as a text file.")
     return "".join(f"{line}\n" for line in prompt.lines or ()).encode()
 
 

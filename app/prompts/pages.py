@@ -9,7 +9,7 @@ from litestar.params import FromPath, FromQuery
 from app.accounts.guards import SignedIn, signed_in
 from app.base.errors import AtelierError, Conflict, Invalid
 from app.prompts.exchange import MAX_FILE, as_text
-from app.prompts.schemas import Prompt, PromptContent, PromptKind, PromptScope
+from app.prompts.schemas import Prompt, PromptContent, PromptKind, Visibility
 from app.prompts.service import Prompts
 from app.prompts.validation import OUTPUTS
 from app.providers.contract import Kind
@@ -19,7 +19,6 @@ from app.web.render import page, partial
 
 LIST: Final = "/prompts"
 PAGE_SIZE: Final = 50
-PICKER_SIZE: Final = 12
 FIELDS: Final = ("name", "text", "negative_prompt", "output", "lines", "tags", "shared", "version")
 FORM_OVERHEAD: Final = 1024 * 1024  # bytes of a form besides the file in it
 MAX_BODY: Final = 1024 * 1024 * 3  # bytes of the form of a list, in which a character may take nine
@@ -31,7 +30,7 @@ async def index(
     prompts: NamedDependency[Prompts],
     q: FromQuery[str] = "",
     kind: FromQuery[str] = "",
-    scope: FromQuery[str] = "",
+    visibility: FromQuery[str] = "",
     cursor: FromQuery[str | None] = None,
     deleted: FromQuery[str] = "",
 ) -> Response[str]:
@@ -39,7 +38,7 @@ async def index(
     found = await prompts.search(
         request.user,
         kind=PromptKind(kind) if kind in [*PromptKind] else None,
-        scope=PromptScope(scope) if scope in [*PromptScope] else None,
+        visibility=Visibility(visibility) if visibility in [*Visibility] else None,
         q=q,
         after=paging.after(cursor or None),
         limit=PAGE_SIZE,
@@ -50,7 +49,7 @@ async def index(
         prompts=found.items,
         total=found.total,
         next=paging.cursor(found.next) if found.next else None,
-        filters={"q": q, "kind": kind, "scope": scope},
+        filters={"q": q, "kind": kind, "visibility": visibility},
         deleted=await prompts.find_deleted(request.user, deleted) if deleted else None,
         import_error=None,
     )
@@ -72,16 +71,6 @@ async def add(request: SignedIn, prompts: NamedDependency[Prompts]) -> Response[
     except (Invalid, Conflict) as exc:
         return _form(request, kind, form, exc)
     return forms.go(LIST, f"{prompt.name} was saved.")
-
-
-@get("/picker")
-async def picker(
-    request: SignedIn, prompts: NamedDependency[Prompts], output: FromQuery[str] = "", q: FromQuery[str] = ""
-) -> Response[str]:
-    """The templates that the create form offers for this kind of output."""
-    kind = Kind(output) if output in OUTPUTS else Kind.IMAGE
-    found = await prompts.search(request.user, kind=PromptKind.TEMPLATE, output=kind, q=q, limit=PICKER_SIZE)
-    return page("prompts/_picker.html", request, templates=found.items, output=kind.value, q=q)
 
 
 @get("/export")
@@ -106,7 +95,7 @@ async def import_file(request: SignedIn, prompts: NamedDependency[Prompts]) -> R
             prompts=found.items,
             total=found.total,
             next=paging.cursor(found.next) if found.next else None,
-            filters={"q": "", "kind": "", "scope": ""},
+            filters={"q": "", "kind": "", "visibility": ""},
             deleted=None,
             import_error=exc.message,
         )
@@ -142,7 +131,7 @@ async def change(request: SignedIn, id: FromPath[str], prompts: NamedDependency[
 async def export_list(request: SignedIn, id: FromPath[str], prompts: NamedDependency[Prompts]) -> Response[bytes]:
     """A wildcard list as a text file."""
     prompt = await prompts.find(request.user, id)
-    return _file(as_text(prompt), "wildcards.txt" if prompt.lines is None else f"{prompt.name}.txt", "text/plain")
+    return _file(as_text(prompt), f"{prompt.name}.txt", "text/plain")
 
 
 @post("/{id:str}/copy", status_code=200)
@@ -239,7 +228,6 @@ routes: Final[list[Any]] = [
             index,
             new,
             add,
-            picker,
             export,
             import_file,
             show,

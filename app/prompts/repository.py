@@ -8,7 +8,7 @@ import msgspec
 
 from app.base.text import folded
 from app.db.transaction import Row, Transaction
-from app.prompts.schemas import Prompt, PromptKind, PromptScope
+from app.prompts.schemas import Prompt, PromptKind, Visibility, name_key
 from app.providers.contract import Kind
 
 _SUMMARY = (
@@ -102,7 +102,7 @@ def by_name(
     owner: str,
     *,
     kind: PromptKind | None,
-    scope: PromptScope | None,
+    visibility: Visibility | None,
     output: Kind | None,
     terms: Sequence[str],
     after: tuple[str, str] | None,
@@ -110,7 +110,7 @@ def by_name(
 ) -> tuple[list[Prompt], int]:
     """At most `limit` prompts that match all filters, by name, without the lines of lists; and the number of all that do. `after`
     is the name key and the id of the last one before these."""
-    where, parameters = _where(owner, kind, scope, output, terms)
+    where, parameters = _where(owner, kind, visibility, output, terms)
     total = int(tx.value("prompts", f"select count(*) from prompts where {where}", *parameters))
     if after is not None:
         parameters += after
@@ -168,16 +168,11 @@ def sweep_any(tx: Transaction, before: datetime) -> None:
     tx.execute("prompts", "delete from prompts where deleted_at < $1", before)
 
 
-def name_key(name: str) -> str:
-    """A name as it is compared and sorted."""
-    return "".join(character for character in folded(name) if character.isprintable())
-
-
 def _where(
-    owner: str, kind: PromptKind | None, scope: PromptScope | None, output: Kind | None, terms: Sequence[str]
+    owner: str, kind: PromptKind | None, visibility: Visibility | None, output: Kind | None, terms: Sequence[str]
 ) -> tuple[str, list[Any]]:
-    visible = {PromptScope.OWN: "owner_id = $1", PromptScope.SHARED: "shared", None: "(owner_id = $1 or shared)"}
-    where, parameters = f"$1::text is not null and {visible[scope]} and deleted_at is null", list[Any]([owner])
+    visible = {Visibility.OWN: "owner_id = $1", Visibility.SHARED: "shared", None: "(owner_id = $1 or shared)"}
+    where, parameters = f"$1::text is not null and {visible[visibility]} and deleted_at is null", list[Any]([owner])
     if kind is not None:
         parameters.append(kind.value)
         where += f" and kind = ${len(parameters)}"

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import msgspec
 
+from app.base.text import folded
 from app.providers.contract import Kind
 
 
@@ -13,7 +14,7 @@ class PromptKind(enum.StrEnum):
     WILDCARDS = "wildcards"  # a list of texts, one of which replaces `__name__` in a prompt
 
 
-class PromptScope(enum.StrEnum):
+class Visibility(enum.StrEnum):
     """Whose prompts are listed."""
 
     OWN = "own"
@@ -75,3 +76,8 @@ class ImportedPrompts(msgspec.Struct, frozen=True):
 
     added: tuple[str, ...]
     skipped: tuple[str, ...]
+
+
+def name_key(name: str) -> str:
+    """A name as it is compared and sorted."""
+    return "".join(character for character in folded(name) if character.isprintable())

@@ -20,7 +20,7 @@ from app.base.paging import Page
 from app.db.database import Database
 from app.db.transaction import Transaction
 from app.prompts import exchange, repository
-from app.prompts.schemas import ImportedPrompts, Prompt, PromptContent, PromptKind, PromptScope
+from app.prompts.schemas import ImportedPrompts, Prompt, PromptContent, PromptKind, Visibility, name_key
 from app.prompts.validation import MAX_NAME, MAX_WILDCARD_NAME, WILDCARD, checked
 from app.providers.contract import Kind
 
@@ -45,7 +45,7 @@ class Prompts:
         user: User,
         *,
         kind: PromptKind | None = None,
-        scope: PromptScope | None = None,
+        visibility: Visibility | None = None,
         output: Kind | None = None,
         q: str = "",
         after: str | None = None,
@@ -57,7 +57,7 @@ class Prompts:
             repository.by_name,
             user.id,
             kind=kind,
-            scope=scope,
+            visibility=visibility,
             output=output,
             terms=q.split()[:MAX_TERMS],
             after=_parse_key(after),
@@ -199,7 +199,7 @@ def _missing() -> Missing:
 
 def _key(prompt: Prompt) -> str:
     """Where a page of the list ends."""
-    return f"{repository.name_key(prompt.name)} {prompt.id}"
+    return f"{name_key(prompt.name)} {prompt.id}"
 
 
 def _parse_key(key: str | None) -> tuple[str, str] | None:
@@ -256,13 +256,13 @@ def _wildcards(tx: Transaction, owner: str, prompt: str) -> dict[str, tuple[str,
     size = 0
     while names:
         seen |= names
-        lists = repository.wildcard_lists(tx, owner, {repository.name_key(name) for name in names})
-        lines = {repository.name_key(it.name): it.lines or () for it in lists}
+        lists = repository.wildcard_lists(tx, owner, {name_key(name) for name in names})
+        lines = {name_key(it.name): it.lines or () for it in lists}
         size += sum(len(line) for each in lines.values() for line in each)
         if size > MAX_WILDCARDS:
             message = f"The wildcards of this prompt have more than {MAX_WILDCARDS:,} characters together."
             raise Invalid(message, fields={"prompt": message})
-        found |= {name: lines[key] for name in names if (key := repository.name_key(name)) in lines}
+        found |= {name: lines[key] for name in names if (key := name_key(name)) in lines}
         names = {name for each in lines.values() for line in each for name in WILDCARD.findall(line)} - seen
     return found
 

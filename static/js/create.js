@@ -8,7 +8,7 @@ function renewIdempotencyKey() {
 
 function restoreDraft() {
   const prompt = document.getElementById("prompt");
-  const prefilled = /[?&](from|prompt)=/.test(location.search);
+  const prefilled = /[?&](from|prompt|template)=/.test(location.search);
   if (prompt && !prefilled && !prompt.value) prompt.value = sessionStorage.getItem("draft") ?? "";
 }
 
