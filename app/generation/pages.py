@@ -108,7 +108,7 @@ async def draft(request: PageRequest, kind: FromPath[str], generation: NamedDepe
     """Nothing is generated yet: the form again, after the `action` of the button: a template, `enhance`, `undo`, or nothing but the
     fields of the chosen model. htmx gets the prompt's part of the form."""
     output, form = _kind(kind), await forms.read(request)
-    action, error, notice = form.pop("action", ""), None, None
+    action, error = form.pop("action", ""), None
     try:
         if not partial(request):  # htmx does not send the files, because it keeps the rest of the form
             form, _, _ = await _with_uploads(request, generation, output, form)
@@ -117,13 +117,11 @@ async def draft(request: PageRequest, kind: FromPath[str], generation: NamedDepe
             form = {**form, "previous_prompt": "", "previous_negative": "", "enhanced_by": ""}
         elif action == "enhance":
             form = await _enhanced(request, generation, output, form)
-            notice = "The prompt was rewritten. Review it before you generate."
         elif action:
             form = _with_template(form, await generation.template(request.user, action))
-            notice = "The template was inserted."
     except REFUSALS as exc:
         error = exc
-    return await _draft(request, generation, output, form, error, notice)
+    return await _draft(request, generation, output, form, error)
 
 
 @post(
@@ -207,7 +205,6 @@ async def _draft(
     kind: Kind,
     form: dict[str, str],
     error: AtelierError | None,
-    notice: str | None,
 ) -> Response[str]:
     """The form as it is now, or what htmx replaces of it."""
     if error is not None and not (isinstance(error, Invalid) and error.fields):
@@ -221,7 +218,6 @@ async def _draft(
         "generation/_prompt.html",
         request,
         status_code=400 if error else 200,
-        headers=forms.notice_header(notice),
         **await _form_context(generation, kind, form, errors),
         **await _prompt_context(request, generation, kind),
     )

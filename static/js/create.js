@@ -42,5 +42,13 @@ document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
   for (const field of form().querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
 });
 
+// The prompt was replaced by a template or a rewritten one: go on there.
+document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
+  const prompt = document.getElementById("prompt");
+  if (ctx.target?.id !== "prompt-part" || !prompt) return;
+  sessionStorage.setItem("draft", prompt.value);
+  prompt.focus();
+});
+
 window.addEventListener("pageshow", ({ persisted }) => persisted && form() && renewIdempotencyKey());
 restoreDraft();
