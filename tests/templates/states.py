@@ -335,6 +335,9 @@ ANIMATED = job(
     cost_nano=700_000_000,
     assets=(video(3),),
 )
+ENHANCED = msgspec.structs.replace(
+    IMAGE, id="enhanced", enhanced_prompt=f"{HOSTILE} {LONG[:600]}", enhanced_by="job-0", cost_nano=40_000_000
+)
 ENDLESS_JOB = job("endless", LONG, Kind.TEXT, 80, status=JobStatus.COMPLETED, text=LONG)
 UNBROKEN_JOB = job(
     "unbroken", UNBROKEN, minutes=81, status=JobStatus.FAILED, error=JobError(ErrorCode.TIMED_OUT, UNBROKEN)
@@ -361,6 +364,7 @@ CARDS = {
     "cancelled and paid": CANCELLED_PAID,
     "gone": GONE,
     "animated": ANIMATED,
+    "enhanced": ENHANCED,
     "endless": ENDLESS_JOB,
     "unbroken": UNBROKEN_JOB,
     "hostile": HOSTILE_JOB,
@@ -1454,6 +1458,7 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "library/asset.html": {
         "image": page(asset=image(2), job=IMAGE, path="/library/image-2"),
+        "enhanced": page(asset=image(2), job=ENHANCED, path="/library/image-2"),
         "portrait": page(asset=image(5), job=FOUR, path="/library/image-5"),
         "video": page(asset=video(1), job=VIDEO, path="/library/video-1"),
         "without a prompt": page(asset=video(3), job=ANIMATED, path="/library/video-3"),

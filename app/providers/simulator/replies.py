@@ -103,7 +103,9 @@ def answer(
         return "Here is your image: " + describe(prompt)
     if REWRITE.search(system):
         # With its simulator commands, so that they also reach the model that the prompt is for.
-        return f"{last_user_text(messages)[:MAX_READ_CHARS].strip()}, {dice.choice(LIGHTS)}, fine detail, calm composition"
+        return (
+            f"{last_user_text(messages)[:MAX_READ_CHARS].strip()}, {dice.choice(LIGHTS)}, fine detail, calm composition"
+        )
     if (exact := _literal(prompt)) is not None:
         return exact
     if TITLE.search(prompt) or TITLE.search(system):
