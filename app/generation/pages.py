@@ -13,6 +13,7 @@ from app.accounts.guards import signed_in
 from app.base.errors import AtelierError, Conflict, Exhausted, Invalid, Missing, Unready, Upstream
 from app.base.ids import uuid7
 from app.catalog.schemas import CostBasis, Model
+from app.generation import prompt_expansion
 from app.generation.schemas import Estimate, GenerationRequest, RequestedInput
 from app.generation.service import Generation
 from app.idempotency.schemas import IdempotencyKey
@@ -74,7 +75,7 @@ async def create(request: PageRequest, kind: FromPath[str], generation: NamedDep
     if form.get("template"):
         form = _with_template(form, await generation.template(request.user, form["template"]))
     if form.get("from"):
-        form = {**_settings(await generation.find_job(request.user.id, form["from"])), **form}
+        form = {**_settings(generation, await generation.find_job(request.user.id, form["from"])), **form}
     if form.get("asset"):
         form = {**form, "image_asset_id": form["asset"], "mode": "image"}
     return await _page(request, generation, _kind(kind), form)
@@ -107,7 +108,7 @@ async def estimate(request: PageRequest, kind: FromPath[str], generation: NamedD
 async def draft(request: PageRequest, kind: FromPath[str], generation: NamedDependency[Generation]) -> Response[str]:
     """Nothing is generated yet: the form again, after the `action` of the button: a template, `enhance`, `undo`, or nothing but the
     fields of the chosen model. htmx gets the prompt's part of the form."""
-    output, form = _kind(kind), await forms.read(request)
+    output, form = _kind(kind), _with_unix_lines(await forms.read(request))
     action, error = form.pop("action", ""), None
     try:
         if not partial(request):  # htmx does not send the files, because it keeps the rest of the form
@@ -135,7 +136,7 @@ async def draft(request: PageRequest, kind: FromPath[str], generation: NamedDepe
 async def submit(request: PageRequest, kind: FromPath[str], generation: NamedDependency[Generation]) -> Response[Any]:
     """Submit the form. Returns a job card to htmx, else redirects to the job page. Errors are shown beside their fields."""
     output, owner = _kind(kind), request.user.id
-    form = await forms.read(request)
+    form = _with_unix_lines(await forms.read(request))
 
     async def prepare() -> GenerationRequest:
         nonlocal form
@@ -153,6 +154,11 @@ async def submit(request: PageRequest, kind: FromPath[str], generation: NamedDep
     if partial(request):
         return page("jobs/_card.html", request, headers=forms.notice_header(notice), job=accepted.job)
     return forms.go(f"/jobs/{accepted.job.id}", notice)
+
+
+def _with_unix_lines(form: dict[str, str]) -> dict[str, str]:
+    """A browser ends the lines of a text with CR and LF, whatever they ended with."""
+    return {name: value.replace("\r\n", "\n") for name, value in form.items()}
 
 
 async def _with_uploads(
@@ -402,29 +408,24 @@ def _instead(requested: str | None, model: Model | None) -> str | None:
     return f"{requested[:100]} is not available here. {model.name} is selected instead."
 
 
-def _settings(job: Job) -> dict[str, str]:
-    """The settings of an earlier job as form fields."""
-    params = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in job.params.items()}
+def _settings(generation: Generation, job: Job) -> dict[str, str]:
+    """The settings of an earlier job as form fields: sent again, they make an equal job."""
+    params = generation.to_form(job.params)
+    image, further = generation.split_inputs(job)
     return {
         **params,
+        **{
+            _ASSET + role.value: ",".join(each.asset_id for each in further if each.role is role)
+            for role in {each.role for each in further}
+        },
         "model": job.model,
-        "prompt": job.sent_prompt,
+        "prompt": job.sent_prompt if job.kind is Kind.TEXT else prompt_expansion.escape(job.sent_prompt),
         "previous_prompt": job.prompt if job.enhanced_prompt else "",
         "previous_negative": params.get(NEGATIVE, "") if job.enhanced_prompt else "",
         "enhanced_by": (job.enhanced_by or job.id) if job.enhanced_prompt else "",
         "system_prompt": job.system_prompt or "",
-        "image_asset_id": job.input_asset_id or "",
-        **_further_settings(job),
-        "mode": "image" if job.input_asset_id else "text",
-    }
-
-
-def _further_settings(job: Job) -> dict[str, str]:
-    """The inputs of a job after the first one."""
-    further = job.inputs[1:]
-    return {
-        _ASSET + role.value: ",".join(each.asset_id for each in further if each.role is role)
-        for role in {each.role for each in further}
+        "image_asset_id": image.asset_id if image else "",
+        "mode": "image" if job.inputs else "text",
     }
 
 

@@ -67,6 +67,20 @@ def variants(template: str, wildcards: Mapping[str, Sequence[str]]) -> Iterator[
         picks[-1] += 1
 
 
+def escape(text: str) -> str:
+    """A template whose only variant is this text."""
+    marks = list(_MARK.finditer(text))
+    inside = _choices(marks)
+    parts: list[str] = []
+    end = 0
+    for mark in marks:
+        backslashes = mark[1]
+        special = bool(mark[3]) or mark.start() in inside or bool(backslashes)
+        parts.append(text[end : mark.start()] + backslashes * 2 + "\\" * special + mark[0][len(backslashes) :])
+        end = mark.end()
+    return "".join(parts) + text[end:]
+
+
 class _Template:
     """A parsed template with all wildcards that it can reach. All of them are checked, so that an error does not depend on which
     option is chosen."""

@@ -230,6 +230,18 @@ class Generation:
         except Invalid:
             return {}
 
+    def to_form(self, params: Mapping[str, Any]) -> dict[str, str]:
+        """The inverse of `read_form`."""
+        return self._catalog.parameters.to_form(params)
+
+    def split_inputs(self, job: Job) -> tuple[JobInput | None, Sequence[JobInput]]:
+        """The inputs of a job as the form has them: the single image, and all others."""
+        roles = [each.role for each in job.inputs[:1]]
+        with suppress(Invalid):
+            roles = [JobInputRole(inputs.single_role(self._catalog.choose(job.model, job.kind), job.kind).value)]
+        single = next((each for each in job.inputs if each.role in roles), None)
+        return single, [each for each in job.inputs if each is not single]
+
     async def find_job(self, owner: str, job_id: str) -> Job:
         """A job of the user whose settings fill the form."""
         return await self._jobs.find(owner, job_id)

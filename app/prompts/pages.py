@@ -218,7 +218,7 @@ def _kind(text: str) -> PromptKind:
 
 def _file(content: bytes, name: str, media_type: str) -> Response[bytes]:
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(content, headers=headers, media_type=f"{media_type}; charset=utf-8")
+    return Response(content, headers=headers, media_type=media_type)
 
 
 routes: Final[list[Any]] = [

@@ -1,11 +1,13 @@
 """Choices and wildcards in prompts."""
 
+from contextlib import suppress
+
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.generation.prompt_expansion import MAX_COUNT, MAX_LENGTH, ExpansionError, count, expand, variants
+from app.generation.prompt_expansion import MAX_COUNT, MAX_LENGTH, ExpansionError, count, escape, expand, variants
 from tests.kit import IMAGE_MODEL, MULTI_IMAGE_MODEL, TEXT_MODEL, Cases, generated_image, validation_error
 
 WILDCARDS = {
@@ -113,3 +115,16 @@ async def test_a_request_is_stored_with_the_variant_that_its_seed_chooses(creato
     for wrong in ("__missing__", "{ | }"):
         answer = await creator.post("/api/v1/generate/image", json={"model": IMAGE_MODEL, "prompt": wrong})
         validation_error(answer, "prompt")
+
+
+@given(templates | st.text(st.sampled_from("{|}\\_ab")))
+def test_an_escaped_text_has_itself_as_its_only_variant(text: str) -> None:
+    assert list(variants(escape(text), WILDCARDS)) == [text]
+    if count_or_none(text) == 1 and "\\" not in text:
+        assert escape(text) == text  # what means itself stays readable
+
+
+def count_or_none(text: str) -> int | None:
+    with suppress(ExpansionError):
+        return count(text, {})
+    return None

@@ -7,10 +7,9 @@ import pytest
 
 from app.base import clock
 from app.prompts.service import UNDO
-from tests.generation.test_pages import FRAGMENT
 from tests.html import Element, parse_html
 from tests.kit import IMAGE_MODEL, Cases, Json
-from tests.pages import INJECTION, PageUser, field_error, new_page_user
+from tests.pages import FRAGMENT, INJECTION, PageUser, field_error, new_page_user
 from tests.prompts.test_api import LIST, PROMPTS, TEMPLATE, created
 from tests.studio import Studio
 
@@ -90,7 +89,7 @@ async def test_a_deleted_prompt_can_be_brought_back_for_ten_minutes(
     for htmx in (True, False):
         answer = await page_user.browser.send_form(f"{path}/delete", headers=FRAGMENT if htmx else {})
         page = parse_html(answer.text) if htmx else await page_user.page(answer.headers["location"])
-        [undo] = [form for form in page.all("form") if form["action"] == f"{path}/restore"]
+        [undo] = [form for form in page.all("form") if form.get("action") == f"{path}/restore"]
         assert (await page_user.browser.get(path)).status_code == 404
         assert (await page_user.browser.send_form(undo["action"])).status_code == 303
         assert (await page_user.client.get(f"{PROMPTS}/{prompt['id']}")).json() == prompt
