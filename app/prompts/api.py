@@ -98,7 +98,7 @@ class PromptIn(PromptFields, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class PromptChangeIn(PromptFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole new content. `version` is the one that it replaces."""
 
-    example: ClassVar = {"name": "weather", "lines": ["light rain", "first snow"], "version": 1}
+    example: ClassVar = {"name": "seasons", "lines": ["early spring", "late autumn"], "version": 1}
 
     version: int
 

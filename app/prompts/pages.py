@@ -15,13 +15,12 @@ from app.prompts.validation import OUTPUTS
 from app.providers.contract import Kind
 from app.web import forms, paging
 from app.web.errors import to_response
+from app.web.limits import FILES
 from app.web.render import page, partial
 
 LIST: Final = "/prompts"
 PAGE_SIZE: Final = 50
 FIELDS: Final = ("name", "text", "negative_prompt", "output", "lines", "tags", "shared", "version")
-FORM_OVERHEAD: Final = 1024 * 1024  # bytes of a form besides the file in it
-MAX_BODY: Final = 1024 * 1024 * 3  # bytes of the form of a list, in which a character may take nine
 
 
 @get("/")
@@ -62,7 +61,7 @@ async def new(request: SignedIn, kind: FromQuery[str] = "") -> Response[str]:
     return _form(request, _kind(kind), filled)
 
 
-@post("/", status_code=200, request_max_body_size=MAX_BODY)
+@post("/", status_code=200)
 async def add(request: SignedIn, prompts: NamedDependency[Prompts]) -> Response[str]:
     form = await forms.read(request)
     kind = _kind(form.get("kind", ""))
@@ -79,7 +78,7 @@ async def export(request: SignedIn, prompts: NamedDependency[Prompts]) -> Respon
     return _file(await prompts.export(request.user), "prompts.json", "application/json")
 
 
-@post("/import", status_code=200, request_max_body_size=MAX_FILE + FORM_OVERHEAD)
+@post("/import", status_code=200, request_max_body_size=FILES)
 async def import_file(request: SignedIn, prompts: NamedDependency[Prompts]) -> Response[str]:
     try:
         file = await forms.file(request, "file")
@@ -112,7 +111,7 @@ async def show(request: SignedIn, id: FromPath[str], prompts: NamedDependency[Pr
     return _form(request, prompt.kind, _filled(prompt), prompt=prompt)
 
 
-@post("/{id:str}", status_code=200, request_max_body_size=MAX_BODY)
+@post("/{id:str}", status_code=200)
 async def change(request: SignedIn, id: FromPath[str], prompts: NamedDependency[Prompts]) -> Response[str]:
     form, prompt = await forms.read(request), await prompts.find(request.user, id)
     version = form.get("version", "")

@@ -119,7 +119,7 @@ async def test_a_request_that_stopped_between_the_two_is_continued_and_paid_for_
     error_of(await ann.post(IMAGE, json={**body, "prompt": "another"}, headers=headers), 409)
 
 
-async def test_what_is_wrong_is_said_before_anything_is_rewritten(atelier: Studio, ann: httpx.AsyncClient) -> None:
+async def test_what_is_wrong_is_reported_before_anything_is_rewritten(atelier: Studio, ann: httpx.AsyncClient) -> None:
     wrong: list[tuple[str, Json, str]] = [
         (IMAGE, {"model": IMAGE_MODEL, "prompt": "a", "enhance": "yes"}, "enhance"),
         (IMAGE, {"model": IMAGE_MODEL, "prompt": " ", "enhance": True}, "prompt"),

@@ -50,6 +50,11 @@ async def test_forms_create_and_change_a_template_and_a_list(page_user: PageUser
     assert listed["lines"] == ["rain", "snow"]
     changed = await save(page_user, f"/prompts/{template['id']}", name="harbour", text="a boat")
     assert {**template, "text": "a boat", "version": 2, "updated_at": changed["updated_at"]} == changed
+    form = (await page_user.page("/prompts/new?kind=wildcards")).one("main").one("form")
+    assert form["enctype"] == "multipart/form-data"
+    longest = {**form.values(), "name": "longest", "lines": "\n".join(["\U0001f6f6" * 999] * 200)}
+    no_file = {"none": ("", b"")}
+    assert (await page_user.browser.send_form("/prompts", longest, files=no_file)).status_code == 303
     page = await page_user.page("/prompts?q=harbour")
     assert "harbour" in shown(page)
 
