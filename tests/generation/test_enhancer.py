@@ -20,6 +20,7 @@ from tests.kit import (
     VIDEO_MODEL,
     Cases,
     Json,
+    ended_job,
     error_of,
     new_user,
     read_job,
@@ -65,6 +66,7 @@ async def test_a_rewritten_prompt_is_sent_and_both_are_kept(atelier: Studio) -> 
         assert job["prompt"] == text["prompt"] == prompt.replace("{lighthouse|lighthouse}", "lighthouse")
         assert job["enhanced_prompt"] == text["text"]
         assert job["prompt"] in job["enhanced_prompt"] != job["prompt"]
+        await ended_job(user, job["id"])
         requested = [entry["request"] for entry in sent(atelier, f"{number} {image['id']}")]
         assert [request.get("prompt") for request in requested] == [None, job["enhanced_prompt"]]
         assert requested[0]["messages"][0] == {"role": "system", "content": INSTRUCTIONS[kind]}
