@@ -41,12 +41,12 @@ _TYPES = {
 # Prepares a request, for example by storing an uploaded image. Called only if the request is not a repeated one.
 Prepare = Callable[[], Awaitable[GenerationRequest]]
 
-# The wildcard lists that this prompt of a user names, also by way of other lists, by name. Called only for a prompt that holds a
+# The wildcard lists that these prompts of a user name, also by way of other lists, by name. Called only for prompts that hold a
 # wildcard.
-FindWildcards = Callable[[str, str], Awaitable[Mapping[str, Sequence[str]]]]
+FindWildcards = Callable[[str, Sequence[str]], Awaitable[Mapping[str, Sequence[str]]]]
 
 
-async def _no_wildcards(owner: str, prompt: str) -> Mapping[str, Sequence[str]]:
+async def _no_wildcards(owner: str, prompts: Sequence[str]) -> Mapping[str, Sequence[str]]:
     return {}
 
 
@@ -157,7 +157,7 @@ class Generation:
     async def _expanded(self, owner: str, request: GenerationRequest) -> str:
         """The prompt with its choices and wildcards decided by the seed of the request, or by chance. Raises Invalid."""
         seed = request.params.get("seed")
-        wildcards = await self._wildcards(owner, request.prompt) if "__" in request.prompt else {}
+        wildcards = await self._wildcards(owner, [request.prompt]) if "__" in request.prompt else {}
         try:
             seed = seed if isinstance(seed, int) else secrets.randbits(64)
             prompt = prompt_expansion.expand(request.prompt, wildcards, seed)

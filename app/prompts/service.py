@@ -72,11 +72,11 @@ class Prompts:
             raise _missing()
         return (await self._shown(user, [prompt]))[0]
 
-    async def wildcards(self, owner: str, prompt: str) -> dict[str, tuple[str, ...]]:
-        """The lines of all lists that the prompt names as `__name__`, also by way of other lists, by the name as it is written;
+    async def wildcards(self, owner: str, prompts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """The lines of all lists that these prompts name as `__name__`, also by way of other lists, by the name as it is written;
         those that do not exist are left out. A user's own list wins over a shared one, and of several shared ones the oldest.
         Raises Invalid when they are too large together."""
-        return await self._database.read(_wildcards, owner, prompt)
+        return await self._database.read(_wildcards, owner, prompts)
 
     async def wildcard_names(self, owner: str) -> Sequence[str]:
         """The names of all lists that the user can use."""
@@ -249,9 +249,9 @@ def _replaced(prompt: Prompt, content: PromptContent) -> Prompt:
 # Transaction functions
 
 
-def _wildcards(tx: Transaction, owner: str, prompt: str) -> dict[str, tuple[str, ...]]:
+def _wildcards(tx: Transaction, owner: str, prompts: Sequence[str]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
-    names = set(WILDCARD.findall(prompt))
+    names = {name for prompt in prompts for name in WILDCARD.findall(prompt)}
     seen: set[str] = set()
     size = 0
     while names:
@@ -260,7 +260,7 @@ def _wildcards(tx: Transaction, owner: str, prompt: str) -> dict[str, tuple[str,
         lines = {name_key(it.name): it.lines or () for it in lists}
         size += sum(len(line) for each in lines.values() for line in each)
         if size > MAX_WILDCARDS:
-            message = f"The wildcards of this prompt have more than {MAX_WILDCARDS:,} characters together."
+            message = f"The wildcards of the prompt have more than {MAX_WILDCARDS:,} characters together."
             raise Invalid(message, fields={"prompt": message})
         found |= {name: lines[key] for name in names if (key := name_key(name)) in lines}
         names = {name for each in lines.values() for line in each for name in WILDCARD.findall(line)} - seen
