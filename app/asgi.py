@@ -34,6 +34,8 @@ from app.library import pages as library_pages
 from app.main import lifespan
 from app.model_editor import api as model_editor_api
 from app.model_editor import pages as model_editor_pages
+from app.prompts import api as prompts_api
+from app.prompts import pages as prompts_pages
 from app.provider_accounts import api as provider_accounts_api
 from app.provider_accounts import pages as provider_accounts_pages
 from app.responses import api as responses_api
@@ -61,6 +63,8 @@ ROUTES: Final[Sequence[ControllerRouterHandler]] = (
     *catalog_pages.routes,
     *library_api.routes,
     *library_pages.routes,
+    *prompts_api.routes,
+    *prompts_pages.routes,
     *jobs_api.routes,
     *jobs_pages.routes,
     *generation_api.routes,
@@ -83,6 +87,7 @@ DEPENDENCIES: Final = (
     "accounts",
     "catalog",
     "library",
+    "prompts",
     "jobs",
     "generation",
     "chat",

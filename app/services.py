@@ -30,6 +30,7 @@ from app.ledger.service import Ledger
 from app.library.service import Library
 from app.maintenance.service import Maintenance
 from app.model_editor.service import ModelEditor
+from app.prompts.service import Prompts
 from app.provider_accounts.service import ProviderAccounts
 from app.providers.addresses import Resolver
 from app.providers.client import Client
@@ -57,6 +58,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     accounts: Accounts
     catalog: Catalog
     library: Library
+    prompts: Prompts
     jobs: Jobs
     generation: Generation
     chat: Chat
@@ -129,6 +131,7 @@ async def build_services(
         max_image_bytes=settings.max_image_bytes,
         max_video_bytes=settings.max_video_bytes,
     )
+    prompts = Prompts(database, accounts, audit)
     idempotency = Idempotency(database)
     jobs = Jobs(
         database,
@@ -144,7 +147,16 @@ async def build_services(
         key_limits=accounts.api_keys.limits,
     )
     worker = Worker(jobs, catalog, library, files, providers)
-    generation = Generation(catalog, library, jobs, idempotency, lambda: simulator.directives)
+    generation = Generation(
+        catalog,
+        library,
+        jobs,
+        idempotency,
+        lambda: simulator.directives,
+        prompts.wildcards,
+        prompts=prompts,
+        enhancer_model=settings.enhancer_model,
+    )
     chat = Chat(database, ledger, idempotency, catalog, providers)
     gateway = Gateway(catalog, chat, generation, jobs, library, settings.public_url)
     responses = Responses(database, chat, gateway)
@@ -165,12 +177,12 @@ async def build_services(
         library,
         jobs,
         files,
-        forget=[chat.forget_user, responses.forget_user],
+        forget=[chat.forget_user, responses.forget_user, prompts.forget_user],
         metrics=metrics,
         loop_watchdog=loop_watchdog,
         program_version=VERSION,
     )
-    tasks = _periodic_tasks(settings, accounts, idempotency, catalog, library, worker, chat, responses)
+    tasks = _periodic_tasks(settings, accounts, idempotency, catalog, library, worker, chat, responses, prompts)
     return Application(
         settings=settings,
         data_dir=data_dir,
@@ -181,6 +193,7 @@ async def build_services(
         accounts=accounts,
         catalog=catalog,
         library=library,
+        prompts=prompts,
         jobs=jobs,
         generation=generation,
         chat=chat,
@@ -210,6 +223,7 @@ def _periodic_tasks(
     worker: Worker,
     chat: Chat,
     responses: Responses,
+    prompts: Prompts,
 ) -> list[PeriodicTask]:
     async def delete_expired() -> None:
         """Delete tokens that can no longer be used, and idempotency keys that are a day old."""
@@ -224,4 +238,5 @@ def _periodic_tasks(
         PeriodicTask("chat flush", chat.flush, period=0.5, timeout=60.0),
         PeriodicTask("chat cleanup", chat.conversations.sweep, period=60.0, timeout=300.0),
         PeriodicTask("response cleanup", responses.sweep, period=3600.0, timeout=300.0),
+        PeriodicTask("prompt cleanup", prompts.sweep, period=3600.0, timeout=300.0),
     ]

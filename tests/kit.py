@@ -43,6 +43,7 @@ JOB_FIELDS = {
     "provider",
     "model",
     "prompt",
+    "enhanced_prompt",
     "params",
     "status",
     "progress",

@@ -28,6 +28,8 @@ SENTENCES: Final[Mapping[Action, tuple[str, str]]] = {
     Action.PROVIDER_ADDED: ("Provider added", ""),
     Action.PROVIDER_CHANGED: ("Provider changed", "{fields}"),
     Action.PROVIDER_REMOVED: ("Provider removed", ""),
+    Action.PROMPT_CHANGED: ("Shared prompt changed", ""),
+    Action.PROMPT_DELETED: ("Shared prompt deleted", ""),
 }
 
 

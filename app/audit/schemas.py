@@ -31,6 +31,8 @@ class Action(enum.StrEnum):
     PROVIDER_ADDED = "provider.added"
     PROVIDER_CHANGED = "provider.changed"  # fields: the names of those that changed
     PROVIDER_REMOVED = "provider.removed"
+    PROMPT_CHANGED = "prompt.changed"  # a shared one of another user
+    PROMPT_DELETED = "prompt.deleted"
 
 
 class Actor(msgspec.Struct, frozen=True):
@@ -44,7 +46,7 @@ COMMAND_LINE = Actor(None, "command line")
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One action. `subject` is the email of a user or the id of a job or model, the name of a provider, None when the action concerns many."""
+    """One action. `subject` is the email of a user or the id of a job or model, the name of a provider or prompt, None when the action concerns many."""
 
     id: str
     happened_at: datetime

@@ -49,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     catalog_seconds: float
     job_timeout_seconds: float
     rate_limits: bool
+    enhancer_model: str | None
     max_image_bytes: int
     max_video_bytes: int
     openrouter_api_key: str | None
@@ -231,6 +232,13 @@ SETTINGS: tuple[Setting, ...] = (
         "deadline of a processing job",
     ),
     Setting("ATELIER_RATE_LIMITS", "rate_limits", "on", _switch, "`off` disables every rate limit (tests, benchmarks)"),
+    Setting(
+        "ATELIER_ENHANCER_MODEL",
+        "enhancer_model",
+        None,
+        str,
+        "id of the text model that enhances prompts; by default the one with the lowest known price above zero",
+    ),
     Setting(
         "ATELIER_MAX_IMAGE_MB",
         "max_image_bytes",

@@ -1,5 +1,6 @@
 """The parameters of models: validated against their JSON Schema, and as the controls of a form."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,10 +51,14 @@ class Parameters:
         not show with the other values."""
         params: dict[str, Any] = {}
         for name, schema in _shown(model, form):
-            text = form.get(name, "").strip()
-            if text:
+            text = form.get(name, "")
+            if text if schema.get("type") == "string" else text.strip():
                 params[name] = _parse(text, schema)
         return params
+
+    def to_form(self, params: Mapping[str, Any]) -> dict[str, str]:
+        """The text fields of a form from which `read_form` reads these parameters."""
+        return {name: _as_text(value) for name, value in params.items()}
 
     def fields(self, model: Model, values: Mapping[str, Any], errors: Mapping[str, str] | None = None) -> list[Field]:
         """The form controls of a model that are shown with these values."""
@@ -72,9 +77,8 @@ def _properties(model: Model) -> dict[str, dict[str, Any]]:
 
 
 def _controls(model: Model) -> list[tuple[str, dict[str, Any]]]:
-    """Parameters with a form control, in their order: that of `x-order`, else that of the schema. Arrays are supported by the API
-    only."""
-    controls = [(name, schema) for name, schema in _properties(model).items() if schema.get("type") != "array"]
+    """The parameters in the order of their form controls: that of `x-order`, else that of the schema."""
+    controls = list(_properties(model).items())
     return sorted(controls, key=lambda control: control[1].get("x-order", len(controls)))
 
 
@@ -94,7 +98,13 @@ def _shown(model: Model, values: Mapping[str, Any]) -> list[tuple[str, dict[str,
 
 
 def _as_text(value: Any) -> str:
-    """A value as a form has it."""
+    """A value as a form has it. An array has an item on each line, or is JSON if the lines would not be the same array."""
+    if isinstance(value, list | tuple):
+        lines = "\n".join(map(str, value))
+        simple = all(isinstance(item, str) and item == item.strip() for item in value) and not lines.startswith("[")
+        return lines if simple and lines.splitlines() == list(value) else msgspec.json.encode(value).decode()
+    if isinstance(value, dict):
+        return msgspec.json.encode(value).decode()
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -137,8 +147,13 @@ def _to_integer(value: Any, schema: Mapping[str, Any]) -> Any:
 def _parse(text: str, schema: Mapping[str, Any]) -> Any:
     """Form text as the JSON type of the schema. Text that does not convert is kept, and `check` rejects it."""
     if "enum" in schema:
-        return next((value for value in schema["enum"] if str(value) == text), text)
+        return next((value for value in schema["enum"] if _as_text(value) == text), text)
     kind = schema.get("type")
+    if kind == "array" or kind == "object":
+        return _parse_items(text.strip())
+    if kind == "string":
+        return text
+    text = text.strip()
     try:
         if kind == "integer":
             return int(text)
@@ -151,20 +166,30 @@ def _parse(text: str, schema: Mapping[str, Any]) -> Any:
     return text
 
 
+def _parse_items(text: str) -> Any:
+    """A JSON array or object; else the lines as texts."""
+    if text.startswith(("[", "{")):
+        with contextlib.suppress(msgspec.DecodeError):
+            return msgspec.json.decode(text)
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
 def _field(name: str, schema: Mapping[str, Any], value: Any, error: str | None) -> Field:
     kind = schema.get("type")
     options: tuple[str, ...] = ()
     control = "text"
     if "enum" in schema:
-        control, options = "select", tuple(str(option) for option in schema["enum"])
+        control, options = "select", tuple(_as_text(option) for option in schema["enum"])
     elif kind == "boolean":
         # Three-valued: true, false, or the model's default.
         control, options = "select", ("true", "false")
     elif kind in ("integer", "number"):
         control = "number"
-    elif schema.get("x-widget") == "textarea":
-        control = "textarea"
     current = schema.get("default") if value is None else value
+    if control == "text" and (
+        kind in ("array", "object") or schema.get("x-widget") == "textarea" or "\n" in _as_text(current)
+    ):
+        control = "textarea"
     return Field(
         name=name,
         title=schema.get("title", name),
@@ -174,7 +199,7 @@ def _field(name: str, schema: Mapping[str, Any], value: Any, error: str | None) 
         maximum=schema.get("maximum"),
         step="1" if kind == "integer" else "any",
         value=_as_text(current),
-        help=schema.get("description", ""),
+        help=schema.get("description", "") or ("One on each line." if kind == "array" else ""),
         unit=schema.get("x-unit", ""),
         error=error,
     )

@@ -18,7 +18,7 @@ from app.catalog.described_models import DescribedModels, blank, prefix
 from app.catalog.estimates import estimate
 from app.catalog.parameters import Parameters
 from app.catalog.preferences import ModelPreferences
-from app.catalog.prices import summary
+from app.catalog.prices import summary, typical_cost
 from app.catalog.schemas import (
     Changes,
     CostEstimate,
@@ -44,6 +44,7 @@ class Catalog:
         self.described = DescribedModels(providers, self._listed_model, self._apply)
         self.preferences = ModelPreferences(database)
         self._search_texts: dict[str, str] = {}  # by model id
+        self._cheapest_text_model: Model | None = None  # until the models change
         self.parameters = Parameters()
         self.filled = asyncio.Event()
         self.last = Changes()
@@ -188,6 +189,19 @@ class Catalog:
         """What a request with these validated parameters will cost, as far as its price is known."""
         return estimate(model, params)
 
+    def cheapest_text_model(self) -> Model | None:
+        """Of the enabled models that only write text, the one with the lowest known price above zero: free ones are limited and
+        often train on what they read. One without a known price only if there is no other."""
+        if self._cheapest_text_model is None:
+            known = [
+                (cost is None or not cost, cost or 0, model.id, model)
+                for model in self.search(input=Kind.TEXT.value)
+                if model.output_modalities == (Kind.TEXT.value,)
+                for cost in [typical_cost(model)]
+            ]
+            self._cheapest_text_model = min(known)[3] if known else None
+        return self._cheapest_text_model
+
     def prices(self, model: Model) -> list[Price]:
         """The main prices of a model."""
         return summary(model)
@@ -231,6 +245,7 @@ class Catalog:
     def _apply(self) -> None:
         """Put the models together from what providers list and what admins describe."""
         models = self.described.applied(self._listed.values())
+        self._cheapest_text_model = None
         self._models = {model.id: model for model in models if model.provider in self._providers}
         self._search_texts = {
             model.id: folded(f"{model.id} {model.name} {model.description}") for model in self._models.values()

@@ -8,6 +8,7 @@ from app.base.errors import Invalid
 from app.base.sizes import format_size
 from app.base.text import one_line, shortened
 from app.providers.contract import Turn
+from app.web.markdown import plain
 
 MAX_MESSAGE: Final = 100_000  # characters
 MAX_SYSTEM_PROMPT: Final = 16_000
@@ -46,7 +47,7 @@ def title(text: str) -> str:
 
 def title_of(text: str) -> str:
     """A title from the first words of a message."""
-    title = one_line(text[:1000]).lstrip("#>*-` ").strip()
+    title = one_line(plain(text))
     return shortened(title, AUTO_TITLE) or "Conversation"
 
 

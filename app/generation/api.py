@@ -37,6 +37,12 @@ _PROPERTIES: Final[dict[str, Any]] = {
     "model": {"type": "string", "description": "A model id from `/ai/models`."},
     "prompt": {"type": "string", "description": "The prompt, at most 32,000 characters."},
 }
+_ENHANCE: Final[dict[str, Any]] = {
+    "enhance": {
+        "type": "boolean",
+        "description": "Whether a text model rewrites the prompt first. Both prompts are kept, and its cost is that of a text job.",
+    }
+}
 _IMAGE: Final[dict[str, Any]] = {
     "image_url": {"type": "string", "format": "uri", "description": "The public URL of the input image."},
     "image_asset_id": {"type": "string", "description": "The id of an image in your library."},
@@ -95,7 +101,7 @@ ImageBody = Annotated[
     dict[str, Any],
     _body(
         ["model", "prompt"],
-        {**_PROPERTIES, **_IMAGE},
+        {**_PROPERTIES, **_ENHANCE, **_IMAGE},
         {"model": "openai/gpt-image-2", "prompt": "A lighthouse at dawn", "n": 1},
         open=True,
     ),
@@ -104,7 +110,7 @@ VideoBody = Annotated[
     dict[str, Any],
     _body(
         ["model", "prompt"],
-        _PROPERTIES,
+        {**_PROPERTIES, **_ENHANCE},
         {"model": "google/veo-3.1", "prompt": "A paper boat in a rain gutter", "duration": 4},
         open=True,
     ),
@@ -113,7 +119,7 @@ ImageToVideoBody = Annotated[
     dict[str, Any],
     _body(
         ["model"],
-        {**_PROPERTIES, **_IMAGE},
+        {**_PROPERTIES, **_ENHANCE, **_IMAGE},
         {"model": "google/veo-3.1", "prompt": "Slow dolly in", "image_asset_id": "01a1fb00000070000000000000000000"},
         open=True,
     ),
@@ -122,7 +128,12 @@ ImageToVideoBody = Annotated[
 
 EstimateBody = Annotated[
     dict[str, Any],
-    _body(["model"], {**_PROPERTIES, **_IMAGE}, {"model": "google/veo-3.1", "duration": 4}, open=True),
+    _body(
+        ["model"],
+        {**_PROPERTIES, **_ENHANCE, **_IMAGE},
+        {"model": "google/veo-3.1", "duration": 4},
+        open=True,
+    ),
 ]
 
 
@@ -164,14 +175,14 @@ async def text(request: ApiRequest, data: TextBody, generation: NamedDependency[
         raise Invalid("The request is not valid.", fields={"stream": "must be true or false"})
     if stream:
         job, deltas = await generation.stream_text(
-            request.user.id, _generation_request(request, data), limits=request.auth.limits
+            request.user.id, _generation_request(request, data, may_enhance=False), limits=request.auth.limits
         )
         return sse.stream(_events(generation, job, deltas))  # type: ignore[return-value]
     key = _key(request, data)
     accepted = await generation.submit(
         request.user.id,
         Kind.TEXT,
-        _generation_request(request, data),
+        _generation_request(request, data, may_enhance=False),
         from_image=False,
         key=key,
         limits=request.auth.limits,
@@ -208,7 +219,7 @@ async def image(request: ApiRequest, data: ImageBody, generation: NamedDependenc
     "/video",
     status_code=202,
     opt=PAID,
-    responses={**REPEATED, **error_responses(400, 401, 403, 409, 413, 415)},
+    responses={**REPEATED, **error_responses(400, 401, 403, 409, 413, 415, 502)},
     summary="Text to video",
 )
 async def video(request: ApiRequest, data: VideoBody, generation: NamedDependency[Generation]) -> Response[JobOut]:
@@ -219,7 +230,7 @@ async def video(request: ApiRequest, data: VideoBody, generation: NamedDependenc
     "/video/from-image",
     status_code=202,
     opt=PAID,
-    responses={**REPEATED, **error_responses(400, 401, 403, 409, 413, 415)},
+    responses={**REPEATED, **error_responses(400, 401, 403, 409, 413, 415, 502)},
     summary="Image to video",
 )
 async def video_from_image(
@@ -323,10 +334,14 @@ def parse_wait(prefer: str) -> float:
     return min(float(match[1]), MAX_WAIT) if match else DEFAULT_WAIT
 
 
-def _generation_request(request: ApiRequest, body: Mapping[str, Any]) -> GenerationRequest:
+def _generation_request(request: ApiRequest, body: Mapping[str, Any], *, may_enhance: bool = True) -> GenerationRequest:
     """The validated body; null means not given. Raises Denied when the API key does not allow the model."""
+    enhance = body.get("enhance") if may_enhance else None
+    not_params = (*_NOT_PARAMS, "enhance") if may_enhance else _NOT_PARAMS
     fields = {name: "must be a string" for name in _OWN_FIELDS if not isinstance(body.get(name), str | None)}
     fields |= {name: "must not be empty" for name in _IMAGE if body.get(name) == ""}
+    if not isinstance(enhance, bool | None):
+        fields["enhance"] = "must be true or false"
     if fields:
         raise Invalid("The request is not valid.", fields=fields)
     model = (body.get("model") or "").strip()
@@ -339,7 +354,8 @@ def _generation_request(request: ApiRequest, body: Mapping[str, Any]) -> Generat
         image_url=body.get("image_url"),
         image_asset_id=body.get("image_asset_id"),
         inputs=_inputs(body),
-        params={name: value for name, value in body.items() if name not in _NOT_PARAMS and value is not None},
+        enhance=bool(enhance),
+        params={name: value for name, value in body.items() if name not in not_params and value is not None},
     )
 
 

@@ -13,11 +13,13 @@ from app.accounts.guards import signed_in
 from app.base.errors import AtelierError, Conflict, Exhausted, Invalid, Missing, Unready, Upstream
 from app.base.ids import uuid7
 from app.catalog.schemas import CostBasis, Model
+from app.generation import prompt_expansion
 from app.generation.schemas import Estimate, GenerationRequest, RequestedInput
 from app.generation.service import Generation
 from app.idempotency.schemas import IdempotencyKey
 from app.jobs.schemas import MAX_PREVIEWS, Job, JobInputRole
 from app.library.schemas import Asset
+from app.prompts.schemas import Prompt
 from app.providers.contract import Kind
 from app.web import forms
 from app.web.errors import to_response
@@ -43,10 +45,21 @@ EXAMPLES: Final = {
         "A dancer in coloured smoke, slow motion",
     ],
 }
+REFUSALS: Final = (Invalid, Upstream, Unready, Conflict, Missing, Exhausted)
 # What the names of fields with further inputs begin with, before their role.
 _ASSET, _FILE = "asset-", "file-"
-# Form fields that an earlier job or the query string may fill.
-OWN_FIELDS: Final = ("prompt", "system_prompt", "image_url", "image_asset_id")
+NEGATIVE: Final = "negative_prompt"  # the parameter that the form shows below the prompt
+# Form fields that an earlier job or the query string may fill. `previous_prompt` and `previous_negative` are what Undo brings back;
+# with `enhanced_by`, the former is what the user wrote before a text model rewrote it.
+OWN_FIELDS: Final = (
+    "prompt",
+    "system_prompt",
+    "image_url",
+    "image_asset_id",
+    "previous_prompt",
+    "previous_negative",
+    "enhanced_by",
+)
 
 
 @get("/generate", guards=[signed_in], include_in_schema=False)
@@ -56,10 +69,13 @@ async def generate() -> Redirect:
 
 @get("/generate/{kind:str}", guards=[signed_in], include_in_schema=False)
 async def create(request: PageRequest, kind: FromPath[str], generation: NamedDependency[Generation]) -> Response[str]:
-    """The form, empty or filled from an earlier job (`from`), a library image (`asset`) or the query string."""
+    """The form, empty or filled from an earlier job (`from`), a library image (`asset`), a prompt template (`template`) or the query
+    string."""
     form = {name: value for name, value in request.query_params.items() if isinstance(value, str)}
+    if form.get("template"):
+        form = _with_template(form, await generation.template(request.user, form["template"]))
     if form.get("from"):
-        form = {**_settings(await generation.find_job(request.user.id, form["from"])), **form}
+        form = {**_settings(generation, await generation.find_job(request.user.id, form["from"])), **form}
     if form.get("asset"):
         form = {**form, "image_asset_id": form["asset"], "mode": "image"}
     return await _page(request, generation, _kind(kind), form)
@@ -82,6 +98,34 @@ async def estimate(request: PageRequest, kind: FromPath[str], generation: NamedD
 
 
 @post(
+    "/generate/{kind:str}/draft",
+    guards=[signed_in],
+    include_in_schema=False,
+    status_code=200,
+    opt=PAID,
+    request_max_body_size=FILES,
+)
+async def draft(request: PageRequest, kind: FromPath[str], generation: NamedDependency[Generation]) -> Response[str]:
+    """Nothing is generated yet: the form again, after the `action` of the button: a template, `enhance`, `undo`, or nothing but the
+    fields of the chosen model. htmx gets the prompt's part of the form."""
+    output, form = _kind(kind), _with_unix_lines(await forms.read(request))
+    action, error = form.pop("action", ""), None
+    try:
+        if not partial(request):  # htmx does not send the files, because it keeps the rest of the form
+            form, _, _ = await _with_uploads(request, generation, output, form)
+        if action == "undo":
+            form = {**form, "prompt": form.get("previous_prompt", ""), NEGATIVE: form.get("previous_negative", "")}
+            form = {**form, "previous_prompt": "", "previous_negative": "", "enhanced_by": ""}
+        elif action == "enhance":
+            form = await _enhanced(request, generation, output, form)
+        elif action:
+            form = _with_template(form, await generation.template(request.user, action))
+    except REFUSALS as exc:
+        error = exc
+    return await _draft(request, generation, output, form, error)
+
+
+@post(
     "/generate/{kind:str}",
     guards=[signed_in],
     include_in_schema=False,
@@ -92,30 +136,97 @@ async def estimate(request: PageRequest, kind: FromPath[str], generation: NamedD
 async def submit(request: PageRequest, kind: FromPath[str], generation: NamedDependency[Generation]) -> Response[Any]:
     """Submit the form. Returns a job card to htmx, else redirects to the job page. Errors are shown beside their fields."""
     output, owner = _kind(kind), request.user.id
-    form = await forms.read(request)
+    form = _with_unix_lines(await forms.read(request))
 
     async def prepare() -> GenerationRequest:
         nonlocal form
-        uploaded = await _upload(request, generation, owner, "image")
-        if uploaded:  # in the library now, so that it is kept when the form is rejected
-            form = {**form, "image_asset_id": uploaded[0].id, "image_url": "", "source": "library"}
-        further = await _further_inputs(request, generation, owner) if _from_image(output, form) is not False else []
-        for role in {each.role for each in further}:
-            ids = [each.upload.id if each.upload else each.asset_id or "" for each in further if each.role is role]
-            form = {**form, _ASSET + role.value: ",".join(ids)}
-        found = _generation_request(generation, output, form, uploaded[0] if uploaded else None)
+        form, uploaded, further = await _with_uploads(request, generation, output, form)
+        found = _generation_request(generation, output, form, uploaded)
         return msgspec.structs.replace(found, inputs=tuple(further))
 
     try:
         key = IdempotencyKey.of_form(owner, request.url.path, {**form, **await _multiple_content(request)})
         wanted = _from_image(output, form)
         accepted = await generation.submit(owner, output, prepare, from_image=wanted, key=key, interactive=True)
-    except (Invalid, Upstream, Unready, Conflict, Missing, Exhausted) as exc:
+    except REFUSALS as exc:
         return await _rejected(request, generation, output, form, exc)
     notice = " ".join(warning.message for warning in accepted.warnings) or None
     if partial(request):
         return page("jobs/_card.html", request, headers=forms.notice_header(notice), job=accepted.job)
     return forms.go(f"/jobs/{accepted.job.id}", notice)
+
+
+def _with_unix_lines(form: dict[str, str]) -> dict[str, str]:
+    """A browser ends the lines of a text with CR and LF, whatever they ended with."""
+    return {name: value.replace("\r\n", "\n") for name, value in form.items()}
+
+
+async def _with_uploads(
+    request: PageRequest, generation: Generation, kind: Kind, form: dict[str, str]
+) -> tuple[dict[str, str], Asset | None, list[RequestedInput]]:
+    """The form with its files in the library, so that they are kept when it is shown again; the single input image, and the further
+    inputs."""
+    owner = request.user.id
+    uploaded = await _upload(request, generation, owner, "image")
+    if uploaded:
+        form = {**form, "image_asset_id": uploaded[0].id, "image_url": "", "source": "library"}
+    further = await _further_inputs(request, generation, owner) if _from_image(kind, form) is not False else []
+    for role in {each.role for each in further}:
+        ids = [each.upload.id if each.upload else each.asset_id or "" for each in further if each.role is role]
+        form = {**form, _ASSET + role.value: ",".join(ids)}
+    return form, uploaded[0] if uploaded else None, further
+
+
+def _with_template(form: dict[str, str], template: Prompt) -> dict[str, str]:
+    """The form with the text of a template; what it replaces is kept for Undo."""
+    negative = form.get(NEGATIVE, "")
+    return {
+        **form,
+        "prompt": template.text,
+        NEGATIVE: template.negative_prompt or negative,
+        "previous_prompt": form.get("prompt", ""),
+        "previous_negative": negative,
+        "enhanced_by": "",
+    }
+
+
+async def _enhanced(request: PageRequest, generation: Generation, kind: Kind, form: dict[str, str]) -> dict[str, str]:
+    """The form with a prompt that a text model has rewritten. The same form sent twice is paid for once."""
+    prompt = form.get("prompt", "")
+    sent = {"prompt": prompt, "idempotency_key": form.get("draft_key", "")}
+    key = IdempotencyKey.of_form(request.user.id, request.url.path, sent)
+    job = await generation.enhancer.enhance(request.user.id, kind, prompt, key)
+    return {
+        **form,
+        "prompt": job.text or "",
+        "previous_prompt": prompt,
+        "previous_negative": form.get(NEGATIVE, ""),
+        "enhanced_by": job.id,
+    }
+
+
+async def _draft(
+    request: PageRequest,
+    generation: Generation,
+    kind: Kind,
+    form: dict[str, str],
+    error: AtelierError | None,
+) -> Response[str]:
+    """The form as it is now, or what htmx replaces of it."""
+    if error is not None and not (isinstance(error, Invalid) and error.fields):
+        error = Invalid(error.message, fields={"prompt": error.message})
+    if not partial(request):
+        return await (
+            _rejected(request, generation, kind, form, error) if error else _page(request, generation, kind, form)
+        )
+    errors = error.fields if isinstance(error, Invalid) else {}
+    return page(
+        "generation/_prompt.html",
+        request,
+        status_code=400 if error else 200,
+        **await _form_context(generation, request.user.id, kind, form, errors),
+        **await _prompt_context(request, generation, kind),
+    )
 
 
 async def _upload(request: PageRequest, generation: Generation, owner: str, field: str) -> list[Asset]:
@@ -158,6 +269,8 @@ def _generation_request(
     return GenerationRequest(
         model=form.get("model", ""),
         prompt=form.get("prompt", ""),
+        original_prompt=form.get("previous_prompt") if form.get("enhanced_by") else None,
+        enhanced_by=form.get("enhanced_by") or None,
         system_prompt=form.get("system_prompt") if kind is Kind.TEXT else None,
         params=generation.read_form(kind, form),
         image_url=(form.get("image_url", "").strip() or None) if with_image and source != "library" else None,
@@ -188,7 +301,12 @@ async def _rejected(
             request,
             status_code=400,
             headers=response.headers,
-            **{**await _form_context(generation, request.user.id, kind, form, errors), **context, "images": images},
+            **{
+                **await _form_context(generation, request.user.id, kind, form, errors),
+                **await _prompt_context(request, generation, kind),
+                **context,
+                "images": images,
+            },
         )
     return await _page(
         request, generation, kind, form, status_code=response.status, headers=response.headers, **context
@@ -212,7 +330,8 @@ async def _page(
         status_code=status_code,
         headers=headers,
         **{
-            **await _form_context(generation, owner, kind, form, context.get("errors") or {}),
+            **await _form_context(generation, request.user.id, kind, form, context.get("errors") or {}),
+            **await _prompt_context(request, generation, kind),
             "jobs": await generation.feed(owner),
             "images": await generation.images(owner),
             **context,
@@ -230,13 +349,19 @@ async def _form_context(
     model = _select(models, form.get("model") or usual)
     favorites = await generation.favorite_models(owner)
     params = generation.read_form(kind, {**form, "model": model.id}) if model else {}
+    fields = generation.fields(model, form, errors) if model else []
+    negative = next((field for field in fields if field.name == NEGATIVE), None)
+    enhancer = generation.enhancer.model(kind)
     return {
         "kind": kind.value,
         "mode": mode,
         "models": models,
         "favorites": [each for each in models if each.id in favorites],
         "model": model,
-        "fields": generation.fields(model, form, errors) if model else [],
+        "fields": [field for field in fields if field is not negative],
+        "negative": negative,
+        "negative_text": form.get(NEGATIVE, negative.value if negative else ""),
+        "enhancer": enhancer.name if enhancer else None,
         "slots": generation.further_inputs(model, kind) if model and mode == "image" else [],
         "chosen_inputs": {
             role.value: [id for id in form.get(_ASSET + role.value, "").split(",") if id] for role in JobInputRole
@@ -247,8 +372,17 @@ async def _form_context(
         "examples": EXAMPLES[kind],
         "directives": generation.directives(kind),
         "key": uuid7(),
+        "draft_key": uuid7(),
         "price": _price(generation, model, await generation.estimate(model, params)) if model else None,
         "instead": None if "model" in (errors or {}) else _instead(form.get("model"), model),
+    }
+
+
+async def _prompt_context(request: PageRequest, generation: Generation, kind: Kind) -> dict[str, Any]:
+    """Template variables of what can be inserted into the prompt."""
+    return {
+        "templates": await generation.templates(request.user, kind),
+        "wildcard_names": await generation.wildcard_names(request.user.id) if kind is not Kind.TEXT else [],
     }
 
 
@@ -277,26 +411,24 @@ def _instead(requested: str | None, model: Model | None) -> str | None:
     return f"{requested[:100]} is not available here. {model.name} is selected instead."
 
 
-def _settings(job: Job) -> dict[str, str]:
-    """The settings of an earlier job as form fields."""
-    params = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in job.params.items()}
+def _settings(generation: Generation, job: Job) -> dict[str, str]:
+    """The settings of an earlier job as form fields: sent again, they make an equal job."""
+    params = generation.to_form(job.params)
+    image, further = generation.split_inputs(job)
     return {
         **params,
+        **{
+            _ASSET + role.value: ",".join(each.asset_id for each in further if each.role is role)
+            for role in {each.role for each in further}
+        },
         "model": job.model,
-        "prompt": job.prompt,
+        "prompt": job.sent_prompt if job.kind is Kind.TEXT else prompt_expansion.escape(job.sent_prompt),
+        "previous_prompt": job.prompt if job.enhanced_prompt else "",
+        "previous_negative": params.get(NEGATIVE, "") if job.enhanced_prompt else "",
+        "enhanced_by": (job.enhanced_by or job.id) if job.enhanced_prompt else "",
         "system_prompt": job.system_prompt or "",
-        "image_asset_id": job.input_asset_id or "",
-        **_further_settings(job),
-        "mode": "image" if job.input_asset_id else "text",
-    }
-
-
-def _further_settings(job: Job) -> dict[str, str]:
-    """The inputs of a job after the first one."""
-    further = job.inputs[1:]
-    return {
-        _ASSET + role.value: ",".join(each.asset_id for each in further if each.role is role)
-        for role in {each.role for each in further}
+        "image_asset_id": image.asset_id if image else "",
+        "mode": "image" if job.inputs else "text",
     }
 
 
@@ -306,4 +438,4 @@ def _kind(text: str) -> Kind:
     return Kind(text)
 
 
-routes = [generate, create, fields, estimate, submit]
+routes = [generate, create, fields, estimate, draft, submit]

@@ -1,5 +1,6 @@
 """Validates generation requests and submits them as jobs."""
 
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -7,14 +8,15 @@ from typing import Any, Final
 
 import msgspec
 
-from app.accounts.schemas import KeyLimits
+from app.accounts.schemas import KeyLimits, User
 from app.base import clock
 from app.base.errors import Conflict, Invalid, Missing
 from app.base.ids import uuid7
 from app.catalog.schemas import CostBasis, CostEstimate, Field, Model, Price
 from app.catalog.service import Catalog
 from app.db.transaction import Transaction
-from app.generation import inputs
+from app.generation import inputs, prompt_expansion
+from app.generation.enhancer import Enhancer
 from app.generation.schemas import Estimate, GenerationRequest, RequestedInput
 from app.idempotency.schemas import IdempotencyKey
 from app.idempotency.service import Idempotency
@@ -22,6 +24,8 @@ from app.jobs.schemas import AcceptedJob, GenerationType, Job, JobInput, JobInpu
 from app.jobs.service import Jobs
 from app.library.schemas import Asset, AssetKind, UploadWarning
 from app.library.service import Library
+from app.prompts.schemas import Prompt, PromptKind
+from app.prompts.service import Prompts
 from app.providers.contract import InputSlot, Kind
 
 MAX_PROMPT: Final = 32_000  # characters
@@ -38,6 +42,14 @@ _TYPES = {
 # Prepares a request, for example by storing an uploaded image. Called only if the request is not a repeated one.
 Prepare = Callable[[], Awaitable[GenerationRequest]]
 
+# The wildcard lists that these prompts of a user name, also by way of other lists, by name. Called only for prompts that hold a
+# wildcard.
+FindWildcards = Callable[[str, Sequence[str]], Awaitable[Mapping[str, Sequence[str]]]]
+
+
+async def _no_wildcards(owner: str, prompts: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    return {}
+
 
 class Generation:
     """Submits requests as jobs and provides the data of the create form."""
@@ -49,8 +61,16 @@ class Generation:
         jobs: Jobs,
         idempotency: Idempotency,
         directives: Callable[[], Sequence[tuple[str, Sequence[str], str]]] = tuple,
+        wildcards: FindWildcards = _no_wildcards,
+        *,
+        prompts: Prompts,
+        enhancer_model: str | None = None,
     ) -> None:
+        """`enhancer_model` is the id of the text model that rewrites prompts; None chooses the cheapest one."""
+        self.enhancer = Enhancer(catalog, jobs, enhancer_model)
+        self._prompts = prompts
         self._directives = directives
+        self._wildcards = wildcards
         self._catalog = catalog
         self._library = library
         self._jobs = jobs
@@ -77,6 +97,12 @@ class Generation:
             if not isinstance(request, GenerationRequest):
                 request = await request()
             job, warnings = await self._job(owner, kind, request, from_image)
+            if request.enhance:
+                enhancement = await self.enhancer.enhance(owner, kind, job.prompt, key, limits)
+                # The prompt of a repeated request may have been expanded differently.
+                job = msgspec.structs.replace(
+                    job, prompt=enhancement.prompt, enhanced_prompt=enhancement.text, enhanced_by=enhancement.id
+                )
             if interactive:
                 job = msgspec.structs.replace(job, priority=1)
             also_in_tx = partial(self._expect_previews, request.previews) if request.previews else None
@@ -99,6 +125,9 @@ class Generation:
         requested = inputs.requested(request, model, kind)
         inputs.check(requested, model, kind, from_image=from_image)
         params = self._catalog.parameters.check(model, request.params)
+        literal = kind is Kind.TEXT or request.literal_prompt
+        prompt = (request.prompt if literal else await self._expanded(owner, request)).strip()
+        original = (request.original_prompt or "").strip() or prompt
         assets = await inputs.resolve(self._library, owner, requested)
         used = zip(requested, assets, strict=True)
         job = Job(
@@ -111,13 +140,33 @@ class Generation:
             model_name=model.name,
             upstream_model=model.upstream_id,
             route=model.route,
-            prompt=request.prompt.strip(),
+            prompt=original,
+            enhanced_prompt=prompt if prompt != original else None,
+            enhanced_by=await self._enhancement(owner, request.enhanced_by) if prompt != original else None,
             system_prompt=(request.system_prompt or "").strip() or None,
             params=params,
             inputs=tuple(JobInput(each.role, asset.id, each.weight) for each, asset in used),
             created_at=clock.now(),
         )
         return job, [warning for asset in assets for warning in asset.warnings]
+
+    async def _enhancement(self, owner: str, id: str | None) -> str | None:
+        """The id, if it is that of a job of the user that rewrote a prompt."""
+        job = await self._jobs.find_or_none(owner, id) if id else None
+        return job.id if job and job.generation_type is GenerationType.PROMPT_ENHANCEMENT else None
+
+    async def _expanded(self, owner: str, request: GenerationRequest) -> str:
+        """The prompt with its choices and wildcards decided by the seed of the request, or by chance. Raises Invalid."""
+        seed = request.params.get("seed")
+        wildcards = await self._wildcards(owner, [request.prompt]) if "__" in request.prompt else {}
+        try:
+            seed = seed if isinstance(seed, int) else secrets.randbits(64)
+            prompt = prompt_expansion.expand(request.prompt, wildcards, seed)
+        except prompt_expansion.ExpansionError as exc:
+            raise _invalid("prompt", str(exc)) from None
+        if request.prompt.strip() and not prompt.strip():
+            raise _invalid("prompt", "The chosen variant of the prompt is empty.")
+        return prompt
 
     def _expect_previews(self, number: int, tx: Transaction, job: Job) -> None:
         tx.on_commit(self._jobs.waiters.previews.expect, job.id, number)
@@ -194,13 +243,40 @@ class Generation:
         except Invalid:
             return {}
 
+    def to_form(self, params: Mapping[str, Any]) -> dict[str, str]:
+        """The inverse of `read_form`."""
+        return self._catalog.parameters.to_form(params)
+
+    def split_inputs(self, job: Job) -> tuple[JobInput | None, Sequence[JobInput]]:
+        """The inputs of a job as the form has them: the single image, and all others."""
+        roles = [each.role for each in job.inputs[:1]]
+        with suppress(Invalid):
+            roles = [JobInputRole(inputs.single_role(self._catalog.choose(job.model, job.kind), job.kind).value)]
+        single = next((each for each in job.inputs if each.role in roles), None)
+        return single, [each for each in job.inputs if each is not single]
+
     async def find_job(self, owner: str, job_id: str) -> Job:
         """A job of the user whose settings fill the form."""
         return await self._jobs.find(owner, job_id)
 
+    async def templates(self, user: User, kind: Kind, limit: int = 12) -> Sequence[Prompt]:
+        """Prompt templates that the form offers."""
+        return (await self._prompts.search(user, kind=PromptKind.TEMPLATE, output=kind, limit=limit)).items
+
+    async def template(self, user: User, id: str) -> Prompt:
+        """A prompt template that the user can see. Raises Missing."""
+        prompt = await self._prompts.find(user, id)
+        if prompt.kind is not PromptKind.TEMPLATE:
+            raise Missing("There is no such prompt template.")
+        return prompt
+
+    async def wildcard_names(self, owner: str) -> Sequence[str]:
+        """The names of the wildcard lists that the user's prompts can use."""
+        return await self._prompts.wildcard_names(owner)
+
     async def feed(self, owner: str, limit: int = 12) -> Sequence[Job]:
-        """The user's latest jobs."""
-        return (await self._jobs.newest(owner, limit=limit)).items
+        """The user's latest jobs, without those that rewrite a prompt."""
+        return (await self._jobs.newest(owner, limit=limit, enhancements=False)).items
 
     async def images(self, owner: str, limit: int = 12) -> Sequence[Asset]:
         """The user's latest images, to use as input."""
@@ -226,7 +302,11 @@ def _type(kind: Kind, requested: Sequence[RequestedInput]) -> GenerationType:
 
 def _check_prompt(request: GenerationRequest, model: Model, *, from_image: bool) -> None:
     optional = from_image and model.requires_image
-    for name, text in (("prompt", request.prompt), ("system_prompt", request.system_prompt or "")):
+    for name, text in (
+        ("prompt", request.prompt),
+        ("prompt", request.original_prompt or ""),
+        ("system_prompt", request.system_prompt or ""),
+    ):
         if len(text) > MAX_PROMPT:
             raise _invalid(name, f"Must be at most {MAX_PROMPT:,} characters; this has {len(text):,}.")
         if "\x00" in text:

@@ -52,7 +52,7 @@ class Home:
         self._library = library
 
     async def dashboard(self, owner: str) -> Dashboard:
-        jobs = (await self._jobs.newest(owner, limit=8)).items
+        jobs = (await self._jobs.newest(owner, limit=8, enhancements=False)).items
         return Dashboard(jobs, await self._jobs.counts(owner), await self._ledger.spent(owner))
 
     async def library_view(self, owner: str, *, kind: str, q: str, before: str | None) -> LibraryView:

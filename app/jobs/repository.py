@@ -12,14 +12,25 @@ import msgspec
 from app.base.text import folded
 from app.catalog.schemas import Model
 from app.db.transaction import Row, Transaction
-from app.jobs.schemas import EventType, Job, JobError, JobEvent, JobInput, JobInputRole, JobStatus, LateResultPolicy
+from app.jobs.schemas import (
+    EventType,
+    GenerationType,
+    Job,
+    JobError,
+    JobEvent,
+    JobInput,
+    JobInputRole,
+    JobStatus,
+    LateResultPolicy,
+)
 from app.providers.contract import Completed, ErrorCode, Failed, Kind, Pending, UpstreamJob, Usage
 
 _COLUMNS = (
     "id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route, prompt, system_prompt,"
     " params, status, progress, upstream_state, attempts, cancel_requested, error_code, error_message, text, usage,"
     " cost_nano, retry_of, batch_id, clip_id, plan_id, upstream_job_id, upstream_poll_url, run_at, created_at,"
-    " started_at, ended_at, deleted_at, priority, late_result_policy, recovery_count"
+    " started_at, ended_at, deleted_at, priority, late_result_policy, recovery_count,"
+    " enhanced_prompt, enhanced_by"
 )
 DOWNLOADED = "downloaded"
 
@@ -28,7 +39,7 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
     tx.insert(
         "jobs (id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route, prompt,"
         " system_prompt, params, status, retry_of, batch_id, clip_id, plan_id, upstream_job_id, upstream_poll_url,"
-        " run_at, created_at, priority, search_text)",
+        " run_at, created_at, priority, search_text, enhanced_prompt, enhanced_by)",
         job.id,
         owner,
         job.kind.value,
@@ -51,7 +62,9 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
         job.run_at,
         job.created_at,
         job.priority,
-        folded(job.prompt),
+        folded(f"{job.prompt}\n{job.enhanced_prompt}" if job.enhanced_prompt else job.prompt),
+        job.enhanced_prompt,
+        job.enhanced_by,
     )
     for position, used in enumerate(job.inputs):
         tx.insert(
@@ -122,10 +135,11 @@ def newest(
     before: str | None,
     limit: int,
     oldest_first: bool = False,
+    enhancements: bool = True,
 ) -> list[Job]:
     """At most `limit` jobs of these kinds and statuses (empty means all): newest first and older than `before`, or with
-    `oldest_first` the reverse."""
-    where, parameters = _where(owner, kinds, statuses)
+    `oldest_first` the reverse. Without `enhancements`, jobs that rewrite a prompt are left out."""
+    where, parameters = _where(owner, kinds, statuses, enhancements=enhancements)
     comparison, order = (">", "asc") if oldest_first else ("<", "desc")
     if before:
         parameters.append(before)
@@ -135,17 +149,19 @@ def newest(
     return _all(tx, sql, *parameters)
 
 
-def count(tx: Transaction, owner: str, *, kinds: Sequence[Kind], statuses: Sequence[JobStatus]) -> int:
-    where, parameters = _where(owner, kinds, statuses)
+def count(
+    tx: Transaction, owner: str, *, kinds: Sequence[Kind], statuses: Sequence[JobStatus], enhancements: bool = True
+) -> int:
+    where, parameters = _where(owner, kinds, statuses, enhancements=enhancements)
     return int(tx.value("jobs", f"select count(*) from jobs where {where}", *parameters))
 
 
 def tally(tx: Transaction, owner: str) -> list[Row]:
-    """The number of jobs per kind and status, as rows."""
+    """The number of jobs per kind and status, as rows, without those that rewrite a prompt."""
     return tx.rows(
         "jobs",
         "select kind, status, count(*) as jobs from jobs"
-        " where owner_id = $1 and deleted_at is null group by kind, status",
+        f" where owner_id = $1 and deleted_at is null{_NO_ENHANCEMENTS} group by kind, status",
         owner,
     )
 
@@ -503,7 +519,7 @@ def erase_any(tx: Transaction, ids: Sequence[str], long_ago: datetime) -> None:
     tx.execute("job_inputs", "delete from job_inputs where job_id in (select unnest($1::text[]))", list(ids))
     tx.execute(
         "jobs",
-        "update jobs set prompt = '', search_text = '', system_prompt = null, params = '{}', text = null, error_detail = null,"
+        "update jobs set prompt = '', enhanced_prompt = null, search_text = '', system_prompt = null, params = '{}', text = null, error_detail = null,"
         " deleted_at = $2 where id in (select unnest($1::text[])) and ended_at is not null",
         list(ids),
         long_ago,
@@ -550,9 +566,15 @@ def _ended(tx: Transaction, changes: str, condition: str, owner: str, id: str, *
     return tx.count("jobs", f"update jobs set {changes} where {where}", id, owner, *parameters) == 1
 
 
-def _where(owner: str, kinds: Sequence[Kind], statuses: Sequence[JobStatus]) -> tuple[str, list[Any]]:
+_NO_ENHANCEMENTS = f" and generation_type <> '{GenerationType.PROMPT_ENHANCEMENT}'"
+
+
+def _where(
+    owner: str, kinds: Sequence[Kind], statuses: Sequence[JobStatus], *, enhancements: bool
+) -> tuple[str, list[Any]]:
     parameters: list[Any] = [owner]
-    return "owner_id = $1 and deleted_at is null" + _filters(kinds, statuses, parameters), parameters
+    where = "owner_id = $1 and deleted_at is null" + ("" if enhancements else _NO_ENHANCEMENTS)
+    return where + _filters(kinds, statuses, parameters), parameters
 
 
 def _filters(kinds: Sequence[Kind], statuses: Sequence[JobStatus], parameters: list[Any]) -> str:

@@ -178,7 +178,7 @@ class JobRunner:
             job_id=job.id,
             kind=job.kind,
             model=job.upstream_model,
-            prompt=job.prompt,
+            prompt=job.sent_prompt,
             params=job.params,
             images=tuple(images),
             messages=messages,

@@ -33,6 +33,7 @@ class JobStatus(enum.StrEnum):
 
 class GenerationType(enum.StrEnum):
     TEXT_TO_TEXT = "text_to_text"
+    PROMPT_ENHANCEMENT = "prompt_enhancement"  # a text model rewrites a prompt, which another job then uses
     TEXT_TO_IMAGE = "text_to_image"
     IMAGE_TO_IMAGE = "image_to_image"
     INPAINTING = "inpainting"  # the part of an image that a mask marks
@@ -89,8 +90,8 @@ class JobError(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One generation request and its result. Times are naive UTC; `cost_nano` is in nano-dollars, None if unknown. `estimate` and
-    `preview`, the index of the newest preview, are not stored: only an unfinished job has them."""
+    """One generation request and its result. Times are naive UTC; `cost_nano` is in nano-dollars, None if unknown. `enhanced_prompt`
+    is what a text model made of `prompt`, and `enhanced_by` the id of the text job in which it did. `estimate` and `preview`, the index of the newest preview, are not stored: only an unfinished job has them."""
 
     id: str
     owner_id: str
@@ -102,6 +103,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     upstream_model: str = ""
     route: str = ""
     prompt: str
+    enhanced_prompt: str | None = None
+    enhanced_by: str | None = None
     system_prompt: str | None = None
     params: dict[str, Any] = {}
     status: JobStatus = JobStatus.QUEUED
@@ -136,6 +139,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return self.status.final
 
     @property
+    def sent_prompt(self) -> str:
+        """What the provider is asked for."""
+        return self.enhanced_prompt or self.prompt
+
+    @property
     def seconds(self) -> float | None:
         """How long the job ran; None until it has ended."""
         if self.started_at is None or self.ended_at is None:
@@ -155,6 +163,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             upstream_model=self.upstream_model,
             route=self.route,
             prompt=self.prompt,
+            enhanced_prompt=self.enhanced_prompt,
+            enhanced_by=self.enhanced_by,
             system_prompt=self.system_prompt,
             params=self.params,
             inputs=self.inputs,
@@ -239,7 +249,7 @@ class JobCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A job in the API: `progress` is 0 to 100 or null, `cost_usd` is a decimal string or null if unknown. `warnings` is only in
+    """A job in the API: `enhanced_prompt` is what a text model made of `prompt`, which was sent instead; `progress` is 0 to 100 or null, `cost_usd` is a decimal string or null if unknown. `warnings` is only in
     the response to the request that creates it, if something of the input image at its `image_url` was lost."""
 
     id: str
@@ -248,6 +258,7 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     model: str
     prompt: str
+    enhanced_prompt: str | None
     params: dict[str, Any]
     inputs: list[JobInput]
     status: JobStatus
@@ -274,6 +285,7 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
             provider=job.provider,
             model=job.model,
             prompt=job.prompt,
+            enhanced_prompt=job.enhanced_prompt,
             params=job.params,
             inputs=list(job.inputs),
             status=job.status,

@@ -120,10 +120,13 @@ class Jobs:
         before: str | None = None,
         limit: int = 24,
         oldest_first: bool = False,
+        enhancements: bool = True,
     ) -> Page[Job]:
         """The user's jobs with their inputs and assets, newest first by default. `before` is the id of the last job of
-        the previous page."""
-        page = await self._cache.read(self._newest, owner, tuple(kinds), tuple(statuses), before, limit, oldest_first)
+        the previous page. Without `enhancements`, jobs that rewrite a prompt are left out."""
+        page = await self._cache.read(
+            self._newest, owner, tuple(kinds), tuple(statuses), before, limit, oldest_first, enhancements
+        )
         jobs = [job if job.final else self.live.find(job.id) or job for job in page.items]
         await self._learn_durations({job.model for job in jobs if not job.final})
         return Page([job if job.final else self.live.estimate(job) for job in jobs], page.total, page.next)
@@ -286,11 +289,19 @@ class Jobs:
         before: str | None,
         limit: int,
         oldest_first: bool,
+        enhancements: bool,
     ) -> Page[Job]:
         found = repository.newest(
-            tx, owner, kinds=kinds, statuses=statuses, before=before, limit=limit + 1, oldest_first=oldest_first
+            tx,
+            owner,
+            kinds=kinds,
+            statuses=statuses,
+            before=before,
+            limit=limit + 1,
+            oldest_first=oldest_first,
+            enhancements=enhancements,
         )
-        total = repository.count(tx, owner, kinds=kinds, statuses=statuses)
+        total = repository.count(tx, owner, kinds=kinds, statuses=statuses, enhancements=enhancements)
         page = Page.of(found, total, limit)
         return Page(self._with_files(tx, owner, page.items), page.total, page.next)
 

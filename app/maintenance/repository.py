@@ -115,11 +115,12 @@ def _orphans() -> Iterator[Invariant]:
         )
     # A deleted user leaves what accounting needs, but no content.
     for table, what, content in (
-        ("jobs", "job", "deleted_at is null or prompt <> '' or text is not null"),
+        ("jobs", "job", "deleted_at is null or prompt <> '' or enhanced_prompt is not null or text is not null"),
         ("assets", "asset", "deleted_at is null"),
         ("conversations", "conversation", "true"),
         ("messages", "message", "status <> 'streaming' and (role = 'user' or text <> '')"),
         ("responses", "response", "true"),
+        ("prompts", "prompt", "true"),
     ):
         yield Invariant(
             (table, "users"),

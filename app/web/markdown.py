@@ -26,6 +26,8 @@ T = TypeVar("T")
 INLINE: Final = 2_000  # characters rendered on the event loop (about 2 ms); longer texts go to a thread
 BUDGET: Final = 1.5  # seconds of CPU time for one finished text
 LIVE_BUDGET: Final = 0.2  # seconds of CPU time for the last block of a text that is still streaming
+PLAIN: Final = 1_000  # characters of a preview
+PLAIN_BUDGET: Final = 0.02  # seconds of CPU time for one
 CACHE_SIZE: Final = 16_000_000  # characters of finished texts and their HTML
 MAX_NESTING: Final = 24  # levels of lists and quotes; deeper content is dropped
 MAX_EMPHASIS_NESTING: Final = 12
@@ -69,6 +71,24 @@ def html(text: str, budget: float = BUDGET, clock: Callable[[], float] = time.th
         return _plain_text(text)
     _normalise(tokens, [])
     return _to_html(tokens)
+
+
+def plain(text: str, budget: float = PLAIN_BUDGET, clock: Callable[[], float] = time.thread_time) -> str:
+    """The beginning of a text without Markdown's syntax, for previews and titles. `budget` as for `html`."""
+    text = text[:PLAIN]
+    try:
+        tokens = _parse(text, {}, budget, clock)
+    except TooSlow:
+        return text
+    lines = [_words(token) for token in tokens if token.type in ("inline", "fence", "code_block")]
+    return "\n".join(filter(None, lines))
+
+
+def _words(token: Token) -> str:
+    """The text of a block."""
+    if token.children is None:
+        return token.content.strip()
+    return "".join("\n" if child.type in ("softbreak", "hardbreak") else child.content for child in token.children)
 
 
 class Renderer:

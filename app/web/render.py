@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from app.base.clock import iso, now
 from app.base.sizes import format_size
+from app.web.markdown import plain
 from app.web.request_id import request_id
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -80,6 +81,7 @@ def environment(clock: Callable[[], datetime] = now) -> jinja2.Environment:
         "minutes": minutes,
         "size": format_size,
         "iso": iso,
+        "plain": plain,
     }
     jinja.filters.update(filters)
     shared: dict[str, Any] = {"static": static, "icon": icon, "fixed": fixed, "navigation": navigation}

@@ -8,7 +8,7 @@ function renewIdempotencyKey() {
 
 function restoreDraft() {
   const prompt = document.getElementById("prompt");
-  const prefilled = /[?&](from|prompt)=/.test(location.search);
+  const prefilled = /[?&](from|prompt|template)=/.test(location.search);
   if (prompt && !prefilled && !prompt.value) prompt.value = sessionStorage.getItem("draft") ?? "";
 }
 
@@ -40,6 +40,14 @@ document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
   renewIdempotencyKey();
   for (const error of form().querySelectorAll(".error, .alert")) error.remove();
   for (const field of form().querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
+});
+
+// The prompt was replaced by a template or a rewritten one: go on there.
+document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
+  const prompt = document.getElementById("prompt");
+  if (ctx.target?.id !== "prompt-part" || !prompt) return;
+  sessionStorage.setItem("draft", prompt.value);
+  prompt.focus();
 });
 
 window.addEventListener("pageshow", ({ persisted }) => persisted && form() && renewIdempotencyKey());

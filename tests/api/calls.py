@@ -125,6 +125,10 @@ class Actors:
         assert (answer.status_code, answer.json()["enabled"]) == (201, False), answer.text
         return name
 
+    async def prompt(self) -> str:
+        body = {"kind": "wildcards", "name": await _unused_name(self), "lines": ["light rain"]}
+        return str((await self.owner.post("/api/v1/prompts", json=body)).json()["id"])
+
     async def polling_url(self) -> str:
         return f"/api/v1/generate/video/{await self.video_job()}/status"
 
@@ -231,6 +235,13 @@ ROWS: dict[str, Row] = {
     "GET /api/v1/assets": Row("user", 200),
     "GET /api/v1/assets/{id}": Row("user", 200, {"id": Actors.asset}, private=True),
     "DELETE /api/v1/assets/{id}": Row("user", 204, {"id": Actors.asset}, private=True),
+    "GET /api/v1/prompts": Row("user", 200),
+    "POST /api/v1/prompts": Row("user", 201, body=body(kind="template", name=_unused_name, text="A boat")),
+    "GET /api/v1/prompts/{id}": Row("user", 200, {"id": Actors.prompt}, private=True),
+    "PUT /api/v1/prompts/{id}": Row(
+        "user", 200, {"id": Actors.prompt}, body=body(name=_unused_name, lines=["fog"], version=1), private=True
+    ),
+    "DELETE /api/v1/prompts/{id}": Row("user", 204, {"id": Actors.prompt}, private=True),
     "GET /api/v1/admin/stats": Row("admin", 200),
     "GET /api/v1/admin/health": Row("admin", 200),
     "GET /api/v1/admin/health/db": Row("admin", 200),

@@ -13,7 +13,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from app.web.markdown import INLINE, Renderer, StreamingRenderer, TooSlow, html
+from app.web.markdown import INLINE, PLAIN, Renderer, StreamingRenderer, TooSlow, html, plain
 from tests.chat.hostile import BOMBS, EVIL, HOSTILE
 from tests.kit import Cases
 
@@ -336,3 +336,12 @@ async def test_rendered_texts_are_cached_within_bounds() -> None:
     assert (await renderer.render(["*a*"]))[0] is not first
     assert await renderer.render([]) == []
     renderer.close()
+
+
+def test_a_preview_has_the_words_without_the_syntax() -> None:
+    text = "# Boats\n\n- **Paper** and *tin*, `oak`\n- [a link](https://a.example)\n\n| a | b |\n| - | - |\n| 1 | 2 |\n\n```js\nx = 1\n```"
+    assert plain(text) == "Boats\nPaper and tin, oak\na link\na\nb\n1\n2\nx = 1"
+    assert plain("two\nlines <b>\\* 2 * 3 * 4") == "two\nlines <b>* 2 * 3 * 4"
+    assert plain("") == ""
+    assert len(plain("x" * 10 * PLAIN)) == PLAIN
+    assert plain("**a**", clock=itertools.count().__next__) == "**a**"  # too slow: as it is

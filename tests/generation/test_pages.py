@@ -73,6 +73,13 @@ OWN_FIELDS = {
     "image_url",
     "image_asset_id",
     "idempotency_key",
+    # of the prompt, what rewrites it and what Undo brings back
+    "action",
+    "draft_key",
+    "enhanced_by",
+    "negative_prompt",
+    "previous_negative",
+    "previous_prompt",
 }
 
 
@@ -89,6 +96,9 @@ async def test_a_form_has_exactly_the_fields_that_the_model_accepts(viewer: Page
                 fields = {field["name"] for field in form.all() if field.get("name")} - OWN_FIELDS
                 fields -= {name for name in fields if name.startswith(("asset-", "file-"))}  # input files
                 assert fields <= set(schema["properties"])
+                assert ("takes-negative" in form.one(id="fields")["class"]) == (
+                    "negative_prompt" in schema["properties"]
+                )
                 for name in ("aspect_ratio", "resolution", "duration", "size", "n", "image_size"):
                     assert (name in fields) == (name in schema["properties"]), name
                 for name in fields:

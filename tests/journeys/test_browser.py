@@ -1,6 +1,7 @@
 """The first steps of a new user, in a real browser."""
 
 import asyncio
+import re
 from io import BytesIO
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from PIL import Image
 from playwright.async_api import Browser, Locator, expect
 
 from tests.journeys.conftest import BOUND, PHONE, WIDE, Window, new_browser_user, open_window
-from tests.kit import IMAGE_MODEL, IMAGE_TO_VIDEO_MODEL
+from tests.kit import IMAGE_MODEL, IMAGE_TO_VIDEO_MODEL, MULTI_IMAGE_MODEL
 from tests.studio import PASSWORD, Studio
 
 pytestmark = pytest.mark.xdist_group("browser-1")
@@ -208,6 +209,43 @@ async def _move_clock_until(window: Window, report: Locator, *, visible: bool) -
             await window.page.clock.run_for(5_000)
 
 
+async def test_a_prompt_is_enhanced_undone_and_replaced_by_a_template_while_the_form_stays(
+    chromium: Browser, atelier: Studio
+) -> None:
+    email, user = await new_browser_user(atelier)
+    client = await atelier.user(email, direct=True)
+    boat = {"kind": "template", "name": "Boat", "text": "[stamp] a {red|blue} boat"}
+    await client.post("/api/v1/prompts", json=boat)
+    async with open_window(chromium, atelier, user) as window:
+        page, prompt = window.page, window.page.locator("#prompt")
+        await window.go(f"/generate/image?model={MULTI_IMAGE_MODEL}")
+        await prompt.fill("[stamp] a lighthouse")
+        await page.click("#settings > summary")
+        await page.fill("#field-seed", "7")
+        await page.click("#enhance")
+        await expect(prompt).to_have_value(re.compile(r"^\[stamp\] a lighthouse, .+"))
+        await expect(prompt).to_be_focused()
+        await page.get_by_role("button", name="Undo enhancement").click()
+        await expect(prompt).to_have_value("[stamp] a lighthouse")
+        await page.click("#templates > summary")
+        await page.get_by_role("button", name="Boat").click()
+        await expect(prompt).to_have_value(boat["text"])
+        await page.focus("#field-seed")
+        await page.keyboard.press("Enter")  # generates, and does not press one of the buttons above
+        await expect(page.locator("#feed article[data-status=completed]")).to_have_count(1)
+        await expect(prompt).to_have_value(boat["text"])
+        [job] = (await client.get("/api/v1/generate/images")).json()["items"]
+        assert job["params"]["seed"] == 7
+        assert job["prompt"] in ("[stamp] a red boat", "[stamp] a blue boat")
+        await window.go("/prompts")
+        await page.get_by_role("button", name="Actions for Boat").click()
+        await page.get_by_role("button", name="Delete").click()
+        await expect(page.locator("#prompts")).to_contain_text("was deleted")
+        await page.get_by_role("button", name="Undo").click()
+        await expect(page.locator("#prompts h3")).to_have_text("Boat")
+        assert window.problems == []
+
+
 PAGES = [
     "/",
     "/generate/text",
@@ -215,6 +253,9 @@ PAGES = [
     "/generate/image",
     "/generate/video",
     "/generate/video?mode=image",
+    "/prompts",
+    "/prompts/new?kind=template",
+    "/prompts/new?kind=wildcards",
     "/library",
     "/jobs",
     "/help/api",

@@ -17,7 +17,7 @@ LAYERS = (
     ("characters", "styles", "generation", "chat", "queue"),
     ("jobs",),
     ("servers",),
-    ("catalog", "library", "provider_accounts"),
+    ("catalog", "library", "provider_accounts", "prompts"),
     ("quotas",),
     ("ledger",),
     ("accounts",),

@@ -37,6 +37,7 @@ from app.chat.page_context import RejectedForm
 from app.chat.schemas import AnswerError, Conversation, Message, ShownMessage, Thread
 from app.chat.schemas import MessageRole as Speaker
 from app.chat.schemas import MessageStatus as AnswerStatus
+from app.generation.pages import OWN_FIELDS
 from app.home.examples import build_examples
 from app.jobs.schemas import (
     CancelStage,
@@ -55,6 +56,8 @@ from app.model_editor.draft import CONTROLS, input_rows, messages, parameter_row
 from app.model_editor.draft import values as draft_values
 from app.model_editor.pages import Target
 from app.model_editor.schemas import EditedModel
+from app.prompts.pages import FIELDS as PROMPT_FIELDS
+from app.prompts.schemas import Prompt, PromptKind
 from app.provider_accounts.schemas import ConnectionTest, ProviderAccount, Source
 from app.providers.contract import ErrorCode, InputRole, InputSlot, Kind, Usage
 from app.providers.registry import ProviderKind
@@ -348,6 +351,9 @@ ANIMATED = job(
     cost_nano=700_000_000,
     assets=(video(3),),
 )
+ENHANCED = msgspec.structs.replace(
+    IMAGE, id="enhanced", enhanced_prompt=f"{HOSTILE} {LONG[:600]}", enhanced_by="job-0", cost_nano=40_000_000
+)
 ENDLESS_JOB = job("endless", LONG, Kind.TEXT, 80, status=JobStatus.COMPLETED, text=LONG)
 UNBROKEN_JOB = job(
     "unbroken", UNBROKEN, minutes=81, status=JobStatus.FAILED, error=JobError(ErrorCode.TIMED_OUT, UNBROKEN)
@@ -374,6 +380,7 @@ CARDS = {
     "cancelled and paid": CANCELLED_PAID,
     "gone": GONE,
     "animated": ANIMATED,
+    "enhanced": ENHANCED,
     "endless": ENDLESS_JOB,
     "unbroken": UNBROKEN_JOB,
     "hostile": HOSTILE_JOB,
@@ -437,9 +444,7 @@ FIELDS = {
         Field(name="image_size", title="Size", control="select", options=("1K", "2K", "4K"), value="2K"),
         Field(name="n", title="How many", control="number", minimum=1, maximum=4, step="1", value="1"),
         Field(name="seed", title="Seed", control="number", step="1", help="The same seed gives a similar image."),
-        Field(
-            name="negative_prompt", title="Without", control="textarea", value=HOSTILE, help="What must not be seen."
-        ),
+        Field(name="style", title="Style", control="textarea", value=HOSTILE, help="In a few words."),
     ],
     "video": [
         Field(name="aspect_ratio", title="Aspect ratio", control="select", options=("16:9", "9:16"), value="16:9"),
@@ -480,7 +485,117 @@ DIRECTIVES = [
     ("sim:fail", "The provider fails while it works."),
     ("sim:slow", "It takes a minute."),
 ]
-EMPTY = {"prompt": "", "system_prompt": "", "image_url": "", "image_asset_id": ""}
+EMPTY = dict.fromkeys(OWN_FIELDS, "")
+NEGATIVE = Field(name="negative_prompt", title="Negative prompt", control="textarea")
+
+
+def prompt(id: str, **values: Any) -> Prompt:
+    defaults: dict[str, Any] = {
+        "id": id,
+        "owner_id": "u-1",
+        "kind": PromptKind.TEMPLATE,
+        "name": id,
+        "text": "A {red|blue} boat in __weather__, 85 mm",
+        "negative_prompt": "",
+        "output": None,
+        "tags": (),
+        "line_count": 0,
+        "shared": False,
+        "version": 1,
+        "created_at": NOW,
+        "changed_at": NOW,
+        "own": True,
+        "may_change": True,
+    }
+    return Prompt(**{**defaults, **values})
+
+
+WEATHER = prompt(
+    "weather",
+    kind=PromptKind.WILDCARDS,
+    text="",
+    lines=("light rain", HOSTILE, "morning fog"),
+    sample=f"light rain\n{HOSTILE}",
+    line_count=3,
+)
+SHARED_TEMPLATE = prompt(
+    "shared",
+    own=False,
+    may_change=False,
+    shared=True,
+    owner_name=HOSTILE,
+    negative_prompt="blurry",
+    tags=(HOSTILE, "b"),
+)
+SHARED_LIST = msgspec.structs.replace(WEATHER, own=False, may_change=False, shared=True, owner_name="Ann")
+TEMPLATES = [
+    prompt("a", output=Kind.IMAGE, shared=True, tags=("boats",)),
+    prompt("b", name=UNBROKEN[:100], text=LONG),
+    prompt("c", name=HOSTILE, text=HOSTILE, output=Kind.VIDEO),
+    SHARED_TEMPLATE,
+]
+PROMPT_VALUES = dict.fromkeys(PROMPT_FIELDS, "")
+
+
+def prompt_list(**values: Any) -> dict[str, Any]:
+    return page(
+        **{
+            "path": "/prompts",
+            "prompts": [*TEMPLATES, WEATHER, SHARED_LIST],
+            "total": 6,
+            "next": None,
+            "filters": {"q": "", "kind": "", "visibility": ""},
+            "deleted": None,
+            "import_error": None,
+            **values,
+        }
+    )
+
+
+def prompt_form(kind: str, **values: Any) -> dict[str, Any]:
+    defaults = {
+        "kind": kind,
+        "prompt": None,
+        "newer": None,
+        "values": PROMPT_VALUES,
+        "outputs": ["text", "image", "video"],
+        "errors": {},
+        "message": None,
+    }
+    return page(**{"path": "/prompts/new", **defaults, **values})
+
+
+PROMPT_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
+    "prompts/_prompt.html": {
+        it.id + str(it.own): {"prompt": it, "csrf_token": "token"} for it in (*TEMPLATES, WEATHER, SHARED_LIST)
+    },
+    "prompts/_deleted.html": {"template": {"prompt": TEMPLATES[2], "csrf_token": "token"}},
+    "prompts/prompts.html": {
+        "some": prompt_list(prompts=[*TEMPLATES, WEATHER], next="c=&"),
+        "just deleted": prompt_list(prompts=TEMPLATES, total=4, deleted=WEATHER),
+        "none": prompt_list(prompts=[], total=0),
+        "none match": prompt_list(prompts=[], total=0, filters={"q": HOSTILE, "kind": "", "visibility": "own"}),
+        "bad import": prompt_list(prompts=[], total=0, import_error=HOSTILE),
+    },
+    "prompts/edit.html": {
+        "new template": prompt_form("template"),
+        "new list": prompt_form("wildcards"),
+        "wrong": prompt_form("template", errors=dict.fromkeys(PROMPT_FIELDS, HOSTILE)),
+        "wrong list": prompt_form("wildcards", errors={"name": HOSTILE, "lines": HOSTILE}),
+        "old": prompt_form(
+            "template",
+            prompt=SHARED_TEMPLATE,
+            newer=SHARED_TEMPLATE,
+            values={**PROMPT_VALUES, "name": HOSTILE, "shared": "true", "output": "image"},
+            message=HOSTILE,
+        ),
+        "old list": prompt_form("wildcards", prompt=WEATHER, newer=WEATHER, message="Changed meanwhile."),
+    },
+    "prompts/shared.html": {
+        "template": page(prompt=SHARED_TEMPLATE, path="/prompts/shared"),
+        "list": page(prompt=SHARED_LIST, path="/prompts/weather"),
+    },
+}
 
 
 def create(kind: str, mode: str = "text", **values: Any) -> dict[str, Any]:
@@ -503,6 +618,12 @@ def create(kind: str, mode: str = "text", **values: Any) -> dict[str, Any]:
             "key": "3f1c",
             "price": {"text": None, "image": "about $0.04", "video": "about $3.20"}[kind],
             "instead": None,
+            "negative": None,
+            "negative_text": "",
+            "templates": [],
+            "wildcard_names": [],
+            "enhancer": None,
+            "draft_key": "4a2d",
             "slots": [],
             "chosen_inputs": {role.value: [] for role in JobInputRole},
             **values,
@@ -521,6 +642,21 @@ BOAT = {**EMPTY, "prompt": EXAMPLES["video"][0]}
 FORMS = {
     "text": create("text", values={**EMPTY, "prompt": "Five shots", "system_prompt": "Be brief."}),
     "image": create("image", values={**EMPTY, "prompt": "A harbour"}),
+    "with prompts": create(
+        "image",
+        enhancer=HOSTILE,
+        templates=TEMPLATES,
+        wildcard_names=[f"list-{n}" for n in range(9)],
+        negative=NEGATIVE,
+    ),
+    "enhanced": create(
+        "video",
+        enhancer="GPT-5",
+        values={**EMPTY, "prompt": LONG, "previous_prompt": HOSTILE, "enhanced_by": "job-1"},
+        negative=NEGATIVE,
+        negative_text=HOSTILE,
+        errors={"negative_prompt": HOSTILE},
+    ),
     "video": create("video", values=BOAT),
     "another model": create(
         "image", values=BOAT, instead=f"{UNBROKEN[:100]} is not available here. {HOSTILE} is selected instead."
@@ -1324,7 +1460,9 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     "jobs/macros.html": {"nothing": {}},
     "jobs/_card.html": {name: {"job": it, "csrf_token": "token"} for name, it in CARDS.items()},
     "jobs/_deleted.html": {name: {"job": it, "csrf_token": "token"} for name, it in CARDS.items() if it.final},
+    **PROMPT_STATES,
     "generation/_form.html": FORMS,
+    "generation/_prompt.html": FORMS,
     "generation/_price.html": {
         "known": {"kind": "image", "price": HOSTILE},
         "unknown": {"kind": "text", "price": None},
@@ -1332,7 +1470,18 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     "generation/_fields.html": {
         name: {
             key: context[key]
-            for key in ("kind", "model", "fields", "slots", "chosen_inputs", "images", "errors", "price", "instead")
+            for key in (
+                "kind",
+                "model",
+                "fields",
+                "negative",
+                "slots",
+                "chosen_inputs",
+                "images",
+                "errors",
+                "price",
+                "instead",
+            )
         }
         for name, context in FORMS.items()
     },
@@ -1431,6 +1580,7 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "library/asset.html": {
         "image": page(asset=image(2), job=IMAGE, path="/library/image-2"),
+        "enhanced": page(asset=image(2), job=ENHANCED, path="/library/image-2"),
         "portrait": page(asset=image(5), job=FOUR, path="/library/image-5"),
         "video": page(asset=video(1), job=VIDEO, path="/library/video-1"),
         "without a prompt": page(asset=video(3), job=ANIMATED, path="/library/video-3"),

@@ -319,3 +319,32 @@ def test_without_javascript_only_an_unfinished_job_refreshes_its_page() -> None:
     for state in STATES["jobs/job.html"]:
         job = STATES["jobs/job.html"][state]["job"]
         assert ('http-equiv="refresh"' in rendered("jobs/job.html", state)) is not job.final
+
+
+def test_every_page_has_a_title_of_its_own() -> None:
+    layouts = {"base.html", "base_plain.html", "admin/section.html"}
+    titles: dict[str, set[str]] = {}
+    with Cases() as cases:
+        for template, state in ALL_STATES:
+            found = [node for node in tree(template, state).walk() if node.tag == "title"]
+            if found and template not in layouts:
+                with cases.case(template, state):
+                    (title,) = found
+                    what = title.text.removesuffix(" · Atelier")
+                    assert what.strip()
+                    assert what != title.text
+                    assert what not in ("Studio", "Welcome"), "the layout's"
+                    titles.setdefault(what.removesuffix(" · Admin"), set()).add(template)
+    assert {"Home", "Prompts", "Jobs", "Library", "Overview"} <= set(titles)
+
+
+def test_costs_of_the_simulator_are_described_as_simulated() -> None:
+    for template, state in (("home/spending.html", "some months"), ("home/dashboard.html", "busy")):
+        values = STATES[template][state]
+        texts = [
+            environment().get_template(template).render(**{**values, "simulated": simulated}).lower()
+            for simulated in (True, False)
+        ]
+        assert [text.count("simulated") > 1 for text in texts] == [True, False], template
+    (body,) = (node for node in tree("base.html", "admin").walk() if node.tag == "body")
+    assert "simulated" in body.attributes["class"].split()  # then CSS says so beside the cost of every card

@@ -44,6 +44,7 @@ CODE = re.compile(
     re.IGNORECASE,
 )
 TITLE = re.compile(r"\btitle\b.{0,60}\b(?:chat|conversation|for|words?)\b", re.IGNORECASE | re.DOTALL)
+REWRITE = re.compile(r"\byou rewrite prompts\b", re.IGNORECASE)
 BRIEF = re.compile(r"\b(?:brief|briefly|concise|short|terse|one sentence|single sentence)\b", re.IGNORECASE)
 ROLE = re.compile(r"\byou are (?:an? |the )?(?P<role>[^.,;:!\n]{3,60})", re.IGNORECASE)
 NUMBER = re.compile(r"\b(?P<number>[2-9]|two|three|four|five|six|seven|eight|nine)\b(?= [\w-]+)", re.IGNORECASE)
@@ -100,6 +101,11 @@ def answer(
         return _as_json(prompt, dice)
     if with_image:
         return "Here is your image: " + describe(prompt)
+    if REWRITE.search(system):
+        # With its simulator commands, so that they also reach the model that the prompt is for.
+        return (
+            f"{last_user_text(messages)[:MAX_READ_CHARS].strip()}, {dice.choice(LIGHTS)}, fine detail, calm composition"
+        )
     if (exact := _literal(prompt)) is not None:
         return exact
     if TITLE.search(prompt) or TITLE.search(system):
