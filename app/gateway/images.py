@@ -36,6 +36,7 @@ def parse_request(data: Mapping[str, Any], catalog: Catalog) -> GenerationReques
     previews = openai_params.integer(data, "partial_images", minimum=0, maximum=MAX_PREVIEWS) or 0
     return GenerationRequest(
         model=model.id,
+        literal_prompt=True,
         prompt=openai_params.text(data, "prompt") or "",
         params=_params(data, model, catalog),
         previews=previews if openai_params.flag(data, "stream") else 0,

@@ -44,6 +44,7 @@ def parse_request(data: Mapping[str, Any], catalog: Catalog, *, uploaded: bool) 
     reference = data.get("input_reference")
     return GenerationRequest(
         model=model.id,
+        literal_prompt=True,
         prompt=openai_params.text(data, "prompt") or "",
         params=_params(data, model, catalog),
         image_url=None if uploaded or reference is None else _image_url(reference),

@@ -1,5 +1,6 @@
 """Validates generation requests and submits them as jobs."""
 
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,7 +15,7 @@ from app.base.ids import uuid7
 from app.catalog.schemas import CostBasis, CostEstimate, Field, Model, Price
 from app.catalog.service import Catalog
 from app.db.transaction import Transaction
-from app.generation import inputs
+from app.generation import inputs, prompt_expansion
 from app.generation.schemas import Estimate, GenerationRequest, RequestedInput
 from app.idempotency.schemas import IdempotencyKey
 from app.idempotency.service import Idempotency
@@ -37,6 +38,13 @@ _TYPES = {
 # Prepares a request, for example by storing an uploaded image. Called only if the request is not a repeated one.
 Prepare = Callable[[], Awaitable[GenerationRequest]]
 
+# The wildcard lists that a user's prompts may name, by name. Called only for a prompt that holds a wildcard.
+FindWildcards = Callable[[str], Awaitable[Mapping[str, Sequence[str]]]]
+
+
+async def _no_wildcards(owner: str) -> Mapping[str, Sequence[str]]:
+    return {}
+
 
 class Generation:
     """Submits requests as jobs and provides the data of the create form."""
@@ -48,8 +56,10 @@ class Generation:
         jobs: Jobs,
         idempotency: Idempotency,
         directives: Callable[[], Sequence[tuple[str, Sequence[str], str]]] = tuple,
+        wildcards: FindWildcards = _no_wildcards,
     ) -> None:
         self._directives = directives
+        self._wildcards = wildcards
         self._catalog = catalog
         self._library = library
         self._jobs = jobs
@@ -98,6 +108,7 @@ class Generation:
         requested = inputs.requested(request, model, kind)
         inputs.check(requested, model, kind, from_image=from_image)
         params = self._catalog.parameters.check(model, request.params)
+        prompt = request.prompt if kind is Kind.TEXT or request.literal_prompt else await self._expanded(owner, request)
         assets = await inputs.resolve(self._library, owner, requested)
         used = zip(requested, assets, strict=True)
         job = Job(
@@ -110,13 +121,26 @@ class Generation:
             model_name=model.name,
             upstream_model=model.upstream_id,
             route=model.route,
-            prompt=request.prompt.strip(),
+            prompt=prompt.strip(),
             system_prompt=(request.system_prompt or "").strip() or None,
             params=params,
             inputs=tuple(JobInput(each.role, asset.id, each.weight) for each, asset in used),
             created_at=clock.now(),
         )
         return job, [warning for asset in assets for warning in asset.warnings]
+
+    async def _expanded(self, owner: str, request: GenerationRequest) -> str:
+        """The prompt with its choices and wildcards decided by the seed of the request, or by chance. Raises Invalid."""
+        seed = request.params.get("seed")
+        wildcards = await self._wildcards(owner) if "__" in request.prompt else {}
+        try:
+            seed = seed if isinstance(seed, int) else secrets.randbits(64)
+            prompt = prompt_expansion.expand(request.prompt, wildcards, seed)
+        except prompt_expansion.ExpansionError as exc:
+            raise _invalid("prompt", str(exc)) from None
+        if request.prompt.strip() and not prompt.strip():
+            raise _invalid("prompt", "The chosen variant of the prompt is empty.")
+        return prompt
 
     def _expect_previews(self, number: int, tx: Transaction, job: Job) -> None:
         tx.on_commit(self._jobs.waiters.previews.expect, job.id, number)
