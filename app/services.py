@@ -15,6 +15,7 @@ from app.base.data_dir import DataDir
 from app.base.hashing import derive_key
 from app.base.loop_watchdog import LoopWatchdog
 from app.base.metrics import Metrics
+from app.batches.service import Batches
 from app.catalog.refresher import refresh
 from app.catalog.service import Catalog
 from app.chat.service import Chat
@@ -58,6 +59,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     library: Library
     jobs: Jobs
     generation: Generation
+    batches: Batches
     chat: Chat
     gateway: Gateway
     responses: Responses
@@ -143,6 +145,7 @@ async def build_services(
     )
     worker = Worker(jobs, catalog, library, files, providers)
     generation = Generation(catalog, library, jobs, idempotency, lambda: simulator.directives)
+    batches = Batches(database, generation, jobs, idempotency)
     chat = Chat(database, ledger, idempotency, catalog, providers)
     gateway = Gateway(catalog, chat, generation, jobs, library, settings.public_url)
     responses = Responses(database, chat, gateway)
@@ -163,7 +166,7 @@ async def build_services(
         library,
         jobs,
         files,
-        forget=[chat.forget_user, responses.forget_user],
+        forget=[batches.forget_user, chat.forget_user, responses.forget_user],
         metrics=metrics,
         loop_watchdog=loop_watchdog,
         program_version=VERSION,
@@ -181,6 +184,7 @@ async def build_services(
         library=library,
         jobs=jobs,
         generation=generation,
+        batches=batches,
         chat=chat,
         gateway=gateway,
         responses=responses,

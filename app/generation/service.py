@@ -1,8 +1,8 @@
 """Validates generation requests and submits them as jobs."""
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
@@ -85,7 +85,7 @@ class Generation:
                 return AcceptedJob(await self._jobs.find(owner, first), repeated=True)
             if not isinstance(request, GenerationRequest):
                 request = await request()
-            job, warnings = await self._job(owner, kind, request, from_image)
+            job, warnings = await self.job(owner, kind, request, from_image)
             if interactive:
                 job = msgspec.structs.replace(job, priority=1)
             also_in_tx = partial(self._expect_previews, request.previews) if request.previews else None
@@ -96,19 +96,28 @@ class Generation:
         self, owner: str, request: GenerationRequest, *, limits: KeyLimits | None = None
     ) -> tuple[Job, AsyncIterator[str]]:
         """Like `submit`, with the text as an iterator of deltas. The job is enqueued when the first one is requested."""
-        job, _ = await self._job(owner, Kind.TEXT, request, from_image=False)
+        job, _ = await self.job(owner, Kind.TEXT, request, from_image=False)
         return job, self._jobs.subscribe(job, limits=limits)
 
-    async def _job(
-        self, owner: str, kind: Kind, request: GenerationRequest, from_image: bool | None
-    ) -> tuple[Job, Sequence[UploadWarning]]:
-        """A valid request as a job, and what of its inputs was lost."""
+    def validate(
+        self, kind: Kind, request: GenerationRequest, from_image: bool | None = None
+    ) -> tuple[Model, Sequence[RequestedInput], dict[str, Any]]:
+        """The model, inputs and parameters of a valid request, as far as it can be checked without reading anything. Raises
+        Invalid with the wrong fields."""
         model = self._catalog.choose(request.model.strip(), kind)
         _check_prompt(request, model, from_image=bool(from_image))
         requested = inputs.requested(request, model, kind)
         inputs.check(requested, model, kind, from_image=from_image)
-        params = self._catalog.parameters.check(model, request.params)
-        prompt = request.prompt if kind is Kind.TEXT or request.literal_prompt else await self._expanded(owner, request)
+        return model, requested, self._catalog.parameters.check(model, request.params)
+
+    async def job(
+        self, owner: str, kind: Kind, request: GenerationRequest, from_image: bool | None = None
+    ) -> tuple[Job, Sequence[UploadWarning]]:
+        """A valid request as a job that is not enqueued yet, and what of its inputs was lost. Raises Invalid."""
+        model, requested, params = self.validate(kind, request, from_image)
+        prompt = request.prompt
+        if kind is not Kind.TEXT and not request.literal_prompt:
+            prompt = self.expand(prompt, await self.wildcards(owner, [prompt]), request.params.get("seed"))
         assets = await inputs.resolve(self._library, owner, requested)
         used = zip(requested, assets, strict=True)
         job = Job(
@@ -129,18 +138,33 @@ class Generation:
         )
         return job, [warning for asset in assets for warning in asset.warnings]
 
-    async def _expanded(self, owner: str, request: GenerationRequest) -> str:
-        """The prompt with its choices and wildcards decided by the seed of the request, or by chance. Raises Invalid."""
-        seed = request.params.get("seed")
-        wildcards = await self._wildcards(owner) if "__" in request.prompt else {}
-        try:
-            seed = seed if isinstance(seed, int) else secrets.randbits(64)
-            prompt = prompt_expansion.expand(request.prompt, wildcards, seed)
-        except prompt_expansion.ExpansionError as exc:
-            raise _invalid("prompt", str(exc)) from None
-        if request.prompt.strip() and not prompt.strip():
+    async def resolve(self, owner: str, requested: Sequence[RequestedInput]) -> list[RequestedInput]:
+        """The same inputs with their assets, for many jobs that share them. Raises Invalid."""
+        assets = await inputs.resolve(self._library, owner, requested)
+        return [msgspec.structs.replace(each, upload=asset) for each, asset in zip(requested, assets, strict=True)]
+
+    async def wildcards(self, owner: str, prompts: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """The user's wildcard lists, if any of these prompts may name one."""
+        return await self._wildcards(owner) if any("__" in prompt for prompt in prompts) else {}
+
+    def expand(self, prompt: str, wildcards: Mapping[str, Sequence[str]], seed: object) -> str:
+        """The prompt with its choices and wildcards decided by the seed, or by chance if there is none. Raises Invalid."""
+        seed = seed if isinstance(seed, int) else secrets.randbits(64)
+        with _expansion_errors():
+            text = prompt_expansion.expand(prompt, wildcards, seed)
+        if prompt.strip() and not text.strip():
             raise _invalid("prompt", "The chosen variant of the prompt is empty.")
-        return prompt
+        return text
+
+    def count_variants(self, prompt: str, wildcards: Mapping[str, Sequence[str]]) -> int:
+        """How many variants the choices and wildcards of a prompt have. Raises Invalid."""
+        with _expansion_errors():
+            return prompt_expansion.count(prompt, wildcards)
+
+    def variants(self, prompt: str, wildcards: Mapping[str, Sequence[str]]) -> list[str]:
+        """All variants of a prompt; count them first. Raises Invalid."""
+        with _expansion_errors():
+            return list(prompt_expansion.variants(prompt, wildcards))
 
     def _expect_previews(self, number: int, tx: Transaction, job: Job) -> None:
         tx.on_commit(self._jobs.waiters.previews.expect, job.id, number)
@@ -244,6 +268,14 @@ def _check_prompt(request: GenerationRequest, model: Model, *, from_image: bool)
             raise _invalid(name, "Must not contain null characters.")
     if not request.prompt.strip() and not optional:
         raise _invalid("prompt", "Enter a prompt.")
+
+
+@contextmanager
+def _expansion_errors() -> Iterator[None]:
+    try:
+        yield
+    except prompt_expansion.ExpansionError as exc:
+        raise _invalid("prompt", str(exc)) from None
 
 
 def _invalid(field: str, message: str, *more: str) -> Invalid:
