@@ -18,6 +18,7 @@ from app.accounts.guards import Identify, identify, identify_on_error
 from app.admin import api as admin_api
 from app.admin import pages as admin_pages
 from app.base.hashing import derive_key
+from app.batches import api as batches_api
 from app.catalog import api as catalog_api
 from app.catalog import pages as catalog_pages
 from app.chat import api as chat_api
@@ -69,6 +70,7 @@ ROUTES: Final[Sequence[ControllerRouterHandler]] = (
     *jobs_pages.routes,
     *generation_api.routes,
     *generation_pages.routes,
+    *batches_api.routes,
     *chat_api.routes,
     *chat_pages.routes,
     *gateway_api.routes,
@@ -90,6 +92,7 @@ DEPENDENCIES: Final = (
     "prompts",
     "jobs",
     "generation",
+    "batches",
     "chat",
     "gateway",
     "responses",

@@ -15,6 +15,7 @@ from app.base.data_dir import DataDir
 from app.base.hashing import derive_key
 from app.base.loop_watchdog import LoopWatchdog
 from app.base.metrics import Metrics
+from app.batches.service import Batches
 from app.catalog.refresher import refresh
 from app.catalog.service import Catalog
 from app.chat.service import Chat
@@ -61,6 +62,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     prompts: Prompts
     jobs: Jobs
     generation: Generation
+    batches: Batches
     chat: Chat
     gateway: Gateway
     responses: Responses
@@ -157,6 +159,7 @@ async def build_services(
         prompts=prompts,
         enhancer_model=settings.enhancer_model,
     )
+    batches = Batches(database, generation, jobs, idempotency)
     chat = Chat(database, ledger, idempotency, catalog, providers)
     gateway = Gateway(catalog, chat, generation, jobs, library, settings.public_url)
     responses = Responses(database, chat, gateway)
@@ -177,7 +180,7 @@ async def build_services(
         library,
         jobs,
         files,
-        forget=[chat.forget_user, responses.forget_user, prompts.forget_user],
+        forget=[batches.forget_user, chat.forget_user, responses.forget_user, prompts.forget_user],
         metrics=metrics,
         loop_watchdog=loop_watchdog,
         program_version=VERSION,
@@ -196,6 +199,7 @@ async def build_services(
         prompts=prompts,
         jobs=jobs,
         generation=generation,
+        batches=batches,
         chat=chat,
         gateway=gateway,
         responses=responses,

@@ -58,6 +58,7 @@ JOB_FIELDS = {
     "started_at",
     "completed_at",
     "retry_of",
+    "batch_id",
 }
 ASSET_FIELDS = {"id", "kind", "url", "thumbnail_url", "mime", "bytes", "width", "height", "duration"}
 USER_FIELDS = {"id", "email", "name", "role", "is_active", "created_at", "last_login_at"}

@@ -16,7 +16,7 @@ from app.base import clock
 from app.base.errors import Invalid, Upstream
 from app.base.money import usd
 from app.catalog.schemas import CostBasis
-from app.generation.schemas import GenerationRequest, RequestedInput
+from app.generation.schemas import GenerationRequest, InputIn, RequestedInput
 from app.generation.service import Generation
 from app.idempotency.schemas import IdempotencyKey
 from app.jobs.schemas import Job, JobInputRole, JobOut, JobStatus
@@ -32,7 +32,6 @@ MAX_WAIT: Final = 120.0
 TEXT_WAIT: Final = 600.0  # text is returned in the response itself, however long the provider takes
 
 _OWN_FIELDS: Final = ("model", "prompt", "system_prompt", "image_url", "image_asset_id", "mask_asset_id")
-_WEIGHTS: Final = (0.0, 2.0)  # bounds of the weight of an input
 _PROPERTIES: Final[dict[str, Any]] = {
     "model": {"type": "string", "description": "A model id from `/ai/models`."},
     "prompt": {"type": "string", "description": "The prompt, at most 32,000 characters."},
@@ -138,15 +137,6 @@ EstimateBody = Annotated[
 
 
 REPEATED: Final = {200: ResponseSpec(JobOut, description="The existing job of this `Idempotency-Key`.")}
-
-
-class InputIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An input file: either the id of an image in the library or a public URL."""
-
-    role: JobInputRole
-    asset_id: str | None = None
-    url: str | None = None
-    weight: float | None = None
 
 
 class TextOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -375,11 +365,7 @@ def _input(given: Any, field: str) -> RequestedInput:
         found = msgspec.convert(given, InputIn)
     except msgspec.ValidationError as exc:
         raise Invalid("The request is not valid.", fields={field: str(exc)}) from None
-    if bool(found.asset_id) == bool(found.url):
-        raise Invalid("The request is not valid.", fields={field: "must have either asset_id or url"})
-    if found.weight is not None and not _WEIGHTS[0] <= found.weight <= _WEIGHTS[1]:
-        raise Invalid("The request is not valid.", fields={field: f"weight must be {_WEIGHTS[0]:g} to {_WEIGHTS[1]:g}"})
-    return RequestedInput(role=found.role, asset_id=found.asset_id, url=found.url, weight=found.weight, field=field)
+    return found.requested(field)
 
 
 def _without_form_fields(error: Invalid) -> Invalid:

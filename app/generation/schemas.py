@@ -1,12 +1,15 @@
 """The data of a generation request."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from app.base.errors import Invalid
 from app.catalog.schemas import CostEstimate
 from app.jobs.schemas import JobInputRole
 from app.library.schemas import Asset
+
+WEIGHTS: Final = (0.0, 2.0)  # bounds of the weight of an input
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +30,25 @@ class RequestedInput(msgspec.Struct, frozen=True, kw_only=True):
     upload: Asset | None = None
     weight: float | None = None
     field: str
+
+
+class InputIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An input file in the API: either the id of an image in the library or a public URL."""
+
+    role: JobInputRole
+    asset_id: str | None = None
+    url: str | None = None
+    weight: float | None = None
+
+    def requested(self, field: str) -> RequestedInput:
+        """The input, which errors call `field`. Raises Invalid."""
+        if bool(self.asset_id) == bool(self.url):
+            raise Invalid("The request is not valid.", fields={field: "must have either asset_id or url"})
+        if self.weight is not None and not WEIGHTS[0] <= self.weight <= WEIGHTS[1]:
+            raise Invalid(
+                "The request is not valid.", fields={field: f"weight must be {WEIGHTS[0]:g} to {WEIGHTS[1]:g}"}
+            )
+        return RequestedInput(role=self.role, asset_id=self.asset_id, url=self.url, weight=self.weight, field=field)
 
 
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,8 +1,8 @@
 """Validates generation requests and submits them as jobs."""
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
@@ -96,7 +96,7 @@ class Generation:
                 return AcceptedJob(await self._jobs.find(owner, first), repeated=True)
             if not isinstance(request, GenerationRequest):
                 request = await request()
-            job, warnings = await self._job(owner, kind, request, from_image)
+            job, warnings = await self.job(owner, kind, request, from_image)
             if request.enhance:
                 enhancement = await self.enhancer.enhance(owner, kind, job.prompt, key, limits)
                 # The prompt of a repeated request may have been expanded differently.
@@ -113,20 +113,29 @@ class Generation:
         self, owner: str, request: GenerationRequest, *, limits: KeyLimits | None = None
     ) -> tuple[Job, AsyncIterator[str]]:
         """Like `submit`, with the text as an iterator of deltas. The job is enqueued when the first one is requested."""
-        job, _ = await self._job(owner, Kind.TEXT, request, from_image=False)
+        job, _ = await self.job(owner, Kind.TEXT, request, from_image=False)
         return job, self._jobs.subscribe(job, limits=limits)
 
-    async def _job(
-        self, owner: str, kind: Kind, request: GenerationRequest, from_image: bool | None
-    ) -> tuple[Job, Sequence[UploadWarning]]:
-        """A valid request as a job, and what of its inputs was lost."""
+    def validate(
+        self, kind: Kind, request: GenerationRequest, from_image: bool | None = None
+    ) -> tuple[Model, Sequence[RequestedInput], dict[str, Any]]:
+        """The model, inputs and parameters of a valid request, as far as it can be checked without reading anything. Raises
+        Invalid with the wrong fields."""
         model = self._catalog.choose(request.model.strip(), kind)
         _check_prompt(request, model, from_image=bool(from_image))
         requested = inputs.requested(request, model, kind)
         inputs.check(requested, model, kind, from_image=from_image)
-        params = self._catalog.parameters.check(model, request.params)
-        literal = kind is Kind.TEXT or request.literal_prompt
-        prompt = (request.prompt if literal else await self._expanded(owner, request)).strip()
+        return model, requested, self._catalog.parameters.check(model, request.params)
+
+    async def job(
+        self, owner: str, kind: Kind, request: GenerationRequest, from_image: bool | None = None
+    ) -> tuple[Job, Sequence[UploadWarning]]:
+        """A valid request as a job that is not enqueued yet, and what of its inputs was lost. Raises Invalid."""
+        model, requested, params = self.validate(kind, request, from_image)
+        prompt = request.prompt
+        if kind is not Kind.TEXT and not request.literal_prompt:
+            prompt = self.expand(prompt, await self.wildcards(owner, [prompt]), request.params.get("seed"))
+        prompt = prompt.strip()
         original = (request.original_prompt or "").strip() or prompt
         assets = await inputs.resolve(self._library, owner, requested)
         used = zip(requested, assets, strict=True)
@@ -155,18 +164,33 @@ class Generation:
         job = await self._jobs.find_or_none(owner, id) if id else None
         return job.id if job and job.generation_type is GenerationType.PROMPT_ENHANCEMENT else None
 
-    async def _expanded(self, owner: str, request: GenerationRequest) -> str:
-        """The prompt with its choices and wildcards decided by the seed of the request, or by chance. Raises Invalid."""
-        seed = request.params.get("seed")
-        wildcards = await self._wildcards(owner, [request.prompt]) if "__" in request.prompt else {}
-        try:
-            seed = seed if isinstance(seed, int) else secrets.randbits(64)
-            prompt = prompt_expansion.expand(request.prompt, wildcards, seed)
-        except prompt_expansion.ExpansionError as exc:
-            raise _invalid("prompt", str(exc)) from None
-        if request.prompt.strip() and not prompt.strip():
+    async def resolve(self, owner: str, requested: Sequence[RequestedInput]) -> list[RequestedInput]:
+        """The same inputs with their assets, for many jobs that share them. Raises Invalid."""
+        assets = await inputs.resolve(self._library, owner, requested)
+        return [msgspec.structs.replace(each, upload=asset) for each, asset in zip(requested, assets, strict=True)]
+
+    async def wildcards(self, owner: str, prompts: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """The user's wildcard lists, if any of these prompts may name one."""
+        return await self._wildcards(owner, prompts) if any("__" in prompt for prompt in prompts) else {}
+
+    def expand(self, prompt: str, wildcards: Mapping[str, Sequence[str]], seed: object) -> str:
+        """The prompt with its choices and wildcards decided by the seed, or by chance if there is none. Raises Invalid."""
+        seed = seed if isinstance(seed, int) else secrets.randbits(64)
+        with _expansion_errors():
+            text = prompt_expansion.expand(prompt, wildcards, seed)
+        if prompt.strip() and not text.strip():
             raise _invalid("prompt", "The chosen variant of the prompt is empty.")
-        return prompt
+        return text
+
+    def count_variants(self, prompt: str, wildcards: Mapping[str, Sequence[str]]) -> int:
+        """How many variants the choices and wildcards of a prompt have. Raises Invalid."""
+        with _expansion_errors():
+            return prompt_expansion.count(prompt, wildcards)
+
+    def variants(self, prompt: str, wildcards: Mapping[str, Sequence[str]]) -> list[str]:
+        """All variants of a prompt; count them first. Raises Invalid."""
+        with _expansion_errors():
+            return list(prompt_expansion.variants(prompt, wildcards))
 
     def _expect_previews(self, number: int, tx: Transaction, job: Job) -> None:
         tx.on_commit(self._jobs.waiters.previews.expect, job.id, number)
@@ -313,6 +337,14 @@ def _check_prompt(request: GenerationRequest, model: Model, *, from_image: bool)
             raise _invalid(name, "Must not contain null characters.")
     if not request.prompt.strip() and not optional:
         raise _invalid("prompt", "Enter a prompt.")
+
+
+@contextmanager
+def _expansion_errors() -> Iterator[None]:
+    try:
+        yield
+    except prompt_expansion.ExpansionError as exc:
+        raise _invalid("prompt", str(exc)) from None
 
 
 def _invalid(field: str, message: str, *more: str) -> Invalid:

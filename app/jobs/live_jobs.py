@@ -63,6 +63,12 @@ class LiveJobs:
         if live is not None and live.status is job.status:
             self.remove(job.id)
 
+    def set_paused(self, ids: Sequence[str], paused: bool) -> None:
+        """These unfinished jobs are not started, or may be started again."""
+        for id in ids:
+            if (job := self._unfinished.get(id)) is not None:
+                self.put(msgspec.structs.replace(job, paused=paused))
+
     def await_late(self, job: Job) -> None:
         """The job was cancelled, but its provider is still polled, at `run_at`, for a result or a cost."""
         self._awaiting_late[job.id] = job
@@ -98,12 +104,13 @@ class LiveJobs:
     def longest_wait(self) -> float:
         """How many seconds the oldest queued job that could start has waited."""
         now = clock.now()
-        since = [job.run_at or job.created_at for job in self._unfinished.values() if job.status is JobStatus.QUEUED]
+        waiting = [job for job in self._unfinished.values() if job.status is JobStatus.QUEUED and not job.paused]
+        since = [job.run_at or job.created_at for job in waiting]
         return max(0.0, (now - min(since, default=now)).total_seconds())
 
     def estimate(self, job: Job) -> Job:
         """The unfinished job with its queue estimate and its newest preview; the same object while nothing changes."""
-        position = self._queue.position(job) if job.status is JobStatus.QUEUED else None
+        position = self._queue.position(job) if job.status is JobStatus.QUEUED and not job.paused else None
         median, p90 = self._history.durations(job.model)
         estimate = QueueEstimate(position, median, p90)
         newest = self._waiters.previews.newest(job.id)

@@ -30,7 +30,7 @@ _COLUMNS = (
     " params, status, progress, upstream_state, attempts, cancel_requested, error_code, error_message, text, usage,"
     " cost_nano, retry_of, batch_id, clip_id, plan_id, upstream_job_id, upstream_poll_url, run_at, created_at,"
     " started_at, ended_at, deleted_at, priority, late_result_policy, recovery_count,"
-    " enhanced_prompt, enhanced_by"
+    " enhanced_prompt, enhanced_by, batch_position, paused"
 )
 DOWNLOADED = "downloaded"
 
@@ -39,7 +39,7 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
     tx.insert(
         "jobs (id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route, prompt,"
         " system_prompt, params, status, retry_of, batch_id, clip_id, plan_id, upstream_job_id, upstream_poll_url,"
-        " run_at, created_at, priority, search_text, enhanced_prompt, enhanced_by)",
+        " run_at, created_at, priority, search_text, enhanced_prompt, enhanced_by, batch_position, paused)",
         job.id,
         owner,
         job.kind.value,
@@ -65,6 +65,8 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
         folded(f"{job.prompt}\n{job.enhanced_prompt}" if job.enhanced_prompt else job.prompt),
         job.enhanced_prompt,
         job.enhanced_by,
+        job.batch_position,
+        job.paused,
     )
     for position, used in enumerate(job.inputs):
         tx.insert(
@@ -118,6 +120,67 @@ def with_inputs_any(tx: Transaction, jobs: Sequence[Job]) -> list[Job]:
         used = JobInput(JobInputRole(row["role"]), row["asset_id"], row["weight"])
         inputs.setdefault(row["job_id"], []).append(used)
     return [msgspec.structs.replace(job, inputs=tuple(inputs[job.id])) if job.id in inputs else job for job in jobs]
+
+
+def of_batch(tx: Transaction, owner: str, batch_id: str) -> list[Job]:
+    """The newest job of each place in the batch that was not deleted, in order."""
+    return _all(
+        tx,
+        f"select {_COLUMNS} from jobs where id in (select max(id) from jobs where owner_id = $1 and batch_id = $2"
+        " and deleted_at is null group by batch_position) order by batch_position",
+        owner,
+        batch_id,
+    )
+
+
+def tally_batches(tx: Transaction, owner: str, ids: Sequence[str]) -> list[Row]:
+    """Per batch and status, how many places have a job in it as their newest one, as rows of batch_id, status and jobs."""
+    return tx.rows(
+        "jobs",
+        "select batch_id, status, count(*) as jobs from jobs where id in (select max(id) from jobs where owner_id = $1"
+        " and batch_id in (select unnest($2::text[])) group by batch_id, batch_position) group by batch_id, status",
+        owner,
+        list(ids),
+    )
+
+
+def spent_by_batch(tx: Transaction, owner: str, ids: Sequence[str]) -> dict[str, int]:
+    """What the jobs of these batches have cost, retries included; batches without a known cost are left out."""
+    rows = tx.rows(
+        "jobs",
+        "select batch_id, cast(sum(cost_nano) as bigint) as spent from jobs where owner_id = $1"
+        " and batch_id in (select unnest($2::text[])) and cost_nano is not null group by batch_id",
+        owner,
+        list(ids),
+    )
+    return {row["batch_id"]: row["spent"] for row in rows}
+
+
+def set_paused(tx: Transaction, owner: str, batch_id: str, paused: bool) -> list[str]:
+    """Pause or resume the unfinished jobs of a batch; returns their ids. To one that is processing it matters only when it has to
+    be queued again."""
+    rows = tx.rows(
+        "jobs",
+        "update jobs set paused = $3 where owner_id = $1 and batch_id = $2 and status in ('queued', 'processing')"
+        " returning id",
+        owner,
+        batch_id,
+        paused,
+    )
+    return [row["id"] for row in rows]
+
+
+def cancel_queued(tx: Transaction, owner: str, batch_id: str, now: datetime) -> list[str]:
+    """From queued to cancelled, for all jobs of a batch; returns their ids."""
+    rows = tx.rows(
+        "jobs",
+        "update jobs set status = 'cancelled', ended_at = $3, cancel_requested = true, run_at = null, cost_nano = 0"
+        " where owner_id = $1 and batch_id = $2 and status = 'queued' returning id",
+        owner,
+        batch_id,
+        now,
+    )
+    return [row["id"] for row in rows]
 
 
 def find_deleted(tx: Transaction, owner: str, id: str) -> Job | None:
@@ -174,7 +237,7 @@ def claim_any(tx: Transaction, now: datetime, ids: Sequence[str]) -> list[Job]:
         f"update jobs set status = 'processing', run_at = null,"
         f" attempts = attempts + case when upstream_job_id is null then 1 else 0 end,"
         f" started_at = coalesce(started_at, $1) where id in (select unnest($2::text[])) and status = 'queued'"
-        f" returning {_COLUMNS}",
+        f" and paused is not true returning {_COLUMNS}",
         now,
         list(ids),
     )

@@ -41,6 +41,8 @@ class FairQueue:
         if job.status is JobStatus.PROCESSING:
             self._running[job.owner_id] += 1
             self._running_at_provider[job.provider] += 1
+        elif job.paused:
+            return
         elif job.run_at is not None and job.run_at > clock.now():
             heapq.heappush(self._delayed, (job.run_at, job.id))
         else:
@@ -124,7 +126,7 @@ class FairQueue:
         keys = self._waiting[owner]
         while keys:
             job = self._jobs.get(keys[0][1])
-            if job is not None and job.status is JobStatus.QUEUED and (job.run_at is None or job.run_at <= clock.now()):
+            if job is not None and _may_start(job):
                 return keys[0]
             heapq.heappop(keys)
         del self._waiting[owner]
@@ -135,7 +137,7 @@ class FairQueue:
         while self._delayed and self._delayed[0][0] <= now:
             run_at, id = heapq.heappop(self._delayed)
             job = self._jobs.get(id)
-            if job is not None and job.status is JobStatus.QUEUED and job.run_at == run_at:
+            if job is not None and _may_start(job) and job.run_at == run_at:
                 self._positions.clear()
                 heapq.heappush(self._waiting.setdefault(job.owner_id, []), (-job.priority, id))
 
@@ -152,3 +154,8 @@ class FairQueue:
                 heapq.heappop(keys)
             if not keys:
                 del self._waiting[job.owner_id]
+
+
+def _may_start(job: Job) -> bool:
+    """Whether the job is queued, not paused, and due."""
+    return job.status is JobStatus.QUEUED and not job.paused and (job.run_at is None or job.run_at <= clock.now())

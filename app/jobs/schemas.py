@@ -119,6 +119,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[JobInput, ...] = ()
     retry_of: str | None = None
     batch_id: str | None = None
+    batch_position: int | None = None
     clip_id: str | None = None
     plan_id: str | None = None
     upstream_job: UpstreamJob | None = None
@@ -128,6 +129,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None = None
     deleted_at: datetime | None = None
     priority: int = 0
+    paused: bool = False
     late_result_policy: LateResultPolicy | None = None
     recovery_count: int = 0
     assets: tuple[Asset, ...] = ()
@@ -170,6 +172,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             inputs=self.inputs,
             retry_of=self.id,
             batch_id=self.batch_id,
+            batch_position=self.batch_position,
             clip_id=self.clip_id,
             plan_id=self.plan_id,
             upstream_job=upstream_job,
@@ -271,6 +274,7 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
     assets: list[AssetOut]
     cost_usd: str | None
     retry_of: str | None
+    batch_id: str | None
     created_at: str
     started_at: str | None
     completed_at: str | None
@@ -298,6 +302,7 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
             assets=[AssetOut.of(asset) for asset in job.assets],
             cost_usd=usd(job.cost_nano),
             retry_of=job.retry_of,
+            batch_id=job.batch_id,
             created_at=iso(job.created_at),
             started_at=iso(job.started_at) if job.started_at else None,
             completed_at=iso(job.ended_at) if job.ended_at else None,

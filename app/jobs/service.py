@@ -22,6 +22,7 @@ from app.idempotency.schemas import IdempotencyKey
 from app.idempotency.service import Idempotency
 from app.jobs import repository
 from app.jobs.all_jobs import AllJobs
+from app.jobs.batch_jobs import BatchJobs
 from app.jobs.execution import Execution
 from app.jobs.live_jobs import LiveJobs
 from app.jobs.model_history import ModelHistory
@@ -79,6 +80,7 @@ class Jobs:
         )
         metrics = metrics or Metrics()
         self.all = AllJobs(database, library, self.live, self._transitions, self.execution, self.find, metrics)
+        self.of_batches = BatchJobs(database, self.live, self._transitions, self._with_files)
         metrics.gauge_callback(
             "oldest_waiting_job_seconds",
             "How long the oldest queued job that could start has waited.",

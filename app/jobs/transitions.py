@@ -91,6 +91,42 @@ class Transitions:
         tx.on_commit(self._live.put, job)
         return None
 
+    def enqueue_all(
+        self,
+        tx: Transaction,
+        jobs: Sequence[Job],
+        result_id: str,
+        key: IdempotencyKey | None,
+        limits: KeyLimits | None,
+        also_in_tx: Callable[[Transaction], None],
+    ) -> str | None:
+        """Add many jobs of one user as one result. None, or the result of an equal earlier request."""
+        owner, now = jobs[0].owner_id, jobs[0].created_at
+        if key is not None and (first := self._idempotency.record(tx, key, result_id, now)):
+            return first
+        costs = {job.model: self._expected_cost(tx, job, limits) for job in {job.model: job for job in jobs}.values()}
+        self._ledger.hold_all(tx, owner, Subject.JOB, {job.id: costs[job.model] for job in jobs}, limits)
+        for job in jobs:
+            repository.add(tx, owner, job)
+            repository.add_event(tx, owner, job.id, job.created_at, EventType.QUEUED)
+            tx.on_commit(self._live.put, job)
+        also_in_tx(tx)
+        return None
+
+    def set_paused(self, tx: Transaction, owner: str, batch_id: str, paused: bool) -> int:
+        """Pause or resume the unfinished jobs of a batch; returns how many there are."""
+        ids = repository.set_paused(tx, owner, batch_id, paused)
+        tx.on_commit(self._live.set_paused, ids, paused)
+        return len(ids)
+
+    def cancel_queued(self, tx: Transaction, owner: str, batch_id: str) -> None:
+        """From queued to cancelled, for all jobs of a batch: they were not sent."""
+        now = clock.now()
+        for id in repository.cancel_queued(tx, owner, batch_id, now):
+            self._ledger.settle(tx, owner, id, 0)
+            repository.add_event(tx, owner, id, now, EventType.CANCELLED, stage=CancelStage.NOT_SUBMITTED)
+            tx.on_commit(self._live.remove, id)
+
     def claim(self, tx: Transaction, now: datetime, chosen: Sequence[Job]) -> Sequence[Job]:
         """From queued to processing."""
         inputs = {job.id: job.inputs for job in chosen}

@@ -3,7 +3,7 @@
 Every method that writes takes the transaction of the work itself, so the ledger and the work can never disagree.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from app.accounts.schemas import KeyLimits
@@ -40,6 +40,17 @@ class Ledger:
             _check_limit(limits.cap_nano, nano, *repository.of_key(tx, owner, limits.key_id, _month(now)), now)
         repository.hold(tx, owner, uuid7(), kind, subject, nano, now, limits.key_id if limits else None)
         crash_point("ledger.hold_written", subject)
+
+    def hold_all(
+        self, tx: Transaction, owner: str, kind: Subject, costs: Mapping[str, int], limits: KeyLimits | None
+    ) -> None:
+        """Like `hold`, for all works of one request: `costs` are the amounts by subject, and their sum must be within the limit."""
+        now = clock.now()
+        if limits is not None and limits.cap_nano is not None:
+            spent = repository.of_key(tx, owner, limits.key_id, _month(now))
+            _check_limit(limits.cap_nano, sum(costs.values()), *spent, now)
+        for subject, nano in costs.items():
+            repository.hold(tx, owner, uuid7(), kind, subject, nano, now, limits.key_id if limits else None)
 
     def key_of(self, tx: Transaction, owner: str, subject: str) -> str | None:
         """The id of the API key with which the work was requested; None for work of a page."""

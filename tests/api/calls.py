@@ -16,6 +16,7 @@ from tests.kit import (
     VIDEO_MODEL,
     Json,
     ended_job,
+    eventually,
     generated_image,
     new_email,
     png,
@@ -83,6 +84,28 @@ class Actors:
         job = await ended_job(self.owner, (await requested_video(self.owner, "[refuse] a lighthouse"))["id"])
         assert job["status"] == "failed"
         return str(job["id"])
+
+    async def batch(self) -> str:
+        async def create() -> str:
+            return await self._batch("[stamp] a boat")
+
+        return await self._once("batch", create)
+
+    async def waiting_batch(self) -> str:
+        """Its jobs are tried once and then wait for half an hour."""
+        return await self._batch("[ratelimit-long] a boat")
+
+    async def failed_batch(self) -> str:
+        id = await self._batch("[refuse] a boat")
+        batch = f"/api/v1/generate/batches/{id}"
+        await eventually(lambda: self.owner.get(batch), lambda answer: answer.json()["status"] == "failed")
+        return id
+
+    async def _batch(self, prompt: str) -> str:
+        body = {"kind": "image", "model": MULTI_IMAGE_MODEL, "prompt": prompt}
+        answer = await self.owner.post("/api/v1/generate/batch", json=body)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
 
     async def asset(self) -> str:
         return str((await uploaded_asset(self.owner))["id"])
@@ -219,6 +242,17 @@ ROWS: dict[str, Row] = {
         202,
         body=body(model=IMAGE_TO_VIDEO_MODEL, prompt="a boat", image_asset_id=Actors.asset, **SHORT_IMAGE_TO_VIDEO),
     ),
+    "POST /api/v1/generate/batch": Row(
+        "user",
+        202,
+        body=body(kind="image", model=MULTI_IMAGE_MODEL, prompt="[stamp] a {red|green} boat", matrix={"seed": [1, 2]}),
+    ),
+    "GET /api/v1/generate/batches": Row("user", 200),
+    "GET /api/v1/generate/batches/{id}": Row("user", 200, {"id": Actors.batch}, private=True),
+    "POST /api/v1/generate/batches/{id}/pause": Row("user", 200, {"id": Actors.waiting_batch}, private=True),
+    "POST /api/v1/generate/batches/{id}/resume": Row("user", 200, {"id": Actors.waiting_batch}, private=True),
+    "POST /api/v1/generate/batches/{id}/cancel": Row("user", 200, {"id": Actors.waiting_batch}, private=True),
+    "POST /api/v1/generate/batches/{id}/retry": Row("user", 200, {"id": Actors.failed_batch}, private=True),
     "GET /api/v1/generate/video/{id}/status": Row("user", 200, {"id": Actors.video_job}, private=True),
     "GET /api/v1/generate/video/status": Row("user", 200, query={"polling_url": Actors.polling_url}, private=True),
     "GET /api/v1/generate/images": Row("user", 200),

@@ -32,6 +32,8 @@ from tests.studio import PASSWORD, Browser, session_cookie
 from tests.trust import trust
 
 FOLLOWED_UP: Final = (EventType.LATE_RESULT_RECORDED, EventType.FOLLOW_UP_ENDED)
+SMALL_BATCH: Final = 4  # jobs
+LARGE_BATCH: Final = 60  # more than four processes can start before they are killed
 FAL_MODEL: Final = "fal:fal-ai/flux/dev"
 USER: Final = {"email": "ann@studio.example", "password": PASSWORD}
 
@@ -48,11 +50,13 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class Acknowledged(msgspec.Struct):
-    """What the server confirmed: jobs by prompt, uploaded files, cancelled jobs."""
+    """What the server confirmed: jobs by prompt, uploaded files, cancelled jobs, batches, and those that were paused last."""
 
     jobs: dict[str, str] = {}
     assets: list[str] = []
     cancelled: list[str] = []
+    batches: list[str] = []
+    paused: list[str] = []
     connection_errors: list[str] = []  # of requests without a response
 
 
@@ -107,11 +111,14 @@ class User:
         return self.acknowledged
 
     async def all_ended(self) -> list[Json]:
-        """All jobs, once they have ended and no late cost is awaited; stuck videos are released at the provider. Raises
-        Crashed."""
+        """All jobs, once they have ended and no late cost is awaited; stuck videos are released at the provider, and paused batches
+        resumed. Raises Crashed."""
         end = time.monotonic() + TIMEOUT
         while True:
             self._release()
+            for batch in await self.batches():
+                if batch["status"] == "paused":
+                    await self._request("POST", f"/api/v1/generate/batches/{batch['id']}/resume")
             jobs = await self._jobs()
             if all(job["status"] in FINAL_STATES for job in jobs) and not await self._awaited(jobs):
                 return jobs
@@ -172,7 +179,32 @@ class User:
         )
         await self._cancel(job, keep_result=True)
 
+    async def batch(self, size: int = SMALL_BATCH) -> str:
+        prompts = [f"{number} {self._prompt('batch', '[stamp]')}" for number in range(size)]
+        body = {"kind": "image", "model": IMAGE_MODEL, "prompts": prompts}
+        response = await self._request("POST", "/api/v1/generate/batch", json=body)
+        assert response.status_code == 202, response.text
+        id: str = response.json()["id"]
+        self.acknowledged.batches.append(id)
+        return id
+
+    async def large_batch(self) -> None:
+        await self.batch(LARGE_BATCH)
+
+    async def paused_batch(self) -> None:
+        """Requires a server with `queue_held`."""
+        id = await self.batch()
+        for verb in ("pause", "cancel"):
+            response = await self._request("POST", f"/api/v1/generate/batches/{id}/{verb}")
+            assert response.status_code == 200, response.text
+            self.acknowledged.paused = [id] if verb == "pause" else []
+
     # Requests
+
+    async def batches(self) -> list[Json]:
+        """The newest batches."""
+        found: list[Json] = (await self._request("GET", "/api/v1/generate/batches")).json()["items"]
+        return found
 
     def _prompt(self, kind: str, directive: str = "") -> str:
         return f"{kind} | {self._run} {directive}".strip()
@@ -229,7 +261,7 @@ class User:
             raise Crashed from None
 
 
-SCENARIOS: Final[Mapping[str, Callable[[User], Awaitable[None]]]] = {
+SCENARIOS: Final[Mapping[str, Callable[[User], Awaitable[object]]]] = {
     "upload": User.upload,
     "text": User.text,
     "retried text": User.retried_text,
@@ -238,19 +270,24 @@ SCENARIOS: Final[Mapping[str, Callable[[User], Awaitable[None]]]] = {
     "video": User.video,
     "image to video": User.image_to_video,
     "failed video": User.failed_video,
+    "batch": User.batch,
+    "large batch": User.large_batch,
+    "paused batch": User.paused_batch,
     "cancelled in queue": User.cancelled_in_queue,
     "cancelled at provider": User.cancelled_at_provider,
 }
-QUEUE_HELD: Final = {"cancelled in queue"}
+QUEUE_HELD: Final = {"cancelled in queue", "paused batch"}
 
 
 async def inspect(
     child: Child, user: Credentials, provider: Path, acknowledged: Acknowledged, run: str
 ) -> tuple[list[Json], list[str]]:
     """After a restart: the jobs of the run once all have ended, and the faults that the user sees."""
-    faults = []
+    faults: list[str] = []
     async with client(child, user) as http:
-        jobs = [job for job in await User(http, child, provider, run).all_ended() if run_of(job["prompt"]) == run]
+        again = User(http, child, provider, run)
+        faults += _batch_faults(await again.batches(), acknowledged)
+        jobs = [job for job in await again.all_ended() if run_of(job["prompt"]) == run]
         states = {job["id"]: job["status"] for job in jobs}
         for prompt, id in acknowledged.jobs.items():
             if (await http.get(f"/api/v1/jobs/{id}")).status_code != 200:
@@ -273,3 +310,20 @@ async def inspect(
             if (status := (await http.get(path)).status_code) != 200:
                 faults.append(f"the page {path} answers {status}")
     return jobs, faults
+
+
+def _batch_faults(batches: list[Json], acknowledged: Acknowledged) -> list[str]:
+    """After a restart, before anything is resumed."""
+    found = {batch["id"]: batch for batch in batches}
+    lost = [f"the batch {id} was acknowledged and is lost" for id in acknowledged.batches if id not in found]
+    parts = [
+        f"of the batch {batch['id']} there are {batch['counters']} jobs"
+        for batch in batches
+        if sum(batch["counters"].values()) != batch["total"]
+    ]
+    paused = [
+        f"the pause of {id} was acknowledged, and it is {found[id]['status']} with {found[id]['counters']}"
+        for id in acknowledged.paused
+        if found[id]["status"] not in ("paused", "cancelled") or found[id]["counters"]["completed"]
+    ]
+    return lost + parts + paused

@@ -87,6 +87,8 @@ POINTS: dict[str, tuple[str, ...]] = {
         "transaction.committed complete",
     ),
     "failed video": transaction("fail"),
+    "batch": transaction("enqueue_all"),
+    "paused batch": (*transaction("set_paused"), *transaction("cancel_queued")),
     "cancelled in queue": ("transaction.requested cancel", "transaction.committed cancel"),
     "cancelled at provider": (
         "transaction.executed cancel",
@@ -106,6 +108,12 @@ TWICE = [
     ("image", "transaction.requested complete", "file.removed"),
     ("video", "transaction.committed mark_downloaded", "transaction.committed complete"),
 ]
+LARGE_BATCH = (
+    "transaction.acknowledged enqueue_all",
+    "request.sent submit #5",
+    "transaction.committed complete #3",
+    "response.read submit #2",
+)
 # These may not occur: a request without a body reuses an open connection.
 OPTIONAL = {"connection.opened poll"}
 
@@ -153,4 +161,11 @@ async def test_nothing_is_lost_by_a_second_crash_during_recovery(
 ) -> None:
     outcome = await lab.crash(scenario, point, then)
     assert outcome.crashed == [True, True], outcome.log
+    assert outcome.faults == []
+
+
+@pytest.mark.xdist_group("crash")
+async def test_a_batch_that_is_killed_again_and_again_is_paid_once(lab: CrashLab) -> None:
+    outcome = await lab.crash("large batch", *LARGE_BATCH)
+    assert outcome.crashed == [True] * len(LARGE_BATCH), outcome.log
     assert outcome.faults == []

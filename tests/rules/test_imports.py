@@ -14,6 +14,7 @@ LAYERS = (
     ("exports",),
     ("plan", "script"),
     ("storyboard", "shares"),
+    ("batches",),  # requests of generation
     ("characters", "styles", "generation", "chat", "queue"),
     ("jobs",),
     ("servers",),
@@ -30,7 +31,7 @@ LAYERS = (
 START = LAYERS[0]
 LEVEL = {feature: -level for level, layer in enumerate(LAYERS) for feature in layer}
 # Those with routes, rules and tables; what is below them is infrastructure.
-FEATURES = {feature for layer in LAYERS[1:14] for feature in layer}
+FEATURES = {feature for layer in LAYERS[1:15] for feature in layer}
 ROUTE_MODULES = ("pages", "api")
 
 
