@@ -20,7 +20,7 @@ async def api_total(client: httpx.AsyncClient) -> Decimal:
 async def page_total(browser: Browser, path: str) -> str | None:
     """The amount on the page, as in `$0.04`."""
     page = (await browser.get(path)).text.partition("<main")[2]
-    found = re.search(r"(?i)>spent<.*?(\$[0-9.]+)", page, re.DOTALL)
+    found = re.search(r"(?i)>spent(?:, simulated)?<.*?(\$[0-9.]+)", page, re.DOTALL)
     return found[1] if found else None
 
 
