@@ -145,7 +145,7 @@ async def build_services(
     )
     worker = Worker(jobs, catalog, library, files, providers)
     generation = Generation(catalog, library, jobs, idempotency, lambda: simulator.directives)
-    batches = Batches(database, generation, jobs, idempotency)
+    batches = Batches(database, generation, jobs, library, idempotency)
     chat = Chat(database, ledger, idempotency, catalog, providers)
     gateway = Gateway(catalog, chat, generation, jobs, library, settings.public_url)
     responses = Responses(database, chat, gateway)
