@@ -19,6 +19,7 @@ from app.admin import api as admin_api
 from app.admin import pages as admin_pages
 from app.base.hashing import derive_key
 from app.batches import api as batches_api
+from app.batches import pages as batches_pages
 from app.catalog import api as catalog_api
 from app.catalog import pages as catalog_pages
 from app.chat import api as chat_api
@@ -71,6 +72,7 @@ ROUTES: Final[Sequence[ControllerRouterHandler]] = (
     *generation_api.routes,
     *generation_pages.routes,
     *batches_api.routes,
+    *batches_pages.routes,
     *chat_api.routes,
     *chat_pages.routes,
     *gateway_api.routes,

@@ -159,7 +159,7 @@ async def build_services(
         prompts=prompts,
         enhancer_model=settings.enhancer_model,
     )
-    batches = Batches(database, generation, jobs, idempotency)
+    batches = Batches(database, generation, jobs, library, idempotency)
     chat = Chat(database, ledger, idempotency, catalog, providers)
     gateway = Gateway(catalog, chat, generation, jobs, library, settings.public_url)
     responses = Responses(database, chat, gateway)

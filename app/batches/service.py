@@ -15,7 +15,9 @@ from app.base.errors import Conflict, Invalid, Missing
 from app.base.ids import uuid7
 from app.base.paging import Page
 from app.batches import cells, repository
+from app.batches.batch_form import BatchForm
 from app.batches.cells import Cell
+from app.batches.grid import grid_of, sheet_of
 from app.batches.schemas import AcceptedBatch, Axis, Batch, BatchEstimate, BatchStatus, NewBatch, Place
 from app.db.database import Database
 from app.db.transaction import Transaction
@@ -25,6 +27,7 @@ from app.idempotency.schemas import IdempotencyKey
 from app.idempotency.service import Idempotency
 from app.jobs.schemas import Job, JobInputRole, JobStatus, LateResultPolicy
 from app.jobs.service import Jobs
+from app.library.service import Library
 
 STEP = 25  # jobs that are built before the event loop may do something else
 
@@ -32,8 +35,12 @@ STEP = 25  # jobs that are built before the event loop may do something else
 class Batches:
     """The batches of all users."""
 
-    def __init__(self, database: Database, generation: Generation, jobs: Jobs, idempotency: Idempotency) -> None:
+    def __init__(
+        self, database: Database, generation: Generation, jobs: Jobs, library: Library, idempotency: Idempotency
+    ) -> None:
+        self.form = BatchForm(generation)
         self._database = database
+        self._library = library
         self._generation = generation
         self._jobs = jobs
         self._idempotency = idempotency
@@ -139,6 +146,15 @@ class Batches:
         jobs = {job.batch_position: job for job in self._jobs.of_batches.current(found, estimates=estimates)}
         labels = itertools.product(*(axis.labels for axis in batch.varied))
         return batch, [Place(shown, jobs.get(position)) for position, shown in enumerate(labels)]
+
+    async def grid_image(self, owner: str, id: str) -> bytes:
+        """The grid of the batch as a JPEG. Raises Missing while it has no result to show."""
+        batch, places = await self.find_with_jobs(owner, id)
+        if not any(place.job and place.job.assets for place in places):
+            raise Missing("This batch has no images yet.")
+        return await self._library.contact_sheet(
+            sheet_of(grid_of(batch, places), partial(self._library.path, thumbnail=True))
+        )
 
     # Changing
 

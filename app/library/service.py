@@ -28,6 +28,7 @@ from app.library import repository
 from app.library.schemas import FRAMES_DROPPED, Asset, AssetKind, Origin, StagedResults
 from app.providers.client import Client
 from app.providers.errors import AddressNotAllowed, ClientError, TooBig
+from app.storage.contact_sheet import Sheet
 from app.storage.files import Files
 from app.storage.media import Facts, Media
 
@@ -122,6 +123,10 @@ class Library:
         if key is None:
             raise Missing("This file has no thumbnail.")
         return self._files.path(key)
+
+    async def contact_sheet(self, sheet: Sheet) -> bytes:
+        """A JPEG of many thumbnails in a grid."""
+        return await self._media.contact_sheet(sheet)
 
     @asynccontextmanager
     async def stage_results(

@@ -10,6 +10,7 @@ Pillow and PyAV are imported on first use, which saves memory on a server that h
 from pathlib import Path
 
 from app.storage import images, videos
+from app.storage.contact_sheet import Sheet, render
 from app.storage.media_type import Facts, sniff
 from app.storage.threads import Threads
 
@@ -48,7 +49,7 @@ def thumbnail(path: Path, facts: Facts, to_folder: Path, max_pixels: int = MAX_P
 
 
 class Media:
-    """Async versions of the three functions. At most two run at once, because each may need several hundred MB."""
+    """Async versions of the three functions, and contact sheets of thumbnails. At most two run at once, because each may need several hundred MB."""
 
     def __init__(self, *, max_pixels: int = MAX_PIXELS) -> None:
         self._max_pixels = max_pixels
@@ -62,6 +63,9 @@ class Media:
 
     async def thumbnail(self, path: Path, facts: Facts, to_folder: Path) -> tuple[Path, int, int]:
         return await self._threads.run(thumbnail, path, facts, to_folder, self._max_pixels)
+
+    async def contact_sheet(self, sheet: Sheet) -> bytes:
+        return await self._threads.run(render, sheet)
 
     def close(self) -> None:
         self._threads.close()

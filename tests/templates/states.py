@@ -5,6 +5,8 @@ program adds to the environment (there it appends a content hash). The clock is 
 """
 
 import functools
+import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -19,6 +21,9 @@ from app.audit.schemas import Action, Entry
 from app.background import TaskHealth
 from app.base.clock import now
 from app.base.errors import Invalid
+from app.batches.comparison import columns
+from app.batches.grid import grid_of
+from app.batches.schemas import Axis, Batch, Place
 from app.catalog import descriptions
 from app.catalog.described_models import description_of
 from app.catalog.pages import Offered
@@ -1431,7 +1436,125 @@ CHAT_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     },
 }
 
+
+def batch_of(
+    name: str, prompts: Sequence[str], axes: Sequence[Axis], jobs: Sequence[Job | None], **values: Any
+) -> Batch:
+    return Batch(
+        **{
+            "id": f"batch-{name}",
+            "owner_id": "u-1",
+            "kind": Kind.IMAGE,
+            "request": {"prompts": list(prompts), "models": ["a"]},
+            "axes": tuple(axes),
+            "total": len(jobs),
+            "estimated_nano": NANO,
+            "created_at": NOW,
+            "counters": Counter(job.status for job in jobs if job),
+            "spent_nano": NANO // 3,
+            **values,
+        }
+    )
+
+
+def batch_page(batch: Batch, jobs: Sequence[Job | None]) -> dict[str, Any]:
+    labels = itertools.product(*(axis.labels for axis in batch.varied))
+    places = [Place(shown, job) for shown, job in zip(labels, jobs, strict=True)]
+    context = page(path=f"/batches/{batch.id}", batch=batch, grid=grid_of(batch, places))
+    return {**context, "columns": columns(places)} if batch.compared else context
+
+
+SERIES_JOBS: list[Job | None] = [IMAGE, PROCESSING, QUEUED, REFUSED, None, VIDEO]
+SERIES = batch_of(
+    "series", [HOSTILE], [Axis("prompt", (HOSTILE, LONG[:300])), Axis("seed", ("1", "2", "3"))], SERIES_JOBS
+)
+PAUSED = batch_of("paused", [UNBROKEN], [Axis("seed", ("1", "2"))], [QUEUED, IMAGE], paused_at=NOW)
+PAUSED_JOBS = [msgspec.structs.replace(QUEUED, paused=True), FOUR]
+TEXT_SERIES = batch_of("texts", [""], [Axis("prompt", ("a", "b"))], [TEXTS, CANCELLED], kind=Kind.TEXT, spent_nano=None)
+COMPARED_JOBS: list[Job | None] = [IMAGE, REFUSED, PROCESSING, None]
+COMPARED = batch_of(
+    "compared", [HOSTILE], [Axis("model", ("FLUX", UNBROKEN[:80], HOSTILE[:60], "Deleted"))], COMPARED_JOBS
+)
+COMPARED_ENDED = batch_of("ended", ["A boat"], [Axis("model", ("FLUX", "Recraft"))], [IMAGE, FOUR])
+
+
+def batch_form(kind: str, view: str, **values: Any) -> dict[str, Any]:
+    names = ("prompts", "system_prompt", "image_asset_id", "choices")
+    return page(
+        **{
+            "path": "/compare/new" if view == "compare" else "/batches/new",
+            "kind": kind,
+            "view": view,
+            "models": MODELS[kind],
+            "chosen": MODELS[kind][:2],
+            "fields": FIELDS[kind],
+            "values": dict.fromkeys(names, ""),
+            "total": "12 jobs · about $0.48",
+            "errors": {},
+            "message": None,
+            "images": [image(n) for n in range(3)],
+            "key": "3f1c",
+            "batch": None,
+            "columns": [],
+            **values,
+        }
+    )
+
+
+WRONG_BATCH = {"prompts": HOSTILE, "models": HOSTILE, "image_asset_id": HOSTILE, "choices": HOSTILE}
+BATCH_FORMS = {
+    "series": batch_form("image", "series"),
+    "compare": batch_form("image", "compare"),
+    "texts": batch_form(
+        "text",
+        "series",
+        values={**dict.fromkeys(("image_asset_id", "choices"), ""), "prompts": LONG[:900], "system_prompt": HOSTILE},
+    ),
+    "videos": batch_form("video", "compare", images=[], fields=[], total=""),
+    "wrong": batch_form(
+        "image",
+        "series",
+        errors=WRONG_BATCH,
+        fields=WRONG,
+        message=HOSTILE,
+        total=HOSTILE,
+        values={"prompts": HOSTILE, "system_prompt": "", "image_asset_id": "elsewhere", "choices": "random"},
+    ),
+}
+BATCH_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
+    "batches/macros.html": {"nothing": {}},
+    "batches/_form.html": BATCH_FORMS,
+    "batches/_fields.html": BATCH_FORMS,
+    "batches/_total.html": BATCH_FORMS,
+    "batches/new.html": {**BATCH_FORMS, "no model": batch_form("image", "series", models=[], chosen=[])},
+    "batches/batches.html": {
+        "some": page(path="/batches", batches=[SERIES, PAUSED, TEXT_SERIES, COMPARED, COMPARED_ENDED], next="c=&"),
+        "none": page(path="/batches", batches=[], next=None),
+    },
+    **{
+        template: {
+            "grid": batch_page(SERIES, SERIES_JOBS),
+            "paused": batch_page(PAUSED, PAUSED_JOBS),
+            "texts": batch_page(TEXT_SERIES, [TEXTS, CANCELLED]),
+            "compared": batch_page(COMPARED_ENDED, [IMAGE, FOUR]),
+        }
+        for template in ("batches/batch.html", "batches/_batch.html")
+    },
+    "batches/_comparison.html": {
+        "in progress": batch_page(COMPARED, COMPARED_JOBS),
+        "ended": batch_page(COMPARED_ENDED, [IMAGE, FOUR]),
+    },
+    "batches/compare.html": {
+        "new": batch_form("image", "compare"),
+        "one model": batch_form("image", "compare", models=MODELS["image"][:1]),
+        "in progress": {**batch_form("image", "compare"), **batch_page(COMPARED, COMPARED_JOBS)},
+        "ended": {**batch_form("image", "compare"), **batch_page(COMPARED_ENDED, [IMAGE, FOUR])},
+    },
+}
+
+
 STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
+    **BATCH_STATES,
     **CHAT_STATES,
     **ADMIN_STATES,
     **MODEL_STATES,
