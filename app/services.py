@@ -141,7 +141,7 @@ async def build_services(
         metrics=metrics,
         key_limits=accounts.api_keys.limits,
     )
-    worker = Worker(jobs, catalog, library, files, providers)
+    worker = Worker(jobs, catalog, library, files, media, providers)
     generation = Generation(catalog, library, jobs, idempotency, lambda: simulator.directives)
     chat = Chat(database, ledger, idempotency, catalog, providers)
     gateway = Gateway(catalog, chat, generation, jobs, library, settings.public_url)

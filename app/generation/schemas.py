@@ -31,7 +31,8 @@ class RequestedInput(msgspec.Struct, frozen=True, kw_only=True):
 
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request from the page or the API, not validated yet. `params` are the model's parameters. At most one of the
-    three input image fields may be set; `inputs` are further files in their roles. `previews` is how many previews of an image the caller would like to read."""
+    three input image fields may be set; `inputs` are further files in their roles. `previews` is how many previews of an image the caller would like to read.
+    The results are versions of `parent_asset_id`; if a mask is given, of the first image by default."""
 
     model: str
     prompt: str
@@ -42,3 +43,4 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     upload: Asset | None = None
     inputs: tuple[RequestedInput, ...] = ()
     previews: int = 0
+    parent_asset_id: str | None = None

@@ -114,6 +114,7 @@ class Generation:
             system_prompt=(request.system_prompt or "").strip() or None,
             params=params,
             inputs=tuple(JobInput(each.role, asset.id, each.weight) for each, asset in used),
+            parent_asset_id=request.parent_asset_id or inputs.edited(requested, assets),
             created_at=clock.now(),
         )
         return job, [warning for asset in assets for warning in asset.warnings]
@@ -144,6 +145,10 @@ class Generation:
             if (model.accepts_image if with_image else not model.requires_image)
             and (kind is not Kind.TEXT or model.output_modalities == ("text",))
         ]
+
+    def inpainting_models(self) -> Sequence[Model]:
+        """Models that generate the part of an image that a mask marks, by name."""
+        return [model for model in self._catalog.search(output=Kind.IMAGE.value) if inputs.mask_slot(model) is not None]
 
     def fields(self, model: Model, values: dict[str, Any], errors: dict[str, str] | None = None) -> list[Field]:
         return self._catalog.parameters.fields(model, values, errors)

@@ -19,7 +19,7 @@ _COLUMNS = (
     "id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route, prompt, system_prompt,"
     " params, status, progress, upstream_state, attempts, cancel_requested, error_code, error_message, text, usage,"
     " cost_nano, retry_of, batch_id, clip_id, plan_id, upstream_job_id, upstream_poll_url, run_at, created_at,"
-    " started_at, ended_at, deleted_at, priority, late_result_policy, recovery_count"
+    " started_at, ended_at, deleted_at, priority, late_result_policy, recovery_count, parent_asset_id"
 )
 DOWNLOADED = "downloaded"
 
@@ -28,7 +28,7 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
     tx.insert(
         "jobs (id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route, prompt,"
         " system_prompt, params, status, retry_of, batch_id, clip_id, plan_id, upstream_job_id, upstream_poll_url,"
-        " run_at, created_at, priority, search_text)",
+        " run_at, created_at, priority, search_text, parent_asset_id)",
         job.id,
         owner,
         job.kind.value,
@@ -52,6 +52,7 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
         job.created_at,
         job.priority,
         folded(job.prompt),
+        job.parent_asset_id,
     )
     for position, used in enumerate(job.inputs):
         tx.insert(
@@ -133,6 +134,18 @@ def newest(
     parameters.append(limit)
     sql = f"select {_COLUMNS} from jobs where {where} order by id {order} limit ${len(parameters)}"
     return _all(tx, sql, *parameters)
+
+
+def edits(tx: Transaction, owner: str, asset_id: str, limit: int) -> list[Job]:
+    """The latest jobs that edit this image, newest first."""
+    return _all(
+        tx,
+        f"select {_COLUMNS} from jobs where owner_id = $1 and parent_asset_id = $2 and deleted_at is null"
+        " order by id desc limit $3",
+        owner,
+        asset_id,
+        limit,
+    )
 
 
 def count(tx: Transaction, owner: str, *, kinds: Sequence[Kind], statuses: Sequence[JobStatus]) -> int:

@@ -118,6 +118,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     batch_id: str | None = None
     clip_id: str | None = None
     plan_id: str | None = None
+    parent_asset_id: str | None = None  # the image of which the results are edits
     upstream_job: UpstreamJob | None = None
     run_at: datetime | None = None
     created_at: datetime
@@ -162,6 +163,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             batch_id=self.batch_id,
             clip_id=self.clip_id,
             plan_id=self.plan_id,
+            parent_asset_id=self.parent_asset_id,
             upstream_job=upstream_job,
             created_at=now,
         )
@@ -239,8 +241,8 @@ class JobCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A job in the API: `progress` is 0 to 100 or null, `cost_usd` is a decimal string or null if unknown. `warnings` is only in
-    the response to the request that creates it, if something of the input image at its `image_url` was lost."""
+    """A job in the API: `progress` is 0 to 100 or null, `cost_usd` is a decimal string or null if unknown.
+    `parent_asset_id` is the image of which the results are edits. `warnings` is only in the response to the request that creates it, if something of the input image at its `image_url` was lost."""
 
     id: str
     kind: Kind
@@ -260,6 +262,7 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
     assets: list[AssetOut]
     cost_usd: str | None
     retry_of: str | None
+    parent_asset_id: str | None
     created_at: str
     started_at: str | None
     completed_at: str | None
@@ -286,6 +289,7 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
             assets=[AssetOut.of(asset) for asset in job.assets],
             cost_usd=usd(job.cost_nano),
             retry_of=job.retry_of,
+            parent_asset_id=job.parent_asset_id,
             created_at=iso(job.created_at),
             started_at=iso(job.started_at) if job.started_at else None,
             completed_at=iso(job.ended_at) if job.ended_at else None,
