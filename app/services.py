@@ -148,7 +148,7 @@ async def build_services(
         metrics=metrics,
         key_limits=accounts.api_keys.limits,
     )
-    worker = Worker(jobs, catalog, library, files, providers)
+    worker = Worker(jobs, catalog, library, files, media, providers)
     generation = Generation(
         catalog,
         library,

@@ -122,6 +122,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     batch_position: int | None = None
     clip_id: str | None = None
     plan_id: str | None = None
+    parent_asset_id: str | None = None  # the image of which the results are edits
     upstream_job: UpstreamJob | None = None
     run_at: datetime | None = None
     created_at: datetime
@@ -175,6 +176,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             batch_position=self.batch_position,
             clip_id=self.clip_id,
             plan_id=self.plan_id,
+            parent_asset_id=self.parent_asset_id,
             upstream_job=upstream_job,
             created_at=now,
         )
@@ -252,7 +254,8 @@ class JobCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A job in the API: `enhanced_prompt` is what a text model made of `prompt`, which was sent instead; `progress` is 0 to 100 or null, `cost_usd` is a decimal string or null if unknown. `warnings` is only in
+    """A job in the API: `enhanced_prompt` is what a text model made of `prompt`, which was sent instead; `progress` is 0 to 100 or null, `cost_usd` is a decimal string or null if unknown.
+    `parent_asset_id` is the image of which the results are edits. `warnings` is only in
     the response to the request that creates it, if something of the input image at its `image_url` was lost."""
 
     id: str
@@ -275,6 +278,7 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: str | None
     retry_of: str | None
     batch_id: str | None
+    parent_asset_id: str | None
     created_at: str
     started_at: str | None
     completed_at: str | None
@@ -303,6 +307,7 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
             cost_usd=usd(job.cost_nano),
             retry_of=job.retry_of,
             batch_id=job.batch_id,
+            parent_asset_id=job.parent_asset_id,
             created_at=iso(job.created_at),
             started_at=iso(job.started_at) if job.started_at else None,
             completed_at=iso(job.ended_at) if job.ended_at else None,

@@ -231,9 +231,18 @@ class InputRole(enum.StrEnum):
     VIDEO = "video"
 
 
+class MaskPolarity(enum.StrEnum):
+    """Which pixels of a mask mark what is generated."""
+
+    WHITE = "white"
+    BLACK = "black"
+    TRANSPARENT = "transparent"
+
+
 class InputSlot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Input files that a model takes in one role. `formats` are media types, empty for every one that Atelier takes; sizes are in
-    pixels; `field` is the provider's name for the input."""
+    pixels; `field` is the provider's name for the input; `polarity` is that of a mask, None for white. An image that does not fit is changed before it
+    is sent."""
 
     role: InputRole
     required: bool = False
@@ -245,6 +254,7 @@ class InputSlot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     max_width: int | None = None
     max_height: int | None = None
     field: str = ""
+    polarity: MaskPolarity | None = None
 
 
 class Outputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
