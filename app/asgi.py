@@ -23,6 +23,7 @@ from app.catalog import api as catalog_api
 from app.catalog import pages as catalog_pages
 from app.chat import api as chat_api
 from app.chat import pages as chat_pages
+from app.editor import pages as editor_pages
 from app.gateway import api as gateway_api
 from app.generation import api as generation_api
 from app.generation import pages as generation_pages
@@ -64,6 +65,7 @@ ROUTES: Final[Sequence[ControllerRouterHandler]] = (
     *jobs_pages.routes,
     *generation_api.routes,
     *generation_pages.routes,
+    *editor_pages.routes,
     *chat_api.routes,
     *chat_pages.routes,
     *gateway_api.routes,
@@ -82,6 +84,7 @@ DEPENDENCIES: Final = (
     "library",
     "jobs",
     "generation",
+    "editor",
     "chat",
     "gateway",
     "responses",

@@ -20,6 +20,7 @@ from app.catalog.service import Catalog
 from app.chat.service import Chat
 from app.db.database import Database
 from app.db.migrate import MIGRATIONS
+from app.editor.service import Editor
 from app.gateway.service import Gateway
 from app.generation.service import Generation
 from app.home.service import Home
@@ -58,6 +59,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     library: Library
     jobs: Jobs
     generation: Generation
+    editor: Editor
     chat: Chat
     gateway: Gateway
     responses: Responses
@@ -181,6 +183,7 @@ async def build_services(
         library=library,
         jobs=jobs,
         generation=generation,
+        editor=Editor(generation, library, jobs, files, media),
         chat=chat,
         gateway=gateway,
         responses=responses,

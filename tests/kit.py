@@ -57,8 +57,9 @@ JOB_FIELDS = {
     "started_at",
     "completed_at",
     "retry_of",
+    "parent_asset_id",
 }
-ASSET_FIELDS = {"id", "kind", "url", "thumbnail_url", "mime", "bytes", "width", "height", "duration"}
+ASSET_FIELDS = {"id", "kind", "url", "thumbnail_url", "mime", "bytes", "width", "height", "duration", "parent_asset_id"}
 USER_FIELDS = {"id", "email", "name", "role", "is_active", "created_at", "last_login_at"}
 
 Json = dict[str, Any]
