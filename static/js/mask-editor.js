@@ -5,7 +5,7 @@
 
 const TILE = 256; // pixels of the image, the side of a tile
 const UNDO_BYTES = 64 * 1024 * 1024; // of all copies that undo keeps
-const COUNTED_TILES = 16; // of those that have changed, how many are counted again in one frame
+const COUNTED_TILES = 6; // of those that have changed, how many are counted again in one frame
 const MARKED = 128; // a value from here on is shown as masked
 const MAX_ZOOM = 16; // screen pixels for one pixel of the image
 const HATCH = 0x8c808080, HATCH_LIGHT = 0x8ccccccc, EDGE_WHITE = 0xffffffff, EDGE_BLACK = 0xff000000; // ABGR
