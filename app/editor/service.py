@@ -102,7 +102,7 @@ class Editor:
                 parent_asset_id=image.id,
             )
 
-        return await self._generation.submit(owner, Kind.IMAGE, prepare, from_image=True, key=key, interactive=True)
+        return await self._generation.submit(owner, Kind.IMAGE, prepare, key=key, interactive=True)
 
     async def keep_mask(self, owner: str, image: Asset, mask: UploadedMask) -> Asset | None:
         """Store an uploaded mask for the next attempt; None if it cannot be used."""
