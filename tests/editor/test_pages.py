@@ -214,8 +214,8 @@ async def test_htmx_gets_the_results_or_the_prompt_with_its_errors(user: PageUse
         answer = await user.browser.send_form(f"/edit/{image}", fields, headers=FRAGMENT)
         assert answer.status_code == status
         assert parse_html(answer.text).children[0]["id"] == id
-    fields = await user.browser.get(f"/edit/{image}/fields", params={"model": OPENAI_MODEL}, headers=FRAGMENT)
-    assert parse_html(fields.text).one("select", name="quality")
+    settings = await user.browser.get(f"/edit/{image}/fields", params={"model": OPENAI_MODEL}, headers=FRAGMENT)
+    assert parse_html(settings.text).one("select", name="quality")
 
 
 async def test_the_same_form_twice_is_one_edit(user: PageUser, image: str) -> None:

@@ -20,12 +20,13 @@ def fitted(folder: Path, content: bytes, **limits: Any) -> tuple[Path, Fitted]:
 
 
 def test_an_image_within_the_limits_is_sent_as_it_is(tmp_path: Path) -> None:
+    fitting: list[tuple[bytes, dict[str, Any]]] = [
+        (samples.png(), {}),
+        (samples.jpeg(), {"formats": ("image/png", "image/jpeg"), "max_width": 96, "max_height": 64}),
+        (samples.webp(), {"min_width": 96, "max_bytes": len(samples.webp())}),
+    ]
     with Cases() as cases:
-        for content, limits in [
-            (samples.png(), {}),
-            (samples.jpeg(), {"formats": ("image/png", "image/jpeg"), "max_width": 96, "max_height": 64}),
-            (samples.webp(), {"min_width": 96, "max_bytes": len(samples.webp())}),
-        ]:
+        for content, limits in fitting:
             with cases.case(limits):
                 path, found = fitted(tmp_path, content, **limits)
                 assert (found.path, found.width, found.height) == (path, *SIZE)
@@ -33,16 +34,17 @@ def test_an_image_within_the_limits_is_sent_as_it_is(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_is_changed_as_little_as_possible(tmp_path: Path) -> None:
     noisy = samples.encoded(samples.noise((300, 200)), "PNG")
+    unfit: list[tuple[str, bytes, dict[str, Any], str, tuple[int, int]]] = [
+        ("another format", samples.webp(mode="RGBA"), {"formats": ("image/jpeg",)}, "JPEG", SIZE),
+        ("a format that is not sent", samples.gif(), {}, "PNG", SIZE),
+        ("too wide", samples.png(), {"max_width": 48}, "PNG", (48, 32)),
+        ("too high", samples.jpeg(), {"max_height": 16}, "JPEG", (24, 16)),
+        ("too small", samples.png(), {"min_width": 100, "min_height": 128}, "PNG", (192, 128)),
+        ("a minimum above the maximum", samples.png(), {"min_width": 200, "max_width": 90}, "PNG", (90, 60)),
+        ("too many bytes", noisy, {"max_bytes": 80_000}, "JPEG", (300, 200)),
+    ]
     with Cases() as cases:
-        for name, content, limits, form, size in [
-            ("another format", samples.webp(mode="RGBA"), {"formats": ("image/jpeg",)}, "JPEG", SIZE),
-            ("a format that is not sent", samples.gif(), {}, "PNG", SIZE),
-            ("too wide", samples.png(), {"max_width": 48}, "PNG", (48, 32)),
-            ("too high", samples.jpeg(), {"max_height": 16}, "JPEG", (24, 16)),
-            ("too small", samples.png(), {"min_width": 100, "min_height": 128}, "PNG", (192, 128)),
-            ("a minimum above the maximum", samples.png(), {"min_width": 200, "max_width": 90}, "PNG", (90, 60)),
-            ("too many bytes", noisy, {"max_bytes": 80_000}, "JPEG", (300, 200)),
-        ]:
+        for name, content, limits, form, size in unfit:
             with cases.case(name):
                 path, found = fitted(tmp_path, content, **limits)
                 image = decoded_image(found.path.read_bytes())

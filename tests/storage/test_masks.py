@@ -2,6 +2,7 @@
 
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -63,15 +64,16 @@ def test_every_way_to_mark_an_area_is_understood(tmp_path: Path) -> None:
 
 
 def test_a_mask_that_marks_nothing_is_empty(tmp_path: Path) -> None:
+    ways: list[tuple[str, Path | None, dict[str, Any], bool]] = [
+        ("none", None, {}, True),
+        ("black", saved(tmp_path, Image.new("L", SIZE)), {}, True),
+        ("opaque photo without white", saved(tmp_path, Image.new("RGB", SIZE, (60, 60, 60))), {}, True),
+        ("white, inverted", saved(tmp_path, Image.new("L", SIZE, 255)), {"invert": True}, True),
+        ("a rectangle", None, {"rectangle": Rectangle(1, 1, 1, 1)}, False),
+        ("margins", None, {"margins": Margins(top=1)}, False),
+    ]
     with Cases() as cases:
-        for name, path, edits, empty in [
-            ("none", None, {}, True),
-            ("black", saved(tmp_path, Image.new("L", SIZE)), {}, True),
-            ("opaque photo without white", saved(tmp_path, Image.new("RGB", SIZE, (60, 60, 60))), {}, True),
-            ("white, inverted", saved(tmp_path, Image.new("L", SIZE, 255)), {"invert": True}, True),
-            ("a rectangle", None, {"rectangle": Rectangle(1, 1, 1, 1)}, False),
-            ("margins", None, {"margins": Margins(top=1)}, False),
-        ]:
+        for name, path, edits, empty in ways:
             with cases.case(name):
                 assert drawn(tmp_path, path, **edits)[1] is empty
 
