@@ -14,7 +14,7 @@ from tests.journeys.conftest import PHONE, WIDE, new_browser_user, open_window
 from tests.kit import uploaded_asset
 from tests.storage import samples
 
-pytestmark = pytest.mark.xdist_group("browser-2")
+pytestmark = pytest.mark.xdist_group("browser-3")
 
 SIZE = (320, 200)
 
@@ -160,9 +160,9 @@ async def test_two_fingers_move_the_image_and_do_not_paint(chromium: Browser, ma
         assert box
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         touch = await page.context.new_cdp_session(page)
-        fingers = [[(0,)], [(0, 30), (0, -30)], [(0, 80), (0, -80)]]
+        fingers: list[list[int]] = [[0], [30, -30], [80, -80]]  # their distances from the middle
         for kind, places in zip(("touchStart", "touchStart", "touchMove"), fingers, strict=True):
-            points = [{"x": x + sum(place), "y": y, "id": number} for number, place in enumerate(places)]
+            points = [{"x": x + place, "y": y, "id": number} for number, place in enumerate(places)]
             await touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
         await touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
         await expect(page.locator("#generate")).to_be_disabled()
