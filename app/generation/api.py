@@ -47,7 +47,8 @@ _IMAGE: Final[dict[str, Any]] = {
     "image_asset_id": {"type": "string", "description": "The id of an image in your library."},
     "mask_asset_id": {
         "type": "string",
-        "description": "The id of a mask in your library, of the size of the image: short for an input with the role `mask`.",
+        "description": "The id of a mask in your library, of the size of the image: short for an input with the role `mask`."
+        " White is generated, or else what is transparent; it is converted to what the model expects.",
     },
     "inputs": {
         "type": "array",

@@ -46,6 +46,6 @@ async def test_no_generated_request_breaks_anything(studio: Studio, chunk: int) 
     broken = {name: statuses for name, statuses in fuzz.statuses.items() if max(statuses - {UPSTREAM}) >= 500}
     assert broken == {}
     successful = [name for name, statuses in fuzz.statuses.items() if min(statuses) < 300]
-    assert len(successful) > 24 / CHUNKS, "too few requests were accepted"
+    assert len(successful) > len(names) / 4, "too few requests were accepted"
     user = (await studio.client(key).get("/api/v1/users/me")).json()
     assert user["role"] == "admin", "all of this was requested by an admin until the end"

@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import zlib
+from datetime import timedelta
 from pathlib import Path
 
 import av
@@ -11,6 +12,8 @@ import httpx
 import pytest
 from PIL import Image
 
+from app.base import clock
+from app.base.errors import Missing
 from tests.kit import (
     IMAGE_TO_VIDEO_MODEL,
     SHORT_IMAGE_TO_VIDEO,
@@ -26,6 +29,7 @@ from tests.kit import (
     error_of,
     generated_image,
     image_bytes,
+    new_user,
     photo_with_exif,
     png,
     read_job,
@@ -34,7 +38,7 @@ from tests.kit import (
     validation_error,
 )
 from tests.storage import samples
-from tests.studio import running
+from tests.studio import Studio, running
 
 PATH = "/api/v1/assets"
 
@@ -309,3 +313,53 @@ async def test_the_poster_of_a_video_is_deleted_with_it(creator: httpx.AsyncClie
     status = (await creator.get(job["polling_url"])).json()
     assert status["status"] == "completed"
     assert status.get("video_url") is None
+
+
+async def test_what_was_prepared_for_no_job_is_deleted_after_a_day(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await new_user(studio)
+    owner = (await user.get("/api/v1/users/me")).json()["id"]
+    video = await uploaded_asset(user, samples.video("h264-silent.mp4"), "a.mp4")
+    used, unused = [(await user.post(f"/api/v1/assets/{video['id']}/last-frame")).json()["id"] for _ in range(2)]
+    inputs = [{"role": "first_frame", "asset_id": used}]
+    body = {"model": IMAGE_TO_VIDEO_MODEL, "prompt": "[stamp] waves", "inputs": inputs, **SHORT_IMAGE_TO_VIDEO}
+    job = await ended_job(user, (await user.post("/api/v1/generate/video/from-image", json=body)).json()["id"])
+    library, tomorrow = studio.program.library, clock.now() + timedelta(days=1, minutes=1)
+    with monkeypatch.context() as later:
+        later.setattr(clock, "now", lambda: tomorrow)
+        await library.sweep()
+    assert (await library.find(owner, used)).job_id == job["id"]
+    with pytest.raises(Missing):
+        await library.find(owner, unused)
+
+
+async def test_a_video_is_extended_from_its_last_frame(atelier: Studio) -> None:
+    user = await new_user(atelier)
+    frames = [Image.new("RGB", (96, 64), color) for color in ("navy", "gold")]
+    video = await uploaded_asset(user, two_colors(frames), "a.mp4")
+    answer = await user.post(f"/api/v1/assets/{video['id']}/last-frame")
+    assert answer.status_code == 201, answer.text
+    frame = answer.json()
+    assert (frame["kind"], frame["width"], frame["height"], frame["parent_asset_id"]) == ("image", 96, 64, video["id"])
+    red, green, blue = decoded_image((await user.get(frame["url"])).content).convert("RGB").getpixel((48, 32))  # type: ignore[misc]
+    assert red > 200
+    assert green > 150
+    assert blue < 80
+    assert (await user.get("/api/v1/assets")).json()["total"] == 1, "what is prepared for a job is not listed"
+    inputs = [{"role": "first_frame", "asset_id": frame["id"]}]
+    body = {"model": IMAGE_TO_VIDEO_MODEL, "prompt": "[stamp] on and on", "inputs": inputs, **SHORT_IMAGE_TO_VIDEO}
+    assert (await user.post("/api/v1/generate/video/from-image", json=body)).status_code == 202
+    error_of(await user.post(f"/api/v1/assets/{(await uploaded_asset(user))['id']}/last-frame"), 400)
+
+
+def two_colors(frames: list[Image.Image]) -> bytes:
+    """A video of half a second of each."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = *frames[0].size, "yuv420p"
+        for frame in [frame for frame in frames for _ in range(5)]:
+            container.mux(stream.encode(av.VideoFrame.from_image(frame)))  # type: ignore[no-untyped-call]
+        container.mux(stream.encode(None))
+    return file.getvalue()

@@ -95,3 +95,12 @@ async def test_a_change_is_confirmed_once(page_user: PageUser) -> None:
     assert first.one(id="notice").text
     second = parse_html((await page_user.browser.get(answer.headers["location"])).text)
     assert not second.one(id="notice").text
+
+
+async def test_extend_opens_the_form_of_a_video_with_the_last_frame(page_user: PageUser) -> None:
+    video = (await uploaded_asset(page_user.client, samples.video("h264-silent.mp4"), "a.mp4"))["id"]
+    assert (await page_user.page(f"/library/{video}")).all("form", action=f"/library/{video}/extend")
+    answer = await page_user.browser.send_form(f"/library/{video}/extend")
+    assert answer.status_code == 303
+    chosen = (await page_user.page(answer.headers["location"])).one("form", id="create").values()["image_asset_id"]
+    assert (await page_user.client.get(f"/api/v1/assets/{chosen}")).json()["parent_asset_id"] == video
