@@ -219,11 +219,11 @@ class Batches:
 
     async def sweep(self) -> None:
         """Delete the batches all of whose jobs were deleted: their requests hold the prompts of these jobs."""
-        await self._database.write(self._sweep)
+        await self._database.write(self._delete_unused_any)
 
     # Transaction functions
 
-    def _sweep(self, tx: Transaction) -> None:
+    def _delete_unused_any(self, tx: Transaction) -> None:
         repository.delete_all_but_any(tx, self._jobs.of_batches.in_use_any(tx))
 
     def _find(self, tx: Transaction, owner: str, id: str) -> Batch:
