@@ -181,6 +181,7 @@ class JobRunner:
         if job.system_prompt:
             messages = (Turn("system", job.system_prompt), Turn("user", job.prompt))
         previews = self._waiters.previews.wanted(job.id)
+        saved = self._catalog.described.find(job.model)
         return Request(
             job_id=job.id,
             kind=job.kind,
@@ -191,6 +192,8 @@ class JobRunner:
             messages=messages,
             route=job.route or None,
             output_modalities=self._catalog.output_modalities(job.model),
+            inputs=saved.description.inputs if saved else None,
+            outputs=saved.description.outputs if saved else None,
             previews=previews,
             on_preview=partial(self._waiters.previews.add, job.id) if previews else None,
         )

@@ -110,6 +110,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     body: dict[str, Any] | None = None
     operation: Operation = Operation.CHAT
     route: str | None = None  # the offer's route, None when the model is not in the catalog
+    # As an admin described the model; None when the provider's own description holds.
+    inputs: "tuple[InputSlot, ...] | None" = None
+    outputs: "Outputs | None" = None
     output_modalities: tuple[str, ...] = ()
     # Image only: how many previews are wanted, and what is called with each. A provider that has none ignores both.
     previews: int = 0
