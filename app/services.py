@@ -187,7 +187,9 @@ async def build_services(
         loop_watchdog=loop_watchdog,
         program_version=VERSION,
     )
-    tasks = _periodic_tasks(settings, accounts, idempotency, catalog, library, worker, chat, responses, prompts)
+    tasks = _periodic_tasks(
+        settings, accounts, idempotency, catalog, library, worker, batches, chat, responses, prompts
+    )
     return Application(
         settings=settings,
         data_dir=data_dir,
@@ -228,6 +230,7 @@ def _periodic_tasks(
     catalog: Catalog,
     library: Library,
     worker: Worker,
+    batches: Batches,
     chat: Chat,
     responses: Responses,
     prompts: Prompts,
@@ -244,6 +247,7 @@ def _periodic_tasks(
         PeriodicTask("token cleanup", delete_expired, period=3600.0, timeout=300.0),
         PeriodicTask("chat flush", chat.flush, period=0.5, timeout=60.0),
         PeriodicTask("chat cleanup", chat.conversations.sweep, period=60.0, timeout=300.0),
+        PeriodicTask("batch cleanup", batches.sweep, period=3600.0, timeout=300.0),
         PeriodicTask("response cleanup", responses.sweep, period=3600.0, timeout=300.0),
         PeriodicTask("prompt cleanup", prompts.sweep, period=3600.0, timeout=300.0),
     ]

@@ -31,10 +31,10 @@ def grid_of(batch: Batch, places: Sequence[Place]) -> Grid:
     if len(batch.varied) < 2:
         return Grid((), (("", tuple(places)),))
     *others, last = batch.varied
-    size = len(last.labels)
-    names = [" · ".join(labels) for labels in itertools.product(*(axis.labels for axis in others))]
+    size = len(last.titles)
+    names = [" · ".join(labels) for labels in itertools.product(*(axis.titles for axis in others))]
     rows = [tuple(places[start : start + size]) for start in range(0, len(places), size)]
-    return Grid(last.labels, tuple(zip(names, rows, strict=True)))
+    return Grid(last.titles, tuple(zip(names, rows, strict=True)))
 
 
 def sheet_of(grid: Grid, thumbnail: Callable[[Asset], Path]) -> Sheet:

@@ -11,8 +11,8 @@ from litestar.params import FromPath, FromQuery
 from app.accounts.guards import signed_in
 from app.base.errors import AtelierError, Conflict, Exhausted, Invalid, Missing, Unready, Upstream
 from app.base.ids import uuid7
-from app.batches import comparison
 from app.batches.batch_form import settings_of
+from app.batches.comparison import Column
 from app.batches.grid import grid_of
 from app.batches.schemas import COMPARED, Batch, BatchEstimate
 from app.batches.service import Batches
@@ -89,10 +89,9 @@ async def one(request: PageRequest, id: FromPath[str], batches: NamedDependency[
 @get("/compare/{id:str}", guards=[signed_in], include_in_schema=False, opt=POLLED)
 async def compare(request: PageRequest, id: FromPath[str], batches: NamedDependency[Batches]) -> Response[str]:
     """One prompt for several models; any other batch is shown on its own page."""
-    batch, places = await batches.find_with_jobs(request.user.id, id, estimates=True)
+    batch, columns = await batches.compare(request.user.id, id)
     if not batch.compared:
         return forms.go(f"/batches/{batch.id}")
-    columns = comparison.columns(places)
     if partial(request):
         return page("batches/_comparison.html", request, batch=batch, columns=columns)
     settings, models = settings_of(batch)
@@ -118,11 +117,11 @@ async def change(
     view = "compare" if batch.compared and (await forms.read(request)).get("view") == "compare" else "batches"
     if not partial(request):
         return forms.go(f"/{view}/{id}", notice)
-    batch, places = await batches.find_with_jobs(request.user.id, id, estimates=view == "compare")
     headers = forms.notice_header(notice)
     if view == "compare":
-        columns = comparison.columns(places)
+        batch, columns = await batches.compare(request.user.id, id)
         return page("batches/_comparison.html", request, headers=headers, batch=batch, columns=columns)
+    batch, places = await batches.find_with_jobs(request.user.id, id)
     return page("batches/_batch.html", request, headers=headers, batch=batch, grid=grid_of(batch, places))
 
 
@@ -143,7 +142,7 @@ async def _form_page(
     *,
     error: AtelierError | None = None,
     batch: Batch | None = None,
-    columns: Sequence[comparison.Column] = (),
+    columns: Sequence[Column] = (),
 ) -> Response[str]:
     response = to_response(error) if error else None
     errors = error.fields if isinstance(error, Invalid) else {}

@@ -1,5 +1,6 @@
 """SQL of batches. Ids sort by time, so newest first is `order by id desc` and a cursor is an id."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -56,6 +57,10 @@ def set_state(tx: Transaction, owner: str, id: str, paused_at: datetime | None, 
 def forget(tx: Transaction, owner: str) -> None:
     """Delete a user's batches; their jobs are erased by `jobs`."""
     tx.execute("batches", "delete from batches where owner_id = $1", owner)
+
+
+def delete_all_but_any(tx: Transaction, ids: Sequence[str]) -> None:
+    tx.execute("batches", "delete from batches where id not in (select unnest($1::text[]))", list(ids))
 
 
 def _batch(row: Row) -> Batch:

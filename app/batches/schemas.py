@@ -55,6 +55,14 @@ class Axis(msgspec.Struct, frozen=True):
     name: str
     labels: tuple[str, ...]
 
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """The labels as they stand beside results: those of a parameter begin with its name."""
+        if self.name in (PROMPT, MODEL):
+            return self.labels
+        name = "Outputs" if self.name == "n" else self.name.replace("_", " ").capitalize()
+        return tuple(f"{name} {label}" for label in self.labels)
+
 
 class BatchEstimate(msgspec.Struct, frozen=True, kw_only=True):
     """How many jobs a batch has and what they will cost, in nano-dollars; for `unknown` jobs that is not known, and they are
@@ -114,7 +122,7 @@ class AcceptedBatch(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A place in a batch: its labels, one for each axis that varies, and its newest job; None if that was deleted."""
+    """A place in a batch: its titles, one for each axis that varies, and its newest job; None if that was deleted."""
 
     labels: tuple[str, ...]
     job: Job | None

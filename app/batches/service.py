@@ -17,6 +17,7 @@ from app.base.paging import Page
 from app.batches import cells, repository
 from app.batches.batch_form import BatchForm
 from app.batches.cells import Cell
+from app.batches.comparison import Column, columns
 from app.batches.grid import grid_of, sheet_of
 from app.batches.schemas import AcceptedBatch, Axis, Batch, BatchEstimate, BatchStatus, NewBatch, Place
 from app.db.database import Database
@@ -144,8 +145,25 @@ class Batches:
 
         batch, found = await self._database.read(read)
         jobs = {job.batch_position: job for job in self._jobs.of_batches.current(found, estimates=estimates)}
-        labels = itertools.product(*(axis.labels for axis in batch.varied))
+        labels = itertools.product(*(axis.titles for axis in batch.varied))
         return batch, [Place(shown, jobs.get(position)) for position, shown in enumerate(labels)]
+
+    async def compare(self, owner: str, id: str) -> tuple[Batch, Sequence[Column]]:
+        """The batch, and its models side by side; no columns if it is not one prompt for several models."""
+        batch, places = await self.find_with_jobs(owner, id, estimates=True)
+        if not batch.compared:
+            return batch, ()
+        unfinished = [place.job for place in places if place.job and not place.job.final]
+        costs = {job.id: await self._expected_nano(job) for job in unfinished}
+        return batch, columns(places, {id: cost for id, cost in costs.items() if cost is not None})
+
+    async def _expected_nano(self, job: Job) -> int | None:
+        try:
+            model = self._generation.choose_model(job.model)
+        except Invalid:  # it has been disabled meanwhile
+            return None
+        cost = (await self._generation.estimate(model, job.params)).cost
+        return cost.most if cost else None
 
     async def grid_image(self, owner: str, id: str) -> bytes:
         """The grid of the batch as a JPEG. Raises Missing while it has no result to show."""
@@ -199,7 +217,14 @@ class Batches:
         with suppress(Conflict, Missing):  # it has ended meanwhile
             await self._jobs.cancel(owner, job, late)
 
+    async def sweep(self) -> None:
+        """Delete the batches all of whose jobs were deleted: their requests hold the prompts of these jobs."""
+        await self._database.write(self._delete_unused_any)
+
     # Transaction functions
+
+    def _delete_unused_any(self, tx: Transaction) -> None:
+        repository.delete_all_but_any(tx, self._jobs.of_batches.in_use_any(tx))
 
     def _find(self, tx: Transaction, owner: str, id: str) -> Batch:
         batch = repository.find(tx, owner, id)

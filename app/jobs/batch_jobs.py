@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from app.accounts.schemas import KeyLimits
+from app.base import clock
 from app.db.database import Database
 from app.db.transaction import Transaction
 from app.idempotency.schemas import IdempotencyKey
 from app.jobs import repository
 from app.jobs.live_jobs import LiveJobs
-from app.jobs.schemas import Job, JobStatus
+from app.jobs.schemas import UNDO_PERIOD, Job, JobStatus
 from app.jobs.transitions import Transitions
 
 
@@ -59,6 +60,10 @@ class BatchJobs:
         """The jobs as they are now, with their queue estimates if asked for: the database does not know all of an unfinished one."""
         found = [job if job.final else self._live.find(job.id) or job for job in jobs]
         return [job if job.final or not estimates else self._live.estimate(job) for job in found]
+
+    def in_use_any(self, tx: Transaction) -> list[str]:
+        """The batches of all users that have a job, or one that can be restored."""
+        return repository.batches_in_use_any(tx, clock.now() - UNDO_PERIOD)
 
     def tally(self, tx: Transaction, owner: str, ids: Sequence[str]) -> Mapping[str, Counter[JobStatus]]:
         """How many places of each batch are in each status."""

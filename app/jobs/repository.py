@@ -157,6 +157,16 @@ def spent_by_batch(tx: Transaction, owner: str, ids: Sequence[str]) -> dict[str,
     return {row["batch_id"]: row["spent"] for row in rows}
 
 
+def batches_in_use_any(tx: Transaction, since: datetime) -> list[str]:
+    """The batches that have a job that was not deleted, or only since then."""
+    rows = tx.rows(
+        "jobs",
+        "select distinct batch_id from jobs where batch_id is not null and (deleted_at is null or deleted_at >= $1)",
+        since,
+    )
+    return [row["batch_id"] for row in rows]
+
+
 def set_paused(tx: Transaction, owner: str, batch_id: str, paused: bool) -> list[str]:
     """Pause or resume the unfinished jobs of a batch; returns their ids. To one that is processing it matters only when it has to
     be queued again."""

@@ -207,6 +207,20 @@ async def test_retries_take_the_place_of_the_jobs_that_failed(ann: httpx.AsyncCl
     error_of(await ann.post(f"/api/v1/generate/batches/{single}/retry"), 409, "CONFLICT")
 
 
+async def test_a_batch_goes_when_its_last_job_was_erased(atelier: Studio, ann: httpx.AsyncClient) -> None:
+    batches = atelier.program.batches
+    kept, erased = await started(ann), await started(ann, prompts=["[stamp] a", "[stamp] b"], prompt=None)
+    for id in (kept, erased):
+        await ended(ann, id)
+    for job in (await read(ann, erased))["jobs"]:
+        await batches.sweep()
+        assert (await read(ann, erased))["total"] == 2
+        await atelier.program.database.write(atelier.program.jobs.all.erase, [job["id"]])
+    await batches.sweep()
+    error_of(await ann.get(f"/api/v1/generate/batches/{erased}"), 404, "RESOURCE_NOT_FOUND")
+    assert (await read(ann, kept))["status"] == "completed"
+
+
 async def test_a_key_is_limited_to_its_models_and_its_budget(atelier: Studio) -> None:
     owner = await key_client(atelier, "limited")
     limits = {"name": "small", "allowed_models": [IMAGE_MODEL], "monthly_cap_usd": "0.05"}

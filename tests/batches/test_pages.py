@@ -32,7 +32,7 @@ async def test_a_series_is_started_by_its_form_and_becomes_a_grid_and_one_image(
     assert (await browser.send_form("/batches", form)).headers["location"] == where, "sent twice, it starts once"
     await ended(client, where.rpartition("/")[2])
     grid = parse_html((await browser.get(where)).text)
-    assert [cell.text for cell in grid.all("th", scope="col")] == ["1", "2", "7"]
+    assert [cell.text for cell in grid.all("th", scope="col")] == ["Seed 1", "Seed 2", "Seed 7"]
     assert [cell.text for cell in grid.all("th", scope="row")] == ["A red boat", "A green boat", "A lighthouse"]
     assert len(grid.all("td")) == 10  # one above the rows' names
     sheet = await browser.get(f"{where}/grid")

@@ -19,6 +19,8 @@ ENQUEUED = 3_000
 TEXTS = 1_500
 IMAGES = 300
 VIDEOS = 200
+BATCHES = 8
+BATCH = 500
 FEW, MANY = 500, 5_000
 MAX_DELAY = 25.0  # milliseconds
 
@@ -90,6 +92,33 @@ async def enqueue() -> AsyncIterator[Result]:
                 f" {load.percentile(seconds, 0.5):.0f} ms, 99 % below {load.percentile(seconds, 0.99):.0f} ms",
                 comparison=f"an empty Litestar route: {route:.0f}/s (1/{route / rate:.0f}); plain DuckDB one-row inserts:"
                 f" {inserts:.0f}/s ({rate / inserts:.2f} of it); {_cpu_per_item(system, before, ENQUEUED)}",
+            )
+
+
+async def batch() -> AsyncIterator[Result]:
+    """Batches of the largest size, of which few jobs are started: what is measured is that all of them are on disk."""
+    with tempfile.TemporaryDirectory() as temporary:
+        async with studio(Path(temporary), ATELIER_WORKER_SECONDS="3600") as system:
+            url, token = system.atelier.url, system.token
+
+            def request() -> load.Request:
+                prompts = [f"[stuck] a paper boat {next(_numbers)}" for _ in range(BATCH)]
+                body = {"kind": "video", "model": VIDEO_MODEL, "prompts": prompts, "params": SHORT_VIDEO}
+                return ("POST", "/api/v1/generate/batch", body)
+
+            singles, _ = await load.run_requests(url, _videos(50), connections=1, expected=_accepted, token=token)
+            _, answers = await load.run_requests(
+                url, [request() for _ in range(BATCHES)], connections=1, expected=_accepted, token=token
+            )
+            seconds = [answer.seconds for answer in answers]
+            median = load.percentile(seconds, 0.5)
+            yield Result(
+                name=f"batch of {BATCH} accepted",
+                value=median,
+                unit="ms",
+                target="<= 500",
+                workload=f"{BATCHES} batches, one after another; slowest {max(seconds) * 1000:.0f} ms",
+                comparison=f"the same jobs one by one would take {singles / 50 * BATCH * 1000 / median:.0f} times as long",
             )
 
 
@@ -178,7 +207,7 @@ async def memory() -> AsyncIterator[Result]:
             )
 
 
-ALL: tuple[Measure, ...] = (enqueue, texts_and_images, videos, memory)
+ALL: tuple[Measure, ...] = (enqueue, batch, texts_and_images, videos, memory)
 
 if __name__ == "__main__":
     run(*ALL)

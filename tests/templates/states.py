@@ -1519,10 +1519,10 @@ def batch_of(
 
 
 def batch_page(batch: Batch, jobs: Sequence[Job | None]) -> dict[str, Any]:
-    labels = itertools.product(*(axis.labels for axis in batch.varied))
+    labels = itertools.product(*(axis.titles for axis in batch.varied))
     places = [Place(shown, job) for shown, job in zip(labels, jobs, strict=True)]
     context = page(path=f"/batches/{batch.id}", batch=batch, grid=grid_of(batch, places))
-    return {**context, "columns": columns(places)} if batch.compared else context
+    return {**context, "columns": columns(places, {"queued": NANO})} if batch.compared else context
 
 
 SERIES_JOBS: list[Job | None] = [IMAGE, PROCESSING, QUEUED, REFUSED, None, VIDEO]
