@@ -50,6 +50,7 @@ JOB_FIELDS = {
     "attempts",
     "cancel_requested",
     "error",
+    "warnings",
     "text",
     "polling_url",
     "assets",

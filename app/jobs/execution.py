@@ -13,7 +13,7 @@ from app.db.database import Database
 from app.db.transaction import Transaction
 from app.jobs import repository
 from app.jobs.live_jobs import LiveJobs
-from app.jobs.schemas import Job, JobStatus
+from app.jobs.schemas import Job, JobStatus, JobWarning
 from app.jobs.transitions import Transitions
 from app.library.schemas import Asset
 from app.providers.contract import Completed, ErrorCode, Failed, Kind, Pending, Retryable
@@ -103,10 +103,13 @@ class Execution:
         if live is not None and live.upstream_job is not None and live.upstream_state != repository.DOWNLOADED:
             await self._database.write_for(job.id, self._transitions.mark_downloaded, live)
 
-    async def complete(self, job: Job, done: Completed, assets: Sequence[Asset]) -> bool:
-        """Write the completed job, its stored assets and its ledger settlement in one transaction. False if the assets
-        are no longer wanted."""
-        return await self._database.write_for(job.id, self._transitions.complete, job, done, assets)
+    async def complete(
+        self, job: Job, done: Completed, assets: Sequence[Asset], warnings: Sequence[JobWarning] = ()
+    ) -> bool:
+        """Write the completed job, its stored assets and its ledger settlement in one transaction. `warnings` say which outputs are
+        missing. False if the assets are no longer wanted."""
+        all_warnings = [*job.warnings, *warnings]
+        return await self._database.write_for(job.id, self._transitions.complete, job, done, assets, all_warnings)
 
     async def schedule_retry(self, job: Job, retryable: Retryable) -> None:
         """Queue the job for another attempt after a delay, or at once at another provider with the same model if nothing was sent;

@@ -21,6 +21,7 @@ from app.jobs.schemas import (
     JobInput,
     JobInputRole,
     JobStatus,
+    JobWarning,
     LateResultPolicy,
 )
 from app.providers.contract import Completed, ErrorCode, Failed, Kind, Pending, UpstreamJob, Usage
@@ -30,7 +31,7 @@ _COLUMNS = (
     " params, status, progress, upstream_state, attempts, cancel_requested, error_code, error_message, text, usage,"
     " cost_nano, retry_of, batch_id, clip_id, plan_id, upstream_job_id, upstream_poll_url, run_at, created_at,"
     " started_at, ended_at, deleted_at, priority, late_result_policy, recovery_count,"
-    " enhanced_prompt, enhanced_by, batch_position, paused"
+    " enhanced_prompt, enhanced_by, batch_position, paused, warnings, queue_rank"
 )
 DOWNLOADED = "downloaded"
 
@@ -39,7 +40,7 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
     tx.insert(
         "jobs (id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route, prompt,"
         " system_prompt, params, status, retry_of, batch_id, clip_id, plan_id, upstream_job_id, upstream_poll_url,"
-        " run_at, created_at, priority, search_text, enhanced_prompt, enhanced_by, batch_position, paused)",
+        " run_at, created_at, priority, search_text, enhanced_prompt, enhanced_by, batch_position, paused, warnings)",
         job.id,
         owner,
         job.kind.value,
@@ -67,6 +68,7 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
         job.enhanced_by,
         job.batch_position,
         job.paused,
+        _json(job.warnings),
     )
     for position, used in enumerate(job.inputs):
         tx.insert(
@@ -394,12 +396,14 @@ def move(tx: Transaction, owner: str, id: str, now: datetime, model: Model) -> J
     )
 
 
-def complete(tx: Transaction, owner: str, id: str, now: datetime, done: Completed) -> bool:
+def complete(
+    tx: Transaction, owner: str, id: str, now: datetime, done: Completed, warnings: Sequence[JobWarning]
+) -> bool:
     """From processing to completed; False if it is no longer processing, or its result is to be discarded."""
     return _ended(
         tx,
         "status = 'completed', ended_at = $3, text = $4, usage = $5, cost_nano = $6, generation_id = $7,"
-        " progress = 100, run_at = null, late_result_policy = null",
+        " warnings = $8, progress = 100, run_at = null, late_result_policy = null",
         "(not cancel_requested or late_result_policy is distinct from 'discard')",
         owner,
         id,
@@ -408,6 +412,7 @@ def complete(tx: Transaction, owner: str, id: str, now: datetime, done: Complete
         _json(done.usage) if done.usage else None,
         done.cost_nano,
         done.generation_id,
+        _json(warnings),
     )
 
 
@@ -479,9 +484,15 @@ def finish_cancel(
 
 
 def end_late(
-    tx: Transaction, owner: str, id: str, cost_nano: int | None, text: str | None, usage: Usage | None
+    tx: Transaction,
+    owner: str,
+    id: str,
+    cost_nano: int | None,
+    text: str | None,
+    usage: Usage | None,
+    warnings: Sequence[JobWarning],
 ) -> Job | None:
-    """Store the cost of a cancelled job, and its text if that is to be kept; nothing more is expected of it then.
+    """Store the cost of a cancelled job, and its text and warnings if its result is to be kept; nothing more is expected of it then.
     Returns the job as it was before, with its `late_result_policy`; None if nothing was expected."""
     row = tx.row(
         "jobs",
@@ -496,13 +507,14 @@ def end_late(
     kept = waiting.late_result_policy is LateResultPolicy.KEEP and waiting.deleted_at is None
     tx.execute(
         "jobs",
-        "update jobs set late_result_policy = null, cost_nano = coalesce(cost_nano, $3), text = $4, usage = $5"
-        " where id = $1 and owner_id = $2",
+        "update jobs set late_result_policy = null, cost_nano = coalesce(cost_nano, $3), text = $4, usage = $5,"
+        " warnings = $6 where id = $1 and owner_id = $2",
         id,
         owner,
         cost_nano,
         text if kept else None,
         _json(usage) if kept and usage else None,
+        _json(warnings if kept else waiting.warnings),
     )
     return waiting
 
@@ -667,7 +679,7 @@ def _job(row: Row) -> Job:
     values = dict(row)
     code, message = values.pop("error_code"), values.pop("error_message")
     upstream_job_id, upstream_poll_url = values.pop("upstream_job_id"), values.pop("upstream_poll_url")
-    usage = values.pop("usage")
+    usage, warnings = values.pop("usage"), values.pop("warnings")
     return msgspec.convert(
         {
             **values,
@@ -675,6 +687,7 @@ def _job(row: Row) -> Job:
             "error": JobError(ErrorCode(code), message or "") if code else None,
             "upstream_job": UpstreamJob(upstream_job_id, upstream_poll_url) if upstream_job_id else None,
             "usage": msgspec.json.decode(usage, type=Usage) if usage else None,
+            "warnings": msgspec.json.decode(warnings, type=tuple[JobWarning, ...]) if warnings else (),
         },
         Job,
     )

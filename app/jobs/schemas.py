@@ -1,7 +1,6 @@
 """Job structs: the domain types and their API forms."""
 
 import enum
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
@@ -9,7 +8,7 @@ import msgspec
 
 from app.base.clock import iso
 from app.base.money import usd
-from app.library.schemas import Asset, AssetOut, UploadWarning
+from app.library.schemas import Asset, AssetOut
 from app.providers.contract import ErrorCode, Kind, UpstreamJob, Usage
 
 MAX_PREVIEWS: Final = 3  # of one job's image
@@ -89,6 +88,15 @@ class JobError(msgspec.Struct, frozen=True):
     message: str
 
 
+class JobWarning(msgspec.Struct, frozen=True):
+    """What the user should know although the job did not fail. `index` is the number of the output, from 0, that it is about; None if
+    it is about the inputs. `code` is an ErrorCode, or the code of an UploadWarning; `message` is shown to the user."""
+
+    index: int | None
+    code: str
+    message: str
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One generation request and its result. Times are naive UTC; `cost_nano` is in nano-dollars, None if unknown. `enhanced_prompt`
     is what a text model made of `prompt`, and `enhanced_by` the id of the text job in which it did. `estimate` and `preview`, the index of the newest preview, are not stored: only an unfinished job has them."""
@@ -113,6 +121,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     cancel_requested: bool = False
     error: JobError | None = None
+    warnings: tuple[JobWarning, ...] = ()
     text: str | None = None
     usage: Usage | None = None
     cost_nano: int | None = None
@@ -129,6 +138,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None = None
     deleted_at: datetime | None = None
     priority: int = 0
+    queue_rank: str | None = None
     paused: bool = False
     late_result_policy: LateResultPolicy | None = None
     recovery_count: int = 0
@@ -180,6 +190,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def missing_outputs(self) -> tuple[JobWarning, ...]:
+        """The warnings about outputs that could not be had."""
+        return tuple(warning for warning in self.warnings if warning.index is not None)
+
+    @property
     def input_asset_id(self) -> str | None:
         """The first input, which pages show."""
         return self.inputs[0].asset_id if self.inputs else None
@@ -190,12 +205,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AcceptedJob(msgspec.Struct, frozen=True):
-    """The job of a request; `repeated` if an earlier request had already created it. `warnings` are about its input image, if this
-    request uploaded it."""
+    """The job of a request; `repeated` if an earlier request had already created it."""
 
     job: Job
     repeated: bool = False
-    warnings: tuple[UploadWarning, ...] = ()
 
 
 class EventType(enum.StrEnum):
@@ -252,8 +265,8 @@ class JobCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A job in the API: `enhanced_prompt` is what a text model made of `prompt`, which was sent instead; `progress` is 0 to 100 or null, `cost_usd` is a decimal string or null if unknown. `warnings` is only in
-    the response to the request that creates it, if something of the input image at its `image_url` was lost."""
+    """A job in the API: `enhanced_prompt` is what a text model made of `prompt`, which was sent instead; `progress` is 0 to 100 or null, `cost_usd` is a decimal string or null if unknown. `warnings`
+    say what is missing of the outputs of a completed job, and what was lost of its inputs."""
 
     id: str
     kind: Kind
@@ -269,6 +282,7 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     cancel_requested: bool
     error: JobError | None
+    warnings: list[JobWarning]
     text: str | None
     polling_url: str | None
     assets: list[AssetOut]
@@ -278,10 +292,9 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str
     started_at: str | None
     completed_at: str | None
-    warnings: list[UploadWarning] | msgspec.UnsetType = msgspec.UNSET
 
     @classmethod
-    def of(cls, job: Job, warnings: Sequence[UploadWarning] = ()) -> Self:
+    def of(cls, job: Job) -> Self:
         return cls(
             id=job.id,
             kind=job.kind,
@@ -297,6 +310,7 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
             attempts=job.attempts,
             cancel_requested=job.cancel_requested,
             error=job.error,
+            warnings=list(job.warnings),
             text=job.text,
             polling_url=job.polling_url,
             assets=[AssetOut.of(asset) for asset in job.assets],
@@ -306,7 +320,6 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
             created_at=iso(job.created_at),
             started_at=iso(job.started_at) if job.started_at else None,
             completed_at=iso(job.ended_at) if job.ended_at else None,
-            warnings=list(warnings) or msgspec.UNSET,
         )
 
 

@@ -18,7 +18,7 @@ from app.idempotency.service import Idempotency
 from app.jobs import repository
 from app.jobs.live_jobs import LiveJobs
 from app.jobs.model_history import ModelHistory
-from app.jobs.schemas import CancelStage, EventType, Job, LateResultPolicy
+from app.jobs.schemas import CancelStage, EventType, Job, JobWarning, LateResultPolicy
 from app.ledger.schemas import Subject
 from app.ledger.service import Ledger
 from app.library.schemas import Asset
@@ -187,13 +187,15 @@ class Transitions:
         self._update_copy(tx, job, changed)
         return True
 
-    def complete(self, tx: Transaction, job: Job, done: Completed, assets: Sequence[Asset]) -> bool:
-        """From processing to completed. False if the assets are no longer wanted."""
+    def complete(
+        self, tx: Transaction, job: Job, done: Completed, assets: Sequence[Asset], warnings: Sequence[JobWarning] = ()
+    ) -> bool:
+        """From processing to completed, with all warnings of the job. False if the assets are no longer wanted."""
         now = clock.now()
-        if not repository.complete(tx, job.owner_id, job.id, now, done):
+        if not repository.complete(tx, job.owner_id, job.id, now, done, warnings):
             if self._finish_cancel(tx, job, done.cost_nano, done=True):
                 return False
-            return self.record_late_result(tx, job, done.cost_nano, assets, done)
+            return self.record_late_result(tx, job, done.cost_nano, assets, done, warnings)
         self._library.add(tx, job.owner_id, assets)
         self._ledger.settle(tx, job.owner_id, job.id, done.cost_nano)
         repository.add_event(tx, job.owner_id, job.id, now, EventType.COMPLETED)
@@ -256,13 +258,19 @@ class Transitions:
         return changed
 
     def record_late_result(
-        self, tx: Transaction, job: Job, cost_nano: int | None, assets: Sequence[Asset], done: Completed | None = None
+        self,
+        tx: Transaction,
+        job: Job,
+        cost_nano: int | None,
+        assets: Sequence[Asset],
+        done: Completed | None = None,
+        warnings: Sequence[JobWarning] = (),
     ) -> bool:
         """Record a result that arrived after the cancel: its cost is always settled, its assets are kept if the user
         chose so; True if they were."""
         self._update_copy(tx, job, None)
         text, usage = (done.text, done.usage) if done else (None, None)
-        waiting = repository.end_late(tx, job.owner_id, job.id, cost_nano, text, usage)
+        waiting = repository.end_late(tx, job.owner_id, job.id, cost_nano, text, usage, warnings or job.warnings)
         if waiting is None:
             return False
         tx.on_commit(self._live.end_late, job)

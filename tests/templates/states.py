@@ -54,6 +54,7 @@ from app.jobs.schemas import (
     JobInput,
     JobInputRole,
     JobStatus,
+    JobWarning,
 )
 from app.ledger.schemas import Month
 from app.library.schemas import Asset, AssetKind, Origin
@@ -304,6 +305,18 @@ FOUR = job(
     assets=tuple(image(n) for n in (3, 4, 5, 6)),
     params={"n": 4},
 )
+PARTIAL = job(
+    "partial",
+    "A paper boat in three colours",
+    minutes=46,
+    status=JobStatus.COMPLETED,
+    assets=(image(13),),
+    warnings=(
+        JobWarning(None, "FRAMES_DROPPED", "Only the first frame of this animation was kept."),
+        JobWarning(0, "PROVIDER_REFUSED", "The provider refused this content. Change the prompt and try again."),
+        JobWarning(2, "RESULT_INVALID", HOSTILE),
+    ),
+)
 SIX = job("six", "A chess set of fruit", minutes=90, status=JobStatus.COMPLETED, assets=tuple(map(image, range(7, 13))))
 TEXTS = job(
     "text",
@@ -377,6 +390,7 @@ CARDS = {
     "image": IMAGE,
     "four images": FOUR,
     "six images": SIX,
+    "partial": PARTIAL,
     "text": TEXTS,
     "refused": REFUSED,
     "unknown": UNKNOWN,
@@ -1705,6 +1719,7 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "image": page(asset=image(2), job=IMAGE, path="/library/image-2"),
         "enhanced": page(asset=image(2), job=ENHANCED, path="/library/image-2"),
         "portrait": page(asset=image(5), job=FOUR, path="/library/image-5"),
+        "partial": page(asset=image(13), job=PARTIAL, path="/library/image-13"),
         "video": page(asset=video(1), job=VIDEO, path="/library/video-1"),
         "without a prompt": page(asset=video(3), job=ANIMATED, path="/library/video-3"),
         "uploaded": page(asset=UPLOADED, job=None, path="/library/image-30"),
