@@ -51,6 +51,8 @@ JOB_FIELDS = {
     "cancel_requested",
     "error",
     "warnings",
+    "estimated_start",
+    "estimated_seconds",
     "text",
     "polling_url",
     "assets",

@@ -12,6 +12,7 @@ import msgspec
 from app.base.text import folded
 from app.catalog.schemas import Model
 from app.db.transaction import Row, Transaction
+from app.jobs.queue_order import QueuePlace
 from app.jobs.schemas import (
     EventType,
     GenerationType,
@@ -183,6 +184,38 @@ def cancel_queued(tx: Transaction, owner: str, batch_id: str, now: datetime) -> 
         now,
     )
     return [row["id"] for row in rows]
+
+
+def cancel_unsent(tx: Transaction, owner: str, ids: Sequence[str], now: datetime) -> list[str]:
+    """From queued to cancelled, for those of these jobs that are queued; returns their ids."""
+    rows = tx.rows(
+        "jobs",
+        "update jobs set status = 'cancelled', ended_at = $3, cancel_requested = true, run_at = null, cost_nano = 0"
+        " where owner_id = $1 and id in (select unnest($2::text[])) and status = 'queued' returning id",
+        owner,
+        list(ids),
+        now,
+    )
+    return [row["id"] for row in rows]
+
+
+def queue_places(tx: Transaction, owner: str) -> list[QueuePlace]:
+    """The places of the user's queued jobs, in any order."""
+    rows = tx.rows("jobs", "select id, priority, queue_rank from jobs where owner_id = $1 and status = 'queued'", owner)
+    return [QueuePlace(row["id"], row["priority"], row["queue_rank"] or row["id"]) for row in rows]
+
+
+def set_queue_places(tx: Transaction, owner: str, places: Sequence[QueuePlace]) -> None:
+    tx.execute(
+        "jobs",
+        "update jobs set priority = moved.priority, queue_rank = moved.queue_rank from (select unnest($2::text[]) as id,"
+        " unnest($3::integer[]) as priority, unnest($4::text[]) as queue_rank) as moved"
+        " where jobs.id = moved.id and owner_id = $1",
+        owner,
+        [place.id for place in places],
+        [place.priority for place in places],
+        [place.rank for place in places],
+    )
 
 
 def find_deleted(tx: Transaction, owner: str, id: str) -> Job | None:

@@ -2,7 +2,7 @@
 
 import enum
 from datetime import datetime, timedelta
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
@@ -72,13 +72,46 @@ class LateResultPolicy(enum.StrEnum):
     DISCARD = "discard"
 
 
-class QueueEstimate(msgspec.Struct, frozen=True):
-    """The position of a queued job (1 is next), and the median and 90th percentile of how long recent jobs of its model
-    took, in seconds. None where unknown."""
+class QueuePosition(NamedTuple):
+    """Where a waiting job is: about, among the jobs of all users, and exactly, among those of its own user. 1 is next."""
 
-    position: int | None = None
+    overall: int
+    own: int
+    own_count: int
+
+
+class QueueEstimate(msgspec.Struct, frozen=True):
+    """Where a queued job is and when it will be started, and the median and 90th percentile of how long recent jobs of its model
+    took, in seconds. None where unknown; a job that waits for nothing has a `starts_at` in the past."""
+
+    position: QueuePosition | None = None
+    starts_at: datetime | None = None
     median: float | None = None
     p90: float | None = None
+
+
+class QueueStep(enum.StrEnum):
+    """How a user moves a job in the queue."""
+
+    FRONT = "front"
+    UP = "up"
+    DOWN = "down"
+
+
+class CancelFailure(msgspec.Struct, frozen=True):
+    """A job that could not be cancelled, and why."""
+
+    id: str
+    code: str
+    message: str
+
+
+class CancelledJobs(msgspec.Struct):
+    """How many jobs were cancelled, and for how many the provider was asked to stop; and those that could not be cancelled."""
+
+    cancelled: int = 0
+    requested: int = 0
+    failed: list[CancelFailure] = []
 
 
 class JobError(msgspec.Struct, frozen=True):
@@ -266,7 +299,8 @@ class JobCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 class JobOut(msgspec.Struct, frozen=True, kw_only=True):
     """A job in the API: `enhanced_prompt` is what a text model made of `prompt`, which was sent instead; `progress` is 0 to 100 or null, `cost_usd` is a decimal string or null if unknown. `warnings`
-    say what is missing of the outputs of a completed job, and what was lost of its inputs."""
+    say what is missing of the outputs of a completed job, and what was lost of its inputs. `estimated_start` is when a queued job
+    will probably be started, and `estimated_seconds` how long an unfinished one will take from then on; null when unknown."""
 
     id: str
     kind: Kind
@@ -281,6 +315,8 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
     progress: int | None
     attempts: int
     cancel_requested: bool
+    estimated_start: str | None
+    estimated_seconds: float | None
     error: JobError | None
     warnings: list[JobWarning]
     text: str | None
@@ -309,6 +345,8 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
             progress=job.progress,
             attempts=job.attempts,
             cancel_requested=job.cancel_requested,
+            estimated_start=iso(job.estimate.starts_at) if job.estimate.starts_at else None,
+            estimated_seconds=None if job.estimate.median is None else round(job.estimate.median, 1),
             error=job.error,
             warnings=list(job.warnings),
             text=job.text,

@@ -10,7 +10,7 @@ import msgspec
 
 from app.accounts.schemas import KeyLimits
 from app.base import clock
-from app.base.errors import Conflict, Missing
+from app.base.errors import Conflict, Invalid, Missing
 from app.base.ids import uuid7
 from app.base.metrics import Metrics
 from app.base.paging import Page
@@ -30,6 +30,7 @@ from app.jobs.poll_schedule import PollSchedule
 from app.jobs.scheduler import FairQueue
 from app.jobs.schemas import UNDO_PERIOD, AcceptedJob, Job, JobCounts, JobEvent, JobStatus, LateResultPolicy
 from app.jobs.transitions import FindKeyLimits, Transitions, TxHook
+from app.jobs.user_queue import UserQueue
 from app.jobs.waiters import JobWaiters
 from app.ledger.service import Ledger
 from app.library.service import Library
@@ -80,6 +81,14 @@ class Jobs:
         )
         metrics = metrics or Metrics()
         self.all = AllJobs(database, library, self.live, self._transitions, self.execution, self.find, metrics)
+        self.user_queue = UserQueue(
+            database,
+            self.live,
+            self._transitions,
+            find=self.find,
+            cancel=self.cancel,
+            learn_durations=self._learn_durations,
+        )
         self.of_batches = BatchJobs(database, self.live, self._transitions, self._with_files)
         metrics.gauge_callback(
             "oldest_waiting_job_seconds",
@@ -160,6 +169,17 @@ class Jobs:
 
     async def events(self, owner: str, id: str) -> Sequence[JobEvent]:
         return await self._database.read(repository.events, owner, id)
+
+    async def timeline(self, owner: str, id: str, *, after: str | None = None, limit: int = 24) -> Page[JobEvent]:
+        """The job's events, oldest first. `after` is how many were on the previous pages, as `next` says: events are only added at the
+        end. Raises Missing, and Invalid for a cursor of something else."""
+        await self.find(owner, id)
+        if after is not None and not (after.isascii() and after.isdecimal() and len(after) < 10):
+            raise Invalid("`cursor` is not a valid cursor.", fields={"cursor": "is not a valid cursor"})
+        all_events, start = await self.events(owner, id), int(after or 0)
+        shown = list(all_events[start : start + limit])
+        end = start + len(shown)
+        return Page(shown, len(all_events), str(end) if end < len(all_events) else None)
 
     async def wait(self, owner: str, id: str, seconds: float) -> Job:
         """The job once it has ended, or its current state after `seconds`."""

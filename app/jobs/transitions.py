@@ -15,7 +15,7 @@ from app.catalog.schemas import Model
 from app.db.transaction import Transaction
 from app.idempotency.schemas import IdempotencyKey
 from app.idempotency.service import Idempotency
-from app.jobs import repository
+from app.jobs import queue_order, repository
 from app.jobs.live_jobs import LiveJobs
 from app.jobs.model_history import ModelHistory
 from app.jobs.schemas import CancelStage, EventType, Job, JobWarning, LateResultPolicy
@@ -122,16 +122,30 @@ class Transitions:
     def cancel_queued(self, tx: Transaction, owner: str, batch_id: str) -> None:
         """From queued to cancelled, for all jobs of a batch: they were not sent."""
         now = clock.now()
-        for id in repository.cancel_queued(tx, owner, batch_id, now):
-            self._ledger.settle(tx, owner, id, 0)
-            repository.add_event(tx, owner, id, now, EventType.CANCELLED, stage=CancelStage.NOT_SUBMITTED)
-            tx.on_commit(self._live.remove, id)
+        self._record_unsent(tx, owner, repository.cancel_queued(tx, owner, batch_id, now), now)
+
+    def cancel_unsent(self, tx: Transaction, owner: str, ids: Sequence[str]) -> list[str]:
+        """From queued to cancelled, for those of these jobs that are still queued; returns their ids."""
+        now = clock.now()
+        cancelled = repository.cancel_unsent(tx, owner, ids, now)
+        self._record_unsent(tx, owner, cancelled, now)
+        return cancelled
+
+    def reorder(self, tx: Transaction, owner: str, id: str, before: str | None) -> bool:
+        """Move a queued job before another one, or behind all others. False if one of them is not queued any more."""
+        places = repository.queue_places(tx, owner)
+        if not {id, before or id} <= {place.id for place in places}:
+            return False
+        if changed := queue_order.move(places, id, before):
+            repository.set_queue_places(tx, owner, changed)
+            tx.on_commit(self._live.set_places, changed)
+        return True
 
     def claim(self, tx: Transaction, now: datetime, chosen: Sequence[Job]) -> Sequence[Job]:
-        """From queued to processing."""
+        """From queued to processing, in this order."""
         inputs = {job.id: job.inputs for job in chosen}
-        claimed = repository.claim_any(tx, now, list(inputs))
-        jobs = [msgspec.structs.replace(job, inputs=inputs[job.id]) for job in claimed]
+        claimed = {job.id: job for job in repository.claim_any(tx, now, list(inputs))}
+        jobs = [msgspec.structs.replace(claimed[id], inputs=inputs[id]) for id in inputs if id in claimed]
         for job in jobs:
             if job.upstream_job:
                 repository.add_event(tx, job.owner_id, job.id, now, EventType.RESULT_REQUESTED)
@@ -146,6 +160,7 @@ class Transitions:
             self._record_late_submission(tx, job, pending, run_at)
         elif job.upstream_job is None:
             repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.SUBMITTED, state=pending.state)
+            tx.on_commit(self._history.learn_queued_upstream, job.model)
         elif job.upstream_state != pending.state:
             repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.PROGRESSED, state=pending.state)
         self._update_copy(tx, job, changed)
@@ -289,6 +304,13 @@ class Transitions:
         if waiting is not None:
             repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.SUBMITTED, state=pending.state)
             tx.on_commit(self._live.await_late, msgspec.structs.replace(waiting, run_at=run_at))
+
+    def _record_unsent(self, tx: Transaction, owner: str, ids: Sequence[str], now: datetime) -> None:
+        """These jobs were cancelled before they were sent."""
+        for id in ids:
+            self._ledger.settle(tx, owner, id, 0)
+            repository.add_event(tx, owner, id, now, EventType.CANCELLED, stage=CancelStage.NOT_SUBMITTED)
+            tx.on_commit(self._live.remove, id)
 
     def _finish_cancel(self, tx: Transaction, job: Job, cost_nano: int | None, *, done: bool = False) -> bool:
         """End a job whose cancel was requested, after the provider's response. False if no cancel was requested, or if

@@ -10,13 +10,13 @@ from typing import Any, Final
 from app.base import clock
 from app.catalog.service import Catalog
 from app.jobs.runner import JobRunner
+from app.jobs.scheduler import MAX_SUBMITS
 from app.jobs.schemas import Job
 from app.jobs.service import Jobs
 from app.library.service import Library
 from app.providers.contract import Provider
 from app.storage.files import Files
 
-MAX_SUBMITS: Final = 16  # concurrent submits
 MAX_POLLS: Final = 16  # concurrent polls
 
 
