@@ -104,7 +104,7 @@ async def cancel(
     return JobOut.of(await jobs.cancel(request.user.id, id, _late(data)))
 
 
-@post("/jobs/cancel", status_code=200, responses=error_responses(400, 401), summary="Cancel many jobs")
+@post("/jobs/cancel", status_code=200, responses=error_responses(400, 401, 413), summary="Cancel many jobs")
 async def cancel_many(request: ApiRequest, jobs: NamedDependency[Jobs], data: JSONBody[CancelManyIn]) -> CancelledJobs:
     """`cancelled` counts the jobs that have ended, `requested` those whose provider was asked to stop, and `failed` lists those that
     could not be cancelled, each with an error code. What was already submitted may still be completed and charged."""
@@ -123,7 +123,7 @@ async def cancel_many(request: ApiRequest, jobs: NamedDependency[Jobs], data: JS
 @post(
     "/jobs/{id:str}/move",
     status_code=200,
-    responses=error_responses(400, 401, 404, 409),
+    responses=error_responses(400, 401, 404, 409, 413),
     summary="Move a queued job within your queue",
 )
 async def move(request: ApiRequest, id: FromPath[str], jobs: NamedDependency[Jobs], data: JSONBody[MoveIn]) -> JobOut:

@@ -13,7 +13,7 @@ from app.accounts.guards import signed_in
 from app.accounts.schemas import User
 from app.base.errors import Invalid, Missing
 from app.jobs import card_cache, timeline
-from app.jobs.schemas import Job, JobStatus, LateResultPolicy, QueueStep
+from app.jobs.schemas import EndedJobs, Job, JobStatus, LateResultPolicy, QueueStep
 from app.jobs.service import Jobs
 from app.providers.contract import Kind
 from app.web import forms
@@ -21,6 +21,7 @@ from app.web.csrf import Csrf
 from app.web.fast_path import FastResponse
 from app.web.limits import PAID, POLLED
 from app.web.render import add_global, form_token, html, page, partial
+from app.web.timestamps import Timestamp, to_utc
 
 PageRequest = Request[Any, Any, State]
 
@@ -41,6 +42,14 @@ async def index(
         found = await jobs.newest(owner, kinds=kinds, statuses=statuses, before=cursor)
     queued = jobs.user_queue.count(owner)
     return page("jobs/jobs.html", request, jobs=found.items, next=found.next, status=status, kind=kind, queued=queued)
+
+
+@get("/jobs/ended", guards=[signed_in], include_in_schema=False, opt=POLLED)
+async def ended(
+    request: PageRequest, jobs: NamedDependency[Jobs], since: FromQuery[Timestamp | None] = None
+) -> EndedJobs:
+    """The jobs that have ended since the `until` of the last answer, for the browser's notifications."""
+    return await jobs.ended(request.user.id, to_utc(since, "since"))
 
 
 @get("/jobs/{id:str}", guards=[signed_in], include_in_schema=False)
@@ -145,4 +154,4 @@ def _card(request: PageRequest, job: Job, notice: str) -> Response[str]:
 
 add_global("timeline_entry", timeline.entry)
 
-routes = [index, job, card, preview, cancel, cancel_queued, move, retry, delete, restore]
+routes = [index, ended, job, card, preview, cancel, cancel_queued, move, retry, delete, restore]

@@ -605,6 +605,18 @@ def count_any(
     return int(tx.value("jobs", f"select count(*) from jobs where {where}", *parameters))
 
 
+def ended_since(tx: Transaction, owner: str, since: datetime, limit: int) -> list[Row]:
+    """The user's jobs that were completed or failed after that time, oldest first: id, kind, status, prompt and ended_at."""
+    return tx.rows(
+        "jobs",
+        "select id, kind, status, prompt, ended_at from jobs where owner_id = $1 and ended_at > $2 and deleted_at is null"
+        " and status in ('completed', 'failed') order by ended_at limit $3",
+        owner,
+        since,
+        limit,
+    )
+
+
 def tally_any(tx: Transaction) -> list[Row]:
     """The number of jobs per status, as rows."""
     return tx.rows("jobs", "select status, count(*) as jobs from jobs where deleted_at is null group by status")

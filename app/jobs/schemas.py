@@ -98,6 +98,22 @@ class QueueStep(enum.StrEnum):
     DOWN = "down"
 
 
+class EndedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What a notification says of a job that was completed or has failed; the prompt is shortened."""
+
+    id: str
+    kind: Kind
+    status: JobStatus
+    prompt: str
+
+
+class EndedJobs(msgspec.Struct, frozen=True, kw_only=True):
+    """The jobs that have ended since some time, oldest first, and the time to ask from next time."""
+
+    until: str
+    jobs: list[EndedJob]
+
+
 class CancelFailure(msgspec.Struct, frozen=True):
     """A job that could not be cancelled, and why."""
 

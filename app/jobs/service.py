@@ -4,6 +4,7 @@ The state machine is in `transitions`, the worker's side in `execution`, the adm
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -28,7 +29,17 @@ from app.jobs.live_jobs import LiveJobs
 from app.jobs.model_history import ModelHistory
 from app.jobs.poll_schedule import PollSchedule
 from app.jobs.scheduler import FairQueue
-from app.jobs.schemas import UNDO_PERIOD, AcceptedJob, Job, JobCounts, JobEvent, JobStatus, LateResultPolicy
+from app.jobs.schemas import (
+    UNDO_PERIOD,
+    AcceptedJob,
+    EndedJob,
+    EndedJobs,
+    Job,
+    JobCounts,
+    JobEvent,
+    JobStatus,
+    LateResultPolicy,
+)
 from app.jobs.transitions import FindKeyLimits, Transitions, TxHook
 from app.jobs.user_queue import UserQueue
 from app.jobs.waiters import JobWaiters
@@ -38,6 +49,9 @@ from app.providers.contract import ErrorCode, Kind, Provider
 from app.providers.webhooks import WebhookVerifier
 
 HISTORY_SIZE: Final = 50  # completed jobs of a model that an estimate is based on
+NEWS_PERIOD: Final = timedelta(minutes=10)  # in which the end of a job is worth a notification
+MAX_NEWS: Final = 20  # jobs
+MAX_NEWS_PROMPT: Final = 120  # characters
 COSTS_READ: Final = 200  # latest jobs of a model among which those with the same settings are found
 
 
@@ -169,6 +183,24 @@ class Jobs:
 
     async def events(self, owner: str, id: str) -> Sequence[JobEvent]:
         return await self._database.read(repository.events, owner, id)
+
+    async def ended(self, owner: str, since: datetime | None) -> EndedJobs:
+        """The jobs that were completed or failed since then, for notifications. `since` None means from now on; what is long ago is
+        no news."""
+        now = clock.now()
+        earliest = max(since, now - NEWS_PERIOD) if since is not None else now
+        rows = await self._database.read(repository.ended_since, owner, min(earliest, now), MAX_NEWS)
+        jobs = [
+            EndedJob(
+                id=row["id"],
+                kind=Kind(row["kind"]),
+                status=JobStatus(row["status"]),
+                prompt=row["prompt"][:MAX_NEWS_PROMPT],
+            )
+            for row in rows
+        ]
+        until = rows[-1]["ended_at"] if rows else earliest
+        return EndedJobs(until=f"{until.isoformat()}Z", jobs=jobs)
 
     async def timeline(self, owner: str, id: str, *, after: str | None = None, limit: int = 24) -> Page[JobEvent]:
         """The job's events, oldest first. `after` is how many were on the previous pages, as `next` says: events are only added at the

@@ -1,6 +1,7 @@
 """Users move their waiting jobs and cancel many at once, in the API and on pages."""
 
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
 
 import httpx
 import pytest
@@ -8,8 +9,9 @@ import pytest_asyncio
 
 from app.jobs.schemas import Job, JobStatus
 from app.jobs.service import Jobs
+from app.providers.contract import Completed
 from tests.html import parse_html
-from tests.jobs.conftest import OpenJobs, new_job
+from tests.jobs.conftest import FakeClock, OpenJobs, new_job
 from tests.kit import SHORT_VIDEO, UNKNOWN_ID, VIDEO_MODEL, check_job, error_of, new_email, validation_error
 from tests.studio import Studio, running
 
@@ -175,3 +177,29 @@ async def test_the_timeline_of_a_job_is_read_in_pages(studio: Studio, user: http
     assert rest["items"][0]["detail"] == {"stage": "not_submitted"}
     validation_error(await user.get(url, params={"cursor": "YWJj"}), "cursor")
     error_of(await (await studio.user(new_email(), direct=True)).get(url), 404)
+
+
+async def test_a_job_that_has_ended_is_news_once_and_only_for_its_owner(jobs: Jobs, fake_clock: FakeClock) -> None:
+    start = await jobs.ended("ann", None)
+    assert start.jobs == []
+    fake_clock.advance(1)
+    await jobs.enqueue(new_job(prompt="x" * 1000))
+    await jobs.enqueue(new_job("bob"))
+    for job in await jobs.execution.claim(2):
+        await jobs.execution.complete(job, Completed(text="x"), [])
+    news = await jobs.ended("ann", datetime.fromisoformat(start.until.removesuffix("Z")))
+    assert [(job.status, job.prompt) for job in news.jobs] == [(JobStatus.COMPLETED, "x" * 120)]
+    since = datetime.fromisoformat(news.until.removesuffix("Z"))
+    assert (await jobs.ended("ann", since)).jobs == []
+    fake_clock.advance(3600)
+    assert (await jobs.ended("ann", since - timedelta(seconds=1))).jobs == [], "what is long ago is no news"
+
+
+async def test_the_page_asks_for_news_with_the_time_of_the_last_answer(studio: Studio) -> None:
+    browser = await studio.user_in_browser(new_email(), direct=True)
+    first = (await browser.get("/jobs/ended")).json()
+    assert first["jobs"] == []
+    assert (await browser.get("/jobs/ended", params={"since": first["until"]})).json() == first
+    for wrong in ("x", "9999-12-31T23:59:59-23:59"):
+        assert (await browser.get("/jobs/ended", params={"since": wrong})).status_code == 400, wrong
+    assert (await studio.direct_browser().get("/jobs/ended")).status_code == 303
