@@ -24,6 +24,7 @@ from app.catalog import api as catalog_api
 from app.catalog import pages as catalog_pages
 from app.chat import api as chat_api
 from app.chat import pages as chat_pages
+from app.editor import pages as editor_pages
 from app.gateway import api as gateway_api
 from app.generation import api as generation_api
 from app.generation import pages as generation_pages
@@ -73,6 +74,7 @@ ROUTES: Final[Sequence[ControllerRouterHandler]] = (
     *generation_pages.routes,
     *batches_api.routes,
     *batches_pages.routes,
+    *editor_pages.routes,
     *chat_api.routes,
     *chat_pages.routes,
     *gateway_api.routes,
@@ -95,6 +97,7 @@ DEPENDENCIES: Final = (
     "jobs",
     "generation",
     "batches",
+    "editor",
     "chat",
     "gateway",
     "responses",

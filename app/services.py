@@ -21,6 +21,7 @@ from app.catalog.service import Catalog
 from app.chat.service import Chat
 from app.db.database import Database
 from app.db.migrate import MIGRATIONS
+from app.editor.service import Editor
 from app.gateway.service import Gateway
 from app.generation.service import Generation
 from app.home.service import Home
@@ -63,6 +64,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     jobs: Jobs
     generation: Generation
     batches: Batches
+    editor: Editor
     chat: Chat
     gateway: Gateway
     responses: Responses
@@ -148,7 +150,7 @@ async def build_services(
         metrics=metrics,
         key_limits=accounts.api_keys.limits,
     )
-    worker = Worker(jobs, catalog, library, files, providers)
+    worker = Worker(jobs, catalog, library, files, media, providers)
     generation = Generation(
         catalog,
         library,
@@ -200,6 +202,7 @@ async def build_services(
         jobs=jobs,
         generation=generation,
         batches=batches,
+        editor=Editor(generation, library, jobs, files, media),
         chat=chat,
         gateway=gateway,
         responses=responses,

@@ -37,6 +37,7 @@ FINAL_STATES = {"completed", "failed", "cancelled"}
 # `retry_of` is not in the contract's list; it links a retry to the job that it repeats.
 JOB_FIELDS = {
     "inputs",
+    "parent_asset_id",
     "id",
     "kind",
     "generation_type",
@@ -63,7 +64,7 @@ JOB_FIELDS = {
     "retry_of",
     "batch_id",
 }
-ASSET_FIELDS = {"id", "kind", "url", "thumbnail_url", "mime", "bytes", "width", "height", "duration"}
+ASSET_FIELDS = {"id", "parent_asset_id", "kind", "url", "thumbnail_url", "mime", "bytes", "width", "height", "duration"}
 USER_FIELDS = {"id", "email", "name", "role", "is_active", "created_at", "last_login_at"}
 
 Json = dict[str, Any]

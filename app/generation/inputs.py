@@ -14,7 +14,7 @@ from app.base.errors import Invalid, Missing
 from app.catalog.schemas import Model
 from app.generation.schemas import GenerationRequest, RequestedInput
 from app.jobs.schemas import JobInputRole
-from app.library.schemas import Asset, AssetKind
+from app.library.schemas import Asset, AssetKind, Origin
 from app.library.service import Library
 from app.providers.contract import InputRole, InputSlot, Kind
 
@@ -57,6 +57,21 @@ def further_slots(model: Model, kind: Kind) -> list[InputSlot]:
         for slot in slots_of(model, kind)
     ]
     return [slot for slot in slots if slot.max > 0 and slot.role is not InputRole.AUDIO]
+
+
+def mask_slot(model: Model) -> InputSlot | None:
+    """How the model takes a mask; None if it takes none."""
+    return next((slot for slot in model.details.inputs if slot.role is InputRole.MASK), None)
+
+
+def edited(inputs: Sequence[RequestedInput], assets: Sequence[Asset]) -> str | None:
+    """The image of which the results are versions: with a mask, the first one. An enlarged copy stands for its original."""
+    if not any(each.role is JobInputRole.MASK for each in inputs):
+        return None
+    image = next((asset for each, asset in zip(inputs, assets, strict=True) if each.role is JobInputRole.IMAGE), None)
+    if image is None:
+        return None
+    return image.parent_asset_id if image.origin is Origin.PREPARED else image.id
 
 
 def requested(request: GenerationRequest, model: Model, kind: Kind) -> list[RequestedInput]:

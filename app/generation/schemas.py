@@ -55,7 +55,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request from the page or the API, not validated yet. `params` are the model's parameters. At most one of the
     three input image fields may be set; `inputs` are further files in their roles. `previews` is how many previews of an image the caller would like to read.
     `literal_prompt` leaves choices and wildcards in the prompt as they are. `enhance` asks a text model to rewrite the prompt first. If
-    the prompt has been rewritten before, by the text job `enhanced_by`, `original_prompt` is what it was."""
+    the prompt has been rewritten before, by the text job `enhanced_by`, `original_prompt` is what it was.
+    The results are versions of `parent_asset_id`; if a mask is given, of the first image by default."""
 
     model: str
     prompt: str
@@ -70,3 +71,4 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     enhance: bool = False
     original_prompt: str | None = None
     enhanced_by: str | None = None
+    parent_asset_id: str | None = None

@@ -154,6 +154,7 @@ class Generation:
             params=params,
             inputs=tuple(JobInput(each.role, asset.id, each.weight) for each, asset in used),
             warnings=tuple(warnings),
+            parent_asset_id=request.parent_asset_id or inputs.edited(requested, assets),
             created_at=clock.now(),
         )
 
@@ -228,6 +229,10 @@ class Generation:
     async def favorite_models(self, owner: str) -> set[str]:
         """The ids of the models that the user has marked."""
         return await self._catalog.preferences.favorites(owner)
+
+    def inpainting_models(self) -> Sequence[Model]:
+        """Models that generate the part of an image that a mask marks, by name."""
+        return [model for model in self._catalog.search(output=Kind.IMAGE.value) if inputs.mask_slot(model) is not None]
 
     def fields(self, model: Model, values: dict[str, Any], errors: dict[str, str] | None = None) -> list[Field]:
         return self._catalog.parameters.fields(model, values, errors)

@@ -53,8 +53,8 @@ async def upload(request: PageRequest, home: NamedDependency[Home]) -> Response[
 
 @get("/library/{id:str}", guards=[signed_in], include_in_schema=False)
 async def asset(request: PageRequest, id: FromPath[str], home: NamedDependency[Home]) -> Response[str]:
-    found, job = await home.asset(request.user.id, id)
-    return page("library/asset.html", request, asset=found, job=job)
+    found, job, versions = await home.asset(request.user.id, id)
+    return page("library/asset.html", request, asset=found, job=job, versions=versions)
 
 
 @get("/spending", guards=[signed_in], include_in_schema=False)

@@ -73,10 +73,12 @@ class Home:
         """The user's spending by month, newest first."""
         return await self._ledger.months(owner)
 
-    async def asset(self, owner: str, id: str) -> tuple[Asset, Job | None]:
-        """An asset and the job that generated it, if that still exists."""
+    async def asset(self, owner: str, id: str) -> tuple[Asset, Job | None, Sequence[Asset]]:
+        """An asset, the job that generated it, if that still exists, and all versions of an image, oldest first."""
         asset = await self._library.find(owner, id)
-        return asset, await self._jobs.find_or_none(owner, asset.job_id) if asset.job_id else None
+        job = await self._jobs.find_or_none(owner, asset.job_id) if asset.job_id else None
+        is_image = asset.kind is AssetKind.IMAGE
+        return asset, job, await self._library.versions(owner, asset) if is_image else [asset]
 
     async def examples(self, owner: str, origin: str) -> Examples:
         """Client examples with the name of the user's newest valid key and the first text-only model. `origin` is the

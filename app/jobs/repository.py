@@ -32,7 +32,7 @@ _COLUMNS = (
     " params, status, progress, upstream_state, attempts, cancel_requested, error_code, error_message, text, usage,"
     " cost_nano, retry_of, batch_id, clip_id, plan_id, upstream_job_id, upstream_poll_url, run_at, created_at,"
     " started_at, ended_at, deleted_at, priority, late_result_policy, recovery_count,"
-    " enhanced_prompt, enhanced_by, batch_position, paused, warnings, queue_rank"
+    " enhanced_prompt, enhanced_by, batch_position, paused, parent_asset_id, warnings, queue_rank"
 )
 DOWNLOADED = "downloaded"
 
@@ -41,7 +41,8 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
     tx.insert(
         "jobs (id, owner_id, kind, generation_type, provider, model, model_name, upstream_model, route, prompt,"
         " system_prompt, params, status, retry_of, batch_id, clip_id, plan_id, upstream_job_id, upstream_poll_url,"
-        " run_at, created_at, priority, search_text, enhanced_prompt, enhanced_by, batch_position, paused, warnings)",
+        " run_at, created_at, priority, search_text, enhanced_prompt, enhanced_by, batch_position, paused, parent_asset_id,"
+        " warnings)",
         job.id,
         owner,
         job.kind.value,
@@ -69,6 +70,7 @@ def add(tx: Transaction, owner: str, job: Job) -> None:
         job.enhanced_by,
         job.batch_position,
         job.paused,
+        job.parent_asset_id,
         _json(job.warnings),
     )
     for position, used in enumerate(job.inputs):
@@ -245,6 +247,18 @@ def newest(
     parameters.append(limit)
     sql = f"select {_COLUMNS} from jobs where {where} order by id {order} limit ${len(parameters)}"
     return _all(tx, sql, *parameters)
+
+
+def edits(tx: Transaction, owner: str, asset_id: str, limit: int) -> list[Job]:
+    """The latest jobs that edit this image, newest first."""
+    return _all(
+        tx,
+        f"select {_COLUMNS} from jobs where owner_id = $1 and parent_asset_id = $2 and deleted_at is null"
+        " order by id desc limit $3",
+        owner,
+        asset_id,
+        limit,
+    )
 
 
 def count(

@@ -12,6 +12,7 @@ from app.base.disk_full import DiskFull, map_disk_full
 from app.base.errors import Invalid, Missing, TooLarge, Unready
 from app.catalog.service import Catalog
 from app.jobs.execution import TIMED_OUT, Execution
+from app.jobs.inputs import InputPreparation
 from app.jobs.live_jobs import LiveJobs
 from app.jobs.schemas import Job, JobWarning
 from app.jobs.waiters import JobWaiters
@@ -23,7 +24,6 @@ from app.providers.contract import (
     ErrorCode,
     Failed,
     Failure,
-    InputImage,
     Kind,
     Outcome,
     Pending,
@@ -53,6 +53,7 @@ class JobRunner:
         library: Library,
         files: Files,
         providers: Mapping[str, Provider],
+        inputs: InputPreparation,
     ) -> None:
         self._live = live
         self._waiters = waiters
@@ -61,6 +62,7 @@ class JobRunner:
         self._library = library
         self._files = files
         self._providers = providers
+        self._inputs = inputs
         self._cancel_forwarded: set[str] = set()  # jobs whose cancel was sent to the provider
 
     async def start(self, job: Job) -> None:
@@ -90,12 +92,15 @@ class JobRunner:
         if provider is None:
             await self._execution.fail(job, _NO_PROVIDER)
             return
-        try:
-            request = await self._request(job)
-        except Missing:
-            await self._execution.fail(job, _NO_INPUT_IMAGE)
-            return
-        async with self._output_folder(job.kind) as folder:
+        async with self._output_folder(job.kind) as folder, self._input_folder(job) as inputs:
+            try:
+                request = await self._request(job, inputs)
+            except Missing:
+                await self._execution.fail(job, _NO_INPUT_IMAGE)
+                return
+            except Invalid as exc:
+                await self._execution.fail(job, _unusable_input(exc.message))
+                return
             if not self._live.is_wanted(job.id):
                 await self._record_outcome(job, _NOT_SENT)
                 return
@@ -123,6 +128,10 @@ class JobRunner:
     def _output_folder(self, kind: Kind) -> AbstractAsyncContextManager[Path]:
         """A temporary folder for the provider's files. Text jobs need none, so creating one is skipped."""
         return nullcontext(NO_FOLDER) if kind is Kind.TEXT else self._files.folder()
+
+    def _input_folder(self, job: Job) -> AbstractAsyncContextManager[Path]:
+        """A temporary folder for inputs that are changed to fit the model."""
+        return self._files.folder() if job.inputs else nullcontext(NO_FOLDER)
 
     async def _stream_text(self, job: Job, provider: Provider, request: Request) -> Outcome:
         """Generate a text and publish it piece by piece to its subscriber."""
@@ -166,25 +175,26 @@ class JobRunner:
             deferred = await self._record_outcome(job, await self._within(job, provider.poll(job.upstream_job, folder)))
         await self._record_deferred(job, deferred)
 
-    async def _request(self, job: Job) -> Request:
-        images = []
-        for used in job.inputs:
-            asset = await self._library.find_including_deleted(job.owner_id, used.asset_id)
-            images.append(InputImage(self._files.path(asset.key), asset.mime, used.role.value))
+    async def _request(self, job: Job, folder: Path) -> Request:
+        """Raises Missing for an input that was deleted, and Invalid for one that cannot be changed to fit the model."""
+        images = await self._inputs.prepare(job, folder) if job.inputs else ()
         messages: tuple[Turn, ...] = ()
         if job.system_prompt:
             messages = (Turn("system", job.system_prompt), Turn("user", job.prompt))
         previews = self._waiters.previews.wanted(job.id)
+        saved = self._catalog.described.find(job.model)
         return Request(
             job_id=job.id,
             kind=job.kind,
             model=job.upstream_model,
             prompt=job.sent_prompt,
             params=job.params,
-            images=tuple(images),
+            images=images,
             messages=messages,
             route=job.route or None,
             output_modalities=self._catalog.output_modalities(job.model),
+            inputs=saved.description.inputs if saved else None,
+            outputs=saved.description.outputs if saved else None,
             previews=previews,
             on_preview=partial(self._waiters.previews.add, job.id) if previews else None,
         )
@@ -222,7 +232,9 @@ class JobRunner:
         if done.media:
             await self._write_with_retry(job, self._execution.mark_downloaded)
         try:
-            async with self._library.stage_results(job.owner_id, job.id, job.prompt, done.outputs) as staged:
+            async with self._library.stage_results(
+                job.owner_id, job.id, job.prompt, done.outputs, job.parent_asset_id
+            ) as staged:
                 warnings = _warnings(done, staged)
 
                 async def complete(job: Job, done: Completed) -> None:
@@ -267,6 +279,11 @@ def _warnings(done: Completed, staged: StagedResults) -> list[JobWarning]:
 
 def _unusable(code: ErrorCode, reason: str, done: Completed) -> Failed:
     return Failed(code=code, message=_NOT_STORED + reason, cost_nano=done.cost_nano, detail=reason)
+
+
+def _unusable_input(reason: str) -> Failed:
+    message = f"An input cannot be sent to this model: {reason}"
+    return Failed(code=ErrorCode.REQUEST_REJECTED, message=message, cost_nano=0, carried_out=False, detail=reason)
 
 
 def _storage_full(job: Job, cost_nano: int | None) -> Failed:

@@ -180,6 +180,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     batch_position: int | None = None
     clip_id: str | None = None
     plan_id: str | None = None
+    parent_asset_id: str | None = None  # the image of which the results are edits
     upstream_job: UpstreamJob | None = None
     run_at: datetime | None = None
     created_at: datetime
@@ -234,6 +235,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             batch_position=self.batch_position,
             clip_id=self.clip_id,
             plan_id=self.plan_id,
+            parent_asset_id=self.parent_asset_id,
             upstream_job=upstream_job,
             created_at=now,
         )
@@ -314,9 +316,11 @@ class JobCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A job in the API: `enhanced_prompt` is what a text model made of `prompt`, which was sent instead; `progress` is 0 to 100 or null, `cost_usd` is a decimal string or null if unknown. `warnings`
-    say what is missing of the outputs of a completed job, and what was lost of its inputs. `estimated_start` is when a queued job
-    will probably be started, and `estimated_seconds` how long an unfinished one will take from then on; null when unknown."""
+    """A job in the API: `enhanced_prompt` is what a text model made of `prompt`, which was sent instead; `progress` is 0 to 100 or
+    null, `cost_usd` is a decimal string or null if unknown. `parent_asset_id` is the image of which the results are edits.
+    `warnings` say what is missing of the outputs of a completed job, and what was lost of its inputs. `estimated_start` is when a
+    queued job will probably be started, and `estimated_seconds` how long an unfinished one will take from then on; null when
+    unknown."""
 
     id: str
     kind: Kind
@@ -341,6 +345,7 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: str | None
     retry_of: str | None
     batch_id: str | None
+    parent_asset_id: str | None
     created_at: str
     started_at: str | None
     completed_at: str | None
@@ -371,6 +376,7 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
             cost_usd=usd(job.cost_nano),
             retry_of=job.retry_of,
             batch_id=job.batch_id,
+            parent_asset_id=job.parent_asset_id,
             created_at=iso(job.created_at),
             started_at=iso(job.started_at) if job.started_at else None,
             completed_at=iso(job.ended_at) if job.ended_at else None,

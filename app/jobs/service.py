@@ -156,6 +156,11 @@ class Jobs:
         await self._learn_durations({job.model for job in jobs if not job.final})
         return Page([job if job.final else self.live.estimate(job) for job in jobs], page.total, page.next)
 
+    async def edits(self, owner: str, asset_id: str, limit: int) -> Sequence[Job]:
+        """The latest jobs that edit this image, with their assets, newest first."""
+        found = await self._cache.read(self._edits, owner, asset_id, limit)
+        return [job if job.final else self.live.find(job.id) or job for job in found]
+
     async def counts(self, owner: str) -> JobCounts:
         """How many finished outputs and unfinished jobs the user has."""
         rows = await self._database.read(repository.tally, owner)
@@ -358,6 +363,9 @@ class Jobs:
         total = repository.count(tx, owner, kinds=kinds, statuses=statuses, enhancements=enhancements)
         page = Page.of(found, total, limit)
         return Page(self._with_files(tx, owner, page.items), page.total, page.next)
+
+    def _edits(self, tx: Transaction, owner: str, asset_id: str, limit: int) -> list[Job]:
+        return self._with_files(tx, owner, repository.edits(tx, owner, asset_id, limit))
 
     def _with_files(self, tx: Transaction, owner: str, jobs: Sequence[Job]) -> list[Job]:
         """These jobs with their inputs and assets; one query for each, however many jobs there are."""

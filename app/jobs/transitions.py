@@ -85,6 +85,8 @@ class Transitions:
             return first
         self._ledger.hold(tx, job.owner_id, Subject.JOB, job.id, self._expected_cost(tx, job, limits), limits)
         repository.add(tx, job.owner_id, job)
+        if job.inputs:
+            self._library.attach(tx, job.owner_id, [used.asset_id for used in job.inputs], job.id)
         repository.add_event(tx, job.owner_id, job.id, job.created_at, EventType.QUEUED)
         if also_in_tx is not None:
             also_in_tx(tx, job)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from app.base import clock
 from app.catalog.service import Catalog
+from app.jobs.inputs import InputPreparation
 from app.jobs.runner import JobRunner
 from app.jobs.scheduler import MAX_SUBMITS
 from app.jobs.schemas import Job
@@ -16,6 +17,7 @@ from app.jobs.service import Jobs
 from app.library.service import Library
 from app.providers.contract import Provider
 from app.storage.files import Files
+from app.storage.media import Media
 
 MAX_POLLS: Final = 16  # concurrent polls
 
@@ -24,11 +26,26 @@ class Worker:
     """Drives jobs from queued to their final status."""
 
     def __init__(
-        self, jobs: Jobs, catalog: Catalog, library: Library, files: Files, providers: Mapping[str, Provider]
+        self,
+        jobs: Jobs,
+        catalog: Catalog,
+        library: Library,
+        files: Files,
+        media: Media,
+        providers: Mapping[str, Provider],
     ) -> None:
         self._live = jobs.live
         self._execution = jobs.execution
-        self._runner = JobRunner(jobs.live, jobs.waiters, jobs.execution, catalog, library, files, providers)
+        self._runner = JobRunner(
+            jobs.live,
+            jobs.waiters,
+            jobs.execution,
+            catalog,
+            library,
+            files,
+            providers,
+            InputPreparation(catalog, library, media),
+        )
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._polling: dict[str, asyncio.Task[None]] = {}
         self._dispatch_lock = asyncio.Lock()

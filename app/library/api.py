@@ -72,6 +72,17 @@ async def show(request: ApiRequest, id: FromPath[str], library: NamedDependency[
     return AssetOut.of(await library.find(request.user.id, id))
 
 
+@post(
+    "/assets/{id:str}/last-frame",
+    responses=error_responses(400, 401, 404),
+    summary="Get the last frame of a video, to extend it",
+)
+async def last_frame(request: ApiRequest, id: FromPath[str], library: NamedDependency[Library]) -> AssetOut:
+    """An image from which another video can start: an input with the role `first_frame`. It is not listed, and is deleted after a
+    day if no job uses it."""
+    return AssetOut.of(await library.last_frame(request.user.id, id))
+
+
 @delete("/assets/{id:str}", responses=error_responses(400, 401, 404), summary="Delete an asset")
 async def remove(request: ApiRequest, id: FromPath[str], library: NamedDependency[Library]) -> None:
     await library.delete(request.user.id, id)
@@ -80,7 +91,7 @@ async def remove(request: ApiRequest, id: FromPath[str], library: NamedDependenc
 routes = [
     Router(
         "/api/v1",
-        route_handlers=[upload, index, show, remove],
+        route_handlers=[upload, index, show, last_frame, remove],
         guards=[signed_in],
         security=BEARER,
         tags=["Assets"],

@@ -35,6 +35,13 @@ async def restore(request: PageRequest, id: FromPath[str], library: NamedDepende
     return forms.go(f"/library/{restored.id}", "The file was restored.")
 
 
+@post("/library/{id:str}/extend", guards=[signed_in], include_in_schema=False, status_code=200)
+async def extend(request: PageRequest, id: FromPath[str], library: NamedDependency[Library]) -> Response[str]:
+    """A form for a video that starts with the last frame of this one."""
+    frame = await library.last_frame(request.user.id, id)
+    return forms.go(f"/generate/video?mode=image&asset={frame.id}")
+
+
 @route("/media/{id:str}", http_method=[HttpMethod.GET, HttpMethod.HEAD], guards=[signed_in], include_in_schema=False)
 async def media(
     request: PageRequest, id: FromPath[str], library: NamedDependency[Library], download: FromQuery[bool] = False
@@ -68,4 +75,4 @@ async def _file(
         raise Missing("This file no longer exists.") from None
 
 
-routes = [delete, restore, media, thumbnail]
+routes = [delete, restore, extend, media, thumbnail]

@@ -11,8 +11,9 @@ from app.library.schemas import Asset, AssetKind
 
 _COLUMNS = (
     "id, owner_id, kind, origin, mime, bytes, width, height, duration, file_key as key, thumbnail_key, job_id,"
-    " position, name, prompt, created_at"
+    " position, name, prompt, parent_asset_id, root_asset_id, created_at"
 )
+_LISTED = "deleted_at is null and origin <> 'prepared'"
 
 
 def add(tx: Transaction, owner: str, assets: list[Asset]) -> None:
@@ -20,8 +21,8 @@ def add(tx: Transaction, owner: str, assets: list[Asset]) -> None:
         tx.execute(
             "assets",
             "insert into assets (id, owner_id, kind, origin, mime, bytes, width, height, duration, file_key,"
-            " thumbnail_key, job_id, position, name, prompt, created_at, search_text)"
-            " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+            " thumbnail_key, job_id, position, name, prompt, created_at, search_text, parent_asset_id, root_asset_id)"
+            " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
             asset.id,
             owner,
             asset.kind.value,
@@ -39,6 +40,8 @@ def add(tx: Transaction, owner: str, assets: list[Asset]) -> None:
             asset.prompt,
             asset.created_at,
             folded(f"{asset.prompt} {asset.name or ''}"),
+            asset.parent_asset_id,
+            asset.root_asset_id,
         )
 
 
@@ -77,12 +80,33 @@ def of_jobs(tx: Transaction, owner: str, job_ids: list[str]) -> dict[str, list[A
     """The assets of these jobs by job id, in order of position."""
     found: dict[str, list[Asset]] = {}
     sql = (
-        f"select {_COLUMNS} from assets where owner_id = $1 and deleted_at is null"
+        f"select {_COLUMNS} from assets where owner_id = $1 and {_LISTED}"
         " and job_id in (select unnest($2::text[])) order by position, id"
     )
     for row in tx.rows("assets", sql, owner, job_ids):
         found.setdefault(row["job_id"], []).append(_asset(row))
     return found
+
+
+def versions(tx: Transaction, owner: str, root: str, limit: int) -> list[Asset]:
+    """An image and all that was made of it by edits, oldest first."""
+    sql = (
+        f"select {_COLUMNS} from assets where owner_id = $1 and {_LISTED} and (id = $2 or root_asset_id = $2)"
+        " order by id limit $3"
+    )
+    return [_asset(row) for row in tx.rows("assets", sql, owner, root, limit)]
+
+
+def attach(tx: Transaction, owner: str, ids: Sequence[str], job_id: str) -> None:
+    """Those of these assets that were prepared for this job belong to it from now on."""
+    tx.execute(
+        "assets",
+        "update assets set job_id = $3 where owner_id = $1 and id in (select unnest($2::text[])) and job_id is null"
+        " and origin = 'prepared'",
+        owner,
+        list(ids),
+        job_id,
+    )
 
 
 def mark_deleted(tx: Transaction, owner: str, id: str, now: datetime) -> bool:
@@ -134,12 +158,15 @@ def erase_all(tx: Transaction, owner: str, long_ago: datetime) -> None:
     )
 
 
-def purge_any(tx: Transaction, before: datetime) -> list[str]:
-    """Delete the rows marked as deleted before that time and return their file keys."""
+def purge_any(tx: Transaction, before: datetime, unused_before: datetime) -> list[str]:
+    """Delete the rows marked as deleted before that time, and those prepared before `unused_before` for a job that was never
+    requested. Returns their file keys."""
     rows = tx.rows(
         "assets",
-        "delete from assets where deleted_at is not null and deleted_at < $1 returning file_key, thumbnail_key",
+        "delete from assets where (deleted_at is not null and deleted_at < $1)"
+        " or (origin = 'prepared' and job_id is null and created_at < $2) returning file_key, thumbnail_key",
         before,
+        unused_before,
     )
     return [key for row in rows for key in (row["file_key"], row["thumbnail_key"]) if key]
 
@@ -162,7 +189,7 @@ def is_referenced_any(tx: Transaction, key: str) -> bool:
 
 
 def _where(owner: str, kind: AssetKind | None, terms: Sequence[str]) -> tuple[str, list[object]]:
-    where, parameters = "owner_id = $1 and deleted_at is null", [owner]
+    where, parameters = f"owner_id = $1 and {_LISTED}", [owner]
     if kind:
         parameters.append(kind.value)
         where += f" and kind = ${len(parameters)}"

@@ -21,6 +21,7 @@ class Origin(enum.StrEnum):
 
     GENERATED = "generated"
     UPLOADED = "uploaded"
+    PREPARED = "prepared"  # made for a job, such as a mask; it is not listed, and goes with the job
 
 
 class UploadWarning(msgspec.Struct, frozen=True):
@@ -35,7 +36,8 @@ FRAMES_DROPPED: Final = UploadWarning("FRAMES_DROPPED", "Only the first frame of
 
 class Asset(msgspec.Struct, frozen=True, kw_only=True):
     """A stored image or video. Sizes are in pixels and bytes, `duration` in seconds. `key` and `thumbnail_key` are keys in
-    `storage.files` and are never exposed. `warnings` are known only to the request that uploads it; they are not stored."""
+    `storage.files` and are never exposed. `parent_asset_id` is the image of which this is an edit, or from which it was prepared;
+    `root_asset_id` is the first of that chain. `warnings` are known only to the request that uploads it; they are not stored."""
 
     id: str
     owner_id: str
@@ -52,6 +54,8 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
     position: int = 0
     name: str | None = None
     prompt: str = ""
+    parent_asset_id: str | None = None
+    root_asset_id: str | None = None
     created_at: datetime
     warnings: tuple[UploadWarning, ...] = ()
 
@@ -74,7 +78,8 @@ class StagedResults(msgspec.Struct):
 
 
 class AssetOut(msgspec.Struct, frozen=True, kw_only=True):
-    """An image or video. Sizes are in pixels and bytes, `duration` in seconds. `warnings` is only in the response to an upload
+    """An image or video. Sizes are in pixels and bytes, `duration` in seconds. `parent_asset_id` is the image of which this is an
+    edit. `warnings` is only in the response to an upload
     of which something was lost."""
 
     id: str
@@ -86,6 +91,7 @@ class AssetOut(msgspec.Struct, frozen=True, kw_only=True):
     width: int
     height: int
     duration: float | None
+    parent_asset_id: str | None
     warnings: list[UploadWarning] | msgspec.UnsetType = msgspec.UNSET
 
     @classmethod
@@ -100,5 +106,6 @@ class AssetOut(msgspec.Struct, frozen=True, kw_only=True):
             width=asset.width,
             height=asset.height,
             duration=asset.duration,
+            parent_asset_id=asset.parent_asset_id,
             warnings=list(asset.warnings) or msgspec.UNSET,
         )

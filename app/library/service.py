@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -33,6 +33,8 @@ from app.storage.files import Files
 from app.storage.media import Facts, Media
 
 UNDO: Final = timedelta(minutes=10)
+UNUSED: Final = timedelta(days=1)  # how long something prepared is kept for a job that is not requested
+MAX_VERSIONS: Final = 100  # shown of one image
 MAX_URL: Final = 4_000  # characters
 ORPHAN_BATCH: Final = 2_000  # keys per lookup
 
@@ -105,6 +107,28 @@ class Library:
         """A page of the library, newest first, with the total count."""
         return await self._query_cache.read(_newest, owner, kind, tuple(q.split()[:8]), before, limit)
 
+    async def versions(self, owner: str, asset: Asset) -> list[Asset]:
+        """The image that was edited first and all its edits, oldest first; only the asset itself if it has none."""
+        return await self._database.read(repository.versions, owner, asset.root_asset_id or asset.id, MAX_VERSIONS) or [
+            asset
+        ]
+
+    async def last_frame(self, owner: str, id: str) -> Asset:
+        """The last frame of a video as an image, from which another video can start. Raises Missing and Invalid."""
+        video = await self.find(owner, id)
+        if video.kind is not AssetKind.VIDEO:
+            raise Invalid("Only a video has a last frame.")
+        async with self._files.folder() as folder:
+            path = await self._media.last_frame(self.path(video), video.duration, folder)
+            return await self.add_prepared(owner, path, folder, video)
+
+    async def add_prepared(self, owner: str, path: Path, folder: Path, parent: Asset) -> Asset:
+        """Store an image that was made for a job from `parent`. Both paths are in a working folder."""
+        facts = await self._media.inspect(path)
+        return await self._add(
+            owner, path, facts, folder, origin=Origin.PREPARED, parent_asset_id=parent.id, root_asset_id=_root(parent)
+        )
+
     async def delete(self, owner: str, id: str) -> Asset:
         """Mark an asset as deleted. `restore` undoes this within the undo period; afterwards it is purged."""
         asset = await self.find(owner, id)
@@ -130,13 +154,19 @@ class Library:
 
     @asynccontextmanager
     async def stage_results(
-        self, owner: str, job_id: str, prompt: str, outputs: Sequence[tuple[int, Path]]
+        self,
+        owner: str,
+        job_id: str,
+        prompt: str,
+        outputs: Sequence[tuple[int, Path]],
+        parent_asset_id: str | None = None,
     ) -> AsyncIterator[StagedResults]:
-        """Store the results of a job, each with the number of the output. The body writes the rows with `add` and sets `committed`;
-        otherwise the stored files are removed afterwards. If none of them is usable: raises WrongType for anything but images and
-        videos, TooLarge above the size limits. Raises `disk_full.DiskFull`."""
+        """Store the results of a job, each with the number of the output, as versions of the parent if there is one. The body writes
+        the rows with `add` and sets `committed`; otherwise the stored files are removed afterwards. If none of the results is usable:
+        raises WrongType for anything but images and videos, TooLarge above the size limits. Raises `disk_full.DiskFull`."""
         keys: list[str] = []
         results = StagedResults()
+        root = await self._root_of(owner, parent_asset_id) if parent_asset_id else None
         try:
             async with self._files.folder() if outputs else nullcontext(Path()) as folder:
                 for position, path in outputs:
@@ -149,7 +179,14 @@ class Library:
                         results.unusable[position] = exc
                         continue
                     results.assets.append(
-                        msgspec.structs.replace(asset, job_id=job_id, position=position, prompt=prompt[:2000])
+                        msgspec.structs.replace(
+                            asset,
+                            job_id=job_id,
+                            position=position,
+                            prompt=prompt[:2000],
+                            parent_asset_id=parent_asset_id,
+                            root_asset_id=root,
+                        )
                     )
             if results.unusable and not results.assets:
                 raise next(iter(results.unusable.values()))
@@ -160,11 +197,20 @@ class Library:
         finally:
             await self._release(keys, committed=results.committed)
 
+    async def _root_of(self, owner: str, id: str) -> str:
+        """The first asset of the chain of edits; `id` itself if that asset no longer exists."""
+        asset = await self._database.read(repository.find_including_deleted, owner, id)
+        return _root(asset) if asset else id
+
     # Called within the caller's transaction
 
     def add(self, tx: Transaction, owner: str, assets: Sequence[Asset]) -> None:
         repository.add(tx, owner, list(assets))
         crash_point("assets.written", owner)
+
+    def attach(self, tx: Transaction, owner: str, ids: Sequence[str], job_id: str) -> None:
+        """Those of these assets that were prepared for this job are deleted and restored with it."""
+        repository.attach(tx, owner, ids, job_id)
 
     def of_jobs(self, tx: Transaction, owner: str, job_ids: Sequence[str]) -> dict[str, list[Asset]]:
         """The assets of these jobs, by job id."""
@@ -187,12 +233,13 @@ class Library:
     # Cleanup
 
     async def sweep(self) -> None:
-        """Purge assets deleted before the undo period and remove their files. The first run also removes files orphaned
+        """Purge assets deleted before the undo period, or prepared and not used, and remove their files. The first run also removes files orphaned
         by a crash."""
         if not self._swept:
             await self._sweep_orphans()
             self._swept = True
-        for key in await self._database.write(repository.purge_any, clock.now() - UNDO):
+        now = clock.now()
+        for key in await self._database.write(repository.purge_any, now - UNDO, now - UNUSED):
             await self._remove(key)
 
     async def _sweep_orphans(self) -> None:
@@ -255,17 +302,18 @@ class Library:
         self._check_size(facts)
         clean, facts = await self._media.clean(path, folder)
         crash_point("media.cleaned", owner)
+        asset = await self._add(owner, clean, facts, folder, origin=Origin.UPLOADED, name=_file_label(name))
+        return msgspec.structs.replace(asset, warnings=(FRAMES_DROPPED,) if facts.frames_dropped else ())
+
+    async def _add(self, owner: str, path: Path, facts: Facts, folder: Path, **fields: Any) -> Asset:
+        """Store a file and write its row. `fields` are those of the asset that the file does not tell."""
         keys: list[str] = []
         committed = False
         try:
-            asset = msgspec.structs.replace(
-                await self._store(owner, clean, facts, folder, keys),
-                origin=Origin.UPLOADED,
-                name=_file_label(name),
-            )
+            asset = msgspec.structs.replace(await self._store(owner, path, facts, folder, keys), **fields)
             committed = True  # unknown during shutdown, so the files are kept
             await self._database.write(repository.add, owner, [asset])
-            return msgspec.structs.replace(asset, warnings=(FRAMES_DROPPED,) if facts.frames_dropped else ())
+            return asset
         except Exception:
             committed = False
             raise
@@ -321,6 +369,11 @@ def _newest(
 ) -> Page[Asset]:
     assets = repository.newest(tx, owner, kind=kind, terms=terms, before=before, limit=limit + 1)
     return Page.of(assets, repository.count(tx, owner, kind=kind, terms=terms), limit)
+
+
+def _root(asset: Asset) -> str:
+    """The first asset of the chain of edits that this one belongs to."""
+    return asset.root_asset_id or asset.id
 
 
 def _file_label(name: str | None) -> str | None:

@@ -110,6 +110,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     body: dict[str, Any] | None = None
     operation: Operation = Operation.CHAT
     route: str | None = None  # the offer's route, None when the model is not in the catalog
+    # As an admin described the model; None when the provider's own description holds.
+    inputs: "tuple[InputSlot, ...] | None" = None
+    outputs: "Outputs | None" = None
     output_modalities: tuple[str, ...] = ()
     # Image only: how many previews are wanted, and what is called with each. A provider that has none ignores both.
     previews: int = 0
@@ -250,9 +253,18 @@ class InputRole(enum.StrEnum):
     VIDEO = "video"
 
 
+class MaskPolarity(enum.StrEnum):
+    """Which pixels of a mask mark what is generated."""
+
+    WHITE = "white"
+    BLACK = "black"
+    TRANSPARENT = "transparent"
+
+
 class InputSlot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Input files that a model takes in one role. `formats` are media types, empty for every one that Atelier takes; sizes are in
-    pixels; `field` is the provider's name for the input."""
+    pixels; `field` is the provider's name for the input; `polarity` is that of a mask, None for white. An image that does not fit is changed before it
+    is sent."""
 
     role: InputRole
     required: bool = False
@@ -264,6 +276,7 @@ class InputSlot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     max_width: int | None = None
     max_height: int | None = None
     field: str = ""
+    polarity: MaskPolarity | None = None
 
 
 class Outputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -51,8 +51,21 @@ def clean(path: Path, form: Format, max_pixels: int, folder: Path) -> tuple[Path
         first, frames = _decode(image, form, max_pixels)
         rendered = _pixels_only(_upright(first))
     keeps_format = max(rendered.size) <= _MAX_SIDE.get(form, 0)
-    path, facts = _save(rendered, form if keeps_format else Format.PNG, folder)
+    path, facts = save(rendered, form if keeps_format else Format.PNG, folder)
     return path, msgspec.structs.replace(facts, frames_dropped=frames > 1)
+
+
+def load(path: Path, form: Format, max_pixels: int) -> "Image":
+    """The first frame upright in sRGB, with or without transparency, or grey. Raises WrongType and TooLarge."""
+    with _opened(path, form, max_pixels) as image, _decoder_errors(form):
+        first, _ = _decode(image, form, max_pixels)
+        return _pixels_only(_upright(first))
+
+
+def measure(path: Path, form: Format, max_pixels: int) -> tuple[int, int, bool]:
+    """The width and height of the upright image, and whether it is stored upright. Raises WrongType and TooLarge."""
+    with _opened(path, form, max_pixels) as image, _decoder_errors(form):
+        return (*_upright_size(image), _transposition(image) is None)
 
 
 def thumbnail(path: Path, form: Format, max_pixels: int, folder: Path) -> tuple[Path, int, int]:
@@ -278,8 +291,9 @@ def _as_srgb(image: "Image", profile: bytes) -> "Image":
     return converted or image
 
 
-def _save(image: "Image", form: Format, folder: Path) -> tuple[Path, Facts]:
-    options: dict[str, Any] = {"compress_level": 4} if form is Format.PNG else {"quality": 92}
+def save(image: "Image", form: Format, folder: Path, quality: int = 92) -> tuple[Path, Facts]:
+    """Write the image to a new file; `quality`, up to 100, is not that of a PNG. Raises DiskFull."""
+    options: dict[str, Any] = {"compress_level": 4} if form is Format.PNG else {"quality": quality}
     with temp_file(folder, form.suffix) as path:
         with path.open("wb") as file:
             image.save(cast(IO[bytes], _FileWithoutDescriptor(file)), form.name, **options)

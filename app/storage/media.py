@@ -7,16 +7,21 @@ call them in a thread, or through `Media`, which has two threads.
 Pillow and PyAV are imported on first use, which saves memory on a server that handles no media.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from app.storage import images, videos
 from app.storage.contact_sheet import Sheet, render
-from app.storage.media_type import Facts, sniff
+from app.storage.media_type import Facts, Format, sniff
 from app.storage.threads import Threads
 
-__all__ = ["MAX_PIXELS", "Facts", "Media", "clean", "inspect", "thumbnail"]
+__all__ = ["MAX_PIXELS", "Facts", "Media", "clean", "inspect", "last_frame", "thumbnail"]
 
 MAX_PIXELS = 50_000_000  # of an image, or of one frame of an animation
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def inspect(path: Path, max_pixels: int = MAX_PIXELS) -> Facts:
@@ -48,21 +53,34 @@ def thumbnail(path: Path, facts: Facts, to_folder: Path, max_pixels: int = MAX_P
     return images.thumbnail(path, form, max_pixels, to_folder)
 
 
+def last_frame(path: Path, duration: float | None, to_folder: Path) -> Path:
+    """A PNG in `to_folder` of the last frame of a video. Raises WrongType, TooLarge and DiskFull. Blocking."""
+    frame = videos.last_frame(path, sniff(path), duration or 0.0)
+    return images.save(frame, Format.PNG, to_folder)[0]
+
+
 class Media:
-    """Async versions of the three functions, and contact sheets of thumbnails. At most two run at once, because each may need several hundred MB."""
+    """Async versions of these functions. At most two run at once, because each may need several hundred MB."""
 
     def __init__(self, *, max_pixels: int = MAX_PIXELS) -> None:
-        self._max_pixels = max_pixels
+        self.max_pixels = max_pixels
         self._threads = Threads(2, "media", low_priority=True)
 
     async def inspect(self, path: Path) -> Facts:
-        return await self._threads.run(inspect, path, self._max_pixels)
+        return await self._threads.run(inspect, path, self.max_pixels)
 
     async def clean(self, path: Path, to_folder: Path) -> tuple[Path, Facts]:
-        return await self._threads.run(clean, path, to_folder, self._max_pixels)
+        return await self._threads.run(clean, path, to_folder, self.max_pixels)
 
     async def thumbnail(self, path: Path, facts: Facts, to_folder: Path) -> tuple[Path, int, int]:
-        return await self._threads.run(thumbnail, path, facts, to_folder, self._max_pixels)
+        return await self._threads.run(thumbnail, path, facts, to_folder, self.max_pixels)
+
+    async def last_frame(self, path: Path, duration: float | None, to_folder: Path) -> Path:
+        return await self._threads.run(last_frame, path, duration, to_folder)
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call other work on images, such as that of `masks` and `fitting`, in one of the two threads."""
+        return await self._threads.run(work, *args, **kwargs)
 
     async def contact_sheet(self, sheet: Sheet) -> bytes:
         return await self._threads.run(render, sheet)

@@ -26,6 +26,7 @@ MAX_PIXELS = 8192 * 4320  # per frame; a decoder keeps up to 17 frames
 MAX_SECONDS = 6 * 3600
 _PACKETS = 250  # maximum before the first complete frame
 _POSTER_FRAMES = 60  # frames decoded to find a good poster
+_LAST_FRAMES = 2000  # frames decoded to find the last one
 _DARK = 24  # mean brightness, of 255
 
 _VIDEO_CODECS = frozenset({"h264", "hevc", "av1", "vp8", "vp9"})
@@ -80,6 +81,22 @@ def poster(path: Path, form: Format, duration: float, max_side: int) -> "Image":
                 frame = _best_frame(container, stream, start)
                 if frame is not None:
                     return _scaled(frame, max_side)
+    raise form.damaged()
+
+
+def last_frame(path: Path, form: Format, duration: float) -> "Image":
+    """The last frame in full size, upright. `duration` is in seconds. Raises WrongType and TooLarge."""
+    with translate_error(form):
+        for start in (max(0.0, duration - 1), 0.0):  # a video without an index is decoded from its beginning
+            last: VideoFrame | None = None
+            with _opened(path, form) as (container, stream):
+                _seek(container, stream, start + max(0, container.start_time or 0) / 1_000_000)
+                for number, frame in enumerate(container.decode(stream)):
+                    if number > _LAST_FRAMES:
+                        raise errors.TooLarge("The last frame of this video cannot be found. Use a shorter video.")
+                    last = frame
+            if last is not None:
+                return _scaled(last, MAX_SIDE)
     raise form.damaged()
 
 

@@ -1,6 +1,6 @@
 """All benchmarks in one table: `python -m tests.benchmarks`."""
 
-from tests.benchmarks import gateway, idle, jobs, overhead, page_reads, signing_in
+from tests.benchmarks import editor, gateway, idle, jobs, overhead, page_reads, signing_in
 from tests.benchmarks.results import run
 
 if __name__ == "__main__":
@@ -12,6 +12,7 @@ if __name__ == "__main__":
         gateway.streams,
         signing_in.concurrent_sign_ins,
         signing_in.bearer_checks,
+        editor.strokes,
         overhead.loop_watchdog,
         overhead.request_metrics,
         idle.idle_program,

@@ -11,7 +11,7 @@ from tests.journeys.conftest import PHONE, WIDE, new_browser_user, open_window
 from tests.kit import IMAGE_MODEL, MULTI_IMAGE_MODEL
 from tests.studio import Studio
 
-pytestmark = pytest.mark.xdist_group("browser-2")
+pytestmark = pytest.mark.xdist_group("browser-3")
 
 
 async def test_a_matrix_of_three_by_three_fills_as_its_jobs_end(chromium: Browser, atelier: Studio) -> None:

@@ -10,7 +10,14 @@ from tests.rules.source import Module, modules, targets
 LAYERS = (
     ("__main__", "asgi", "main", "services", "background", "simulator_switch"),
     ("responses",),  # it writes chat requests of the gateway
-    ("admin", "gateway", "home", "maintenance", "model_editor"),  # maintenance checks whether all features agree
+    (
+        "admin",
+        "editor",
+        "gateway",
+        "home",
+        "maintenance",
+        "model_editor",
+    ),  # maintenance checks whether all features agree
     ("exports",),
     ("plan", "script"),
     ("storyboard", "shares"),

@@ -42,6 +42,7 @@ from app.chat.page_context import RejectedForm
 from app.chat.schemas import AnswerError, Conversation, Message, ShownMessage, Thread
 from app.chat.schemas import MessageRole as Speaker
 from app.chat.schemas import MessageStatus as AnswerStatus
+from app.editor.schemas import EditorForm, Results
 from app.generation.pages import OWN_FIELDS
 from app.home.examples import build_examples
 from app.jobs.schemas import (
@@ -1470,6 +1471,66 @@ CHAT_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
 }
 
 
+EDITED = image(3)
+EDIT_FORM = EditorForm(models=MODELS["image"], model=MODELS["image"][0], fields=FIELDS["image"])
+NO_EDITS = Results(versions={EDITED.id: 1})
+EDITS = Results(
+    jobs=[QUEUED, PREVIEWED, PROCESSING, REFUSED, BARE_FAILURE, CANCELLED, CANCELLING, IMAGE, FOUR, HOSTILE_JOB],
+    shown=image(2),
+    versions={EDITED.id: 1, "image-2": 2},
+)
+
+
+def editor(**values: Any) -> dict[str, Any]:
+    """The editor's page and its parts."""
+    return page(
+        **{
+            "image": EDITED,
+            "form": EDIT_FORM,
+            "values": {"mask-feather": "8"},
+            "errors": {},
+            "message": None,
+            "key": "3f1c",
+            "mask": None,
+            "results": NO_EDITS,
+            "shown": "",
+            "version": "5d2e",
+            "path": "/edit/image-3",
+            **values,
+        }
+    )
+
+
+EDITORS = {
+    "new": editor(),
+    "edited": editor(
+        values={"prompt": "A second moon", "mask_asset_id": "mask-1"}, mask=image(4), results=EDITS, shown="image-2"
+    ),
+    "priced": editor(
+        form=msgspec.structs.replace(EDIT_FORM, fields=[], cost=CostEstimate(50_000_000, 50_000_000, CostBasis.FORMULA))
+    ),
+    "wrong": editor(
+        image=msgspec.structs.replace(EDITED, prompt=HOSTILE),
+        form=msgspec.structs.replace(EDIT_FORM, fields=WRONG),
+        values={"prompt": HOSTILE, "area-left": HOSTILE, "mask-invert": "true", "margin-top": HOSTILE},
+        message="The request is not valid.",
+        errors=dict.fromkeys(("prompt", "mask", "image", "area", "margins", "mask-feather", "model"), HOSTILE),
+        results=EDITS,
+    ),
+}
+NO_EDITOR_MODEL = EditorForm(models=[], model=None)
+EDITOR_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
+    "editor/editor.html": {
+        **EDITORS,
+        "no model": editor(form=NO_EDITOR_MODEL),
+        "no model, user": editor(form=NO_EDITOR_MODEL, current_user=ORDINARY_USER),
+    },
+    "editor/_form.html": EDITORS,
+    "editor/_fields.html": EDITORS,
+    "editor/_results.html": EDITORS,
+}
+
+
 def batch_of(
     name: str, prompts: Sequence[str], axes: Sequence[Axis], jobs: Sequence[Job | None], **values: Any
 ) -> Batch:
@@ -1588,6 +1649,7 @@ BATCH_STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
 
 STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     **BATCH_STATES,
+    **EDITOR_STATES,
     **CHAT_STATES,
     **ADMIN_STATES,
     **MODEL_STATES,
@@ -1740,15 +1802,16 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         ),
     },
     "library/asset.html": {
-        "image": page(asset=image(2), job=IMAGE, path="/library/image-2"),
-        "enhanced": page(asset=image(2), job=ENHANCED, path="/library/image-2"),
-        "portrait": page(asset=image(5), job=FOUR, path="/library/image-5"),
-        "partial": page(asset=image(13), job=PARTIAL, path="/library/image-13"),
-        "video": page(asset=video(1), job=VIDEO, path="/library/video-1"),
-        "without a prompt": page(asset=video(3), job=ANIMATED, path="/library/video-3"),
-        "uploaded": page(asset=UPLOADED, job=None, path="/library/image-30"),
-        "bare video": page(asset=BARE_VIDEO, job=None, path="/library/video-31"),
-        "endless": page(asset=image(1), job=ENDLESS_JOB, path="/library/image-1"),
+        "image": page(asset=image(2), job=IMAGE, versions=[image(2)], path="/library/image-2"),
+        "enhanced": page(asset=image(2), job=ENHANCED, versions=[image(2)], path="/library/image-2"),
+        "portrait": page(asset=image(5), job=FOUR, versions=[image(5)], path="/library/image-5"),
+        "partial": page(asset=image(13), job=PARTIAL, versions=[image(13)], path="/library/image-13"),
+        "video": page(asset=video(1), job=VIDEO, versions=[video(1)], path="/library/video-1"),
+        "without a prompt": page(asset=video(3), job=ANIMATED, versions=[video(3)], path="/library/video-3"),
+        "uploaded": page(asset=UPLOADED, job=None, versions=[UPLOADED], path="/library/image-30"),
+        "bare video": page(asset=BARE_VIDEO, job=None, versions=[BARE_VIDEO], path="/library/video-31"),
+        "endless": page(asset=image(1), job=ENDLESS_JOB, versions=[image(1)], path="/library/image-1"),
+        "version": page(asset=image(2), job=IMAGE, versions=[image(1), image(2)], path="/library/image-2"),
     },
     "home/dashboard.html": {
         "busy": page(

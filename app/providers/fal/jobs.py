@@ -87,6 +87,8 @@ class FalJobs:
     async def _prepared(self, request: Request) -> tuple[str, bytes]:
         """The endpoint and the body. Raises Failure."""
         offer = await asyncio.to_thread(description, request.model)
+        if request.inputs is not None:
+            offer = msgspec.structs.replace(offer, inputs=request.inputs, outputs=request.outputs or offer.outputs)
         slots = request_body.slots(offer, [image.role for image in request.images])
         files = [(slot, await self._inputs.url(image)) for slot, image in zip(slots, request.images, strict=True)]
         body = request_body.body(request, offer, files)

@@ -8,7 +8,7 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from app.providers.client import Client
-from app.providers.contract import Completed, ErrorCode, Failed, Pending, Retryable, UpstreamJob
+from app.providers.contract import Completed, ErrorCode, Failed, Outputs, Pending, Retryable, UpstreamJob
 from app.providers.fal import Fal, FalTimeouts
 from tests.kit import Cases
 from tests.providers.fake_upstream import LOST_ANSWERS, Reply, Silence, Upstream, js, plain
@@ -407,6 +407,16 @@ async def test_a_request_with_an_image_goes_to_the_endpoint_for_images(upstream:
     async with provider(upstream) as fal:
         await fal.submit(image_request(images=(image(new_folder(tmp_path) / "a", PNG),)), tmp_path)
     assert upstream.only("POST", f"{SUBMIT}/image-to-image").json["image_url"].startswith("data:image/png;base64,")
+
+
+async def test_an_admins_description_decides_what_the_fields_are_called(upstream: Upstream, tmp_path: Path) -> None:
+    upstream.on("POST", "/queue/ours/model", accepted(upstream))
+    request = image_request(
+        model="ours/model", params={"n": 3}, inputs=(), outputs=Outputs(default=1, max=4, field="how_many")
+    )
+    async with provider(upstream) as fal:
+        assert isinstance(await fal.submit(request, tmp_path), Pending)
+    assert upstream.only("POST", "/queue/ours/model").json == {"prompt": "A lighthouse", "how_many": 3}
 
 
 async def test_no_answer_raises_an_exception(upstream: Upstream, tmp_path: Path) -> None:

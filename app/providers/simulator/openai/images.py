@@ -69,7 +69,9 @@ async def _answer(
     model = persona.model_for(body, "images")
     own = ("response_format",) if persona.image_links else ()
     check(body, *own, *(("input_fidelity",) if given.images else ()))
-    logged = {**body, "images": [REFERENCE + hashlib.sha256(image).hexdigest() for image in given.images]}
+    logged = {**body, "images": [_reference(image) for image in given.images]}
+    if given.mask is not None:
+        logged["mask"] = _reference(given.mask)
     accepted = await admit(
         runtime, endpoint=endpoint, kind="image", model=model, prompt=body["prompt"], body=logged, digest=digest
     )
@@ -80,6 +82,10 @@ async def _answer(
         return responses.ClosedConnection()
     await runtime.sleep(SECONDS, accepted.faults)
     return _failed(persona, accepted) or await _generated(request, runtime, persona, accepted, given)
+
+
+def _reference(image: bytes) -> str:
+    return REFERENCE + hashlib.sha256(image).hexdigest()
 
 
 def _failed(persona: Persona, accepted: AcceptedRequest) -> ASGIApp | None:
