@@ -11,7 +11,7 @@ from app.base import clock
 from app.catalog.service import Catalog
 from app.db.database import Database
 from app.db.transaction import Transaction
-from app.jobs import repository
+from app.jobs import list_repository, repository
 from app.jobs.live_jobs import LiveJobs
 from app.jobs.schemas import Job, JobStatus, JobWarning
 from app.jobs.transitions import Transitions
@@ -65,7 +65,7 @@ class Execution:
                 await self._database.write_for(job.id, self._transitions.rescue, job)
             else:
                 self._live.put(job)
-        for job in await self._database.read(repository.awaiting_late_any):
+        for job in await self._database.read(list_repository.awaiting_late_any):
             if job.upstream_job is None:  # the request whose response was awaited ended with the last process
                 await self._database.write_for(job.id, self._transitions.record_late_result, job, None, [])
             else:
@@ -155,7 +155,7 @@ class Execution:
 
 
 def _unfinished(tx: Transaction) -> list[Job]:
-    return repository.with_inputs_any(tx, repository.unfinished_any(tx))
+    return repository.with_inputs_any(tx, list_repository.unfinished_any(tx))
 
 
 _UNKNOWN = Failed(

@@ -21,7 +21,7 @@ from app.db.query_cache import QueryCache
 from app.db.transaction import Transaction
 from app.idempotency.schemas import IdempotencyKey
 from app.idempotency.service import Idempotency
-from app.jobs import repository
+from app.jobs import list_repository, repository
 from app.jobs.all_jobs import AllJobs
 from app.jobs.batch_jobs import BatchJobs
 from app.jobs.execution import Execution
@@ -163,7 +163,7 @@ class Jobs:
 
     async def counts(self, owner: str) -> JobCounts:
         """How many finished outputs and unfinished jobs the user has."""
-        rows = await self._database.read(repository.tally, owner)
+        rows = await self._database.read(list_repository.tally, owner)
         done = {
             kind: sum(row["jobs"] for row in rows if row["kind"] == kind and row["status"] == JobStatus.COMPLETED)
             for kind in Kind
@@ -177,7 +177,7 @@ class Jobs:
 
     async def costs_of(self, model: str, params: Mapping[str, Any]) -> list[int]:
         """What the latest jobs of all users with this model and these parameters cost, in nano-dollars. The seed does not count."""
-        jobs = await self._cache.read(repository.costs_any, model, COSTS_READ)
+        jobs = await self._cache.read(list_repository.costs_any, model, COSTS_READ)
         wanted = _without_seed(params)
         return [cost for used, cost in jobs if _without_seed(used) == wanted]
 
@@ -194,7 +194,7 @@ class Jobs:
         no news."""
         now = clock.now()
         earliest = max(since, now - NEWS_PERIOD) if since is not None else now
-        rows = await self._database.read(repository.ended_since, owner, min(earliest, now), MAX_NEWS)
+        rows = await self._database.read(list_repository.ended_since, owner, min(earliest, now), MAX_NEWS)
         jobs = [
             EndedJob(
                 id=row["id"],
@@ -322,7 +322,7 @@ class Jobs:
     async def _learn_durations(self, models: Iterable[str]) -> None:
         for model in models:
             if not self._history.knows(model):
-                durations = await self._database.read(repository.durations_any, model, HISTORY_SIZE)
+                durations = await self._database.read(list_repository.durations_any, model, HISTORY_SIZE)
                 self._history.learn_durations(model, durations)
 
     def _retry_of(self, old: Job) -> Job:
@@ -350,7 +350,7 @@ class Jobs:
         oldest_first: bool,
         enhancements: bool,
     ) -> Page[Job]:
-        found = repository.newest(
+        found = list_repository.newest(
             tx,
             owner,
             kinds=kinds,
@@ -360,12 +360,12 @@ class Jobs:
             oldest_first=oldest_first,
             enhancements=enhancements,
         )
-        total = repository.count(tx, owner, kinds=kinds, statuses=statuses, enhancements=enhancements)
+        total = list_repository.count(tx, owner, kinds=kinds, statuses=statuses, enhancements=enhancements)
         page = Page.of(found, total, limit)
         return Page(self._with_files(tx, owner, page.items), page.total, page.next)
 
     def _edits(self, tx: Transaction, owner: str, asset_id: str, limit: int) -> list[Job]:
-        return self._with_files(tx, owner, repository.edits(tx, owner, asset_id, limit))
+        return self._with_files(tx, owner, list_repository.edits(tx, owner, asset_id, limit))
 
     def _with_files(self, tx: Transaction, owner: str, jobs: Sequence[Job]) -> list[Job]:
         """These jobs with their inputs and assets; one query for each, however many jobs there are."""

@@ -15,7 +15,7 @@ from app.catalog.schemas import Model
 from app.db.transaction import Transaction
 from app.idempotency.schemas import IdempotencyKey
 from app.idempotency.service import Idempotency
-from app.jobs import queue_order, repository
+from app.jobs import list_repository, queue_order, queue_repository, repository
 from app.jobs.live_jobs import LiveJobs
 from app.jobs.model_history import ModelHistory
 from app.jobs.schemas import CancelStage, EventType, Job, JobWarning, LateResultPolicy
@@ -117,36 +117,36 @@ class Transitions:
 
     def set_paused(self, tx: Transaction, owner: str, batch_id: str, paused: bool) -> int:
         """Pause or resume the unfinished jobs of a batch; returns how many there are."""
-        ids = repository.set_paused(tx, owner, batch_id, paused)
+        ids = queue_repository.set_paused(tx, owner, batch_id, paused)
         tx.on_commit(self._live.set_paused, ids, paused)
         return len(ids)
 
     def cancel_queued(self, tx: Transaction, owner: str, batch_id: str) -> None:
         """From queued to cancelled, for all jobs of a batch: they were not sent."""
         now = clock.now()
-        self._record_unsent(tx, owner, repository.cancel_queued(tx, owner, batch_id, now), now)
+        self._record_unsent(tx, owner, queue_repository.cancel_queued(tx, owner, batch_id, now), now)
 
     def cancel_unsent(self, tx: Transaction, owner: str, ids: Sequence[str]) -> list[str]:
         """From queued to cancelled, for those of these jobs that are still queued; returns their ids."""
         now = clock.now()
-        cancelled = repository.cancel_unsent(tx, owner, ids, now)
+        cancelled = queue_repository.cancel_unsent(tx, owner, ids, now)
         self._record_unsent(tx, owner, cancelled, now)
         return cancelled
 
     def reorder(self, tx: Transaction, owner: str, id: str, before: str | None) -> bool:
         """Move a queued job before another one, or behind all others. False if one of them is not queued any more."""
-        places = repository.queue_places(tx, owner)
+        places = queue_repository.queue_places(tx, owner)
         if not {id, before or id} <= {place.id for place in places}:
             return False
         if changed := queue_order.move(places, id, before):
-            repository.set_queue_places(tx, owner, changed)
+            queue_repository.set_queue_places(tx, owner, changed)
             tx.on_commit(self._live.set_places, changed)
         return True
 
     def claim(self, tx: Transaction, now: datetime, chosen: Sequence[Job]) -> Sequence[Job]:
         """From queued to processing, in this order."""
         inputs = {job.id: job.inputs for job in chosen}
-        claimed = {job.id: job for job in repository.claim_any(tx, now, list(inputs))}
+        claimed = {job.id: job for job in queue_repository.claim_any(tx, now, list(inputs))}
         jobs = [msgspec.structs.replace(claimed[id], inputs=inputs[id]) for id in inputs if id in claimed]
         for job in jobs:
             if job.upstream_job:
@@ -331,7 +331,7 @@ class Transitions:
         restart."""
         cost = self._history.cost(job.model)
         if cost is None and limits is not None and limits.cap_nano is not None:
-            cost = repository.last_cost_any(tx, job.model)
+            cost = list_repository.last_cost_any(tx, job.model)
             tx.on_commit(self._history.learn, job.model, cost)
         return cost or 0
 
