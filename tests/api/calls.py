@@ -24,6 +24,7 @@ from tests.kit import (
     requested_video,
     uploaded_asset,
 )
+from tests.storage import samples
 from tests.studio import PASSWORD, Studio
 
 DEAD_SERVER: Final = "http://127.0.0.1:9/api/v1"
@@ -120,6 +121,12 @@ class Actors:
 
     async def asset(self) -> str:
         return str((await uploaded_asset(self.owner))["id"])
+
+    async def video_asset(self) -> str:
+        async def create() -> str:
+            return str((await uploaded_asset(self.owner, samples.video("h264-silent.mp4"), "a.mp4"))["id"])
+
+        return await self._once("video asset", create)
 
     async def key(self) -> str:
         return str((await self.owner.post("/api/v1/users/me/keys", json={"name": "laptop"})).json()["id"])
@@ -282,6 +289,7 @@ ROWS: dict[str, Row] = {
     "POST /api/v1/assets": Row("user", 201, file=True),
     "GET /api/v1/assets": Row("user", 200),
     "GET /api/v1/assets/{id}": Row("user", 200, {"id": Actors.asset}, private=True),
+    "POST /api/v1/assets/{id}/last-frame": Row("user", 201, {"id": Actors.video_asset}, private=True),
     "DELETE /api/v1/assets/{id}": Row("user", 204, {"id": Actors.asset}, private=True),
     "GET /api/v1/prompts": Row("user", 200),
     "POST /api/v1/prompts": Row("user", 201, body=body(kind="template", name=_unused_name, text="A boat")),

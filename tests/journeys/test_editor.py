@@ -1,5 +1,6 @@
 """The inpainting editor in a real browser: drawn with the mouse, with the keyboard, and used without JavaScript."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.editor.studio import OPENAI_MODEL, MaskStudio, mask_studio
 from tests.journeys.conftest import PHONE, WIDE, new_browser_user, open_window
-from tests.kit import uploaded_asset
+from tests.kit import eventually, uploaded_asset
 from tests.storage import samples
 
 pytestmark = pytest.mark.xdist_group("browser-3")
@@ -172,6 +173,13 @@ async def test_two_fingers_move_the_image_and_do_not_paint(chromium: Browser, ma
         assert window.problems == []
 
 
+def was_sent(masks: MaskStudio, prompt: str) -> bool:
+    try:
+        return bool(masks.sent(prompt))
+    except ValueError:
+        return False
+
+
 async def test_without_javascript_an_area_is_given_by_four_numbers(chromium: Browser, masks: MaskStudio) -> None:
     session, path = await new_image(masks)
     async with open_window(chromium, masks.studio, session, java_script_enabled=False) as window:
@@ -186,6 +194,7 @@ async def test_without_javascript_an_area_is_given_by_four_numbers(chromium: Bro
         await page.get_by_label("Height", exact=True).fill("40")
         await page.get_by_role("button", name="Generate").click()
         await page.wait_for_url("**/jobs/*")
+        assert await eventually(lambda: asyncio.to_thread(was_sent, masks, "[stamp] by numbers"), bool)
         _, mask = masks.sent("[stamp] by numbers")
         assert int(str(mask.getpixel((25, 40)))) > 250
         assert mask.getpixel((100, 100)) == 0

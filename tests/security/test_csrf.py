@@ -240,7 +240,13 @@ async def test_the_api_ignores_cookies_whatever_else_is_sent(atelier: Studio, vi
 # How much of a body is read before it is known who sends it
 
 MB = 1024 * 1024
-UPLOADS = {"POST /library", "POST /generate/{kind}", "POST /generate/{kind}/draft", "POST /prompts/import"}
+UPLOADS = {
+    "POST /edit/{id}",
+    "POST /library",
+    "POST /generate/{kind}",
+    "POST /generate/{kind}/draft",
+    "POST /prompts/import",
+}
 
 
 def headers_of(browser: httpx.AsyncClient, **more: str) -> dict[str, str]:
