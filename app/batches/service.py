@@ -71,7 +71,7 @@ class Batches:
             )
             jobs = [
                 msgspec.structs.replace(
-                    (await self._generation.job(owner, new.kind, cell.request))[0],
+                    await self._generation.job(owner, new.kind, cell.request),
                     batch_id=batch.id,
                     batch_position=position,
                 )

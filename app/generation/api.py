@@ -203,7 +203,7 @@ async def image(request: ApiRequest, data: ImageBody, generation: NamedDependenc
     )
     job = await generation.wait(accepted.job, parse_wait(request.headers.get("Prefer", "")))
     _check(job)
-    return Response(JobOut.of(job, accepted.warnings), status_code=200 if job.final else 202)
+    return Response(JobOut.of(job), status_code=200 if job.final else 202)
 
 
 @post(
@@ -246,7 +246,7 @@ async def _accepted(
         )
     except Invalid as exc:
         raise _without_form_fields(exc) from None
-    return Response(JobOut.of(accepted.job, accepted.warnings), status_code=200 if accepted.repeated else 202)
+    return Response(JobOut.of(accepted.job), status_code=200 if accepted.repeated else 202)
 
 
 def _key(request: ApiRequest, data: Mapping[str, Any]) -> IdempotencyKey | None:

@@ -150,7 +150,7 @@ async def submit(request: PageRequest, kind: FromPath[str], generation: NamedDep
         accepted = await generation.submit(owner, output, prepare, from_image=wanted, key=key, interactive=True)
     except REFUSALS as exc:
         return await _rejected(request, generation, output, form, exc)
-    notice = " ".join(warning.message for warning in accepted.warnings) or None
+    notice = " ".join(warning.message for warning in accepted.job.warnings) or None
     if partial(request):
         return page("jobs/_card.html", request, headers=forms.notice_header(notice), job=accepted.job)
     return forms.go(f"/jobs/{accepted.job.id}", notice)

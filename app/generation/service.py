@@ -20,9 +20,9 @@ from app.generation.enhancer import Enhancer
 from app.generation.schemas import Estimate, GenerationRequest, RequestedInput
 from app.idempotency.schemas import IdempotencyKey
 from app.idempotency.service import Idempotency
-from app.jobs.schemas import AcceptedJob, GenerationType, Job, JobInput, JobInputRole, LateResultPolicy
+from app.jobs.schemas import AcceptedJob, GenerationType, Job, JobInput, JobInputRole, JobWarning, LateResultPolicy
 from app.jobs.service import Jobs
-from app.library.schemas import Asset, AssetKind, UploadWarning
+from app.library.schemas import Asset, AssetKind
 from app.library.service import Library
 from app.prompts.schemas import Prompt, PromptKind
 from app.prompts.service import Prompts
@@ -96,7 +96,7 @@ class Generation:
                 return AcceptedJob(await self._jobs.find(owner, first), repeated=True)
             if not isinstance(request, GenerationRequest):
                 request = await request()
-            job, warnings = await self.job(owner, kind, request, from_image)
+            job = await self.job(owner, kind, request, from_image)
             if request.enhance:
                 enhancement = await self.enhancer.enhance(owner, kind, job.prompt, key, limits)
                 # The prompt of a repeated request may have been expanded differently.
@@ -106,14 +106,13 @@ class Generation:
             if interactive:
                 job = msgspec.structs.replace(job, priority=1)
             also_in_tx = partial(self._expect_previews, request.previews) if request.previews else None
-            accepted = await self._jobs.enqueue(job, key, limits=limits, also_in_tx=also_in_tx)
-            return msgspec.structs.replace(accepted, warnings=tuple(warnings))
+            return await self._jobs.enqueue(job, key, limits=limits, also_in_tx=also_in_tx)
 
     async def stream_text(
         self, owner: str, request: GenerationRequest, *, limits: KeyLimits | None = None
     ) -> tuple[Job, AsyncIterator[str]]:
         """Like `submit`, with the text as an iterator of deltas. The job is enqueued when the first one is requested."""
-        job, _ = await self.job(owner, Kind.TEXT, request, from_image=False)
+        job = await self.job(owner, Kind.TEXT, request, from_image=False)
         return job, self._jobs.subscribe(job, limits=limits)
 
     def validate(
@@ -127,10 +126,8 @@ class Generation:
         inputs.check(requested, model, kind, from_image=from_image)
         return model, requested, self._catalog.parameters.check(model, request.params)
 
-    async def job(
-        self, owner: str, kind: Kind, request: GenerationRequest, from_image: bool | None = None
-    ) -> tuple[Job, Sequence[UploadWarning]]:
-        """A valid request as a job that is not enqueued yet, and what of its inputs was lost. Raises Invalid."""
+    async def job(self, owner: str, kind: Kind, request: GenerationRequest, from_image: bool | None = None) -> Job:
+        """A valid request as a job that is not enqueued yet, with warnings about what was lost of its inputs. Raises Invalid."""
         model, requested, params = self.validate(kind, request, from_image)
         prompt = request.prompt
         if kind is not Kind.TEXT and not request.literal_prompt:
@@ -139,7 +136,8 @@ class Generation:
         original = (request.original_prompt or "").strip() or prompt
         assets = await inputs.resolve(self._library, owner, requested)
         used = zip(requested, assets, strict=True)
-        job = Job(
+        warnings = [JobWarning(None, lost.code, lost.message) for asset in assets for lost in asset.warnings]
+        return Job(
             id=uuid7(),
             owner_id=owner,
             kind=kind,
@@ -155,10 +153,10 @@ class Generation:
             system_prompt=(request.system_prompt or "").strip() or None,
             params=params,
             inputs=tuple(JobInput(each.role, asset.id, each.weight) for each, asset in used),
+            warnings=tuple(warnings),
             parent_asset_id=request.parent_asset_id or inputs.edited(requested, assets),
             created_at=clock.now(),
         )
-        return job, [warning for asset in assets for warning in asset.warnings]
 
     async def _enhancement(self, owner: str, id: str | None) -> str | None:
         """The id, if it is that of a job of the user that rewrote a prompt."""

@@ -9,7 +9,7 @@ from app.base.metrics import Metrics
 from app.base.paging import Page
 from app.db.database import Database
 from app.db.transaction import Transaction
-from app.jobs import repository
+from app.jobs import list_repository, repository
 from app.jobs.execution import TIMED_OUT, Execution
 from app.jobs.live_jobs import LiveJobs
 from app.jobs.schemas import UNDO_PERIOD, Job, JobStatus, LateResultPolicy
@@ -49,7 +49,7 @@ class AllJobs:
 
     async def spent_by_provider(self, since: datetime) -> dict[str, int]:
         """The known costs of the jobs that ended since then, in nano-dollars."""
-        return await self._database.read(repository.spent_by_provider_any, since)
+        return await self._database.read(list_repository.spent_by_provider_any, since)
 
     async def newest(
         self,
@@ -65,17 +65,17 @@ class AllJobs:
         terms = q.split()[:8]
 
         def find(tx: Transaction) -> Page[Job]:
-            found = repository.newest_any(
+            found = list_repository.newest_any(
                 tx, kinds=kinds, statuses=statuses, owners=owners, terms=terms, before=before, limit=limit + 1
             )
-            total = repository.count_any(tx, kinds=kinds, statuses=statuses, owners=owners, terms=terms)
+            total = list_repository.count_any(tx, kinds=kinds, statuses=statuses, owners=owners, terms=terms)
             return Page.of(found, total, limit)
 
         return await self._database.read(find)
 
     async def tally(self) -> dict[str, int]:
         """The number of jobs per status; also updates the `jobs` metric."""
-        rows = await self._database.read(repository.tally_any)
+        rows = await self._database.read(list_repository.tally_any)
         found = {row["status"]: row["jobs"] for row in rows}
         tally = {status.value: found.get(status, 0) for status in JobStatus}
         for state, count in tally.items():
@@ -86,7 +86,7 @@ class AllJobs:
         self, before: datetime, *, kinds: Sequence[Kind] = (), statuses: Sequence[JobStatus] = ()
     ) -> Sequence[str]:
         """The ids of jobs that ended before that time."""
-        return await self._database.read(repository.ended_before_any, before, kinds=kinds, statuses=statuses)
+        return await self._database.read(list_repository.ended_before_any, before, kinds=kinds, statuses=statuses)
 
     def overdue(self, kinds: Sequence[Kind] = ()) -> Sequence[Job]:
         """Processing jobs past their deadline."""
@@ -106,6 +106,6 @@ class AllJobs:
 
     def forget_user(self, tx: Transaction, owner: str) -> None:
         """Cancel the user's unfinished jobs, then erase all of them."""
-        for job in repository.unfinished(tx, owner):
+        for job in list_repository.unfinished(tx, owner):
             self._transitions.cancel(tx, job, LateResultPolicy.DISCARD)
-        self.erase(tx, repository.ids(tx, owner))
+        self.erase(tx, list_repository.ids(tx, owner))

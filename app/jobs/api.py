@@ -1,7 +1,7 @@
 """The jobs API: all kinds under `/jobs`, images and videos also under `/generate/…`."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Self
 
 import msgspec
 from litestar import Request, Response, Router, get, post
@@ -11,9 +11,11 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from app.accounts.guards import may_use, signed_in
+from app.base.clock import iso
 from app.base.errors import Invalid, Missing
 from app.idempotency.schemas import IdempotencyKey
-from app.jobs.schemas import Job, JobOut, JobState, JobStatus, LateResultPolicy
+from app.jobs import timeline
+from app.jobs.schemas import CancelledJobs, EventType, Job, JobEvent, JobOut, JobState, JobStatus, LateResultPolicy
 from app.jobs.service import Jobs
 from app.providers.contract import Kind
 from app.web import paging
@@ -24,10 +26,49 @@ ApiRequest = Request[Any, Any, State]
 
 
 MAX_WEBHOOK_BODY: Final = 64 * 1024  # bytes
+MAX_CANCELLED: Final = 1_000  # jobs of one request
 
 
 class JobList(paging.PageOut[JobOut]):
     """A page of jobs."""
+
+
+class JobEventOut(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of a job's timeline: `event` is a code, `text` says it in words, and `detail` holds what belongs to the event."""
+
+    at: str
+    event: EventType
+    text: str
+    detail: dict[str, Any]
+
+    @classmethod
+    def of(cls, event: JobEvent) -> Self:
+        shown = timeline.entry(event)
+        text = f"{shown.sentence}: {shown.remark}" if shown.remark else shown.sentence
+        return cls(at=iso(event.at), event=event.event, text=text, detail=event.detail)
+
+
+class JobEventList(paging.PageOut[JobEventOut]):
+    """A page of a job's timeline, oldest first."""
+
+
+class CancelManyIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Either `ids` or the `status` of the jobs to cancel, `queued` or `processing`. `keep_result`: whether results that still arrive
+    are added to the library."""
+
+    example: ClassVar = {"status": "queued"}
+
+    ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_CANCELLED)] | None = None
+    status: str | None = None
+    keep_result: bool = False
+
+
+class MoveIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`before`: the id of the queued job that is started next after this one; null for the end of the queue."""
+
+    example: ClassVar = {"before": None}
+
+    before: str | None
 
 
 class CancelIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,6 +102,45 @@ async def cancel(
 ) -> JobOut:
     """What was already submitted may still be completed and charged; `keep_result` says what happens to its result."""
     return JobOut.of(await jobs.cancel(request.user.id, id, _late(data)))
+
+
+@post("/jobs/cancel", status_code=200, responses=error_responses(400, 401, 413), summary="Cancel many jobs")
+async def cancel_many(request: ApiRequest, jobs: NamedDependency[Jobs], data: JSONBody[CancelManyIn]) -> CancelledJobs:
+    """`cancelled` counts the jobs that have ended, `requested` those whose provider was asked to stop, and `failed` lists those that
+    could not be cancelled, each with an error code. What was already submitted may still be completed and charged."""
+    late = LateResultPolicy.KEEP if data.keep_result else LateResultPolicy.DISCARD
+    if (data.ids is None) == (data.status is None):
+        raise Invalid("Give either ids or status.", fields={"ids": "give either ids or status"})
+    if data.ids is not None:
+        return await jobs.user_queue.cancel(request.user.id, data.ids, late)
+    status = _status(data.status or "")
+    if status.final:
+        message = "must be queued or processing"
+        raise Invalid(f"The status {message}.", fields={"status": message})
+    return await jobs.user_queue.cancel_all(request.user.id, status, late)
+
+
+@post(
+    "/jobs/{id:str}/move",
+    status_code=200,
+    responses=error_responses(400, 401, 404, 409, 413),
+    summary="Move a queued job within your queue",
+)
+async def move(request: ApiRequest, id: FromPath[str], jobs: NamedDependency[Jobs], data: JSONBody[MoveIn]) -> JobOut:
+    """The job is started directly before the other one, and takes on its priority. Jobs of other users are not affected."""
+    return JobOut.of(await jobs.user_queue.move(request.user.id, id, data.before))
+
+
+@get("/jobs/{id:str}/events", responses=error_responses(400, 401, 404), summary="Get the timeline of a job")
+async def events(
+    request: ApiRequest,
+    id: FromPath[str],
+    jobs: NamedDependency[Jobs],
+    limit: paging.Limit = paging.DEFAULT,
+    cursor: paging.Cursor = None,
+) -> JobEventList:
+    found = await jobs.timeline(request.user.id, id, after=paging.after(cursor), limit=limit)
+    return JobEventList.of(found, JobEventOut.of)
 
 
 @post(
@@ -202,7 +282,10 @@ routes = [
         route_handlers=[
             index,
             one,
+            events,
             cancel,
+            cancel_many,
+            move,
             retry,
             images,
             image,

@@ -8,7 +8,7 @@ from app.base import clock
 from app.db.database import Database
 from app.db.transaction import Transaction
 from app.idempotency.schemas import IdempotencyKey
-from app.jobs import repository
+from app.jobs import queue_repository
 from app.jobs.live_jobs import LiveJobs
 from app.jobs.schemas import UNDO_PERIOD, Job, JobStatus
 from app.jobs.transitions import Transitions
@@ -54,7 +54,7 @@ class BatchJobs:
 
     def find(self, tx: Transaction, owner: str, batch_id: str) -> list[Job]:
         """The newest job of each place, with its inputs and assets; without those that were deleted."""
-        return self._with_files(tx, owner, repository.of_batch(tx, owner, batch_id))
+        return self._with_files(tx, owner, queue_repository.of_batch(tx, owner, batch_id))
 
     def current(self, jobs: Sequence[Job], *, estimates: bool = False) -> list[Job]:
         """The jobs as they are now, with their queue estimates if asked for: the database does not know all of an unfinished one."""
@@ -63,15 +63,15 @@ class BatchJobs:
 
     def in_use_any(self, tx: Transaction) -> list[str]:
         """The batches of all users that have a job, or one that can be restored."""
-        return repository.batches_in_use_any(tx, clock.now() - UNDO_PERIOD)
+        return queue_repository.batches_in_use_any(tx, clock.now() - UNDO_PERIOD)
 
     def tally(self, tx: Transaction, owner: str, ids: Sequence[str]) -> Mapping[str, Counter[JobStatus]]:
         """How many places of each batch are in each status."""
         found: dict[str, Counter[JobStatus]] = {id: Counter() for id in ids}
-        for row in repository.tally_batches(tx, owner, ids):
+        for row in queue_repository.tally_batches(tx, owner, ids):
             found[row["batch_id"]][JobStatus(row["status"])] = row["jobs"]
         return found
 
     def spent(self, tx: Transaction, owner: str, ids: Sequence[str]) -> dict[str, int]:
         """The known costs of the batches' jobs, in nano-dollars."""
-        return repository.spent_by_batch(tx, owner, ids)
+        return queue_repository.spent_by_batch(tx, owner, ids)

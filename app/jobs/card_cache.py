@@ -71,6 +71,7 @@ def version(job: Job) -> str:
         job.started_at,
         job.estimate,
         job.preview,
+        job.estimate.starts_at and render.wait(job.estimate.starts_at),
     )
     return hashlib.sha256(f"{shown} {render.ago(job.created_at)}".encode()).hexdigest()[:20]
 

@@ -11,9 +11,9 @@ from app.base import clock
 from app.catalog.service import Catalog
 from app.db.database import Database
 from app.db.transaction import Transaction
-from app.jobs import repository
+from app.jobs import list_repository, repository
 from app.jobs.live_jobs import LiveJobs
-from app.jobs.schemas import Job, JobStatus
+from app.jobs.schemas import Job, JobStatus, JobWarning
 from app.jobs.transitions import Transitions
 from app.library.schemas import Asset
 from app.providers.contract import Completed, ErrorCode, Failed, Kind, Pending, Retryable
@@ -65,7 +65,7 @@ class Execution:
                 await self._database.write_for(job.id, self._transitions.rescue, job)
             else:
                 self._live.put(job)
-        for job in await self._database.read(repository.awaiting_late_any):
+        for job in await self._database.read(list_repository.awaiting_late_any):
             if job.upstream_job is None:  # the request whose response was awaited ended with the last process
                 await self._database.write_for(job.id, self._transitions.record_late_result, job, None, [])
             else:
@@ -103,10 +103,13 @@ class Execution:
         if live is not None and live.upstream_job is not None and live.upstream_state != repository.DOWNLOADED:
             await self._database.write_for(job.id, self._transitions.mark_downloaded, live)
 
-    async def complete(self, job: Job, done: Completed, assets: Sequence[Asset]) -> bool:
-        """Write the completed job, its stored assets and its ledger settlement in one transaction. False if the assets
-        are no longer wanted."""
-        return await self._database.write_for(job.id, self._transitions.complete, job, done, assets)
+    async def complete(
+        self, job: Job, done: Completed, assets: Sequence[Asset], warnings: Sequence[JobWarning] = ()
+    ) -> bool:
+        """Write the completed job, its stored assets and its ledger settlement in one transaction. `warnings` say which outputs are
+        missing. False if the assets are no longer wanted."""
+        all_warnings = [*job.warnings, *warnings]
+        return await self._database.write_for(job.id, self._transitions.complete, job, done, assets, all_warnings)
 
     async def schedule_retry(self, job: Job, retryable: Retryable) -> None:
         """Queue the job for another attempt after a delay, or at once at another provider with the same model if nothing was sent;
@@ -152,7 +155,7 @@ class Execution:
 
 
 def _unfinished(tx: Transaction) -> list[Job]:
-    return repository.with_inputs_any(tx, repository.unfinished_any(tx))
+    return repository.with_inputs_any(tx, list_repository.unfinished_any(tx))
 
 
 _UNKNOWN = Failed(

@@ -5,16 +5,19 @@ Only `transitions` writes the rows, and it updates these copies on commit, so th
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
 from app.base import clock
 from app.jobs.model_history import ModelHistory
 from app.jobs.poll_schedule import PollSchedule
-from app.jobs.scheduler import FairQueue
-from app.jobs.schemas import Job, JobsSnapshot, JobStatus, QueueEstimate
+from app.jobs.queue_order import QueuePlace
+from app.jobs.scheduler import MAX_RUNNING_PER_USER, MAX_SUBMITS, FairQueue
+from app.jobs.schemas import Job, JobsSnapshot, JobStatus, QueueEstimate, QueuePosition
+from app.jobs.start_estimate import starts_at
 from app.jobs.waiters import JobWaiters
+from app.providers.contract import Kind
 
 
 class LiveJobs:
@@ -27,6 +30,7 @@ class LiveJobs:
         self._queue = queue
         self._polls = polls
         self._unfinished: dict[str, Job] = {}
+        self._processing: dict[str, Job] = {}  # a part of them
         self._estimated: dict[str, tuple[Job, Job]] = {}  # each without and with its last estimate
         self._awaiting_late: dict[str, Job] = {}
         self.wake = asyncio.Event()
@@ -40,6 +44,10 @@ class LiveJobs:
         else:
             self._unfinished[job.id] = job
             self._queue.put(job)
+            if job.status is JobStatus.PROCESSING:
+                self._processing[job.id] = job
+            else:
+                self._processing.pop(job.id, None)
             if job.status is JobStatus.QUEUED and job.run_at is not None:
                 self._waiters.postpone(job.id, job.run_at)
             if job.status is JobStatus.PROCESSING and job.upstream_job is not None:
@@ -51,6 +59,7 @@ class LiveJobs:
     def remove(self, id: str) -> None:
         """The job has ended."""
         self._unfinished.pop(id, None)
+        self._processing.pop(id, None)
         self._estimated.pop(id, None)
         self._queue.drop(id)
         if id not in self._awaiting_late:
@@ -68,6 +77,12 @@ class LiveJobs:
         for id in ids:
             if (job := self._unfinished.get(id)) is not None:
                 self.put(msgspec.structs.replace(job, paused=paused))
+
+    def set_places(self, places: Sequence[QueuePlace]) -> None:
+        """These queued jobs have been moved."""
+        for place in places:
+            if (job := self._unfinished.get(place.id)) is not None:
+                self.put(msgspec.structs.replace(job, priority=place.priority, queue_rank=place.rank))
 
     def await_late(self, job: Job) -> None:
         """The job was cancelled, but its provider is still polled, at `run_at`, for a result or a cost."""
@@ -95,7 +110,15 @@ class LiveJobs:
         return live is not None and not live.cancel_requested
 
     def processing(self) -> Sequence[Job]:
-        return [job for job in self._unfinished.values() if job.status is JobStatus.PROCESSING]
+        return list(self._processing.values())
+
+    def of_user(self, owner: str, status: JobStatus) -> Sequence[Job]:
+        """The user's unfinished jobs in this status, oldest first."""
+        return [job for job in self._unfinished.values() if job.owner_id == owner and job.status is status]
+
+    def waiting(self, owner: str) -> Sequence[str]:
+        """The ids of the user's queued jobs that are due, in the order in which they will be started."""
+        return self._queue.waiting(owner)
 
     def snapshot(self) -> JobsSnapshot:
         """The jobs held in memory, to be compared with the rows."""
@@ -110,9 +133,9 @@ class LiveJobs:
 
     def estimate(self, job: Job) -> Job:
         """The unfinished job with its queue estimate and its newest preview; the same object while nothing changes."""
-        position = self._queue.position(job) if job.status is JobStatus.QUEUED and not job.paused else None
+        position = self._queue.position(job) if job.status is JobStatus.QUEUED else None
         median, p90 = self._history.durations(job.model)
-        estimate = QueueEstimate(position, median, p90)
+        estimate = QueueEstimate(position, self._starts_at(job, position, median), median, p90)
         newest = self._waiters.previews.newest(job.id)
         preview = newest.index if newest is not None else None
         plain, estimated = self._estimated.get(job.id, (None, job))
@@ -121,6 +144,36 @@ class LiveJobs:
             if self._unfinished.get(job.id) is job:
                 self._estimated[job.id] = (job, estimated)
         return estimated
+
+    def _starts_at(self, job: Job, position: QueuePosition | None, seconds: float | None) -> datetime | None:
+        """When a queued job will be started: when it is due, its user may have one more job running, and one more can be sent."""
+        if position is None:
+            return None if job.paused or job.status is JobStatus.PROCESSING else job.run_at
+        now, processing = clock.now(), list(self._processing.values())
+        own = [self._ends_at(other, seconds, now) for other in processing if other.owner_id == job.owner_id]
+        sending = [self._is_sent_at(other, seconds, now) for other in processing if other.upstream_job is None]
+        to_send = 0.0 if self._sends_quickly(job) else seconds
+        slots = (
+            starts_at(now, own, MAX_RUNNING_PER_USER, position.own - 1, seconds),
+            starts_at(now, sending, MAX_SUBMITS, position.overall - 1, to_send),
+        )
+        if None in slots:
+            return None
+        latest = max(each for each in slots if each is not None)
+        return latest if latest > now else job.run_at or job.created_at
+
+    def _ends_at(self, job: Job, seconds: float | None, now: datetime) -> datetime:
+        """When a processing job will probably end; `seconds` is assumed where nothing is known of its model."""
+        median, _ = self._history.durations(job.model)
+        return (job.started_at or now) + timedelta(seconds=median if median is not None else seconds or 0.0)
+
+    def _is_sent_at(self, job: Job, seconds: float | None, now: datetime) -> datetime:
+        """When the request of a processing job will be answered."""
+        return now if self._sends_quickly(job) else self._ends_at(job, seconds, now)
+
+    def _sends_quickly(self, job: Job) -> bool:
+        """Whether the provider only queues the job when it is sent, instead of carrying it out."""
+        return job.kind is Kind.VIDEO or self._history.is_queued_upstream(job.model)
 
     # What the worker does next
 

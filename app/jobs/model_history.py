@@ -15,6 +15,7 @@ class ModelHistory:
     def __init__(self) -> None:
         self._durations: dict[str, tuple[float, float | None, float | None]] = {}  # read at, median, 90th percentile
         self._costs: dict[str, int] = {}
+        self._queued_upstream: set[str] = set()
 
     def knows(self, model: str) -> bool:
         found = self._durations.get(model)
@@ -33,6 +34,13 @@ class ModelHistory:
     def cost(self, model: str) -> int | None:
         """What the last job of this model cost, in nano-dollars; this amount is held for the next one."""
         return self._costs.get(model)
+
+    def learn_queued_upstream(self, model: str) -> None:
+        """The provider has a queue for this model: sending a job does not take as long as carrying it out."""
+        self._queued_upstream.add(model)
+
+    def is_queued_upstream(self, model: str) -> bool:
+        return model in self._queued_upstream
 
     def durations(self, model: str) -> tuple[float | None, float | None]:
         """Median and 90th percentile in seconds; None while there are too few jobs."""

@@ -11,9 +11,9 @@ from litestar.types import HTTPScope
 
 from app.accounts.guards import signed_in
 from app.accounts.schemas import User
-from app.base.errors import Missing
+from app.base.errors import Invalid, Missing
 from app.jobs import card_cache, timeline
-from app.jobs.schemas import Job, JobStatus, LateResultPolicy
+from app.jobs.schemas import EndedJobs, Job, JobStatus, LateResultPolicy, QueueStep
 from app.jobs.service import Jobs
 from app.providers.contract import Kind
 from app.web import forms
@@ -21,6 +21,7 @@ from app.web.csrf import Csrf
 from app.web.fast_path import FastResponse
 from app.web.limits import PAID, POLLED
 from app.web.render import add_global, form_token, html, page, partial
+from app.web.timestamps import Timestamp, to_utc
 
 PageRequest = Request[Any, Any, State]
 
@@ -33,13 +34,22 @@ async def index(
     kind: FromQuery[str] = "",
     cursor: FromQuery[str | None] = None,
 ) -> Response[str]:
-    found = await jobs.newest(
-        request.user.id,
-        kinds=[Kind(kind)] if kind in [*Kind] else (),
-        statuses=[JobStatus(status)] if status in [*JobStatus] else (),
-        before=cursor,
-    )
-    return page("jobs/jobs.html", request, jobs=found.items, next=found.next, status=status, kind=kind)
+    owner, kinds = request.user.id, [Kind(kind)] if kind in [*Kind] else ()
+    if status == JobStatus.QUEUED:
+        found = await jobs.user_queue.page(owner, kinds=kinds, before=cursor)
+    else:
+        statuses = [JobStatus(status)] if status in [*JobStatus] else ()
+        found = await jobs.newest(owner, kinds=kinds, statuses=statuses, before=cursor)
+    queued = jobs.user_queue.count(owner)
+    return page("jobs/jobs.html", request, jobs=found.items, next=found.next, status=status, kind=kind, queued=queued)
+
+
+@get("/jobs/ended", guards=[signed_in], include_in_schema=False, opt=POLLED)
+async def ended(
+    request: PageRequest, jobs: NamedDependency[Jobs], since: FromQuery[Timestamp | None] = None
+) -> EndedJobs:
+    """The jobs that have ended since the `until` of the last answer, for the browser's notifications."""
+    return await jobs.ended(request.user.id, to_utc(since, "since"))
 
 
 @get("/jobs/{id:str}", guards=[signed_in], include_in_schema=False)
@@ -96,6 +106,27 @@ async def cancel(request: PageRequest, id: FromPath[str], jobs: NamedDependency[
     )
 
 
+@post("/jobs/cancel", guards=[signed_in], include_in_schema=False, status_code=200)
+async def cancel_queued(request: PageRequest, jobs: NamedDependency[Jobs]) -> Response[str]:
+    """Cancel all queued jobs of the user."""
+    result = await jobs.user_queue.cancel_all(request.user.id, JobStatus.QUEUED)
+    count = result.cancelled + result.requested
+    return forms.go("/jobs", f"{count} {'job was' if count == 1 else 'jobs were'} cancelled.")
+
+
+@post("/jobs/{id:str}/move", guards=[signed_in], include_in_schema=False, status_code=200)
+async def move(request: PageRequest, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[str]:
+    step = (await forms.read(request)).get("to", "")
+    if step not in [*QueueStep]:
+        raise Invalid("The job can be moved up, down, or to the front.", fields={"to": "must be up, down or front"})
+    job = await jobs.user_queue.step(request.user.id, id, QueueStep(step))
+    if partial(request):
+        return html(card_cache.cards([job], form_token(request)))
+    place = job.estimate.position
+    where = f"number {place.own} of {place.own_count} in your queue" if place else "no longer in the queue"
+    return forms.go("/jobs?status=queued", f"This job is now {where}.")
+
+
 @post("/jobs/{id:str}/retry", guards=[signed_in], include_in_schema=False, status_code=200, opt=PAID)
 async def retry(request: PageRequest, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[str]:
     return _card(request, (await jobs.retry(request.user.id, id, single_flight=True)).job, "The job was retried.")
@@ -123,4 +154,4 @@ def _card(request: PageRequest, job: Job, notice: str) -> Response[str]:
 
 add_global("timeline_entry", timeline.entry)
 
-routes = [index, job, card, preview, cancel, retry, delete, restore]
+routes = [index, ended, job, card, preview, cancel, cancel_queued, move, retry, delete, restore]

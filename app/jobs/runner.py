@@ -14,8 +14,9 @@ from app.catalog.service import Catalog
 from app.jobs.execution import TIMED_OUT, Execution
 from app.jobs.inputs import InputPreparation
 from app.jobs.live_jobs import LiveJobs
-from app.jobs.schemas import Job
+from app.jobs.schemas import Job, JobWarning
 from app.jobs.waiters import JobWaiters
+from app.library.schemas import StagedResults
 from app.library.service import Library
 from app.providers.contract import (
     Chunk,
@@ -232,11 +233,12 @@ class JobRunner:
             await self._write_with_retry(job, self._execution.mark_downloaded)
         try:
             async with self._library.stage_results(
-                job.owner_id, job.id, job.prompt, [m.path for m in done.media], job.parent_asset_id
+                job.owner_id, job.id, job.prompt, done.outputs, job.parent_asset_id
             ) as staged:
+                warnings = _warnings(done, staged)
 
                 async def complete(job: Job, done: Completed) -> None:
-                    staged.committed = await self._execution.complete(job, done, staged.assets)
+                    staged.committed = await self._execution.complete(job, done, staged.assets, warnings)
 
                 await self._write_with_retry(job, complete, done)
         except TooLarge as exc:
@@ -266,9 +268,17 @@ class JobRunner:
                 await asyncio.sleep(WRITE_RETRY_DELAY)
 
 
+def _warnings(done: Completed, staged: StagedResults) -> list[JobWarning]:
+    """What the user did not get, in the order of the outputs."""
+    found = [JobWarning(each.index, each.code.value, each.message) for each in done.missing]
+    for index, exc in staged.unusable.items():
+        code = ErrorCode.RESULT_TOO_LARGE if isinstance(exc, TooLarge) else ErrorCode.RESULT_INVALID
+        found.append(JobWarning(index, code.value, _NOT_STORED + exc.message))
+    return sorted(found, key=lambda warning: warning.index or 0)
+
+
 def _unusable(code: ErrorCode, reason: str, done: Completed) -> Failed:
-    message = f"The provider's result cannot be stored: {reason}"
-    return Failed(code=code, message=message, cost_nano=done.cost_nano, detail=reason)
+    return Failed(code=code, message=_NOT_STORED + reason, cost_nano=done.cost_nano, detail=reason)
 
 
 def _unusable_input(reason: str) -> Failed:
@@ -291,6 +301,7 @@ def _storage_full(job: Job, cost_nano: int | None) -> Failed:
     )
 
 
+_NOT_STORED = "The provider's result cannot be stored: "
 _BUG = Failed(
     code=ErrorCode.PROVIDER_FAILED,
     message="An internal error occurred. Retry; if it happens again, contact an admin.",

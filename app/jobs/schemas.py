@@ -1,15 +1,14 @@
 """Job structs: the domain types and their API forms."""
 
 import enum
-from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
 from app.base.clock import iso
 from app.base.money import usd
-from app.library.schemas import Asset, AssetOut, UploadWarning
+from app.library.schemas import Asset, AssetOut
 from app.providers.contract import ErrorCode, Kind, UpstreamJob, Usage
 
 MAX_PREVIEWS: Final = 3  # of one job's image
@@ -73,19 +72,77 @@ class LateResultPolicy(enum.StrEnum):
     DISCARD = "discard"
 
 
-class QueueEstimate(msgspec.Struct, frozen=True):
-    """The position of a queued job (1 is next), and the median and 90th percentile of how long recent jobs of its model
-    took, in seconds. None where unknown."""
+class QueuePosition(NamedTuple):
+    """Where a waiting job is: about, among the jobs of all users, and exactly, among those of its own user. 1 is next."""
 
-    position: int | None = None
+    overall: int
+    own: int
+    own_count: int
+
+
+class QueueEstimate(msgspec.Struct, frozen=True):
+    """Where a queued job is and when it will be started, and the median and 90th percentile of how long recent jobs of its model
+    took, in seconds. None where unknown; a job that waits for nothing has a `starts_at` in the past."""
+
+    position: QueuePosition | None = None
+    starts_at: datetime | None = None
     median: float | None = None
     p90: float | None = None
+
+
+class QueueStep(enum.StrEnum):
+    """How a user moves a job in the queue."""
+
+    FRONT = "front"
+    UP = "up"
+    DOWN = "down"
+
+
+class EndedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What a notification says of a job that was completed or has failed; the prompt is shortened."""
+
+    id: str
+    kind: Kind
+    status: JobStatus
+    prompt: str
+
+
+class EndedJobs(msgspec.Struct, frozen=True, kw_only=True):
+    """The jobs that have ended since some time, oldest first, and the time to ask from next time."""
+
+    until: str
+    jobs: list[EndedJob]
+
+
+class CancelFailure(msgspec.Struct, frozen=True):
+    """A job that could not be cancelled, and why."""
+
+    id: str
+    code: str
+    message: str
+
+
+class CancelledJobs(msgspec.Struct):
+    """How many jobs were cancelled, and for how many the provider was asked to stop; and those that could not be cancelled."""
+
+    cancelled: int = 0
+    requested: int = 0
+    failed: list[CancelFailure] = []
 
 
 class JobError(msgspec.Struct, frozen=True):
     """Why a job failed. `message` is shown to the user."""
 
     code: ErrorCode
+    message: str
+
+
+class JobWarning(msgspec.Struct, frozen=True):
+    """What the user should know although the job did not fail. `index` is the number of the output, from 0, that it is about; None if
+    it is about the inputs. `code` is an ErrorCode, or the code of an UploadWarning; `message` is shown to the user."""
+
+    index: int | None
+    code: str
     message: str
 
 
@@ -113,6 +170,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     cancel_requested: bool = False
     error: JobError | None = None
+    warnings: tuple[JobWarning, ...] = ()
     text: str | None = None
     usage: Usage | None = None
     cost_nano: int | None = None
@@ -130,6 +188,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None = None
     deleted_at: datetime | None = None
     priority: int = 0
+    queue_rank: str | None = None
     paused: bool = False
     late_result_policy: LateResultPolicy | None = None
     recovery_count: int = 0
@@ -182,6 +241,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def missing_outputs(self) -> tuple[JobWarning, ...]:
+        """The warnings about outputs that could not be had."""
+        return tuple(warning for warning in self.warnings if warning.index is not None)
+
+    @property
     def input_asset_id(self) -> str | None:
         """The first input, which pages show."""
         return self.inputs[0].asset_id if self.inputs else None
@@ -192,12 +256,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AcceptedJob(msgspec.Struct, frozen=True):
-    """The job of a request; `repeated` if an earlier request had already created it. `warnings` are about its input image, if this
-    request uploaded it."""
+    """The job of a request; `repeated` if an earlier request had already created it."""
 
     job: Job
     repeated: bool = False
-    warnings: tuple[UploadWarning, ...] = ()
 
 
 class EventType(enum.StrEnum):
@@ -254,9 +316,11 @@ class JobCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A job in the API: `enhanced_prompt` is what a text model made of `prompt`, which was sent instead; `progress` is 0 to 100 or null, `cost_usd` is a decimal string or null if unknown.
-    `parent_asset_id` is the image of which the results are edits. `warnings` is only in
-    the response to the request that creates it, if something of the input image at its `image_url` was lost."""
+    """A job in the API: `enhanced_prompt` is what a text model made of `prompt`, which was sent instead; `progress` is 0 to 100 or
+    null, `cost_usd` is a decimal string or null if unknown. `parent_asset_id` is the image of which the results are edits.
+    `warnings` say what is missing of the outputs of a completed job, and what was lost of its inputs. `estimated_start` is when a
+    queued job will probably be started, and `estimated_seconds` how long an unfinished one will take from then on; null when
+    unknown."""
 
     id: str
     kind: Kind
@@ -271,7 +335,10 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
     progress: int | None
     attempts: int
     cancel_requested: bool
+    estimated_start: str | None
+    estimated_seconds: float | None
     error: JobError | None
+    warnings: list[JobWarning]
     text: str | None
     polling_url: str | None
     assets: list[AssetOut]
@@ -282,10 +349,9 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str
     started_at: str | None
     completed_at: str | None
-    warnings: list[UploadWarning] | msgspec.UnsetType = msgspec.UNSET
 
     @classmethod
-    def of(cls, job: Job, warnings: Sequence[UploadWarning] = ()) -> Self:
+    def of(cls, job: Job) -> Self:
         return cls(
             id=job.id,
             kind=job.kind,
@@ -300,7 +366,10 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
             progress=job.progress,
             attempts=job.attempts,
             cancel_requested=job.cancel_requested,
+            estimated_start=iso(job.estimate.starts_at) if job.estimate.starts_at else None,
+            estimated_seconds=None if job.estimate.median is None else round(job.estimate.median, 1),
             error=job.error,
+            warnings=list(job.warnings),
             text=job.text,
             polling_url=job.polling_url,
             assets=[AssetOut.of(asset) for asset in job.assets],
@@ -311,7 +380,6 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
             created_at=iso(job.created_at),
             started_at=iso(job.started_at) if job.started_at else None,
             completed_at=iso(job.ended_at) if job.ended_at else None,
-            warnings=list(warnings) or msgspec.UNSET,
         )
 
 

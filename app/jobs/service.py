@@ -4,13 +4,14 @@ The state machine is in `transitions`, the worker's side in `execution`, the adm
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
 from app.accounts.schemas import KeyLimits
 from app.base import clock
-from app.base.errors import Conflict, Missing
+from app.base.errors import Conflict, Invalid, Missing
 from app.base.ids import uuid7
 from app.base.metrics import Metrics
 from app.base.paging import Page
@@ -20,7 +21,7 @@ from app.db.query_cache import QueryCache
 from app.db.transaction import Transaction
 from app.idempotency.schemas import IdempotencyKey
 from app.idempotency.service import Idempotency
-from app.jobs import repository
+from app.jobs import list_repository, repository
 from app.jobs.all_jobs import AllJobs
 from app.jobs.batch_jobs import BatchJobs
 from app.jobs.execution import Execution
@@ -28,8 +29,19 @@ from app.jobs.live_jobs import LiveJobs
 from app.jobs.model_history import ModelHistory
 from app.jobs.poll_schedule import PollSchedule
 from app.jobs.scheduler import FairQueue
-from app.jobs.schemas import UNDO_PERIOD, AcceptedJob, Job, JobCounts, JobEvent, JobStatus, LateResultPolicy
+from app.jobs.schemas import (
+    UNDO_PERIOD,
+    AcceptedJob,
+    EndedJob,
+    EndedJobs,
+    Job,
+    JobCounts,
+    JobEvent,
+    JobStatus,
+    LateResultPolicy,
+)
 from app.jobs.transitions import FindKeyLimits, Transitions, TxHook
+from app.jobs.user_queue import UserQueue
 from app.jobs.waiters import JobWaiters
 from app.ledger.service import Ledger
 from app.library.service import Library
@@ -37,6 +49,9 @@ from app.providers.contract import ErrorCode, Kind, Provider
 from app.providers.webhooks import WebhookVerifier
 
 HISTORY_SIZE: Final = 50  # completed jobs of a model that an estimate is based on
+NEWS_PERIOD: Final = timedelta(minutes=10)  # in which the end of a job is worth a notification
+MAX_NEWS: Final = 20  # jobs
+MAX_NEWS_PROMPT: Final = 120  # characters
 COSTS_READ: Final = 200  # latest jobs of a model among which those with the same settings are found
 
 
@@ -80,6 +95,14 @@ class Jobs:
         )
         metrics = metrics or Metrics()
         self.all = AllJobs(database, library, self.live, self._transitions, self.execution, self.find, metrics)
+        self.user_queue = UserQueue(
+            database,
+            self.live,
+            self._transitions,
+            find=self.find,
+            cancel=self.cancel,
+            learn_durations=self._learn_durations,
+        )
         self.of_batches = BatchJobs(database, self.live, self._transitions, self._with_files)
         metrics.gauge_callback(
             "oldest_waiting_job_seconds",
@@ -140,7 +163,7 @@ class Jobs:
 
     async def counts(self, owner: str) -> JobCounts:
         """How many finished outputs and unfinished jobs the user has."""
-        rows = await self._database.read(repository.tally, owner)
+        rows = await self._database.read(list_repository.tally, owner)
         done = {
             kind: sum(row["jobs"] for row in rows if row["kind"] == kind and row["status"] == JobStatus.COMPLETED)
             for kind in Kind
@@ -154,7 +177,7 @@ class Jobs:
 
     async def costs_of(self, model: str, params: Mapping[str, Any]) -> list[int]:
         """What the latest jobs of all users with this model and these parameters cost, in nano-dollars. The seed does not count."""
-        jobs = await self._cache.read(repository.costs_any, model, COSTS_READ)
+        jobs = await self._cache.read(list_repository.costs_any, model, COSTS_READ)
         wanted = _without_seed(params)
         return [cost for used, cost in jobs if _without_seed(used) == wanted]
 
@@ -165,6 +188,35 @@ class Jobs:
 
     async def events(self, owner: str, id: str) -> Sequence[JobEvent]:
         return await self._database.read(repository.events, owner, id)
+
+    async def ended(self, owner: str, since: datetime | None) -> EndedJobs:
+        """The jobs that were completed or failed since then, for notifications. `since` None means from now on; what is long ago is
+        no news."""
+        now = clock.now()
+        earliest = max(since, now - NEWS_PERIOD) if since is not None else now
+        rows = await self._database.read(list_repository.ended_since, owner, min(earliest, now), MAX_NEWS)
+        jobs = [
+            EndedJob(
+                id=row["id"],
+                kind=Kind(row["kind"]),
+                status=JobStatus(row["status"]),
+                prompt=row["prompt"][:MAX_NEWS_PROMPT],
+            )
+            for row in rows
+        ]
+        until = rows[-1]["ended_at"] if rows else earliest
+        return EndedJobs(until=f"{until.isoformat()}Z", jobs=jobs)
+
+    async def timeline(self, owner: str, id: str, *, after: str | None = None, limit: int = 24) -> Page[JobEvent]:
+        """The job's events, oldest first. `after` is how many were on the previous pages, as `next` says: events are only added at the
+        end. Raises Missing, and Invalid for a cursor of something else."""
+        await self.find(owner, id)
+        if after is not None and not (after.isascii() and after.isdecimal() and len(after) < 10):
+            raise Invalid("`cursor` is not a valid cursor.", fields={"cursor": "is not a valid cursor"})
+        all_events, start = await self.events(owner, id), int(after or 0)
+        shown = list(all_events[start : start + limit])
+        end = start + len(shown)
+        return Page(shown, len(all_events), str(end) if end < len(all_events) else None)
 
     async def wait(self, owner: str, id: str, seconds: float) -> Job:
         """The job once it has ended, or its current state after `seconds`."""
@@ -270,7 +322,7 @@ class Jobs:
     async def _learn_durations(self, models: Iterable[str]) -> None:
         for model in models:
             if not self._history.knows(model):
-                durations = await self._database.read(repository.durations_any, model, HISTORY_SIZE)
+                durations = await self._database.read(list_repository.durations_any, model, HISTORY_SIZE)
                 self._history.learn_durations(model, durations)
 
     def _retry_of(self, old: Job) -> Job:
@@ -298,7 +350,7 @@ class Jobs:
         oldest_first: bool,
         enhancements: bool,
     ) -> Page[Job]:
-        found = repository.newest(
+        found = list_repository.newest(
             tx,
             owner,
             kinds=kinds,
@@ -308,12 +360,12 @@ class Jobs:
             oldest_first=oldest_first,
             enhancements=enhancements,
         )
-        total = repository.count(tx, owner, kinds=kinds, statuses=statuses, enhancements=enhancements)
+        total = list_repository.count(tx, owner, kinds=kinds, statuses=statuses, enhancements=enhancements)
         page = Page.of(found, total, limit)
         return Page(self._with_files(tx, owner, page.items), page.total, page.next)
 
     def _edits(self, tx: Transaction, owner: str, asset_id: str, limit: int) -> list[Job]:
-        return self._with_files(tx, owner, repository.edits(tx, owner, asset_id, limit))
+        return self._with_files(tx, owner, list_repository.edits(tx, owner, asset_id, limit))
 
     def _with_files(self, tx: Transaction, owner: str, jobs: Sequence[Job]) -> list[Job]:
         """These jobs with their inputs and assets; one query for each, however many jobs there are."""

@@ -15,10 +15,10 @@ from app.catalog.schemas import Model
 from app.db.transaction import Transaction
 from app.idempotency.schemas import IdempotencyKey
 from app.idempotency.service import Idempotency
-from app.jobs import repository
+from app.jobs import list_repository, queue_order, queue_repository, repository
 from app.jobs.live_jobs import LiveJobs
 from app.jobs.model_history import ModelHistory
-from app.jobs.schemas import CancelStage, EventType, Job, LateResultPolicy
+from app.jobs.schemas import CancelStage, EventType, Job, JobWarning, LateResultPolicy
 from app.ledger.schemas import Subject
 from app.ledger.service import Ledger
 from app.library.schemas import Asset
@@ -117,23 +117,37 @@ class Transitions:
 
     def set_paused(self, tx: Transaction, owner: str, batch_id: str, paused: bool) -> int:
         """Pause or resume the unfinished jobs of a batch; returns how many there are."""
-        ids = repository.set_paused(tx, owner, batch_id, paused)
+        ids = queue_repository.set_paused(tx, owner, batch_id, paused)
         tx.on_commit(self._live.set_paused, ids, paused)
         return len(ids)
 
     def cancel_queued(self, tx: Transaction, owner: str, batch_id: str) -> None:
         """From queued to cancelled, for all jobs of a batch: they were not sent."""
         now = clock.now()
-        for id in repository.cancel_queued(tx, owner, batch_id, now):
-            self._ledger.settle(tx, owner, id, 0)
-            repository.add_event(tx, owner, id, now, EventType.CANCELLED, stage=CancelStage.NOT_SUBMITTED)
-            tx.on_commit(self._live.remove, id)
+        self._record_unsent(tx, owner, queue_repository.cancel_queued(tx, owner, batch_id, now), now)
+
+    def cancel_unsent(self, tx: Transaction, owner: str, ids: Sequence[str]) -> list[str]:
+        """From queued to cancelled, for those of these jobs that are still queued; returns their ids."""
+        now = clock.now()
+        cancelled = queue_repository.cancel_unsent(tx, owner, ids, now)
+        self._record_unsent(tx, owner, cancelled, now)
+        return cancelled
+
+    def reorder(self, tx: Transaction, owner: str, id: str, before: str | None) -> bool:
+        """Move a queued job before another one, or behind all others. False if one of them is not queued any more."""
+        places = queue_repository.queue_places(tx, owner)
+        if not {id, before or id} <= {place.id for place in places}:
+            return False
+        if changed := queue_order.move(places, id, before):
+            queue_repository.set_queue_places(tx, owner, changed)
+            tx.on_commit(self._live.set_places, changed)
+        return True
 
     def claim(self, tx: Transaction, now: datetime, chosen: Sequence[Job]) -> Sequence[Job]:
-        """From queued to processing."""
+        """From queued to processing, in this order."""
         inputs = {job.id: job.inputs for job in chosen}
-        claimed = repository.claim_any(tx, now, list(inputs))
-        jobs = [msgspec.structs.replace(job, inputs=inputs[job.id]) for job in claimed]
+        claimed = {job.id: job for job in queue_repository.claim_any(tx, now, list(inputs))}
+        jobs = [msgspec.structs.replace(claimed[id], inputs=inputs[id]) for id in inputs if id in claimed]
         for job in jobs:
             if job.upstream_job:
                 repository.add_event(tx, job.owner_id, job.id, now, EventType.RESULT_REQUESTED)
@@ -148,6 +162,7 @@ class Transitions:
             self._record_late_submission(tx, job, pending, run_at)
         elif job.upstream_job is None:
             repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.SUBMITTED, state=pending.state)
+            tx.on_commit(self._history.learn_queued_upstream, job.model)
         elif job.upstream_state != pending.state:
             repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.PROGRESSED, state=pending.state)
         self._update_copy(tx, job, changed)
@@ -189,13 +204,15 @@ class Transitions:
         self._update_copy(tx, job, changed)
         return True
 
-    def complete(self, tx: Transaction, job: Job, done: Completed, assets: Sequence[Asset]) -> bool:
-        """From processing to completed. False if the assets are no longer wanted."""
+    def complete(
+        self, tx: Transaction, job: Job, done: Completed, assets: Sequence[Asset], warnings: Sequence[JobWarning] = ()
+    ) -> bool:
+        """From processing to completed, with all warnings of the job. False if the assets are no longer wanted."""
         now = clock.now()
-        if not repository.complete(tx, job.owner_id, job.id, now, done):
+        if not repository.complete(tx, job.owner_id, job.id, now, done, warnings):
             if self._finish_cancel(tx, job, done.cost_nano, done=True):
                 return False
-            return self.record_late_result(tx, job, done.cost_nano, assets, done)
+            return self.record_late_result(tx, job, done.cost_nano, assets, done, warnings)
         self._library.add(tx, job.owner_id, assets)
         self._ledger.settle(tx, job.owner_id, job.id, done.cost_nano)
         repository.add_event(tx, job.owner_id, job.id, now, EventType.COMPLETED)
@@ -258,13 +275,19 @@ class Transitions:
         return changed
 
     def record_late_result(
-        self, tx: Transaction, job: Job, cost_nano: int | None, assets: Sequence[Asset], done: Completed | None = None
+        self,
+        tx: Transaction,
+        job: Job,
+        cost_nano: int | None,
+        assets: Sequence[Asset],
+        done: Completed | None = None,
+        warnings: Sequence[JobWarning] = (),
     ) -> bool:
         """Record a result that arrived after the cancel: its cost is always settled, its assets are kept if the user
         chose so; True if they were."""
         self._update_copy(tx, job, None)
         text, usage = (done.text, done.usage) if done else (None, None)
-        waiting = repository.end_late(tx, job.owner_id, job.id, cost_nano, text, usage)
+        waiting = repository.end_late(tx, job.owner_id, job.id, cost_nano, text, usage, warnings or job.warnings)
         if waiting is None:
             return False
         tx.on_commit(self._live.end_late, job)
@@ -284,6 +307,13 @@ class Transitions:
             repository.add_event(tx, job.owner_id, job.id, clock.now(), EventType.SUBMITTED, state=pending.state)
             tx.on_commit(self._live.await_late, msgspec.structs.replace(waiting, run_at=run_at))
 
+    def _record_unsent(self, tx: Transaction, owner: str, ids: Sequence[str], now: datetime) -> None:
+        """These jobs were cancelled before they were sent."""
+        for id in ids:
+            self._ledger.settle(tx, owner, id, 0)
+            repository.add_event(tx, owner, id, now, EventType.CANCELLED, stage=CancelStage.NOT_SUBMITTED)
+            tx.on_commit(self._live.remove, id)
+
     def _finish_cancel(self, tx: Transaction, job: Job, cost_nano: int | None, *, done: bool = False) -> bool:
         """End a job whose cancel was requested, after the provider's response. False if no cancel was requested, or if
         the result is complete (`done`) and the user chose to keep it."""
@@ -301,7 +331,7 @@ class Transitions:
         restart."""
         cost = self._history.cost(job.model)
         if cost is None and limits is not None and limits.cap_nano is not None:
-            cost = repository.last_cost_any(tx, job.model)
+            cost = list_repository.last_cost_any(tx, job.model)
             tx.on_commit(self._history.learn, job.model, cost)
         return cost or 0
 

@@ -11,6 +11,7 @@ from app.base import clock
 from app.catalog.service import Catalog
 from app.jobs.inputs import InputPreparation
 from app.jobs.runner import JobRunner
+from app.jobs.scheduler import MAX_SUBMITS
 from app.jobs.schemas import Job
 from app.jobs.service import Jobs
 from app.library.service import Library
@@ -18,7 +19,6 @@ from app.providers.contract import Provider
 from app.storage.files import Files
 from app.storage.media import Media
 
-MAX_SUBMITS: Final = 16  # concurrent submits
 MAX_POLLS: Final = 16  # concurrent polls
 
 

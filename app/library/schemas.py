@@ -6,6 +6,8 @@ from typing import Final, Self
 
 import msgspec
 
+from app.base.errors import Invalid
+
 
 class AssetKind(enum.StrEnum):
     IMAGE = "image"
@@ -67,9 +69,11 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StagedResults(msgspec.Struct):
-    """Results of a job whose files are stored but whose rows are not written yet; the caller sets `committed` afterwards."""
+    """Results of a job whose files are stored but whose rows are not written yet; the caller sets `committed` afterwards. `unusable`
+    are those that cannot be stored, by the number of the output."""
 
     assets: list[Asset] = []
+    unusable: dict[int, Invalid] = {}
     committed: bool = False
 
 

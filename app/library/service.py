@@ -154,21 +154,30 @@ class Library:
 
     @asynccontextmanager
     async def stage_results(
-        self, owner: str, job_id: str, prompt: str, paths: Sequence[Path], parent_asset_id: str | None = None
+        self,
+        owner: str,
+        job_id: str,
+        prompt: str,
+        outputs: Sequence[tuple[int, Path]],
+        parent_asset_id: str | None = None,
     ) -> AsyncIterator[StagedResults]:
-        """Store the results of a job, as versions of the parent if there is one. The body writes the rows with `add` and sets `committed`; otherwise the stored files
-        are removed afterwards. Raises WrongType for anything but images and videos, TooLarge above the size limits, and
-        `disk_full.DiskFull`."""
+        """Store the results of a job, each with the number of the output, as versions of the parent if there is one. The body writes
+        the rows with `add` and sets `committed`; otherwise the stored files are removed afterwards. If none of the results is usable:
+        raises WrongType for anything but images and videos, TooLarge above the size limits. Raises `disk_full.DiskFull`."""
         keys: list[str] = []
         results = StagedResults()
         root = await self._root_of(owner, parent_asset_id) if parent_asset_id else None
         try:
-            async with self._files.folder() if paths else nullcontext(Path()) as folder:
-                for position, path in enumerate(paths):
-                    facts = await self._media.inspect(path)
-                    crash_point("media.inspected", job_id)
-                    self._check_size(facts)
-                    asset = await self._store(owner, path, facts, folder, keys)
+            async with self._files.folder() if outputs else nullcontext(Path()) as folder:
+                for position, path in outputs:
+                    try:
+                        facts = await self._media.inspect(path)
+                        crash_point("media.inspected", job_id)
+                        self._check_size(facts)
+                        asset = await self._store(owner, path, facts, folder, keys)
+                    except Invalid as exc:
+                        results.unusable[position] = exc
+                        continue
                     results.assets.append(
                         msgspec.structs.replace(
                             asset,
@@ -179,6 +188,8 @@ class Library:
                             root_asset_id=root,
                         )
                     )
+            if results.unusable and not results.assets:
+                raise next(iter(results.unusable.values()))
             yield results
         except asyncio.CancelledError:
             results.committed = True  # unknown during shutdown; the next start removes orphaned files

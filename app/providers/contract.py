@@ -141,14 +141,33 @@ class ResultFile(msgspec.Struct, frozen=True):
     reported_mime: str | None = None
 
 
+class MissingOutput(msgspec.Struct, frozen=True):
+    """An output that cannot be had although the job has finished, and why. `index` counts all outputs of the job from 0; `message` is
+    for the user."""
+
+    index: int
+    code: ErrorCode
+    message: str
+
+
 class Completed(msgspec.Struct, frozen=True, kw_only=True):
+    """`missing` are the outputs that are not in `media` although the provider generated them, or should have."""
+
     media: tuple[ResultFile, ...] = ()
+    missing: tuple[MissingOutput, ...] = ()
     text: str | None = None
     usage: Usage | None = None
     cost_nano: int | None = None
     generation_id: str | None = None
     finish_reason: str | None = None  # text only: the provider's word for why it ended
     reply: dict[str, Any] | None = None  # of a request with `body`: the whole answer
+
+    @property
+    def outputs(self) -> list[tuple[int, Path]]:
+        """The files with their numbers among all outputs."""
+        missing = {each.index for each in self.missing}
+        present = [index for index in range(len(self.media) + len(missing)) if index not in missing]
+        return [(index, file.path) for index, file in zip(present, self.media, strict=True)]
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):

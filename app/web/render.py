@@ -55,6 +55,15 @@ def elapsed(moment: datetime, clock: Callable[[], datetime] = now) -> int:
     return max(0, int((clock() - moment).total_seconds()))
 
 
+def wait(moment: datetime, clock: Callable[[], datetime] = now) -> str:
+    """Roughly how long it is until `moment`, to be put after "in": `about 5 min`. Empty when it is over."""
+    seconds = (moment - clock()).total_seconds()
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"about {round(seconds / size)} {unit}"
+    return "less than a minute" if seconds > 0 else ""
+
+
 def minutes(seconds: float | None) -> str:
     """A duration: `0:08`, `1:12`, `1:02:03`."""
     if seconds is None:
@@ -77,6 +86,7 @@ def environment(clock: Callable[[], datetime] = now) -> jinja2.Environment:
     filters: dict[str, Any] = {
         "money": money,
         "ago": functools.partial(ago, clock=clock),
+        "wait": functools.partial(wait, clock=clock),
         "elapsed": functools.partial(elapsed, clock=clock),
         "minutes": minutes,
         "size": format_size,

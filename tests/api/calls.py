@@ -13,6 +13,7 @@ from tests.kit import (
     SHORT_IMAGE_TO_VIDEO,
     SHORT_VIDEO,
     TEXT_MODEL,
+    UNKNOWN_ID,
     VIDEO_MODEL,
     Json,
     ended_job,
@@ -75,6 +76,16 @@ class Actors:
             return str(job["id"])
 
         return await self._once("video job", create)
+
+    async def waiting_job(self) -> str:
+        """A job that was tried once and then waits for half an hour."""
+        batch = await self.waiting_batch()
+
+        async def first() -> Json:
+            jobs: list[Json] = (await self.owner.get(f"/api/v1/generate/batches/{batch}")).json()["jobs"]
+            return jobs[0]
+
+        return str((await eventually(first, lambda job: (job["status"], job["attempts"]) == ("queued", 1)))["id"])
 
     async def running_video_job(self) -> str:
         job = await requested_video(self.owner, "[stuck] a lighthouse")
@@ -271,6 +282,9 @@ ROWS: dict[str, Row] = {
     "GET /api/v1/jobs": Row("user", 200),
     "GET /api/v1/jobs/{id}": Row("user", 200, {"id": Actors.image_job}, private=True),
     "POST /api/v1/jobs/{id}/cancel": Row("user", 200, {"id": Actors.running_video_job}, private=True),
+    "POST /api/v1/jobs/cancel": Row("user", 200, body=body(ids=[UNKNOWN_ID])),
+    "GET /api/v1/jobs/{id}/events": Row("user", 200, {"id": Actors.image_job}, private=True),
+    "POST /api/v1/jobs/{id}/move": Row("user", 200, {"id": Actors.waiting_job}, body=body(before=None), private=True),
     "POST /api/v1/jobs/{id}/retry": Row("user", 201, {"id": Actors.failed_video_job}, private=True),
     "POST /api/v1/assets": Row("user", 201, file=True),
     "GET /api/v1/assets": Row("user", 200),

@@ -155,7 +155,8 @@ async def test_the_answer_says_that_only_the_first_frame_of_an_animation_was_kep
         image_server.content = samples.animated("WEBP", frames)
         headers = {"Prefer": "respond-async"}
         job = (await user.post(path, json=body(path, f"frames-{frames}"), headers=headers)).json()
-        assert [warning["code"] for warning in job.get("warnings", [])] == codes
+        assert [(warning["index"], warning["code"]) for warning in job["warnings"]] == [(None, code) for code in codes]
+        assert (await user.get(f"/api/v1/jobs/{job['id']}")).json()["warnings"] == job["warnings"]
 
 
 async def test_openai_clients_upload_or_name_an_image_once(studio: Studio, image_server: ImageServer) -> None:

@@ -9,8 +9,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from app.jobs.scheduler import MAX_SUBMITS
 from app.jobs.schemas import Job
-from app.jobs.worker import MAX_SUBMITS
 from app.providers.contract import Outcome, Request
 from tests.kit import SHORT_VIDEO, TEXT_MODEL, VIDEO_MODEL, Json, ended_job, eventually, new_email
 from tests.studio import Studio, running

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.base import clock
 from app.jobs.scheduler import MAX_RUNNING_PER_PROVIDER, MAX_RUNNING_PER_USER, FairQueue
-from app.jobs.schemas import Job, JobStatus
+from app.jobs.schemas import Job, JobStatus, QueuePosition
 from tests.jobs.conftest import new_job
 
 
@@ -31,7 +31,7 @@ def test_a_batch_of_two_hundred_does_not_delay_the_first_job_of_another_user() -
     start(queue, batch, queue.next_batch(8))
     job = new_job("bob")
     queue.put(job)
-    assert queue.position(job) == 1
+    assert queue.position(job) == QueuePosition(overall=1, own=1, own_count=1)
     assert queue.next_batch(2)[0] == job.id
 
 
@@ -108,4 +108,8 @@ def test_exactly_the_waiting_jobs_are_chosen_after_any_steps(steps: list[str], o
         assert queue.has_waiting() == bool(queued)
     chosen = queue.next_batch(1000)
     assert sorted(chosen) == sorted(queued)
-    assert all(1 <= queue.position(job) <= len(queued) for job in queued.values())
+    positions = {id: queue.position(job) for id, job in queued.items()}
+    assert all(place is not None and 1 <= place.overall <= len(queued) for place in positions.values())
+    for owner in ("ann", "bob", "eve"):
+        places = [positions[id] for id in queue.waiting(owner)]
+        assert [place.own for place in places if place] == list(range(1, len(places) + 1))

@@ -10,7 +10,7 @@ import pytest
 from app.base import clock
 from app.base.errors import Conflict, Missing
 from app.db.database import Database
-from app.jobs import repository
+from app.jobs import list_repository
 from app.jobs.execution import MAX_ATTEMPTS
 from app.jobs.poll_schedule import PollSchedule
 from app.jobs.schemas import Job, JobStatus
@@ -332,4 +332,4 @@ async def test_the_database_rejects_an_ended_job_without_an_end_time(database: D
     job = (await jobs.enqueue(new_job())).job
     with pytest.raises(Exception, match="CHECK"):
         await database.write(lambda tx: tx.execute("jobs", "update jobs set status = 'failed' where id = $1", job.id))
-    assert (await database.read(repository.unfinished_any))[0].status is JobStatus.QUEUED
+    assert (await database.read(list_repository.unfinished_any))[0].status is JobStatus.QUEUED

@@ -377,7 +377,7 @@ async def test_a_result_that_is_being_stored_is_not_a_fault(tmp_path: Path) -> N
         library, files = studio.program.library, studio.program.files
         (tmp_path / "new.png").write_bytes(a_file(tmp_path / "data").read_bytes() + b"")
         await studio.program.database.write(lambda tx: tx.execute("assets", "delete from assets"))
-        async with library.stage_results("ann", "job", "a lighthouse", [tmp_path / "new.png"]) as results:
+        async with library.stage_results("ann", "job", "a lighthouse", [(0, tmp_path / "new.png")]) as results:
             assert results.assets
             found = await doctor.check(studio.program.database, files, in_use=library.is_pinned)
             assert found == []

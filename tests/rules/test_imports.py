@@ -77,7 +77,7 @@ def test_a_route_module_uses_no_service_but_its_own_and_no_repository() -> None:
         for module in modules()
         if module.part.endswith((".pages", ".api"))
         for target in targets(module)
-        if target.endswith((".service", ".repository")) and target != f"{module.feature}.service"
+        if target.endswith((".service", "repository")) and target != f"{module.feature}.service"
     ]
     assert not wrong
 
@@ -128,7 +128,7 @@ def test_sql_is_written_in_repositories_and_db_only() -> None:
     found = [
         f"{module.part}:{node.lineno}"
         for module in modules()
-        if module.feature not in ("base", "db") and not module.part.endswith(".repository")
+        if module.feature not in ("base", "db") and not module.part.endswith("repository")
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and _SQL.match(node.value)
     ]

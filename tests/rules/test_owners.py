@@ -22,7 +22,7 @@ EXEMPT: dict[str, str] = {
 def _repository_functions() -> Iterator[tuple[str, ast.FunctionDef]]:
     """The public functions of every repository, by a name as in `jobs.repository.job`."""
     for module in modules():
-        if module.part.endswith(".repository"):
+        if module.part.endswith("repository"):
             for node in module.tree.body:
                 if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
                     yield f"{module.part}.{node.name}", node

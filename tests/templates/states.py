@@ -55,6 +55,9 @@ from app.jobs.schemas import (
     JobInput,
     JobInputRole,
     JobStatus,
+    JobWarning,
+    QueueEstimate,
+    QueuePosition,
 )
 from app.ledger.schemas import Month
 from app.library.schemas import Asset, AssetKind, Origin
@@ -253,6 +256,18 @@ TEXT = """Five shots, from far to near:
 Cut on the gulls. <b>Not bold</b>, and {{ not a template }}."""
 
 QUEUED = job("queued", "Portrait of a lighthouse keeper, window light, 85 mm", minutes=0.1)
+WAITING = job(
+    "waiting",
+    "Portrait of a lighthouse keeper, window light, 35 mm",
+    minutes=3,
+    estimate=QueueEstimate(QueuePosition(7, 2, 5), NOW + timedelta(seconds=130), 40.0, 61.0),
+)
+WAITING_FIRST = job(
+    "waiting-first", "A lamp", minutes=4, estimate=QueueEstimate(QueuePosition(1, 1, 2), NOW + timedelta(seconds=9))
+)
+WAITING_LAST = job("waiting-last", "A buoy", minutes=2, estimate=QueueEstimate(QueuePosition(9, 5, 5)))
+WAITING_ALONE = job("waiting-alone", "A rope", minutes=2, estimate=QueueEstimate(QueuePosition(4, 1, 1)))
+PAUSED_JOB = job("paused", "A rudder", minutes=9, paused=True)
 PROCESSING = job(
     "processing",
     "The same boat, seen from below the waterline, light breaking through",
@@ -304,6 +319,18 @@ FOUR = job(
     cost_nano=132_000_000,
     assets=tuple(image(n) for n in (3, 4, 5, 6)),
     params={"n": 4},
+)
+PARTIAL = job(
+    "partial",
+    "A paper boat in three colours",
+    minutes=46,
+    status=JobStatus.COMPLETED,
+    assets=(image(13),),
+    warnings=(
+        JobWarning(None, "FRAMES_DROPPED", "Only the first frame of this animation was kept."),
+        JobWarning(0, "PROVIDER_REFUSED", "The provider refused this content. Change the prompt and try again."),
+        JobWarning(2, "RESULT_INVALID", HOSTILE),
+    ),
 )
 SIX = job("six", "A chess set of fruit", minutes=90, status=JobStatus.COMPLETED, assets=tuple(map(image, range(7, 13))))
 TEXTS = job(
@@ -368,6 +395,11 @@ HOSTILE_JOB = job("hostile", HOSTILE, Kind.TEXT, 85, status=JobStatus.COMPLETED,
 
 CARDS = {
     "queued": QUEUED,
+    "waiting": WAITING,
+    "waiting first": WAITING_FIRST,
+    "waiting last": WAITING_LAST,
+    "waiting alone": WAITING_ALONE,
+    "paused": PAUSED_JOB,
     "processing": PROCESSING,
     "unmeasured": UNMEASURED,
     "previewed": PREVIEWED,
@@ -378,6 +410,7 @@ CARDS = {
     "image": IMAGE,
     "four images": FOUR,
     "six images": SIX,
+    "partial": PARTIAL,
     "text": TEXTS,
     "refused": REFUSED,
     "unknown": UNKNOWN,
@@ -1723,10 +1756,15 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "with events": page(job=VIDEO, events=EVENTS, path="/jobs/video"),
     },
     "jobs/jobs.html": {
-        "all": page(jobs=JOBS, next="cursor=&", status="", kind="", path="/jobs"),
-        "failed": page(jobs=[REFUSED, UNKNOWN, UNBROKEN_JOB], next=None, status="failed", kind="video", path="/jobs"),
-        "none match": page(jobs=[], next=None, status="cancelled", kind="text", path="/jobs"),
-        "none": page(jobs=[], next=None, status="", kind="", path="/jobs", simulated=False, notice="Deleted."),
+        "all": page(jobs=JOBS, next="cursor=&", status="", kind="", queued=7, path="/jobs"),
+        "queued": page(jobs=[WAITING_FIRST, WAITING], next=None, status="queued", kind="", queued=1, path="/jobs"),
+        "failed": page(
+            jobs=[REFUSED, UNKNOWN, UNBROKEN_JOB], next=None, status="failed", kind="video", queued=0, path="/jobs"
+        ),
+        "none match": page(jobs=[], next=None, status="cancelled", kind="text", queued=0, path="/jobs"),
+        "none": page(
+            jobs=[], next=None, status="", kind="", queued=0, path="/jobs", simulated=False, notice="Deleted."
+        ),
     },
     "library/_asset.html": {
         name: {"asset": it, "csrf_token": "token"}
@@ -1767,6 +1805,7 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "image": page(asset=image(2), job=IMAGE, versions=[image(2)], path="/library/image-2"),
         "enhanced": page(asset=image(2), job=ENHANCED, versions=[image(2)], path="/library/image-2"),
         "portrait": page(asset=image(5), job=FOUR, versions=[image(5)], path="/library/image-5"),
+        "partial": page(asset=image(13), job=PARTIAL, versions=[image(13)], path="/library/image-13"),
         "video": page(asset=video(1), job=VIDEO, versions=[video(1)], path="/library/video-1"),
         "without a prompt": page(asset=video(3), job=ANIMATED, versions=[video(3)], path="/library/video-3"),
         "uploaded": page(asset=UPLOADED, job=None, versions=[UPLOADED], path="/library/image-30"),

@@ -12,7 +12,17 @@ from app.base import logging
 from app.base.disk_full import NO_SPACE
 from app.providers import failures
 from app.providers.coerce import mapping, text
-from app.providers.contract import Completed, ErrorCode, Failed, Failure, Outcome, Pending, ResultFile, UpstreamJob
+from app.providers.contract import (
+    Completed,
+    ErrorCode,
+    Failed,
+    Failure,
+    MissingOutput,
+    Outcome,
+    Pending,
+    ResultFile,
+    UpstreamJob,
+)
 from app.providers.downloads import Download
 from app.providers.errors import AddressNotAllowed, ClientError, TooBig
 from app.providers.fal.api import FalApi
@@ -32,6 +42,7 @@ _FORBIDDEN_LINK = (
     "The provider's result is at an address that may not be reached. Ask an administrator to check the provider."
 )
 _NOT_DOWNLOADED = "The provider refused the download of the result. Try again or choose another model."
+_UNAVAILABLE = "The provider did not deliver the file, although it was asked several times."
 _STORAGE_FULL = "The server's disk is full and the result could not be saved. Ask an administrator to free space."
 
 _log = logging.get("providers.fal")
@@ -73,6 +84,7 @@ class ResultFiles:
             None if found else _failed(ErrorCode.PROVIDER_FAILED, _NO_OUTPUT, "no file in the output")
         )
         media: list[ResultFile] = []
+        missing: list[MissingOutput] = []
         is_incomplete = False
         for index, output in enumerate(found):
             try:
@@ -81,12 +93,17 @@ class ResultFiles:
                 failed = exc.outcome
                 if failed.code is ErrorCode.STORAGE_FULL:
                     return failed
+                missing.append(MissingOutput(index, failed.code, failed.message))
                 _log.warning("result left out", upstream_job=upstream_job.id, index=index, reason=failed.detail)
-            except Unavailable:
+            except Unavailable as exc:
                 is_incomplete = True
+                missing.append(MissingOutput(index, ErrorCode.PROVIDER_UNREACHABLE, _UNAVAILABLE))
+                _log.info("result not available", upstream_job=upstream_job.id, index=index, reason=str(exc))
         if is_incomplete and (not media or self._may_try_again(upstream_job)):
             return Pending(upstream_job=upstream_job, state=COMPLETED)
-        return Completed(media=tuple(media)) if media or failed is None else failed
+        if failed is not None and not media:
+            return failed
+        return Completed(media=tuple(media), missing=tuple(missing))
 
     def _may_try_again(self, upstream_job: UpstreamJob) -> bool:
         self._tries[upstream_job.id] = self._tries.get(upstream_job.id, 0) + 1

@@ -57,11 +57,12 @@ class ImageCalls:
         if not sources:
             return _without_images(response, reply, cost, detail)
         try:
-            media = await ImageSaver(self._api, folder, self._max_bytes).save(sources)
+            media, missing = await ImageSaver(self._api, folder, self._max_bytes).save(sources)
         except SaveError as exc:
             return msgspec.structs.replace(exc.outcome, cost_nano=cost, text=reply.text or None)
         return Completed(
             media=media,
+            missing=missing,
             text=reply.text or None,
             usage=usage(response.body),
             cost_nano=cost,

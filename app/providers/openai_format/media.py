@@ -7,7 +7,7 @@ from urllib.parse import unquote_to_bytes
 
 from app.base.disk_full import NO_SPACE
 from app.providers import failures
-from app.providers.contract import ErrorCode, Failed, Failure, ResultFile
+from app.providers.contract import ErrorCode, Failed, Failure, MissingOutput, ResultFile
 from app.providers.errors import AddressNotAllowed, ClientError, TooBig
 from app.providers.openai_format.api import Api
 
@@ -49,21 +49,25 @@ class ImageSaver:
         self._folder = folder
         self._max_bytes = max_bytes
 
-    async def save(self, sources: list[tuple[str, str | None]]) -> tuple[ResultFile, ...]:
-        """Save what can be saved of the images, each given as a source and its reported media type. Raises SaveError if
-        none could be saved, or if the disk is full."""
+    async def save(
+        self, sources: list[tuple[str, str | None]]
+    ) -> tuple[tuple[ResultFile, ...], tuple[MissingOutput, ...]]:
+        """Save what can be saved of the images, each given as a source and its reported media type; the rest is missing. Raises
+        SaveError if none could be saved, or if the disk is full."""
         saved: list[ResultFile] = []
+        missing: list[MissingOutput] = []
         errors: list[SaveError] = []
         for index, (source, reported) in enumerate(sources):
             try:
                 saved.append(await self._save_one(source, reported, self._folder / f"image-{index}"))
             except SaveError as exc:
                 errors.append(exc)
+                missing.append(MissingOutput(index, exc.outcome.code, exc.outcome.message))
                 if exc.outcome.code is ErrorCode.STORAGE_FULL:
                     break
         if errors and (not saved or errors[-1].outcome.code is ErrorCode.STORAGE_FULL):
             raise errors[-1]
-        return tuple(saved)
+        return tuple(saved), tuple(missing)
 
     async def _save_one(self, source: str, reported: str | None, to: Path) -> ResultFile:
         try:

@@ -7,7 +7,16 @@ import msgspec
 
 from app.providers import failures
 from app.providers.coerce import text, texts
-from app.providers.contract import Completed, ErrorCode, Failed, Outcome, Pending, ResultFile, UpstreamJob
+from app.providers.contract import (
+    Completed,
+    ErrorCode,
+    Failed,
+    MissingOutput,
+    Outcome,
+    Pending,
+    ResultFile,
+    UpstreamJob,
+)
 from app.providers.errors import AddressNotAllowed, ClientError, TooBig
 from app.providers.openai_format.api import Api, segment
 from app.providers.openai_format.media import SaveError, disk_full, too_big
@@ -33,16 +42,30 @@ class VideoDownloads:
 
     async def run(self, body: dict[str, Any], cost: int | None) -> Outcome:
         signed, unsigned = texts(body.get("urls")), texts(body.get("unsigned_urls"))
-        media = []
-        try:
-            for index in range(min(max(len(signed), len(unsigned), 1), _MAX_VIDEOS)):
+        media: list[ResultFile] = []
+        failures_by_index: dict[int, Failed] = {}
+        for index in range(min(max(len(signed), len(unsigned), 1), _MAX_VIDEOS)):
+            self._statuses.clear()
+            try:
                 video = await self._first_available(index, signed, unsigned, text(body.get("video_url")))
-                if video is None:
-                    return self._unavailable(cost)
-                media.append(video)
-        except SaveError as exc:
-            return msgspec.structs.replace(exc.outcome, cost_nano=cost)
-        return Completed(media=tuple(media), cost_nano=cost, generation_id=text(body.get("generation_id")) or None)
+            except SaveError as exc:
+                failed: Outcome = msgspec.structs.replace(exc.outcome, cost_nano=cost)
+            else:
+                if video is not None:
+                    media.append(video)
+                    continue
+                failed = self._unavailable(cost)
+            if not isinstance(failed, Failed) or failed.code is ErrorCode.STORAGE_FULL:
+                return failed
+            failures_by_index[index] = failed
+        if not media:
+            return failures_by_index[0]
+        return Completed(
+            media=tuple(media),
+            missing=tuple(MissingOutput(index, each.code, each.message) for index, each in failures_by_index.items()),
+            cost_nano=cost,
+            generation_id=text(body.get("generation_id")) or None,
+        )
 
     async def _first_available(
         self, index: int, signed: list[str], unsigned: list[str], legacy: str
@@ -83,7 +106,7 @@ class VideoDownloads:
             return ResultFile(path=to, reported_mime=result.mime or None)
         return result.status
 
-    def _unavailable(self, cost: int | None) -> Outcome:
+    def _unavailable(self, cost: int | None) -> Pending | Failed:
         """The outcome when no URL had the video: poll again if any of the failures may be temporary."""
         if any(status in (0, 408, 409, 429) or status >= 500 for status in self._statuses):
             return Pending(upstream_job=self._upstream_job, state="completed")

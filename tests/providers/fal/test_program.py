@@ -1,6 +1,7 @@
 """A whole program with fal as its only provider."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -51,8 +52,8 @@ async def atelier(folder: Path, url: str) -> AsyncIterator[Studio]:
         yield studio
 
 
-async def requested_image(client: httpx.AsyncClient, prompt: str = "[stamp] a lighthouse") -> Json:
-    body = {"model": MODEL, "prompt": prompt, "n": 1}
+async def requested_image(client: httpx.AsyncClient, prompt: str = "[stamp] a lighthouse", n: int = 1) -> Json:
+    body = {"model": MODEL, "prompt": prompt, "n": n}
     answer = await client.post("/api/v1/generate/image", json=body, headers={"Prefer": "respond-async"})
     assert answer.status_code == 202, answer.text
     job: Json = answer.json()
@@ -87,6 +88,20 @@ async def test_a_failure_is_explained_to_the_user(tmp_path: Path) -> None:
                 with cases.case(command):
                     job = await ended_job(ann, (await requested_image(ann, f"[{command}] [stamp]"))["id"])
                     assert (job["status"], job["error"]["code"]) == ("failed", code)
+
+
+async def test_a_job_of_which_one_image_is_blocked_is_completed_and_says_so(tmp_path: Path) -> None:
+    async with served_simulator(tmp_path / "provider") as url, atelier(tmp_path, url) as studio:
+        ann = await studio.user("ann@studio.example")
+        job = await ended_job(ann, (await requested_image(ann, "[nsfw-one] [stamp] waves", n=3))["id"])
+        assert (job["status"], len(job["assets"]), job["error"]) == ("completed", 2, None)
+        (warning,) = job["warnings"]
+        assert (warning["index"], warning["code"]) == (0, "PROVIDER_REFUSED")
+        browser = await studio.user_in_browser("ann@studio.example")
+        for path in ("/jobs", f"/jobs/{job['id']}", f"/library/{job['assets'][0]['id']}", f"/admin/jobs/{job['id']}"):
+            text = " ".join(re.sub("<[^>]*>", "", (await browser.get(path)).text).split())
+            assert "Image 1 is missing" in text, path
+            assert warning["message"] in text, path
 
 
 async def test_a_submitted_job_survives_a_restart_and_is_submitted_once(tmp_path: Path) -> None:

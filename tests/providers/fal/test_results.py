@@ -85,25 +85,28 @@ async def test_a_black_image_for_blocked_content_is_a_refusal(
 ) -> None:
     stranger.on("GET", "/a", plain(PNG, "image/png"))
     two = links(stranger, "/a", "/a")
-    table: list[tuple[Any, int]] = [
-        ([False, False], 2),
-        ([True, False], 1),
-        ([False, True], 1),
-        ([True], 1),
-        ([True, True], 0),
-        (True, 0),
-        (False, 2),
-        (None, 2),
-        ("yes", 2),
-        ([None, 1], 2),
+    table: list[tuple[Any, list[int]]] = [
+        ([False, False], []),
+        ([True, False], [0]),
+        ([False, True], [1]),
+        ([True], [0]),
+        ([True, True], [0, 1]),
+        (True, [0, 1]),
+        (False, []),
+        (None, []),
+        ("yes", []),
+        ([None, 1], []),
     ]
     with Cases() as cases:
-        for flags, count in table:
+        for flags, blocked in table:
             folder = new_folder(tmp_path)
             with cases.case(flags):
                 outcome = await downloaded(upstream, folder, {"images": two, "has_nsfw_concepts": flags})
-                if count:
-                    assert len(expect(Completed, outcome).media) == len(contents(folder)) == count
+                if len(blocked) < 2:
+                    done = expect(Completed, outcome)
+                    assert len(done.media) == len(contents(folder)) == 2 - len(blocked)
+                    missing = [(each.index, each.code) for each in done.missing]
+                    assert missing == [(index, ErrorCode.PROVIDER_REFUSED) for index in blocked]
                 else:
                     assert expect(Failed, outcome).code is ErrorCode.PROVIDER_REFUSED
 
@@ -143,7 +146,8 @@ async def test_a_part_of_a_result_is_kept_when_the_rest_cannot_be_had_for_long(
     async with provider(upstream) as fal:
         for _ in range(4):
             expect(Pending, await fal.poll(upstream_job(upstream), new_folder(tmp_path)))
-        assert len(expect(Completed, await fal.poll(upstream_job(upstream), new_folder(tmp_path))).media) == 1
+        done = expect(Completed, await fal.poll(upstream_job(upstream), new_folder(tmp_path)))
+        assert (len(done.media), [each.index for each in done.missing]) == (1, [1])
         on_result(upstream, js({"images": links(stranger, "/b")}))
         for _ in range(9):
             expect(Pending, await fal.poll(upstream_job(upstream), new_folder(tmp_path)))
@@ -180,7 +184,16 @@ async def test_what_is_good_is_kept_when_other_files_are_broken(
     stranger.on("GET", "/large", plain(b"x" * 2_000_000, "image/png"))
     output = links(stranger, "/gone", "/empty", "/html", "/good", "/refused", "/large")
     outcome = await downloaded(upstream, tmp_path, {"images": [*output, {"url": "http://10.0.0.1/"}]})
-    assert [file.path.read_bytes() for file in expect(Completed, outcome).media] == [PNG]
+    done = expect(Completed, outcome)
+    assert [(index, path.read_bytes()) for index, path in done.outputs] == [(3, PNG)]
+    assert [(each.index, each.code.value) for each in done.missing] == [
+        (0, "PROVIDER_EXPIRED"),
+        (1, "RESULT_INVALID"),
+        (2, "RESULT_INVALID"),
+        (4, "PROVIDER_FAILED"),
+        (5, "RESULT_TOO_LARGE"),
+        (6, "RESULT_INVALID"),
+    ]
 
 
 async def test_a_file_above_its_limit_is_too_large(upstream: Upstream, stranger: Upstream, tmp_path: Path) -> None:

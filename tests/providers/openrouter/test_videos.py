@@ -496,6 +496,17 @@ class TestDownload:
         assert len(expect(Completed, await polled(upstream, tmp_path)).media) == 2
         assert contents(tmp_path) == {"video-0": MP4 + b"0", "video-1": MP4 + b"1"}
 
+    async def test_a_video_that_is_gone_is_missing_and_the_others_are_kept(
+        self, upstream: Upstream, stranger: Upstream, tmp_path: Path
+    ) -> None:
+        stranger.on("GET", "/1", plain(MP4, "video/mp4"))
+        upstream.on("GET", CONTENT, error(404))
+        links = [f"{stranger.origin}/gone", f"{stranger.origin}/1"]
+        upstream.on("GET", POLL, state("completed", urls=links))
+        outcome = expect(Completed, await polled(upstream, tmp_path))
+        assert [(index, path.name) for index, path in outcome.outputs] == [(1, "video-1")]
+        assert [(each.index, each.code) for each in outcome.missing] == [(0, ErrorCode.PROVIDER_EXPIRED)]
+
     async def test_a_video_that_is_not_ready_is_downloaded_later(self, upstream: Upstream, tmp_path: Path) -> None:
         table: list[int] = [408, 409, 429, 500, 502, 503, 504]
         with Cases() as cases:
