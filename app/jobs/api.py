@@ -68,7 +68,7 @@ class MoveIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     example: ClassVar = {"before": None}
 
-    before: str | None
+    before: str | None = None
 
 
 class CancelIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

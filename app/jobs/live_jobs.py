@@ -13,7 +13,7 @@ from app.base import clock
 from app.jobs.model_history import ModelHistory
 from app.jobs.poll_schedule import PollSchedule
 from app.jobs.queue_order import QueuePlace
-from app.jobs.scheduler import MAX_RUNNING_PER_USER, MAX_SUBMITS, FairQueue
+from app.jobs.scheduler import MAX_RUNNING_PER_USER, MAX_SENDING, MAX_SENDING_PER_USER, FairQueue
 from app.jobs.schemas import Job, JobsSnapshot, JobStatus, QueueEstimate, QueuePosition
 from app.jobs.start_estimate import starts_at
 from app.jobs.waiters import JobWaiters
@@ -149,13 +149,18 @@ class LiveJobs:
         """When a queued job will be started: when it is due, its user may have one more job running, and one more can be sent."""
         if position is None:
             return None if job.paused or job.status is JobStatus.PROCESSING else job.run_at
-        now, processing = clock.now(), list(self._processing.values())
-        own = [self._ends_at(other, seconds, now) for other in processing if other.owner_id == job.owner_id]
-        sending = [self._is_sent_at(other, seconds, now) for other in processing if other.upstream_job is None]
+        now, processing = clock.now(), [each for each in self._processing.values() if each.provider == job.provider]
+        own = [each for each in processing if each.owner_id == job.owner_id]
         to_send = 0.0 if self._sends_quickly(job) else seconds
+
+        def sent_at(jobs: list[Job]) -> list[datetime]:
+            return [self._is_sent_at(each, seconds, now) for each in jobs if each.upstream_job is None]
+
+        own_ends = [self._ends_at(each, seconds, now) for each in own]
         slots = (
-            starts_at(now, own, MAX_RUNNING_PER_USER, position.own - 1, seconds),
-            starts_at(now, sending, MAX_SUBMITS, position.overall - 1, to_send),
+            starts_at(now, own_ends, MAX_RUNNING_PER_USER, position.own - 1, seconds),
+            starts_at(now, sent_at(own), MAX_SENDING_PER_USER, position.own - 1, to_send),
+            starts_at(now, sent_at(processing), MAX_SENDING, position.overall - 1, to_send),
         )
         if None in slots:
             return None
@@ -185,8 +190,18 @@ class LiveJobs:
         """At most `limit` queued jobs to start now, fairly between users."""
         return [self._unfinished[id] for id in self._queue.next_batch(limit)]
 
+    def begin_sending(self, job: Job) -> None:
+        """The request of the job is about to be sent. Call `end_sending` afterwards."""
+        self._queue.begin_sending(job)
+
+    def end_sending(self, job: Job) -> None:
+        """The request was answered or given up: another may be sent."""
+        self._queue.end_sending(job)
+        self.wake.set()
+
     def to_poll(self, limit: int) -> Sequence[Job]:
-        """At most `limit` submitted jobs whose next poll is due. Call `polled` for each afterwards."""
+        """The submitted jobs whose next poll is due; at most `limit` of each provider are polled at a time. Call `polled` for each
+        afterwards."""
         return self._polls.take(limit)
 
     def polled(self, job: Job) -> None:

@@ -1,9 +1,11 @@
-"""The fair queue that decides which job starts next."""
+"""The fair queues that decide which job starts next: one for each provider, so that one that is slow or full delays no job for
+another."""
 
 import bisect
 import heapq
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -12,48 +14,97 @@ from cachetools import FIFOCache
 from app.base import clock
 from app.jobs.schemas import Job, JobStatus, QueuePosition
 
-MAX_RUNNING_PER_USER: Final = 32  # processing jobs per user
-MAX_RUNNING_PER_PROVIDER: Final = 256  # processing jobs per provider
-MAX_SUBMITS: Final = 16  # concurrent submits
+# Limits for each provider
+MAX_RUNNING_PER_USER: Final = 32  # processing jobs
+MAX_RUNNING: Final = 256
+MAX_SENDING_PER_USER: Final = 16  # requests that the provider has not answered
+MAX_SENDING: Final = 64
+
 MAX_REMEMBERED_USERS: Final = 10_000  # whose last start is remembered
 
 QueueKey = tuple[int, str, str]  # order of a user's jobs: negative priority, rank, and the id of the job
 
 
 class FairQueue:
-    """The queue of waiting jobs. Next is the user with the fewest processing jobs, then the one served longest ago;
-    among a user's own jobs, the highest priority, then the lowest rank, which is the oldest job until the user moves one.
-    It is updated on every change, so that choosing among thousands of jobs is as cheap as among a few."""
+    """The waiting jobs of all providers."""
 
     def __init__(self) -> None:
-        self._jobs: dict[str, Job] = {}
-        self._waiting: dict[str, list[QueueKey]] = {}  # of each user with jobs that are due, in order
-        self._delayed: list[tuple[datetime, str]] = []  # a heap of jobs that are due later
-        self._running: Counter[str] = Counter()  # by user
-        self._running_at_provider: Counter[str] = Counter()  # by provider
-        self._serves = itertools.count()
-        self._served: FIFOCache[str, int] = FIFOCache(MAX_REMEMBERED_USERS)  # when each user was last served, as a rank
+        self._queues: defaultdict[str, ProviderQueue] = defaultdict(ProviderQueue)
+        self._provider_of: dict[str, str] = {}  # by job; it changes when a job moves to another provider
 
     def put(self, job: Job) -> None:
         """Add or update an unfinished job."""
         self.drop(job.id)
+        self._provider_of[job.id] = job.provider
+        self._queues[job.provider].put(job)
+
+    def drop(self, id: str) -> None:
+        """Remove a job that has ended."""
+        provider = self._provider_of.pop(id, None)
+        if provider is not None:
+            self._queues[provider].drop(id)
+
+    def begin_sending(self, job: Job) -> None:
+        """The request of the job is about to be sent."""
+        self._queues[job.provider].sending[job.owner_id] += 1
+
+    def end_sending(self, job: Job) -> None:
+        """The request was answered or given up, whatever has become of the job in the meantime."""
+        self._queues[job.provider].sending[job.owner_id] -= 1
+
+    def has_waiting(self) -> bool:
+        """Whether any job is due."""
+        return any(queue.has_waiting() for queue in self._queues.values())
+
+    def next_due(self) -> datetime | None:
+        """When the next delayed job is due."""
+        return min((due for queue in self._queues.values() if (due := queue.next_due())), default=None)
+
+    def next_batch(self, limit: int) -> list[str]:
+        """The ids of at most `limit` due jobs to start now, within the limits. They stay queued until `put` is called
+        with their new status. Providers with the fewest unanswered requests come first."""
+        chosen: list[str] = []
+        for queue in sorted(self._queues.values(), key=lambda queue: queue.sending.total()):
+            chosen += queue.next_batch(limit - len(chosen))
+        return chosen
+
+    def waiting(self, owner: str) -> list[str]:
+        """The ids of the user's jobs that are due, in the order in which they will be started."""
+        return [key[-1] for key in heapq.merge(*(queue.waiting(owner) for queue in self._queues.values()))]
+
+    def position(self, job: Job) -> QueuePosition | None:
+        """Where this job is in the queue of its provider; None while it is not due."""
+        return self._queues[job.provider].position(job)
+
+
+class ProviderQueue:
+    """The waiting jobs of one provider. Next is the user with the fewest processing jobs, then the one served longest ago;
+    among a user's own jobs, the highest priority, then the lowest rank, which is the oldest job until the user moves one.
+    It is updated on every change, so that choosing among thousands of jobs is as cheap as among a few."""
+
+    def __init__(self) -> None:
+        self.sending: Counter[str] = Counter()  # unanswered requests by user
+        self._jobs: dict[str, Job] = {}
+        self._waiting: dict[str, list[QueueKey]] = {}  # of each user with jobs that are due, in order
+        self._delayed: list[tuple[datetime, str]] = []  # a heap of jobs that are due later
+        self._running: Counter[str] = Counter()  # by user
+        self._serves = itertools.count()
+        self._served: FIFOCache[str, int] = FIFOCache(MAX_REMEMBERED_USERS)  # when each user was last served, as a rank
+
+    def put(self, job: Job) -> None:
+        """Add an unfinished job."""
         self._jobs[job.id] = job
         if job.status is JobStatus.PROCESSING:
             self._running[job.owner_id] += 1
-            self._running_at_provider[job.provider] += 1
         elif _may_start(job):
             self._insert(job)
         elif not job.paused and job.run_at is not None:
             heapq.heappush(self._delayed, (job.run_at, job.id))
 
     def drop(self, id: str) -> None:
-        """Remove a job that has ended."""
-        job = self._jobs.pop(id, None)
-        if job is None:
-            return
+        job = self._jobs.pop(id)
         if job.status is JobStatus.PROCESSING:
             self._running[job.owner_id] -= 1
-            self._running_at_provider[job.provider] -= 1
             return
         keys, at = self._find(job)
         if at is not None:
@@ -62,48 +113,30 @@ class FairQueue:
             self._waiting.pop(job.owner_id, None)
 
     def has_waiting(self) -> bool:
-        """Whether any job is due."""
         self._promote_due()
         return bool(self._waiting)
 
     def next_due(self) -> datetime | None:
-        """When the next delayed job is due."""
         return self._delayed[0][0] if self._delayed else None
 
     def next_batch(self, limit: int) -> list[str]:
-        """The ids of at most `limit` due jobs to start now, within the limits. They stay queued until `put` is called
-        with their new status."""
+        """The ids of at most `limit` due jobs to start now."""
         self._promote_due()
+        limit = min(limit, MAX_RUNNING - self._running.total(), MAX_SENDING - self.sending.total())
         chosen: list[str] = []
-        considered: Counter[str] = Counter()  # the first so many jobs of each user
-        started_by_user: Counter[str] = Counter()
-        started_at_provider: Counter[str] = Counter()
-        while len(chosen) < limit:
-            owner = self._next_user(considered, started_by_user)
-            if owner is None:
-                break
-            job = self._jobs[self._waiting[owner][considered[owner]][-1]]
-            considered[owner] += 1
-            if self._running_at_provider[job.provider] + started_at_provider[job.provider] >= MAX_RUNNING_PER_PROVIDER:
-                started_by_user[owner] += MAX_RUNNING_PER_USER  # its provider is full, so this user's jobs wait
-                continue
-            started_by_user[owner] += 1
-            started_at_provider[job.provider] += 1
-            chosen.append(job.id)
+        started: Counter[str] = Counter()
+        while len(chosen) < limit and (owner := self._next_user(started)):
+            chosen.append(self._waiting[owner][started[owner]][-1])
+            started[owner] += 1
             self._served[owner] = next(self._serves)
         return chosen
 
-    def running(self, owner: str) -> int:
-        """How many jobs of this user are processing."""
-        return self._running[owner]
-
-    def waiting(self, owner: str) -> list[str]:
-        """The ids of the user's jobs that are due, in the order in which they will be started."""
+    def waiting(self, owner: str) -> list[QueueKey]:
+        """The user's jobs that are due, in order."""
         self._promote_due()
-        return [key[-1] for key in self._waiting.get(owner, ())]
+        return self._waiting.get(owner, [])
 
     def position(self, job: Job) -> QueuePosition | None:
-        """Where this job is in the queue; None while it is not due."""
         keys, at = self._find(job)
         if at is None:
             return None
@@ -115,12 +148,14 @@ class FairQueue:
         )
         return QueuePosition(at + others + 1, at + 1, len(keys))
 
-    def _next_user(self, considered: Counter[str], started: Counter[str]) -> str | None:
-        """The user whose job is started next."""
+    def _next_user(self, started: Mapping[str, int]) -> str | None:
+        """The user whose job is started next, when so many of each user's jobs are already about to be."""
         candidates = [
             (self._running[owner] + started[owner], self._served.get(owner, -1), owner)
             for owner, keys in self._waiting.items()
-            if considered[owner] < len(keys) and self._running[owner] + started[owner] < MAX_RUNNING_PER_USER
+            if started[owner] < len(keys)
+            and self._running[owner] + started[owner] < MAX_RUNNING_PER_USER
+            and self.sending[owner] + started[owner] < MAX_SENDING_PER_USER
         ]
         return min(candidates)[2] if candidates else None
 

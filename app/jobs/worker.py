@@ -11,7 +11,6 @@ from app.base import clock
 from app.catalog.service import Catalog
 from app.jobs.inputs import InputPreparation
 from app.jobs.runner import JobRunner
-from app.jobs.scheduler import MAX_SUBMITS
 from app.jobs.schemas import Job
 from app.jobs.service import Jobs
 from app.library.service import Library
@@ -19,7 +18,8 @@ from app.providers.contract import Provider
 from app.storage.files import Files
 from app.storage.media import Media
 
-MAX_POLLS: Final = 16  # concurrent polls
+MAX_CLAIMS: Final = 64  # jobs that are claimed by one write
+MAX_POLLS: Final = 16  # concurrent polls of one provider
 
 
 class Worker:
@@ -71,13 +71,19 @@ class Worker:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _dispatch(self) -> None:
-        free = MAX_SUBMITS - len(self._starting)
-        if free > 0 and self._live.has_waiting():
-            for job in await self._execution.claim(free):
+        if self._live.has_waiting():
+            for job in await self._execution.claim(MAX_CLAIMS):
                 if job.upstream_job is None:  # otherwise its existing result is fetched by a poll
-                    self._spawn(self._starting, job, self._runner.start(job))
-        for job in self._live.to_poll(MAX_POLLS - len(self._polling)):
+                    self._live.begin_sending(job)
+                    self._spawn(self._starting, job, self._start(job))
+        for job in self._live.to_poll(MAX_POLLS):
             self._spawn(self._polling, job, self._poll(job))
+
+    async def _start(self, job: Job) -> None:
+        try:
+            await self._runner.start(job)
+        finally:
+            self._live.end_sending(job)
 
     async def _poll(self, job: Job) -> None:
         try:

@@ -77,7 +77,7 @@ def _run(command: dict[str, Any]) -> int:
         return 0
     setattr(execution, "FIRST_RETRY_DELAY", 0.01)  # noqa: B010  (retries come at once)
     if command["queue_held"]:
-        setattr(worker, "MAX_SUBMITS", 0)  # noqa: B010  (no queued job is started)
+        setattr(worker, "MAX_CLAIMS", 0)  # noqa: B010  (no queued job is started)
     setattr(app.asgi, "litestar_app", lambda: ROUTES)  # noqa: B010  (built once, before the fork)
     crash_points.listen(Recorder(Path(command["record"]), Path(command["crash_at"])))
     return atelier(command["arguments"])

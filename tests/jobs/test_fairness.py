@@ -9,14 +9,14 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from app.jobs.scheduler import MAX_SUBMITS
+from app.jobs.scheduler import MAX_SENDING_PER_USER
 from app.jobs.schemas import Job
 from app.providers.contract import Outcome, Request
 from tests.kit import SHORT_VIDEO, TEXT_MODEL, VIDEO_MODEL, Json, ended_job, eventually, new_email
 from tests.studio import Studio, running
 
 BATCH = 200
-EACH = 5  # jobs of each of several users; together fewer than MAX_SUBMITS
+EACH = 5  # jobs of each of several users; together fewer than MAX_SENDING_PER_USER
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -30,7 +30,7 @@ class Claims:
     """Records the prompts of claimed jobs in order. Nothing is claimed before `begin`; then at most `limit` at a
     time."""
 
-    def __init__(self, studio: Studio, limit: int = MAX_SUBMITS) -> None:
+    def __init__(self, studio: Studio, limit: int = MAX_SENDING_PER_USER) -> None:
         self.prompts: list[str] = []
         self.begun = False
         self._jobs = studio.program.jobs
@@ -50,7 +50,7 @@ class Claims:
 
 
 @contextmanager
-def recorded_claims(studio: Studio, limit: int = MAX_SUBMITS) -> Iterator[Claims]:
+def recorded_claims(studio: Studio, limit: int = MAX_SENDING_PER_USER) -> Iterator[Claims]:
     claims = Claims(studio, limit)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(studio.program.jobs.execution, "claim", claims.claim)
@@ -80,7 +80,7 @@ async def test_a_batch_of_two_hundred_does_not_delay_the_first_job_of_another_us
     async def few_submits(request: Request, folder: Path) -> Outcome:
         nonlocal submits
         submits += 1
-        if submits > MAX_SUBMITS:
+        if submits > MAX_SENDING_PER_USER:
             await bob_has_ended.wait()
         return await submit(request, folder)
 
@@ -96,8 +96,8 @@ async def test_a_batch_of_two_hundred_does_not_delay_the_first_job_of_another_us
             job = await enqueue(bob, "[fail] the first job of bob")
             claims.begin()
             assert (await ended_job(bob, job["id"]))["status"] == "failed"
-            assert claims.prompts.index("[fail] the first job of bob") < MAX_SUBMITS
-            assert len(claims.prompts) <= 2 * MAX_SUBMITS, "the rest of the batch still waits"
+            assert claims.prompts.index("[fail] the first job of bob") < MAX_SENDING_PER_USER
+            assert len(claims.prompts) <= 2 * MAX_SENDING_PER_USER, "the rest of the batch still waits"
             bob_has_ended.set()
 
 

@@ -30,14 +30,24 @@ def test_the_job_that_is_due_longest_is_polled_first_and_one_that_is_not_due_wai
     assert schedule.take(9) == []
 
 
-def test_no_more_jobs_are_taken_than_the_limit() -> None:
-    schedule, jobs = PollSchedule(), [due_in(new_job(), -1) for _ in range(5)]
+def test_no_more_jobs_of_a_provider_are_polled_at_a_time_than_the_limit_and_others_do_not_wait() -> None:
+    schedule, jobs = PollSchedule(), [due_in(new_job(), -number - 1) for number in range(5)]
     for job in jobs:
         schedule.put(job)
-    assert len(schedule.take(2)) == 2
-    assert len(schedule.take(2)) == 2
-    assert schedule.take(0) == []
-    assert len(schedule.take(2)) == 1
+    assert ids(schedule.take(2)) == [jobs[4].id, jobs[3].id]
+    elsewhere = due_in(new_job(provider="fal"), -1)
+    schedule.put(elsewhere)
+    assert ids(schedule.take(2)) == [elsewhere.id]
+    schedule.release(jobs[4].id)
+    assert ids(schedule.take(2)) == [jobs[4].id], "there is one more to poll, and it is still due"
+
+
+def test_a_job_that_has_moved_to_another_provider_is_polled_once() -> None:
+    schedule, job = PollSchedule(), due_in(new_job(), -1)
+    schedule.put(job)
+    schedule.put(msgspec.structs.replace(job, provider="fal"))
+    assert ids(schedule.take(9)) == [job.id]
+    assert schedule.take(9) == []
 
 
 def test_a_job_without_a_time_is_due_now() -> None:

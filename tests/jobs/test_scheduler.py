@@ -7,7 +7,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.base import clock
-from app.jobs.scheduler import MAX_RUNNING_PER_PROVIDER, MAX_RUNNING_PER_USER, FairQueue
+from app.jobs.scheduler import (
+    MAX_RUNNING,
+    MAX_RUNNING_PER_USER,
+    MAX_SENDING,
+    MAX_SENDING_PER_USER,
+    FairQueue,
+)
 from app.jobs.schemas import Job, JobStatus, QueuePosition
 from tests.jobs.conftest import new_job
 
@@ -61,17 +67,69 @@ def test_a_job_that_waits_for_its_retry_is_not_chosen_before_it_is_due() -> None
     assert queue.next_batch(5) == [due.id]
 
 
+def start_all(queue: FairQueue, jobs: list[Job]) -> list[str]:
+    """The ids of the jobs that are started when each request is answered at once."""
+    started: list[str] = []
+    while chosen := queue.next_batch(1000):
+        start(queue, jobs, chosen)
+        started += chosen
+    return started
+
+
 def test_no_user_and_no_provider_has_more_running_jobs_than_the_limits_allow() -> None:
     jobs = [new_job("ann") for _ in range(MAX_RUNNING_PER_USER + 5)]
+    assert len(start_all(queue_of(*jobs), jobs)) == MAX_RUNNING_PER_USER
+    crowd = [new_job(f"user {n}") for n in range(MAX_RUNNING + 10)]
+    assert len(start_all(queue_of(*crowd), crowd)) == MAX_RUNNING
+
+
+def test_a_provider_that_runs_as_many_jobs_as_it_may_delays_no_job_for_another_provider() -> None:
+    crowd = [new_job(f"user {n}") for n in range(MAX_RUNNING)]
+    anns = [new_job("ann", priority=9) for _ in range(MAX_RUNNING_PER_USER + 1)]
+    bobs = [new_job("bob") for _ in range(5)]
+    queue = queue_of(*crowd)
+    assert len(start_all(queue, crowd)) == MAX_RUNNING
+    for job in (*anns, *bobs):
+        queue.put(job)
+    elsewhere = [new_job("ann", provider="fal"), new_job("bob", provider="fal")]
+    for job in elsewhere:
+        queue.put(job)
+        assert queue.position(job) == QueuePosition(overall=1, own=1, own_count=1)
+    assert sorted(queue.next_batch(1000)) == sorted(job.id for job in elsewhere)
+
+
+def test_requests_without_an_answer_delay_only_their_own_user_at_their_own_provider() -> None:
+    jobs = [new_job("ann") for _ in range(MAX_SENDING_PER_USER + 3)]
     queue = queue_of(*jobs)
-    chosen = queue.next_batch(1000)
-    assert len(chosen) == MAX_RUNNING_PER_USER
-    start(queue, jobs, chosen)
-    assert queue.running("ann") == MAX_RUNNING_PER_USER
-    assert queue.next_batch(1000) == []
-    crowd = [new_job(f"user {n}") for n in range(MAX_RUNNING_PER_PROVIDER + 10)]
-    elsewhere = new_job("zoe", provider="fal")
-    assert len(queue_of(*crowd, elsewhere).next_batch(1000)) == MAX_RUNNING_PER_PROVIDER + 1
+    sent = queue.next_batch(1000)
+    assert len(sent) == MAX_SENDING_PER_USER
+    for job in jobs:
+        if job.id in sent:
+            queue.begin_sending(job)
+    start(queue, jobs, sent)
+    bob, elsewhere = new_job("bob"), new_job("ann", provider="fal")
+    queue.put(bob)
+    queue.put(elsewhere)
+    assert sorted(queue.next_batch(1000)) == sorted([bob.id, elsewhere.id])
+    queue.drop(sent[0])  # it was cancelled, but its request is still open
+    assert sorted(queue.next_batch(1000)) == sorted([bob.id, elsewhere.id])
+    queue.end_sending(jobs[0])
+    assert len(queue.next_batch(1000)) == 3
+
+
+def test_a_provider_that_answers_nobody_holds_a_limited_number_of_requests() -> None:
+    crowd = [new_job(f"user {n}") for n in range(MAX_SENDING + 10)]
+    assert len(queue_of(*crowd, new_job(provider="fal")).next_batch(1000)) == MAX_SENDING + 1
+
+
+def test_a_job_that_moves_to_another_provider_waits_there() -> None:
+    crowd = [new_job(f"user {n}") for n in range(MAX_RUNNING)]
+    queue, job = queue_of(*crowd), new_job("ann")
+    start_all(queue, crowd)
+    queue.put(job)
+    assert queue.next_batch(9) == []
+    queue.put(msgspec.structs.replace(job, provider="fal"))
+    assert queue.next_batch(9) == [job.id]
 
 
 def test_next_batch_changes_nothing_by_itself() -> None:
@@ -106,10 +164,15 @@ def test_exactly_the_waiting_jobs_are_chosen_after_any_steps(steps: list[str], o
             id, _ = (running or queued).popitem()
             queue.drop(id)
         assert queue.has_waiting() == bool(queued)
-    chosen = queue.next_batch(1000)
-    assert sorted(chosen) == sorted(queued)
+    assert sorted(queue.next_batch(1000)) == sorted(queued)
     positions = {id: queue.position(job) for id, job in queued.items()}
     assert all(place is not None and 1 <= place.overall <= len(queued) for place in positions.values())
     for owner in ("ann", "bob", "eve"):
         places = [positions[id] for id in queue.waiting(owner)]
         assert [place.own for place in places if place] == list(range(1, len(places) + 1))
+    for id in (*queued, *running):
+        queue.drop(id)
+    jobs = [new_job("ann") for _ in range(MAX_RUNNING_PER_USER)]
+    for job in jobs:
+        queue.put(job)
+    assert len(start_all(queue, jobs)) == MAX_RUNNING_PER_USER, "nothing that has ended still counts"

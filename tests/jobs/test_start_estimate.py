@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from app.jobs.scheduler import MAX_RUNNING_PER_USER, MAX_SUBMITS
+from app.jobs.scheduler import MAX_RUNNING_PER_USER, MAX_SENDING_PER_USER
 from app.jobs.schemas import Job
 from app.jobs.service import Jobs
 from app.jobs.start_estimate import starts_at
@@ -72,8 +72,8 @@ async def test_a_provider_that_answers_at_once_does_not_keep_the_next_job_waitin
 ) -> None:
     """Images are carried out while they are sent, unless the provider has a queue of its own."""
     await completed(jobs, fake_clock, 60, Kind.IMAGE)
-    await queued(jobs, MAX_SUBMITS, Kind.IMAGE)
-    sent, *_ = await jobs.execution.claim(MAX_SUBMITS)
+    await queued(jobs, MAX_SENDING_PER_USER, Kind.IMAGE)
+    sent, *_ = await jobs.execution.claim(MAX_SENDING_PER_USER)
     (job,) = await queued(jobs, 1, Kind.IMAGE)
     waits = (await jobs.find("ann", job.id)).estimate.starts_at
     assert waits is not None

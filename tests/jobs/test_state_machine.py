@@ -452,12 +452,11 @@ class JobsMachine(RuleBasedStateMachine):
                     expected.upstream_job = expected.upstream_job or outcome.upstream_job
             case Retryable():
                 self.finish(self.jobs.execution.schedule_retry(job, outcome))
-                if (
-                    expected.status is not JobStatus.PROCESSING
-                    or expected.cancel_requested
-                    or job.attempts >= MAX_ATTEMPTS[job.kind]
-                ):
+                wanted = expected.status is JobStatus.PROCESSING and not expected.cancel_requested
+                if not wanted or job.attempts >= MAX_ATTEMPTS[job.kind]:
                     expected.end(JobStatus.FAILED, 0, outcome.code)
+                    if wanted:  # the provider did nothing, so the next request with its key is a new one
+                        self.keys = {key: first for key, first in self.keys.items() if first[1] != job.id}
                 else:
                     expected.status, expected.state = JobStatus.QUEUED, None
                     row = self.finish(self.jobs.find(job.owner_id, job.id))
@@ -548,9 +547,10 @@ class JobsMachine(RuleBasedStateMachine):
         waiting = {id for id, run_at in self.queued.items() if run_at is None or run_at <= clock.now()}
         assert self.jobs.live.has_waiting() == bool(waiting)
         assert set(self.queue.next_batch(1000)) == waiting
-        for owner in USERS:
-            own = [job for job in self.expected.values() if job.owner == owner]
-            assert self.queue.running(owner) == sum(job.status is JobStatus.PROCESSING for job in own)
+        rebuilt, jobs = FairQueue(), self.jobs.live.snapshot().unfinished
+        for job in jobs.values():
+            rebuilt.put(job)
+        assert all(self.queue.position(jobs[id]) == rebuilt.position(jobs[id]) for id in waiting)
 
 
 @pytest.fixture

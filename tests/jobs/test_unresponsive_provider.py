@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from app.jobs import execution
+from app.jobs.scheduler import MAX_SENDING_PER_USER
 from app.providers.openrouter import Timeouts, provider
 from tests.kit import (
     IMAGE_MODEL,
@@ -87,15 +88,16 @@ async def test_with_every_fault_each_job_ends_with_a_clear_error(
 
 
 async def test_others_do_not_wait_while_a_provider_does_not_answer(studio: Studio) -> None:
-    """All of these wait for minutes: anything that blocked the event loop would block the other user too. They end with their own
-    program."""
+    """All of these wait for minutes, and they are as many as one user may have: anything that blocked the event loop or the queue
+    would block the other user too. They end with their own program."""
     ann, bob = await new_user(studio), await new_user(studio)
     requests: dict[str, asyncio.Task[httpx.Response]] = {}
-    for kind, body in REQUESTS.items():
-        for fault in ("stuck", "trickle"):
-            prompt = f"[{fault}] a {kind} that others do not wait for"
-            request = ann.post(f"/api/v1/generate/{kind}", json={**body, "prompt": prompt})
-            requests[prompt] = asyncio.create_task(request)
+    faults = [(kind, fault) for kind in REQUESTS for fault in ("stuck", "trickle")]
+    more = [("image", "stuck")] * (MAX_SENDING_PER_USER - len(faults))
+    for number, (kind, fault) in enumerate((*faults, *more)):
+        prompt = f"[{fault}] {kind} {number} that others do not wait for"
+        request = ann.post(f"/api/v1/generate/{kind}", json={**REQUESTS[kind], "prompt": prompt})
+        requests[prompt] = asyncio.create_task(request)
 
     async def submitted() -> set[str]:
         return {str(submit["prompt"]) for submit in submit_log(studio)}
