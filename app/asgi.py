@@ -24,6 +24,8 @@ from app.catalog import api as catalog_api
 from app.catalog import pages as catalog_pages
 from app.chat import api as chat_api
 from app.chat import pages as chat_pages
+from app.downloads import api as downloads_api
+from app.downloads import pages as downloads_pages
 from app.editor import pages as editor_pages
 from app.gateway import api as gateway_api
 from app.generation import api as generation_api
@@ -74,6 +76,8 @@ ROUTES: Final[Sequence[ControllerRouterHandler]] = (
     *generation_pages.routes,
     *batches_api.routes,
     *batches_pages.routes,
+    *downloads_api.routes,
+    *downloads_pages.routes,
     *editor_pages.routes,
     *chat_api.routes,
     *chat_pages.routes,
@@ -97,6 +101,7 @@ DEPENDENCIES: Final = (
     "jobs",
     "generation",
     "batches",
+    "downloads",
     "editor",
     "chat",
     "gateway",

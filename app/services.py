@@ -21,6 +21,7 @@ from app.catalog.service import Catalog
 from app.chat.service import Chat
 from app.db.database import Database
 from app.db.migrate import MIGRATIONS
+from app.downloads.service import Downloads
 from app.editor.service import Editor
 from app.gateway.service import Gateway
 from app.generation.service import Generation
@@ -64,6 +65,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     jobs: Jobs
     generation: Generation
     batches: Batches
+    downloads: Downloads
     editor: Editor
     chat: Chat
     gateway: Gateway
@@ -204,6 +206,7 @@ async def build_services(
         jobs=jobs,
         generation=generation,
         batches=batches,
+        downloads=Downloads(library, jobs, media),
         editor=Editor(generation, library, jobs, files, media),
         chat=chat,
         gateway=gateway,

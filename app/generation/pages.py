@@ -14,10 +14,10 @@ from app.base.errors import AtelierError, Conflict, Exhausted, Invalid, Missing,
 from app.base.ids import uuid7
 from app.catalog.schemas import CostBasis, Model
 from app.generation import prompt_expansion
-from app.generation.schemas import Estimate, GenerationRequest, RequestedInput
+from app.generation.schemas import Estimate, FormSettings, GenerationRequest, RequestedInput
 from app.generation.service import Generation
 from app.idempotency.schemas import IdempotencyKey
-from app.jobs.schemas import MAX_PREVIEWS, Job, JobInputRole
+from app.jobs.schemas import MAX_PREVIEWS, JobInputRole
 from app.library.schemas import Asset
 from app.prompts.schemas import Prompt
 from app.providers.contract import Kind
@@ -75,10 +75,33 @@ async def create(request: PageRequest, kind: FromPath[str], generation: NamedDep
     if form.get("template"):
         form = _with_template(form, await generation.template(request.user, form["template"]))
     if form.get("from"):
-        form = {**_settings(generation, await generation.find_job(request.user.id, form["from"])), **form}
+        job = await generation.find_job(request.user.id, form["from"])
+        form = {**_form_of(generation, FormSettings.of(job)), **form}
     if form.get("asset"):
         form = {**form, "image_asset_id": form["asset"], "mode": "image"}
     return await _page(request, generation, _kind(kind), form)
+
+
+@post(
+    "/generate/restore",
+    guards=[signed_in],
+    include_in_schema=False,
+    status_code=200,
+    request_max_body_size=FILES,
+)
+async def restore(request: PageRequest, generation: NamedDependency[Generation]) -> Response[str]:
+    """The form with the settings that are written in a file that was downloaded here. The file is not kept."""
+    kind, files = _kind((await forms.read(request)).get("kind", "")), await forms.files(request, "file")
+    try:
+        if not files:
+            raise Invalid("Choose a file.")
+        settings, missing = await generation.restore(request.user.id, forms.chunks(files[0]))
+    except Invalid as exc:
+        return await _page(
+            request, generation, kind, {}, status_code=to_response(exc).status, restore_error=exc.message
+        )
+    message = f"{missing} of the input files are not in your library." if missing else None
+    return await _page(request, generation, settings.kind, _form_of(generation, settings), message=message)
 
 
 @get("/generate/{kind:str}/fields", guards=[signed_in], include_in_schema=False)
@@ -334,6 +357,7 @@ async def _page(
             **await _prompt_context(request, generation, kind),
             "jobs": await generation.feed(owner),
             "images": await generation.images(owner),
+            "restore_error": None,
             **context,
         },
     )
@@ -411,25 +435,31 @@ def _instead(requested: str | None, model: Model | None) -> str | None:
     return f"{requested[:100]} is not available here. {model.name} is selected instead."
 
 
-def _settings(generation: Generation, job: Job) -> dict[str, str]:
-    """The settings of an earlier job as form fields: sent again, they make an equal job."""
-    params = generation.to_form(job.params)
-    image, further = generation.split_inputs(job)
+def _form_of(generation: Generation, settings: FormSettings) -> dict[str, str]:
+    """Settings as form fields: sent again, they make an equal job."""
+    params = {name: value for name, value in generation.to_form(settings.params).items() if not _is_own_field(name)}
+    image, further = generation.split_inputs(settings)
+    prompt = settings.enhanced_prompt or settings.prompt
     return {
         **params,
         **{
             _ASSET + role.value: ",".join(each.asset_id for each in further if each.role is role)
             for role in {each.role for each in further}
         },
-        "model": job.model,
-        "prompt": job.sent_prompt if job.kind is Kind.TEXT else prompt_expansion.escape(job.sent_prompt),
-        "previous_prompt": job.prompt if job.enhanced_prompt else "",
-        "previous_negative": params.get(NEGATIVE, "") if job.enhanced_prompt else "",
-        "enhanced_by": (job.enhanced_by or job.id) if job.enhanced_prompt else "",
-        "system_prompt": job.system_prompt or "",
+        "model": settings.model,
+        "prompt": prompt if settings.kind is Kind.TEXT else prompt_expansion.escape(prompt),
+        "previous_prompt": settings.prompt if settings.enhanced_prompt else "",
+        "previous_negative": params.get(NEGATIVE, "") if settings.enhanced_prompt else "",
+        "enhanced_by": (settings.enhanced_by or "") if settings.enhanced_prompt else "",
+        "system_prompt": settings.system_prompt or "",
         "image_asset_id": image.asset_id if image else "",
-        "mode": "image" if job.inputs else "text",
+        "mode": "image" if settings.inputs else "text",
     }
+
+
+def _is_own_field(name: str) -> bool:
+    """Whether a parameter of that name would be taken for a field that is not one of the model."""
+    return name in OWN_FIELDS or name.startswith((_ASSET, _FILE))
 
 
 def _kind(text: str) -> Kind:
@@ -438,4 +468,4 @@ def _kind(text: str) -> Kind:
     return Kind(text)
 
 
-routes = [generate, create, fields, estimate, draft, submit]
+routes = [generate, create, restore, fields, estimate, draft, submit]

@@ -1,13 +1,14 @@
 """The data of a generation request."""
 
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
 from app.base.errors import Invalid
 from app.catalog.schemas import CostEstimate
-from app.jobs.schemas import JobInputRole
+from app.jobs.schemas import Job, JobInput, JobInputRole
 from app.library.schemas import Asset
+from app.providers.contract import Kind
 
 WEIGHTS: Final = (0.0, 2.0)  # bounds of the weight of an input
 
@@ -18,6 +19,32 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     cost: CostEstimate | None
     median: float | None
     p90: float | None
+
+
+class FormSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job was asked for, as it fills a form again. `enhanced_by` is the text job that made `enhanced_prompt` of `prompt`."""
+
+    kind: Kind
+    model: str
+    prompt: str
+    enhanced_prompt: str | None = None
+    enhanced_by: str | None = None
+    system_prompt: str | None = None
+    params: dict[str, Any] = {}
+    inputs: tuple[JobInput, ...] = ()
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        return cls(
+            kind=job.kind,
+            model=job.model,
+            prompt=job.prompt,
+            enhanced_prompt=job.enhanced_prompt,
+            enhanced_by=job.enhanced_by or job.id,
+            system_prompt=job.system_prompt,
+            params=job.params,
+            inputs=job.inputs,
+        )
 
 
 class RequestedInput(msgspec.Struct, frozen=True, kw_only=True):

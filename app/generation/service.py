@@ -17,7 +17,8 @@ from app.catalog.service import Catalog
 from app.db.transaction import Transaction
 from app.generation import inputs, prompt_expansion
 from app.generation.enhancer import Enhancer
-from app.generation.schemas import Estimate, GenerationRequest, RequestedInput
+from app.generation.inputs import MAX_INPUTS
+from app.generation.schemas import Estimate, FormSettings, GenerationRequest, RequestedInput
 from app.idempotency.schemas import IdempotencyKey
 from app.idempotency.service import Idempotency
 from app.jobs.schemas import AcceptedJob, GenerationType, Job, JobInput, JobInputRole, JobWarning, LateResultPolicy
@@ -274,13 +275,33 @@ class Generation:
         """The inverse of `read_form`."""
         return self._catalog.parameters.to_form(params)
 
-    def split_inputs(self, job: Job) -> tuple[JobInput | None, Sequence[JobInput]]:
+    def split_inputs(self, settings: FormSettings) -> tuple[JobInput | None, Sequence[JobInput]]:
         """The inputs of a job as the form has them: the single image, and all others."""
-        roles = [each.role for each in job.inputs[:1]]
+        roles = [each.role for each in settings.inputs[:1]]
         with suppress(Invalid):
-            roles = [JobInputRole(inputs.single_role(self._catalog.choose(job.model, job.kind), job.kind).value)]
-        single = next((each for each in job.inputs if each.role in roles), None)
-        return single, [each for each in job.inputs if each is not single]
+            model = self._catalog.choose(settings.model, settings.kind)
+            roles = [JobInputRole(inputs.single_role(model, settings.kind).value)]
+        single = next((each for each in settings.inputs if each.role in roles), None)
+        return single, [each for each in settings.inputs if each is not single]
+
+    async def restore(self, owner: str, chunks: AsyncIterator[bytes]) -> tuple[FormSettings, int]:
+        """The settings in a file that was downloaded here, and how many of its inputs are not in the user's library and were left out.
+        Raises Invalid for any other file, WrongType and TooLarge."""
+        found = await self._library.read_settings(chunks)
+        if found is None or found.kind not in (Kind.TEXT, Kind.IMAGE, Kind.VIDEO):
+            raise Invalid("This file holds no settings. Choose an image or video that was downloaded here.")
+        own = [each for each in found.inputs[:MAX_INPUTS] if await self._library.has(owner, each.asset_id)]
+        settings = FormSettings(
+            kind=Kind(found.kind),
+            model=found.model,
+            prompt=found.prompt,
+            enhanced_prompt=found.enhanced_prompt,
+            enhanced_by=found.enhanced_by,
+            system_prompt=found.system_prompt,
+            params=found.params,
+            inputs=tuple(JobInput(JobInputRole(each.role), each.asset_id, each.weight) for each in own),
+        )
+        return settings, len(found.inputs) - len(own)
 
     async def find_job(self, owner: str, job_id: str) -> Job:
         """A job of the user whose settings fill the form."""

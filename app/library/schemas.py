@@ -7,6 +7,7 @@ from typing import Final, Self
 import msgspec
 
 from app.base.errors import Invalid
+from app.storage.metadata.xmp import GenerationSettings
 
 
 class AssetKind(enum.StrEnum):
@@ -37,7 +38,8 @@ FRAMES_DROPPED: Final = UploadWarning("FRAMES_DROPPED", "Only the first frame of
 class Asset(msgspec.Struct, frozen=True, kw_only=True):
     """A stored image or video. Sizes are in pixels and bytes, `duration` in seconds. `key` and `thumbnail_key` are keys in
     `storage.files` and are never exposed. `parent_asset_id` is the image of which this is an edit, or from which it was prepared;
-    `root_asset_id` is the first of that chain. `warnings` are known only to the request that uploads it; they are not stored."""
+    `root_asset_id` is the first of that chain. `warnings`, and `settings` that were read from the file, are known only to the request that uploads it; they are not
+    stored."""
 
     id: str
     owner_id: str
@@ -58,6 +60,7 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
     root_asset_id: str | None = None
     created_at: datetime
     warnings: tuple[UploadWarning, ...] = ()
+    settings: GenerationSettings | None = None
 
     @property
     def url(self) -> str:
@@ -79,8 +82,8 @@ class StagedResults(msgspec.Struct):
 
 class AssetOut(msgspec.Struct, frozen=True, kw_only=True):
     """An image or video. Sizes are in pixels and bytes, `duration` in seconds. `parent_asset_id` is the image of which this is an
-    edit. `warnings` is only in the response to an upload
-    of which something was lost."""
+    edit. `warnings` is only in the response to an upload of which something was lost, `restored_settings` only in that to an upload
+    of a file in which it is written how it was generated."""
 
     id: str
     kind: AssetKind
@@ -93,6 +96,7 @@ class AssetOut(msgspec.Struct, frozen=True, kw_only=True):
     duration: float | None
     parent_asset_id: str | None
     warnings: list[UploadWarning] | msgspec.UnsetType = msgspec.UNSET
+    restored_settings: GenerationSettings | msgspec.UnsetType = msgspec.UNSET
 
     @classmethod
     def of(cls, asset: Asset) -> Self:
@@ -108,4 +112,5 @@ class AssetOut(msgspec.Struct, frozen=True, kw_only=True):
             duration=asset.duration,
             parent_asset_id=asset.parent_asset_id,
             warnings=list(asset.warnings) or msgspec.UNSET,
+            restored_settings=asset.settings or msgspec.UNSET,
         )

@@ -31,6 +31,9 @@ from app.providers.errors import AddressNotAllowed, ClientError, TooBig
 from app.storage.contact_sheet import Sheet
 from app.storage.files import Files
 from app.storage.media import Facts, Media
+from app.storage.media_type import sniff
+from app.storage.metadata.embedding import settings_of
+from app.storage.metadata.xmp import GenerationSettings
 
 UNDO: Final = timedelta(minutes=10)
 UNUSED: Final = timedelta(days=1)  # how long something prepared is kept for a job that is not requested
@@ -93,6 +96,17 @@ class Library:
         if asset is None:
             raise Missing("This file is not in your library.")
         return asset
+
+    async def has(self, owner: str, id: str) -> bool:
+        """Whether the asset is in the user's library."""
+        return await self._database.read(repository.find, owner, id) is not None
+
+    async def read_settings(self, chunks: AsyncIterator[bytes]) -> GenerationSettings | None:
+        """The settings that are written in a file, which is not kept. Raises WrongType and TooLarge."""
+        async with self._files.folder() as folder:
+            path = folder / "upload"
+            await self._files.write_upload(chunks, path, self.max_upload_bytes)
+            return await self._media.run(lambda: settings_of(path, sniff(path).mime))
 
     async def find_including_deleted(self, owner: str, id: str) -> Asset:
         """Like `find`, including deleted assets: a job can use its input until it is purged."""
@@ -300,10 +314,12 @@ class Library:
         facts = await self._media.inspect(path)
         crash_point("media.inspected", owner)
         self._check_size(facts)
+        settings = await self._media.run(settings_of, path, facts.mime)
         clean, facts = await self._media.clean(path, folder)
         crash_point("media.cleaned", owner)
         asset = await self._add(owner, clean, facts, folder, origin=Origin.UPLOADED, name=_file_label(name))
-        return msgspec.structs.replace(asset, warnings=(FRAMES_DROPPED,) if facts.frames_dropped else ())
+        warnings = (FRAMES_DROPPED,) if facts.frames_dropped else ()
+        return msgspec.structs.replace(asset, warnings=warnings, settings=settings)
 
     async def _add(self, owner: str, path: Path, facts: Facts, folder: Path, **fields: Any) -> Asset:
         """Store a file and write its row. `fields` are those of the asset that the file does not tell."""

@@ -25,7 +25,7 @@ def read_header(path: Path) -> Header:
     if end > len(data):
         raise ValueError("truncated")
     chunks = _chunks(memoryview(data)[:end])
-    width, height = _size(*chunks[0])
+    width, height = size_of(*chunks[0])
     info = {name: bytes(body) for kind, body in chunks if (name := _KEPT.get(kind))}
     return Header(width, height, sum(kind == b"ANMF" for kind, _ in chunks), info)
 
@@ -47,7 +47,7 @@ def _chunks(data: memoryview) -> list[tuple[bytes, memoryview]]:
     return found
 
 
-def _size(kind: bytes, body: memoryview) -> tuple[int, int]:
+def size_of(kind: bytes, body: memoryview) -> tuple[int, int]:
     if kind == b"VP8X" and len(body) >= 10:
         return _uint(body[4:7]) + 1, _uint(body[7:10]) + 1
     if kind == b"VP8L" and len(body) >= 5 and body[0] == 0x2F:

@@ -4,8 +4,9 @@ Uploads and provider results are untrusted, so they are served with a sandbox po
 """
 
 import asyncio
+import hashlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from litestar import Request, Response
 from litestar.datastructures import State
 from litestar.response import Stream
 
+from app.base.file_parts import FileRange, Part, total_size, within
 from app.web.errors import ErrorResponse, Problem, answer
 
 CHUNK: Final = 256 * 1024
@@ -21,15 +23,26 @@ SANDBOX: Final = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'"
 
 
 async def file_response(
-    request: Request[Any, Any, State], path: Path, *, mime: str, name: str, attachment: bool
+    request: Request[Any, Any, State],
+    path: Path,
+    *,
+    mime: str,
+    name: str,
+    attachment: bool,
+    parts: Sequence[Part] | None = None,
 ) -> Response[Any] | Stream:
-    """The file at `path`, whose name is the hash of its content. Raises FileNotFoundError when it is missing."""
-    total = (await asyncio.to_thread(path.stat)).st_size
-    etag = f'"{path.stem[:32]}"'
+    """The file at `path`, whose name is the hash of its content, or a file that is made of `parts` of it. Raises FileNotFoundError when
+    it is missing."""
+    etag, caching = path.stem[:32], "max-age=31536000, immutable"
+    if parts is None:
+        parts = [FileRange(0, (await asyncio.to_thread(path.stat)).st_size)]
+    else:
+        etag, caching = f"{etag}-{_digest(parts)}", "no-cache"
+    total, etag = total_size(parts), f'"{etag}"'
     disposition = "attachment" if attachment else "inline"
     headers = {
         "Accept-Ranges": "bytes",
-        "Cache-Control": "private, max-age=31536000, immutable",
+        "Cache-Control": f"private, {caching}",
         "Content-Disposition": f"{disposition}; filename*=UTF-8''{quote(name)}",
         "Content-Security-Policy": SANDBOX,
         "ETag": etag,
@@ -46,8 +59,13 @@ async def file_response(
         if part is not None:
             first, last = part
             headers["Content-Range"] = f"bytes {first}-{last}/{total}"
-            return _stream(request, path, first, last, 206, headers, mime)
-    return _stream(request, path, 0, total - 1, 200, headers, mime)
+            return _stream(request, path, within(parts, first, last), 206, headers, mime)
+    return _stream(request, path, parts, 200, headers, mime)
+
+
+def _digest(parts: Sequence[Part]) -> str:
+    """Of all that is not in the stored file."""
+    return hashlib.sha256(b"|".join(part for part in parts if isinstance(part, bytes))).hexdigest()[:32]
 
 
 def _outside(request: Request[Any, Any, State], total: int) -> Response[Any]:
@@ -80,25 +98,26 @@ def parse_range(header: str, total: int) -> tuple[int, int] | Literal["outside"]
 def _stream(
     request: Request[Any, Any, State],
     path: Path,
-    first: int,
-    last: int,
+    parts: Sequence[Part],
     status: int,
     headers: dict[str, str],
     mime: str,
 ) -> Response[Any] | Stream:
-    headers = {**headers, "Content-Length": str(last - first + 1)}
+    headers = {**headers, "Content-Length": str(total_size(parts))}
     if request.method == "HEAD":
         return Response(b"", status_code=status, headers=headers, media_type=mime)
-    return Stream(_chunks(path, first, last), status_code=status, headers=headers, media_type=mime)
+    return Stream(_chunks(path, parts), status_code=status, headers=headers, media_type=mime)
 
 
-async def _chunks(path: Path, first: int, last: int) -> AsyncIterator[bytes]:
-    remaining = last - first + 1
-    while remaining > 0 and (
-        chunk := await asyncio.to_thread(_read, path, last + 1 - remaining, min(CHUNK, remaining))
-    ):
-        remaining -= len(chunk)
-        yield chunk
+async def _chunks(path: Path, parts: Sequence[Part]) -> AsyncIterator[bytes]:
+    for part in parts:
+        if isinstance(part, bytes):
+            yield part
+            continue
+        start, stop = part
+        while start < stop and (chunk := await asyncio.to_thread(_read, path, start, min(CHUNK, stop - start))):
+            start += len(chunk)
+            yield chunk
 
 
 def _read(path: Path, start: int, size: int) -> bytes:

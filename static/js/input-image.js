@@ -1,4 +1,5 @@
-// The input image of a prompt: previews it, accepts drop and paste, and submits only the selected source.
+// The input image of a prompt: previews it, accepts drop and paste, and submits only the selected source. A file that is dropped on
+// a form without input image restores its settings.
 const picker = () => document.getElementById("input-image");
 
 function preview() {
@@ -32,6 +33,13 @@ function selectFile(files) {
   return true;
 }
 
+function restoreSettings(files) {
+  const form = document.getElementById("restore");
+  if (!form || picker()) return;
+  form.elements.file.files = files;
+  form.requestSubmit();
+}
+
 document.addEventListener("change", ({ target }) => {
   if (target.closest?.("#input-image")) preview();
 });
@@ -39,14 +47,16 @@ document.addEventListener("paste", (event) => {
   if (selectFile(event.clipboardData.files)) event.preventDefault();
 });
 document.addEventListener("dragover", (event) => {
-  if (!picker() || !event.dataTransfer.types.includes("Files")) return;
+  if (!document.getElementById("create") || !event.dataTransfer.types.includes("Files")) return;
   event.preventDefault();
   document.getElementById("create").classList.add("drag-over");
 });
 for (const type of ["dragleave", "drop"]) {
   document.addEventListener(type, (event) => {
     document.getElementById("create")?.classList.remove("drag-over");
-    if (type === "drop" && event.dataTransfer.files.length && selectFile(event.dataTransfer.files)) event.preventDefault();
+    if (type !== "drop" || !event.dataTransfer.files.length) return;
+    event.preventDefault();
+    if (!selectFile(event.dataTransfer.files)) restoreSettings(event.dataTransfer.files);
   });
 }
 document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => ctx.sourceElement?.id === "create" && preview());

@@ -289,6 +289,7 @@ ROWS: dict[str, Row] = {
     "POST /api/v1/assets": Row("user", 201, file=True),
     "GET /api/v1/assets": Row("user", 200),
     "GET /api/v1/assets/{id}": Row("user", 200, {"id": Actors.asset}, private=True),
+    "GET /api/v1/assets/{id}/download": Row("user", 200, {"id": Actors.asset}, private=True),
     "POST /api/v1/assets/{id}/last-frame": Row("user", 201, {"id": Actors.video_asset}, private=True),
     "DELETE /api/v1/assets/{id}": Row("user", 204, {"id": Actors.asset}, private=True),
     "GET /api/v1/prompts": Row("user", 200),

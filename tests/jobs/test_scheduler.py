@@ -117,7 +117,7 @@ def test_requests_without_an_answer_delay_only_their_own_user_at_their_own_provi
     assert len(queue.next_batch(1000)) == 3
 
 
-def test_a_provider_that_answers_nobody_holds_a_limited_number_of_requests() -> None:
+def test_a_provider_that_answers_no_one_holds_a_limited_number_of_requests() -> None:
     crowd = [new_job(f"user {n}") for n in range(MAX_SENDING + 10)]
     assert len(queue_of(*crowd, new_job(provider="fal")).next_batch(1000)) == MAX_SENDING + 1
 

@@ -12,6 +12,7 @@ LAYERS = (
     ("responses",),  # it writes chat requests of the gateway
     (
         "admin",
+        "downloads",
         "editor",
         "gateway",
         "home",

@@ -1,6 +1,7 @@
 """The program's own OpenAPI document, and the check of responses against it."""
 
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from typing import Any, NamedTuple
 
 import httpx
@@ -70,7 +71,7 @@ class Document:
             if answer.content:
                 yield f"{operation} answers {answer.status_code} with a body, and none is declared"
             return
-        if kind not in {name.partition(";")[0] for name in content}:
+        if not any(fnmatch(kind, name.partition(";")[0]) for name in content):
             yield f"{operation} answers {answer.status_code} as {kind!r}, declared is {sorted(content)}"
         elif kind == "application/json":
             for problem in self._validator(content[kind]["schema"]).iter_errors(answer.json()):

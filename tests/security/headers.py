@@ -53,11 +53,17 @@ def header_problems(response: httpx.Response, *, https: bool = False) -> Iterato
         yield from _cookie_problems(cookie, https)
 
 
+def _is_file(response: httpx.Response) -> bool:
+    """Whether it is one of a user's files."""
+    path = response.url.path
+    return response.status_code in (200, 206, 304) and (path.startswith("/media/") or path.endswith("/download"))
+
+
 def _policy_problems(response: httpx.Response) -> Iterator[str]:
     given = response.headers.get("content-security-policy", "")
     if not given or TOO_PERMISSIVE.search(given):
         yield f"policy {given!r}"
-    elif response.url.path.startswith("/media/") and response.status_code in (200, 206, 304):
+    elif _is_file(response):
         if policy(response).get("sandbox") != set() or policy(response)["default-src"] != {"'none'"}:
             yield f"media without a sandbox: {given!r}"
     elif not PAGE_POLICY.items() <= policy(response).items():
@@ -69,7 +75,7 @@ def _cache_problems(response: httpx.Response) -> Iterator[str]:
     if response.status_code in (200, 206, 304) and path.startswith("/static/"):
         if "set-cookie" in response.headers:
             yield "a cookie in a response that a shared cache may store"
-    elif response.status_code in (200, 206, 304) and path.startswith("/media/"):
+    elif _is_file(response):
         if "private" not in caching:
             yield f"media that a shared cache may store: {caching!r}"
     elif caching != "no-store":

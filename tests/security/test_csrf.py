@@ -245,6 +245,7 @@ UPLOADS = {
     "POST /library",
     "POST /generate/{kind}",
     "POST /generate/{kind}/draft",
+    "POST /generate/restore",
     "POST /prompts/import",
 }
 

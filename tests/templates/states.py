@@ -665,6 +665,7 @@ def create(kind: str, mode: str = "text", **values: Any) -> dict[str, Any]:
             "draft_key": "4a2d",
             "slots": [],
             "chosen_inputs": {role.value: [] for role in JobInputRole},
+            "restore_error": None,
             **values,
         }
     )
@@ -1713,6 +1714,7 @@ STATES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     "generation/create.html": {
         **FORMS,
         "first time": create("image", jobs=[]),
+        "a file without settings": create("image", restore_error=HOSTILE),
         "first time, user": create("video", current_user=ORDINARY_USER, jobs=[], simulated=False, directives=[]),
         "all cards": create("text", jobs=JOBS),
         "no model": create("video", models=[], model=None, fields=[], price=None, jobs=[]),

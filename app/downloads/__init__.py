@@ -1,0 +1,1 @@
+"""Downloads of generated files with their prompt, model and settings inside, or without any metadata."""
