@@ -1,6 +1,7 @@
 """The first steps of a new user, in a real browser."""
 
 import asyncio
+import base64
 import re
 from io import BytesIO
 from pathlib import Path
@@ -10,7 +11,7 @@ from PIL import Image
 from playwright.async_api import Browser, Locator, expect
 
 from tests.journeys.conftest import BOUND, PHONE, WIDE, Window, new_browser_user, open_window
-from tests.kit import IMAGE_MODEL, IMAGE_TO_VIDEO_MODEL, MULTI_IMAGE_MODEL
+from tests.kit import IMAGE_MODEL, IMAGE_TO_VIDEO_MODEL, MULTI_IMAGE_MODEL, generated_image, png
 from tests.studio import PASSWORD, Studio
 
 pytestmark = pytest.mark.xdist_group("browser-1")
@@ -169,6 +170,33 @@ async def test_the_price_beside_the_button_follows_every_setting(chromium: Brows
         await expect(page.locator("#price")).to_contain_text("$0.10")
         await expect(page.locator("#settings")).to_have_attribute("open", "")
         assert window.problems == []
+
+
+DROP = """([data, name]) => {
+  const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([bytes], name, { type: "image/png" }));
+  document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+}"""
+
+
+async def test_a_downloaded_file_that_is_dropped_on_the_page_restores_the_form(
+    chromium: Browser, atelier: Studio
+) -> None:
+    email, session = await new_browser_user(atelier)
+    client = await atelier.user(email, direct=True)
+    job = await generated_image(client, "[stamp] a lighthouse", model=MULTI_IMAGE_MODEL, seed=4711)
+    path = f"/api/v1/assets/{job['assets'][0]['id']}/download"
+    data = base64.b64encode((await client.get(path)).content).decode()
+    async with open_window(chromium, atelier, session) as window:
+        page = window.page
+        await window.go("/generate/text")
+        await page.evaluate(DROP, [data, "lighthouse.png"])
+        await expect(page.locator("#prompt")).to_have_value("[stamp] a lighthouse")
+        await expect(page.locator("#model")).to_have_value(MULTI_IMAGE_MODEL)
+        await expect(page.locator("[name=seed]")).to_have_value("4711")
+        await page.evaluate(DROP, [base64.b64encode(png()).decode(), "other.png"])
+        await expect(page.locator("#restore-error")).to_contain_text("This file holds no settings.")
 
 
 async def test_without_javascript_an_image_is_generated(chromium: Browser, atelier: Studio) -> None:
