@@ -50,6 +50,7 @@ JOB_FIELDS = {
     "progress",
     "attempts",
     "cancel_requested",
+    "paused",
     "error",
     "warnings",
     "estimated_start",

@@ -99,21 +99,32 @@ async def compare(request: PageRequest, id: FromPath[str], batches: NamedDepende
     return await _form_page(request, batches, "compare", form, models, batch=batch, columns=columns)
 
 
-@post("/batches/{id:str}/{verb:str}", guards=[signed_in], include_in_schema=False, status_code=200, opt=PAID)
-async def change(
-    request: PageRequest, id: FromPath[str], verb: FromPath[str], batches: NamedDependency[Batches]
-) -> Response[str]:
-    """Pause, resume, cancel, or retry what failed."""
-    verbs = {
-        "pause": (batches.pause, "The batch was paused."),
-        "resume": (batches.resume, "The batch was resumed."),
-        "cancel": (batches.cancel, "The unfinished jobs were cancelled."),
-        "retry": (batches.retry_failed, "The failed jobs were retried."),
-    }
-    if verb not in verbs:
-        raise Missing("This page does not exist.")
-    carry_out, notice = verbs[verb]
-    batch = await carry_out(request.user.id, id)
+@post("/batches/{id:str}/pause", guards=[signed_in], include_in_schema=False, status_code=200)
+async def pause(request: PageRequest, id: FromPath[str], batches: NamedDependency[Batches]) -> Response[str]:
+    return await _changed(request, batches, await batches.pause(request.user.id, id), "The batch was paused.")
+
+
+@post("/batches/{id:str}/resume", guards=[signed_in], include_in_schema=False, status_code=200)
+async def resume(request: PageRequest, id: FromPath[str], batches: NamedDependency[Batches]) -> Response[str]:
+    return await _changed(request, batches, await batches.resume(request.user.id, id), "The batch was resumed.")
+
+
+@post("/batches/{id:str}/cancel", guards=[signed_in], include_in_schema=False, status_code=200)
+async def cancel(request: PageRequest, id: FromPath[str], batches: NamedDependency[Batches]) -> Response[str]:
+    batch = await batches.cancel(request.user.id, id)
+    return await _changed(request, batches, batch, "The unfinished jobs were cancelled.")
+
+
+@post("/batches/{id:str}/retry", guards=[signed_in], include_in_schema=False, status_code=200, opt=PAID)
+async def retry(request: PageRequest, id: FromPath[str], batches: NamedDependency[Batches]) -> Response[str]:
+    """Retry the jobs that failed."""
+    batch = await batches.retry_failed(request.user.id, id)
+    return await _changed(request, batches, batch, "The failed jobs were retried.")
+
+
+async def _changed(request: PageRequest, batches: Batches, batch: Batch, notice: str) -> Response[str]:
+    """The batch for htmx requests, otherwise a redirect to its page with a notice."""
+    id = batch.id
     view = "compare" if batch.compared and (await forms.read(request)).get("view") == "compare" else "batches"
     if not partial(request):
         return forms.go(f"/{view}/{id}", notice)
@@ -231,4 +242,4 @@ def _unprefixed(name: str) -> str:
     return name
 
 
-routes = [index, new, fields, estimate, submit, one, compare, change, grid]
+routes = [index, new, fields, estimate, submit, one, compare, pause, resume, cancel, retry, grid]

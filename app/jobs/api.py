@@ -131,6 +131,27 @@ async def move(request: ApiRequest, id: FromPath[str], jobs: NamedDependency[Job
     return JobOut.of(await jobs.user_queue.move(request.user.id, id, data.before))
 
 
+@post(
+    "/jobs/{id:str}/pause",
+    status_code=200,
+    responses=error_responses(400, 401, 404, 409),
+    summary="Pause a queued job",
+)
+async def pause(request: ApiRequest, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
+    """It is not started until it is resumed, also after a restart. A job that has been started cannot be paused."""
+    return JobOut.of(await jobs.user_queue.pause(request.user.id, id, True))
+
+
+@post(
+    "/jobs/{id:str}/resume",
+    status_code=200,
+    responses=error_responses(400, 401, 404, 409),
+    summary="Resume a paused job",
+)
+async def resume(request: ApiRequest, id: FromPath[str], jobs: NamedDependency[Jobs]) -> JobOut:
+    return JobOut.of(await jobs.user_queue.pause(request.user.id, id, False))
+
+
 @get("/jobs/{id:str}/events", responses=error_responses(400, 401, 404), summary="Get the timeline of a job")
 async def events(
     request: ApiRequest,
@@ -286,6 +307,8 @@ routes = [
             cancel,
             cancel_many,
             move,
+            pause,
+            resume,
             retry,
             images,
             image,

@@ -127,6 +127,16 @@ async def move(request: PageRequest, id: FromPath[str], jobs: NamedDependency[Jo
     return forms.go("/jobs?status=queued", f"This job is now {where}.")
 
 
+@post("/jobs/{id:str}/pause", guards=[signed_in], include_in_schema=False, status_code=200)
+async def pause(request: PageRequest, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[str]:
+    return _card(request, await jobs.user_queue.pause(request.user.id, id, True), "The job was paused.")
+
+
+@post("/jobs/{id:str}/resume", guards=[signed_in], include_in_schema=False, status_code=200)
+async def resume(request: PageRequest, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[str]:
+    return _card(request, await jobs.user_queue.pause(request.user.id, id, False), "The job was resumed.")
+
+
 @post("/jobs/{id:str}/retry", guards=[signed_in], include_in_schema=False, status_code=200, opt=PAID)
 async def retry(request: PageRequest, id: FromPath[str], jobs: NamedDependency[Jobs]) -> Response[str]:
     return _card(request, (await jobs.retry(request.user.id, id, single_flight=True)).job, "The job was retried.")
@@ -154,4 +164,4 @@ def _card(request: PageRequest, job: Job, notice: str) -> Response[str]:
 
 add_global("timeline_entry", timeline.entry)
 
-routes = [index, ended, job, card, preview, cancel, cancel_queued, move, retry, delete, restore]
+routes = [index, ended, job, card, preview, cancel, cancel_queued, move, pause, resume, retry, delete, restore]

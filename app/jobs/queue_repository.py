@@ -99,6 +99,19 @@ def batches_in_use_any(tx: Transaction, since: datetime) -> list[str]:
     return [row["batch_id"] for row in rows]
 
 
+def pause(tx: Transaction, owner: str, id: str, paused: bool) -> bool:
+    """Pause or resume a queued job. False if it is not queued."""
+    return bool(
+        tx.rows(
+            "jobs",
+            "update jobs set paused = $3 where owner_id = $1 and id = $2 and status = 'queued' returning id",
+            owner,
+            id,
+            paused,
+        )
+    )
+
+
 def set_paused(tx: Transaction, owner: str, batch_id: str, paused: bool) -> list[str]:
     """Pause or resume the unfinished jobs of a batch; returns their ids. To one that is processing it matters only when it has to
     be queued again."""

@@ -272,6 +272,8 @@ class EventType(enum.StrEnum):
     PROGRESSED = "progressed"  # state
     DOWNLOADED = "downloaded"
     RETRY_SCHEDULED = "retry_scheduled"  # run_at: ISO 8601, code: ErrorCode, message
+    PAUSED = "paused"
+    RESUMED = "resumed"
     MOVED = "moved"  # from_provider, to_provider: nothing was sent to the first, and the second has the same model
     RECOVERED = "recovered"
     COMPLETED = "completed"
@@ -335,6 +337,7 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
     progress: int | None
     attempts: int
     cancel_requested: bool
+    paused: bool
     estimated_start: str | None
     estimated_seconds: float | None
     error: JobError | None
@@ -366,6 +369,7 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
             progress=job.progress,
             attempts=job.attempts,
             cancel_requested=job.cancel_requested,
+            paused=job.paused and not job.final,
             estimated_start=iso(job.estimate.starts_at) if job.estimate.starts_at else None,
             estimated_seconds=None if job.estimate.median is None else round(job.estimate.median, 1),
             error=job.error,

@@ -15,6 +15,8 @@ SENTENCES: Final[Mapping[EventType, tuple[str, str]]] = {
     EventType.PROGRESSED: ("Provider status changed", "to {state}"),
     EventType.DOWNLOADED: ("Result downloaded", ""),
     EventType.RETRY_SCHEDULED: ("Retry scheduled for {run_at:%H:%M:%S}", "{message}"),
+    EventType.PAUSED: ("Paused", ""),
+    EventType.RESUMED: ("Resumed", ""),
     EventType.MOVED: ("Moved to {to_provider}", "{from_provider} could not be reached; nothing was sent"),
     EventType.RECOVERED: ("Resumed after a restart", ""),
     EventType.COMPLETED: ("Completed", ""),

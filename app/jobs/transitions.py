@@ -115,6 +115,15 @@ class Transitions:
         also_in_tx(tx)
         return None
 
+    def pause(self, tx: Transaction, owner: str, id: str, paused: bool) -> bool:
+        """Pause or resume one queued job. False if it is not queued."""
+        if not queue_repository.pause(tx, owner, id, paused):
+            return False
+        event = EventType.PAUSED if paused else EventType.RESUMED
+        repository.add_event(tx, owner, id, clock.now(), event)
+        tx.on_commit(self._live.set_paused, [id], paused)
+        return True
+
     def set_paused(self, tx: Transaction, owner: str, batch_id: str, paused: bool) -> int:
         """Pause or resume the unfinished jobs of a batch; returns how many there are."""
         ids = queue_repository.set_paused(tx, owner, batch_id, paused)

@@ -1,4 +1,4 @@
-"""What users do to their own waiting jobs: see them in order, move them, and cancel many at once."""
+"""What users do to their own waiting jobs: see them in order, move and pause them, and cancel many at once."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -79,6 +79,17 @@ class UserQueue:
                 raise Conflict("The job to move it before is no longer in the queue.")
         if not await self._database.write_for(owner, self._transitions.reorder, owner, id, before):
             raise Conflict("One of these jobs has just been started or cancelled.")
+        return await self._find(owner, id)
+
+    async def pause(self, owner: str, id: str, paused: bool) -> Job:
+        """Do not start a queued job until it is resumed, or resume it. Raises Missing, and Conflict if it is not queued."""
+        job = await self._find(owner, id)
+        if job.status is not JobStatus.QUEUED:
+            raise Conflict("This job is no longer in the queue, so it cannot be paused.")
+        if job.paused is not paused and not await self._database.write_for(
+            id, self._transitions.pause, owner, id, paused
+        ):
+            raise Conflict("This job has just been started or cancelled.")
         return await self._find(owner, id)
 
     async def step(self, owner: str, id: str, step: QueueStep) -> Job:

@@ -284,6 +284,8 @@ ROWS: dict[str, Row] = {
     "POST /api/v1/jobs/{id}/cancel": Row("user", 200, {"id": Actors.running_video_job}, private=True),
     "POST /api/v1/jobs/cancel": Row("user", 200, body=body(ids=[UNKNOWN_ID])),
     "GET /api/v1/jobs/{id}/events": Row("user", 200, {"id": Actors.image_job}, private=True),
+    "POST /api/v1/jobs/{id}/pause": Row("user", 200, {"id": Actors.waiting_job}, private=True),
+    "POST /api/v1/jobs/{id}/resume": Row("user", 200, {"id": Actors.waiting_job}, private=True),
     "POST /api/v1/jobs/{id}/move": Row("user", 200, {"id": Actors.waiting_job}, body=body(before=None), private=True),
     "POST /api/v1/jobs/{id}/retry": Row("user", 201, {"id": Actors.failed_video_job}, private=True),
     "POST /api/v1/assets": Row("user", 201, file=True),

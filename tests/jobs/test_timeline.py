@@ -105,6 +105,8 @@ async def test_every_event_that_the_service_writes_has_the_detail_that_its_sente
     await jobs.execution.complete(finished, DONE, [])
 
     not_submitted = (await jobs.enqueue(new_job())).job
+    await jobs.user_queue.pause("ann", not_submitted.id, True)
+    await jobs.user_queue.pause("ann", not_submitted.id, False)
     await jobs.cancel("ann", not_submitted.id)
     assert (await jobs.events("ann", not_submitted.id))[-1].detail == {"stage": "not_submitted"}
 

@@ -7,7 +7,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from app.jobs.schemas import Job, JobStatus
+from app.base.errors import Conflict, Missing
+from app.jobs.schemas import EventType, Job, JobStatus
 from app.jobs.service import Jobs
 from app.providers.contract import Completed
 from tests.html import parse_html
@@ -86,6 +87,38 @@ async def test_the_order_survives_a_restart_and_decides_what_starts_first(jobs: 
     assert restarted.live.waiting("ann") == [lower.id, high.id, low.id]
     later = (await restarted.enqueue(new_job())).job
     assert [job.id for job in await restarted.execution.claim(9)] == [lower.id, high.id, low.id, later.id]
+
+
+async def test_a_paused_job_is_not_started_until_it_is_resumed_also_after_a_restart(
+    jobs: Jobs, open_jobs: OpenJobs
+) -> None:
+    first, second = [(await jobs.enqueue(new_job())).job for _ in range(2)]
+    assert (await jobs.user_queue.pause("ann", first.id, True)).paused
+    await jobs.user_queue.pause("ann", first.id, True)
+    restarted = open_jobs()
+    await restarted.execution.rescue()
+    assert [job.id for job in await restarted.execution.claim(9)] == [second.id]
+    with pytest.raises(Conflict):
+        await restarted.user_queue.pause("ann", second.id, True)
+    with pytest.raises(Missing):
+        await restarted.user_queue.pause("bob", first.id, False)
+    assert not (await restarted.user_queue.pause("ann", first.id, False)).paused
+    assert [job.id for job in await restarted.execution.claim(9)] == [first.id]
+    events = [event.event for event in (await restarted.timeline("ann", first.id)).items]
+    assert events.count(EventType.PAUSED) == 1
+    assert events.count(EventType.RESUMED) == 1
+
+
+async def test_a_user_pauses_and_resumes_a_job_by_api_and_on_its_card(studio: Studio, user: httpx.AsyncClient) -> None:
+    (a,) = await enqueue(user, 1)
+    paused = await user.post(f"/api/v1/jobs/{a}/pause")
+    assert (paused.status_code, paused.json()["paused"], paused.json()["status"]) == (200, True, "queued")
+    assert await order_of(studio, user) == []
+    resumed = await user.post(f"/api/v1/jobs/{a}/resume")
+    assert (resumed.status_code, resumed.json()["paused"]) == (200, False)
+    assert await order_of(studio, user) == [a]
+    await user.post(f"/api/v1/jobs/{a}/cancel")
+    error_of(await user.post(f"/api/v1/jobs/{a}/pause"), 409, "CONFLICT")
 
 
 async def test_many_jobs_are_cancelled_and_those_that_cannot_be_are_listed(

@@ -134,7 +134,7 @@ PAID = {
     "POST /api/v1/generate/batch",
     "POST /api/v1/generate/batches/{id}/retry",
     "POST /batches",
-    "POST /batches/{id}/{verb}",
+    "POST /batches/{id}/retry",
     "POST /compare",
     "POST /edit/{id}",
     "POST /generate/{kind}/draft",
