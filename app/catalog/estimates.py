@@ -3,6 +3,7 @@
 An estimate is what is known to be certain, or a range; where only tokens are priced it is unknown, never zero.
 """
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
@@ -16,6 +17,7 @@ from app.providers.contract import Kind
 
 PER_IMAGE_FROM: Final = Decimal("0.001")  # cheaper image prices are per token
 
+_DURATION: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)s?")
 _PRICED_SETTINGS: Final = {"quality", "size", "image_size", "resolution"}
 
 logger = logging.get("catalog")
@@ -62,13 +64,18 @@ def _by_seconds(model: Model, values: Mapping[str, Any]) -> CostEstimate | None:
 
 def _seconds(model: Model, chosen: Any) -> tuple[Decimal, Decimal] | None:
     """The shortest and the longest duration that the settings allow."""
-    if isinstance(chosen, int | float) and not isinstance(chosen, bool):
-        return Decimal(str(chosen)), Decimal(str(chosen))
+    if (exact := _duration(chosen)) is not None:
+        return exact, exact
     schema: Mapping[str, Any] = model.parameters.get("properties", {}).get("duration", {})
-    allowed = schema.get("enum") or [schema.get("minimum"), schema.get("maximum")]
-    if not all(isinstance(value, int | float) for value in allowed):
-        return None
-    return Decimal(str(min(allowed))), Decimal(str(max(allowed)))
+    allowed = [_duration(value) for value in schema.get("enum") or [schema.get("minimum"), schema.get("maximum")]]
+    known = [value for value in allowed if value is not None]
+    return (min(known), max(known)) if known and len(known) == len(allowed) else None
+
+
+def _duration(value: Any) -> Decimal | None:
+    """Seconds: models call them `5`, `"5"` or `"5s"`. None for anything else, such as `"auto"`."""
+    found = _DURATION.fullmatch(str(value)) if not isinstance(value, bool) else None
+    return Decimal(found[1]) if found else None
 
 
 def _fits(name: str, values: Mapping[str, Any]) -> bool:

@@ -208,7 +208,7 @@ class Catalog:
 
     async def _update(self, provider: str, offers: Sequence[ModelOffer]) -> Changes:
         known = {model.id: model for model in self._listed.values() if model.provider == provider}
-        offered = {model.id: model for model in (_model(provider, offer) for offer in offers)}
+        offered = {model.id: model for model in (model_of(provider, offer) for offer in offers)}
         added = [model for id, model in offered.items() if id not in known]
         changed = [
             model
@@ -263,7 +263,8 @@ _PLURAL = {
 }
 
 
-def _model(provider: str, offer: ModelOffer) -> Model:
+def model_of(provider: str, offer: ModelOffer) -> Model:
+    """The model that a provider offers, as users see it."""
     return Model(
         id=prefix(provider) + offer.id,
         upstream_id=offer.id,

@@ -21,6 +21,9 @@ from app.providers.webhooks import Key
 FAL_SITE: Final = (
     "https://fal.ai"  # publishes the schemas of its models; not asked when another server stands for its queue
 )
+FAL_PLATFORM: Final = (
+    "https://api.fal.ai"  # lists prices; another server that stands for the queue lists them with its files
+)
 TITLE: Final = "Atelier"  # how this app is named in the provider's statistics; its address is not sent
 
 
@@ -60,11 +63,15 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
         return FAL_SITE if self.base_url == FAL_QUEUE_URL else None
 
     @property
+    def fal_platform(self) -> str:
+        return FAL_PLATFORM if self.base_url == FAL_QUEUE_URL else self.fal_rest_url
+
+    @property
     def base_urls(self) -> tuple[str, ...]:
         """All that the provider asks."""
         if self.kind is not ProviderKind.FAL:
             return (self.base_url,)
-        return (self.base_url, self.fal_rest_url, *((self.fal_site,) if self.fal_site else ()))
+        return (self.base_url, self.fal_rest_url, self.fal_platform, *((self.fal_site,) if self.fal_site else ()))
 
     def __repr__(self) -> str:
         return f"ProviderConfig({self.name!r}, {self.base_url!r})"
@@ -195,6 +202,7 @@ class ProviderRegistry(Mapping[str, Provider]):
                     max_video_bytes=self._max_video_bytes,
                     name=config.name,
                     site_url=config.fal_site,
+                    platform_url=config.fal_platform,
                     callback=callback,
                 )
             case ProviderKind.OPENROUTER:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote, unquote, urldefrag
 
 import msgspec
 from cachetools import LRUCache
@@ -104,6 +105,8 @@ class FalJobs:
         url = self._api.own(text(body.get("status_url")))
         if url is None or not url.endswith(_STATUS):
             url = self._api.request_url(endpoint, identifier) + _STATUS
+        # The price of a result depends on the model, whose whole id is not in the URL; a fragment is never sent.
+        url = f"{url}#{quote(endpoint)}"
         return self._pending(UpstreamJob(id=identifier, polling_url=url), _state(body) or QUEUED)
 
     async def poll(self, upstream_job: UpstreamJob, folder: Path) -> Outcome:
@@ -140,7 +143,7 @@ class FalJobs:
 
     def _request_url(self, upstream_job: UpstreamJob) -> str | None:
         """The stored URL without `/status`, if it is still one of the queue, because the key is sent to it."""
-        url = self._api.own(upstream_job.polling_url or "")
+        url = self._api.own(urldefrag(upstream_job.polling_url or "").url)
         return url.removesuffix(_STATUS) if url is not None else None
 
     @staticmethod
@@ -169,7 +172,8 @@ class FalJobs:
             return Failed(code=ErrorCode.RESULT_TOO_LARGE, message=failures.TOO_BIG, detail=str(exc))
         if response.status == 200 and not state.get("error"):
             self._poll_succeeded()
-            return await self._results.download(response.body, upstream_job, folder)
+            model = unquote(urldefrag(upstream_job.polling_url or "").fragment)
+            return await self._results.download(response, upstream_job, model, folder)
         if errors.is_final(response, state):
             self._poll_succeeded()
             return errors.ended(self._api, response, state)

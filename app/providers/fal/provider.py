@@ -15,6 +15,7 @@ from app.providers.fal.errors import detail_of
 from app.providers.fal.inputs import InputFiles
 from app.providers.fal.jobs import FalJobs
 from app.providers.fal.live_schemas import LiveSchemas
+from app.providers.fal.prices import Prices
 from app.providers.fal.results import MAX_OUTPUTS, ResultFiles
 
 _NOT_OFFERED = Failed(
@@ -42,14 +43,17 @@ class Fal:
         max_video_bytes: int,
         name: str = name,
         site_url: str | None = None,
+        platform_url: str | None = None,
         timeouts: FalTimeouts | None = None,
         callback: Callable[[str], str] | None = None,
     ) -> None:
-        """`site_url` is where the models' schemas are published, None to do without. `callback` returns the webhook URL for a
+        """`site_url` is where the models' schemas are published, None to do without; `platform_url` is where prices are, by default
+        with the files. `callback` returns the webhook URL for a
         job id; only public https URLs work. Raises ValueError when the key is not valid in a header."""
         self.name = name
         self._api = FalApi(client, queue_url, rest_url, key, timeouts)
-        results = ResultFiles(self._api, max_image_bytes, max_video_bytes)
+        self._prices = Prices(client, platform_url or rest_url, key)
+        results = ResultFiles(self._api, self._prices, max_image_bytes, max_video_bytes)
         max_result_bytes = MAX_OUTPUTS * max_image_bytes * 4 // 3 + MB  # base64 is a third larger than the images
         self._schemas = LiveSchemas(client, site_url) if site_url else None
         self._jobs = FalJobs(self._api, InputFiles(self._api), results, max_result_bytes, callback)
@@ -65,7 +69,7 @@ class Fal:
 
     async def offers(self) -> Sequence[ModelOffer]:
         offers = list((await asyncio.to_thread(described)).values())
-        return await self._schemas.narrowed(offers) if self._schemas else offers
+        return await self._prices.priced(await self._schemas.narrowed(offers) if self._schemas else offers)
 
     async def submit(self, request: Request, folder: Path) -> Outcome:
         if request.kind not in (Kind.IMAGE, Kind.VIDEO):
@@ -83,7 +87,7 @@ class Fal:
         return await self._jobs.cancel(upstream_job)
 
     async def cost_nano(self, generation_id: str) -> int | None:
-        """Not known: fal reports units, whose price is not in any response."""
+        """Not needed: a result says what it cost."""
         return None
 
     def __repr__(self) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+import msgspec
 from cachetools import LRUCache
 
 from app.base import logging
@@ -26,10 +27,13 @@ from app.providers.contract import (
 from app.providers.downloads import Download
 from app.providers.errors import AddressNotAllowed, ClientError, TooBig
 from app.providers.fal.api import FalApi
+from app.providers.fal.prices import Prices
+from app.providers.responses import JsonResponse
 
 MAX_OUTPUTS: Final = 20
 COMPLETED: Final = "COMPLETED"  # fal's name for the state of a job that has ended, well or not
 _HEAD: Final = 256
+_UNITS: Final = "x-fal-billable-units"  # how many of the units that a model is priced by
 _MAX_TRIES: Final = 5  # of a result of which only a part can be downloaded
 _REMEMBERED: Final = 1_000  # jobs
 
@@ -70,16 +74,17 @@ class Unavailable(Exception):
 class ResultFiles:
     """Downloads the files of finished jobs, at most this many bytes each."""
 
-    def __init__(self, api: FalApi, max_image_bytes: int, max_video_bytes: int) -> None:
+    def __init__(self, api: FalApi, prices: Prices, max_image_bytes: int, max_video_bytes: int) -> None:
         self._api = api
+        self._prices = prices
         self._max_image_bytes = max_image_bytes
         self._max_video_bytes = max_video_bytes
         self._tries: LRUCache[str, int] = LRUCache(_REMEMBERED)  # upstream job id -> downloads of a part of the result
 
-    async def download(self, body: Any, upstream_job: UpstreamJob, folder: Path) -> Outcome:
-        """The files that can be had of the output `body`. Blocked and broken ones are left out while others remain; for one
+    async def download(self, response: JsonResponse, upstream_job: UpstreamJob, model: str, folder: Path) -> Outcome:
+        """The files that can be had of the output in `response`. Blocked and broken ones are left out while others remain; for one
         that cannot be had now, all are tried again some times."""
-        found = outputs(body)
+        found = outputs(response.body)
         failed: Failed | None = (
             None if found else _failed(ErrorCode.PROVIDER_FAILED, _NO_OUTPUT, "no file in the output")
         )
@@ -101,9 +106,10 @@ class ResultFiles:
                 _log.info("result not available", upstream_job=upstream_job.id, index=index, reason=str(exc))
         if is_incomplete and (not media or self._may_try_again(upstream_job)):
             return Pending(upstream_job=upstream_job, state=COMPLETED)
+        cost_nano = await self._prices.cost_nano(model, response.headers.get(_UNITS))
         if failed is not None and not media:
-            return failed
-        return Completed(media=tuple(media), missing=tuple(missing))
+            return failed if cost_nano is None else msgspec.structs.replace(failed, cost_nano=cost_nano)
+        return Completed(media=tuple(media), missing=tuple(missing), cost_nano=cost_nano)
 
     def _may_try_again(self, upstream_job: UpstreamJob) -> bool:
         self._tries[upstream_job.id] = self._tries.get(upstream_job.id, 0) + 1

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from app.providers.contract import Failed, InputImage, InputRole, Kind, ModelOffer, Provider, Request
+from app.catalog.estimates import estimate
+from app.catalog.service import model_of
+from app.providers.contract import Completed, Failed, InputImage, InputRole, Kind, ModelOffer, Provider, Request
 from tests.kit import Cases
-from tests.providers.conformance.jobs import unique
+from tests.providers.conformance.jobs import outcome_of, unique
 from tests.providers.conformance.under_test import ProviderUnderTest
 from tests.providers.openrouter.kit import new_folder
 
@@ -98,3 +100,30 @@ async def test_an_image_in_each_role_is_accepted(
                     assert not isinstance(outcome, Failed), outcome.detail
         with cases.case("models without inputs"):
             assert under_test.media
+
+
+async def test_an_estimate_is_what_the_persona_bills(
+    under_test: ProviderUnderTest, persona: Provider, images: dict[InputRole, InputImage], tmp_path: Path
+) -> None:
+    """Where the price is known before. Each model is asked for its shortest, and for several outputs."""
+    known = 0
+    with Cases() as cases:
+        for offer, kind in await offered(under_test, persona):
+            required = [images[slot.role] for slot in offer.inputs if slot.required]
+            properties = offer.parameters["properties"]
+            params = {"duration": next(values_of(properties["duration"]))} if "duration" in properties else {}
+            if "n" in properties:
+                params["n"] = min(2, properties["n"]["maximum"])
+            expected = estimate(model_of(under_test.name, offer), params)
+            if expected is None:
+                continue
+            known += 1
+            with cases.case(offer.id, params):
+                done = await outcome_of(persona, request_for(offer, kind, params, *required), tmp_path)
+                assert isinstance(done, Completed), done
+                assert done.cost_nano is not None
+                assert expected.least * 0.99 <= done.cost_nano <= expected.most * 1.01
+        with cases.case("known prices"):
+            assert known > 0 or under_test.name.startswith("openai"), (
+                "OpenAI bills tokens, which cannot be counted before"
+            )

@@ -188,7 +188,7 @@ FAL = ProviderUnderTest(
         Kind.IMAGE: _request(Kind.IMAGE, "fal-ai/flux/dev", "fal-ai/flux/dev/image-to-image", n=1, output_format="png"),
         Kind.VIDEO: _request(Kind.VIDEO, "fal-ai/veo3.1", "", duration="4s"),
     },
-    reports_cost=False,
+    reports_cost=True,
     submits={Kind.IMAGE: "/fal/queue/fal-ai/flux/dev", Kind.VIDEO: "/fal/queue/fal-ai/veo3.1"},
     polls={
         Kind.IMAGE: "/fal/queue/fal-ai/flux/requests/v1/status",

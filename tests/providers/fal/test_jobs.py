@@ -52,7 +52,7 @@ class TestSubmit:
         upstream.on("POST", SUBMIT, accepted(upstream))
         async with provider(upstream) as fal:
             pending = expect(Pending, await fal.submit(image_request(), tmp_path))
-        assert pending.upstream_job == UpstreamJob(ID, f"{upstream.origin}{STATUS}")
+        assert pending.upstream_job == UpstreamJob(ID, f"{upstream.origin}{STATUS}#fal-ai/flux/dev")
         assert pending.state == "IN_QUEUE, position 3"
         assert upstream.only("POST", SUBMIT).key == AUTHORIZATION
 
@@ -84,7 +84,7 @@ class TestSubmit:
                         async with provider(upstream) as fal:
                             pending = expect(Pending, await fal.submit(image_request(model=model), tmp_path))
                         url = f"{upstream.origin}/queue/{app}/requests/{ID}/status"
-                        assert pending.upstream_job == UpstreamJob(ID, url)
+                        assert pending.upstream_job == UpstreamJob(ID, f"{url}#{model}")
 
     async def test_a_success_without_an_id_leaves_the_outcome_unknown(self, upstream: Upstream, tmp_path: Path) -> None:
         ids: list[Any] = [None, "", " ", ".", "..", 7, [], True, "x" * 501]

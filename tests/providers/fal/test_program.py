@@ -68,7 +68,9 @@ async def test_images_and_videos_are_generated_by_models_with_a_prefix(tmp_path:
         assert {model["provider"] for model in listed} == {"fal"}
         image = await ended_job(ann, (await requested_image(ann))["id"])
         assert (image["status"], image["provider"], len(image["assets"])) == ("completed", "fal", 1)
-        assert image["cost_usd"] is None
+        assert image["cost_usd"] == "0.035"
+        estimate = await ann.post("/api/v1/generate/estimate", json={"model": MODEL, "prompt": "a boat", "n": 3})
+        assert estimate.json()["cost_usd"] == {"min": "0.105", "max": "0.105"}
         without_image = {"model": "fal:fal-ai/flux-pro/kontext", "prompt": "[stamp] at night"}
         validation_error(await ann.post("/api/v1/generate/image", json=without_image), "image")
         asset = await uploaded_asset(ann)

@@ -10,13 +10,13 @@ from tests.providers.fal.kit import KEY, image_request, provider
 from tests.providers.openrouter.kit import expect
 
 
-async def test_the_described_models_are_offered_without_asking_anyone(upstream: Upstream) -> None:
+async def test_the_described_models_are_offered_although_their_prices_are_unknown(upstream: Upstream) -> None:
     async with provider(upstream) as fal:
         implemented: Provider = fal
         offers = {offer.id: offer for offer in await fal.offers()}
     assert (implemented.name, implemented.can_cancel) == ("fal", True)
     assert {"fal-ai/flux/dev", "fal-ai/flux-pro/v1/fill", "fal-ai/stable-video"} <= set(offers)
-    assert not upstream.requests
+    assert {request.path for request in upstream.requests} == {"/rest/v1/models/pricing"}
 
 
 async def test_text_is_not_offered(upstream: Upstream, tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ async def test_text_is_not_offered(upstream: Upstream, tmp_path: Path) -> None:
     assert not upstream.requests
 
 
-async def test_the_cost_of_a_job_is_not_known(upstream: Upstream) -> None:
+async def test_the_cost_of_a_job_needs_no_further_request(upstream: Upstream) -> None:
     async with provider(upstream) as fal:
         assert await fal.cost_nano("any") is None
 

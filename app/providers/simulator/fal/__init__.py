@@ -5,7 +5,7 @@ Every model that is described in `app.providers.fal` can be called.
 
 from litestar import Router
 
-from app.providers.simulator.fal import files, queue, storage, webhooks
+from app.providers.simulator.fal import files, prices, queue, storage, webhooks
 from app.providers.simulator.fal.errors import HANDLERS
 
 QUEUE = "/fal/queue"
@@ -16,7 +16,9 @@ def routes() -> list[Router]:
     """All routes of the service, including those that stand for other origins."""
     return [
         Router(QUEUE, route_handlers=queue.HANDLERS, exception_handlers=HANDLERS),
-        Router(REST, route_handlers=[*storage.HANDLERS, *webhooks.HANDLERS], exception_handlers=HANDLERS),
+        Router(
+            REST, route_handlers=[*storage.HANDLERS, *webhooks.HANDLERS, *prices.HANDLERS], exception_handlers=HANDLERS
+        ),
         Router(
             "/simulator/fal",
             route_handlers=[*files.OTHER_ORIGIN_HANDLERS, *storage.OTHER_ORIGIN_HANDLERS],
