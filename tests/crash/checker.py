@@ -154,8 +154,6 @@ def _ledger(jobs: list[Row], ledger: list[Row]) -> Iterator[str]:
 
 def _costs(jobs: list[Row], provider: ProviderLog, unknown: Collection[str]) -> Iterator[str]:
     for job in jobs:
-        if job["provider"] == "fal":  # which reports no costs
-            continue
         charged = provider.charged.get(job["prompt"], 0)
         if job["cost_nano"] is None:
             free = job["status"] != "completed" and charged == 0  # the provider does not charge for a video that failed

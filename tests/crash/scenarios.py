@@ -33,7 +33,7 @@ from tests.trust import trust
 
 FOLLOWED_UP: Final = (EventType.LATE_RESULT_RECORDED, EventType.FOLLOW_UP_ENDED)
 SMALL_BATCH: Final = 4  # jobs
-LARGE_BATCH: Final = 60  # more than four processes can start before they are killed
+LARGE_BATCH: Final = 100
 FAL_MODEL: Final = "fal:fal-ai/flux/dev"
 USER: Final = {"email": "ann@studio.example", "password": PASSWORD}
 

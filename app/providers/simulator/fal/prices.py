@@ -25,9 +25,14 @@ async def pricing(request: PlainRequest) -> ASGIApp:
     return responses.json_response({"prices": prices, "next_cursor": None, "has_more": False})
 
 
+def price_of(offer: ModelOffer) -> float:
+    """USD for one image or second."""
+    return SECOND if "video" in offer.output_modalities else IMAGE
+
+
 def _price(offer: ModelOffer) -> dict[str, object]:
-    unit, price = ("seconds", SECOND) if "video" in offer.output_modalities else ("images", IMAGE)
-    return {"endpoint_id": offer.id, "unit_price": price, "unit": unit, "currency": "USD"}
+    unit = "seconds" if "video" in offer.output_modalities else "images"
+    return {"endpoint_id": offer.id, "unit_price": price_of(offer), "unit": unit, "currency": "USD"}
 
 
 HANDLERS = [pricing]

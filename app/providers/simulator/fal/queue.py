@@ -17,7 +17,8 @@ from app.providers.simulator import responses
 from app.providers.simulator.fal.admission import JsonObject, model_at, problems, rejection, require_fal_key
 from app.providers.simulator.fal.errors import FalErrorAnswer
 from app.providers.simulator.fal.faults import requested_faults
-from app.providers.simulator.fal.outputs import failure_of, output_of, seconds_of
+from app.providers.simulator.fal.outputs import count_of, failure_of, output_of, seconds_of
+from app.providers.simulator.fal.prices import price_of
 from app.providers.simulator.fal.webhooks import FalWebhookSender
 from app.providers.simulator.openai_format.admission import PlainRequest, read_body
 from app.providers.simulator.openai_format.origins import other_origin, own_origin
@@ -61,7 +62,7 @@ def _job(runtime: Runtime, offer: ModelOffer, endpoint: str, body: JsonObject) -
     now = runtime.clock.now()
     starts_at = now + runtime.scaled(WAITING, faults)
     seed = body.get("seed")
-    return SimulatedJob(
+    job = SimulatedJob(
         id=str(uuid.uuid4()),
         kind=kind,
         model=endpoint,
@@ -75,6 +76,10 @@ def _job(runtime: Runtime, offer: ModelOffer, endpoint: str, body: JsonObject) -
         usage={"problems": problems(offer, endpoint, body)},
         request=body,
     )
+    if job.outcome == "completed" and not job.usage["problems"]:  # what failed is not charged
+        units = seconds_of(job) if kind == "video" else count_of(offer, job)
+        job = msgspec.structs.replace(job, cost=price_of(offer) * units)
+    return job
 
 
 async def _save(runtime: Runtime, job: SimulatedJob, digest: str) -> None:
