@@ -1,4 +1,4 @@
-"""Pages that are read often: a card, the list of jobs, a library with a million assets.
+"""Pages that are read often: a large form, a card, the list of jobs, a library with a million assets.
 
 python -m tests.benchmarks.page_reads
 """
@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import httpx
@@ -16,7 +17,7 @@ from tests.benchmarks import load
 from tests.benchmarks.processes import USER, Process, started, studio
 from tests.benchmarks.results import Result, run
 from tests.benchmarks.two_tier import two_tier
-from tests.kit import SHORT_VIDEO, VIDEO_MODEL
+from tests.kit import IMAGE_MODEL, SHORT_VIDEO, VIDEO_MODEL
 from tests.studio import Browser, session_cookie
 from tests.trust import trust
 
@@ -25,6 +26,7 @@ CARDS = 20_000
 PAGES = 3_000
 LISTED = 24
 ASSETS = 1_000_000
+PARAMETERS = 40
 READS = 300
 TWO_TIER_REQUESTS = 1_000
 
@@ -109,6 +111,56 @@ async def cards_and_job_list() -> AsyncIterator[Result]:
                 )
 
 
+def _many_parameters() -> dict[str, Any]:
+    """Numbers, choices, switches and texts in turn."""
+    kinds: list[dict[str, Any]] = [
+        {"type": "integer", "minimum": 1, "maximum": 50, "default": 20},
+        {"type": "string", "enum": ["1:1", "16:9", "9:16", "4:3"], "default": "1:1"},
+        {"type": "boolean", "default": True},
+        {"type": "string", "description": "What should not be in the result."},
+    ]
+    names = [f"setting_{number}" for number in range(PARAMETERS)]
+    return {name: {**kinds[at % len(kinds)], "title": f"Setting {at}"} for at, name in enumerate(names)}
+
+
+async def large_form() -> AsyncIterator[Result]:
+    """The form of a model with many parameters, beside the page of a small one."""
+    with tempfile.TemporaryDirectory() as temporary:
+        async with (
+            studio(Path(temporary)) as system,
+            httpx.AsyncClient(base_url=system.atelier.url, trust_env=False, verify=trust()) as http,
+        ):
+            tokens = (await http.post("/api/v1/auth/login", json=USER)).json()
+            body = {
+                "provider": "openrouter",
+                "endpoint": "ours/many",
+                "name": "Many",
+                "type": "text_to_image",
+                "parameters": {"properties": _many_parameters()},
+            }
+            bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+            added = await http.post("/api/v1/admin/models", json=body, headers=bearer)
+            assert added.status_code == 201, added.text
+            cookie = await sign_in(system.atelier.url)
+            medians = []
+            for model in (IMAGE_MODEL, "ours/many"):
+                requests: list[load.Request] = [("GET", f"/generate/image?model={model}", None)] * READS
+                await load.run_requests(system.atelier.url, requests[:20], connections=1, expected=_ok, Cookie=cookie)
+                _, answers = await load.run_requests(
+                    system.atelier.url, requests, connections=1, expected=_ok, Cookie=cookie
+                )
+                seconds = [answer.seconds for answer in answers]
+                medians.append(load.percentile(seconds, 0.5))
+            yield Result(
+                name=f"create page of a model with {PARAMETERS} parameters: 99 of 100 within",
+                value=load.percentile(seconds, 0.99),
+                unit="ms",
+                target="<= 20",
+                workload=f"{READS} reads one after the other, {len(answers[0].body):,} bytes each;"
+                f" median {medians[1]:.1f} ms, that of {IMAGE_MODEL} {medians[0]:.1f} ms",
+            )
+
+
 def _fill(folder: Path) -> None:
     """A million assets of the only user, half of them videos, as rows without files."""
     with duckdb.connect(str(folder / "data" / "atelier.duckdb")) as connection:
@@ -171,4 +223,4 @@ async def _library_pages(atelier: Process) -> AsyncIterator[Result]:
 
 
 if __name__ == "__main__":
-    run(cards_and_job_list, large_library)
+    run(large_form, cards_and_job_list, large_library)
