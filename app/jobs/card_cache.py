@@ -68,6 +68,7 @@ def version(job: Job) -> str:
         job.progress,
         job.attempts,
         job.cancel_requested,
+        job.paused,
         job.started_at,
         job.estimate,
         job.preview,
