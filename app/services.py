@@ -164,7 +164,7 @@ async def build_services(
         enhancer_model=settings.enhancer_model,
     )
     batches = Batches(database, generation, jobs, library, idempotency)
-    chat = Chat(database, ledger, idempotency, catalog, providers)
+    chat = Chat(database, ledger, idempotency, catalog, providers, library, files, media)
     gateway = Gateway(catalog, chat, generation, jobs, library, settings.public_url)
     responses = Responses(database, chat, gateway)
     provider_accounts.show(

@@ -5,7 +5,7 @@ second, for all answers in one statement; a crash loses only what arrived after 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
@@ -38,6 +38,9 @@ _INTERNAL_ERROR: Final = AnswerError(
     "An internal error occurred while the answer was being written. Retry; if it persists, contact an admin.",
 )
 
+# Replaces the images of turns that are named by their assets, as the model accepts them.
+LoadImages = Callable[[Sequence[Turn], Model], Awaitable[tuple[Turn, ...]]]
+
 # Transaction function: stores the new turn and returns the messages for the model.
 StoreTurn = Callable[[Transaction], tuple[Turn, ...]]
 
@@ -46,11 +49,12 @@ logger = logging.get("chat")
 
 class NewAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """An answer to start: its empty message and what is asked of the model. In a conversation, `store_turn` saves the turn
-    and supplies the messages for the model; elsewhere the request has them. `limits` are those of the API key."""
+    and supplies the messages for the model, whose images `load_images` loads; elsewhere the request has them. `limits` are those of the API key."""
 
     message: Message
     request: ChatRequest
     store_turn: StoreTurn | None = None
+    load_images: LoadImages | None = None
     key: IdempotencyKey | None = None
     limits: KeyLimits | None = None
 
@@ -181,7 +185,7 @@ class Answers:
             live.fail(exc)
             return
         request = msgspec.structs.replace(new.request, turns=turns)
-        live.begin(asyncio.create_task(self._read(live, request, new.limits)))
+        live.begin(asyncio.create_task(self._read(live, request, new)))
         await live.read()
         result = self._result_of(live)
         if new.key is None:
@@ -190,9 +194,12 @@ class Answers:
             result = msgspec.structs.replace(result, reply=msgspec.json.encode(live.reply).decode())
         await self._end(live, result)
 
-    async def _read(self, live: StreamingAnswer, request: ChatRequest, limits: KeyLimits | None) -> AnswerResult:
+    async def _read(self, live: StreamingAnswer, request: ChatRequest, new: NewAnswer) -> AnswerResult:
         """From the model's provider, or if nothing could be sent to it, from the next one that has the same model and that
         the API key may use."""
+        limits = new.limits
+        if new.load_images is not None:
+            request = msgspec.structs.replace(request, turns=await new.load_images(request.turns, request.model))
         others = [other for other in self._alternatives(request.model.id) if limits is None or limits.allows(other.id)]
         for other in (request.model, *others):
             provider = self._providers.get(other.provider)

@@ -4,8 +4,9 @@ An answer belongs to no connection (see `answers`): pages only read it, so leavi
 does not affect it.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -18,6 +19,7 @@ from app.catalog.service import Catalog
 from app.chat import repository, validation
 from app.chat.answers import Answers, NewAnswer, StoreTurn, empty_answer
 from app.chat.conversations import Conversations, find_idle
+from app.chat.images import MessageImages, turn_with
 from app.chat.schemas import (
     ChatLimits,
     ChatRequest,
@@ -47,8 +49,10 @@ class Messages:
         catalog: Catalog,
         conversations: Conversations,
         answers: Answers,
+        images: MessageImages,
         limits: ChatLimits,
     ) -> None:
+        self._images = images
         self._database = database
         self._catalog = catalog
         self._conversations = conversations
@@ -60,10 +64,12 @@ class Messages:
         async with self._answers.first_answer(owner, key) as earlier:
             if earlier:
                 return earlier.message
+            images = await _images_of(new_message)  # first, so that they are kept when something is wrong with the rest
             text = validation.message_text(new_message.text)
             model = self._catalog.choose((new_message.model or "").strip(), Kind.TEXT)
+            images = await self._images.check(owner, images, model)
             now, id = clock.now(), uuid7()
-            user_message = _user_message(owner, id, text, now)
+            user_message = _user_message(owner, id, text, images, now)
             answer = empty_answer(owner, model, now, conversation_id=id, parent_id=user_message.id)
             conversation = Conversation(
                 id=id,
@@ -78,7 +84,7 @@ class Messages:
 
             def store(tx: Transaction) -> tuple[Turn, ...]:
                 repository.add_conversation(tx, owner, conversation)
-                repository.add(tx, owner, user_message)
+                _add_user_message(tx, user_message)
                 repository.add(tx, owner, answer)
                 return (*_system_turn(conversation), _turn(user_message))
 
@@ -89,11 +95,12 @@ class Messages:
         async with self._answers.first_answer(owner, key) as earlier:
             if earlier:
                 return earlier.message
+            images = await _images_of(new_message)
             text = validation.message_text(new_message.text)
             conversation = await self._conversations.save_settings(
                 owner, id, model=new_message.model, system_prompt=new_message.system_prompt
             )
-            return await self._add_turn(conversation, text, _SHOWN_LEAF, key)
+            return await self._add_turn(conversation, text, images, _SHOWN_LEAF, key)
 
     async def edit(self, owner: str, id: str, message_id: str, text: str, key: IdempotencyKey | None = None) -> Message:
         """Add another version of a user message, as a new branch."""
@@ -103,7 +110,7 @@ class Messages:
             text = validation.message_text(text)
             conversation = await self._conversations.find(owner, id)
             old = await self._find(conversation, message_id, MessageRole.USER)
-            return await self._add_turn(conversation, text, old.parent_id, key)
+            return await self._add_turn(conversation, text, old.images, old.parent_id, key)
 
     async def retry(self, owner: str, id: str, message_id: str, key: IdempotencyKey | None = None) -> Message:
         """Add another version of an answer, by the model that is selected now."""
@@ -112,7 +119,7 @@ class Messages:
                 return earlier.message
             conversation = await self._conversations.find(owner, id)
             old = await self._find(conversation, message_id, MessageRole.ASSISTANT)
-            return await self._add_turn(conversation, None, old.parent_id, key)
+            return await self._add_turn(conversation, None, (), old.parent_id, key)
 
     async def stop(self, owner: str, id: str) -> None:
         """Stop the streaming answer of this conversation, if any; the text so far is kept."""
@@ -148,12 +155,18 @@ class Messages:
         return found[0]
 
     async def _add_turn(
-        self, conversation: Conversation, text: str | None, parent_id: str | None, key: IdempotencyKey | None
+        self,
+        conversation: Conversation,
+        text: str | None,
+        images: Sequence[str],
+        parent_id: str | None,
+        key: IdempotencyKey | None,
     ) -> Message:
         """Add a turn below the message `parent_id`: the user message, unless `text` is None, and its answer."""
         owner, id, now = conversation.owner_id, conversation.id, clock.now()
         model = self._catalog.choose(conversation.model, Kind.TEXT)
-        user_message = None if text is None else _user_message(owner, id, text, now, parent_id)
+        images = await self._images.check(owner, images, model)
+        user_message = None if text is None else _user_message(owner, id, text, images, now, parent_id)
         answer = empty_answer(
             owner, model, now, conversation_id=id, parent_id=user_message.id if user_message else parent_id
         )
@@ -165,12 +178,24 @@ class Messages:
 
     async def _begin(self, answer: Message, model: Model, store: StoreTurn, key: IdempotencyKey | None) -> Message:
         request = ChatRequest(model=model)
-        new = NewAnswer(message=answer, request=request, store_turn=store, key=key)
+        load = partial(self._images.loaded, answer.owner_id)
+        new = NewAnswer(message=answer, request=request, store_turn=store, load_images=load, key=key)
         live, _ = await self._answers.begin(new)
         return live.message
 
 
-def _user_message(owner: str, conversation_id: str, text: str, now: datetime, parent_id: str | None = None) -> Message:
+async def _images_of(new_message: NewMessage) -> Sequence[str]:
+    return new_message.images if new_message.upload is None else await new_message.upload()
+
+
+def _user_message(
+    owner: str,
+    conversation_id: str,
+    text: str,
+    images: tuple[str, ...],
+    now: datetime,
+    parent_id: str | None = None,
+) -> Message:
     return Message(
         id=uuid7(),
         conversation_id=conversation_id,
@@ -178,9 +203,15 @@ def _user_message(owner: str, conversation_id: str, text: str, now: datetime, pa
         parent_id=parent_id,
         role=MessageRole.USER,
         text=text,
+        images=images,
         created_at=now,
         ended_at=now,
     )
+
+
+def _add_user_message(tx: Transaction, message: Message) -> None:
+    repository.add(tx, message.owner_id, message)
+    repository.add_images(tx, message.owner_id, message)
 
 
 def _store_turn(
@@ -195,7 +226,7 @@ def _store_turn(
     if user_message is not None:
         if user_message.parent_id == _SHOWN_LEAF:
             user_message = msgspec.structs.replace(user_message, parent_id=conversation.leaf_id)
-        repository.add(tx, owner, user_message)
+        _add_user_message(tx, user_message)
         nodes.append(MessageNode(user_message.id, user_message.parent_id, user_message.role, len(user_message.text)))
     repository.add(tx, owner, answer)
     repository.append(tx, owner, id, answer.id, answer.created_at)
@@ -209,4 +240,4 @@ def _system_turn(conversation: Conversation) -> tuple[Turn, ...]:
 
 
 def _turn(message: Message) -> Turn:
-    return Turn(message.role.value, message.text)
+    return turn_with(message.role.value, message.text, message.images)

@@ -1,5 +1,6 @@
 """What the templates of the chat need: the variables of the page, its thread and its composer."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -32,6 +33,7 @@ class PageState(msgspec.Struct, frozen=True, kw_only=True):
 
     thread: Thread | None = None
     form: dict[str, str] = {}
+    images: Sequence[str] = ()  # ids of the images in the composer
     error: AtelierError | None = None
     rejected: RejectedForm | None = None
     q: str = ""
@@ -62,7 +64,7 @@ async def of_page(chat: Chat, markdown: Renderer, owner: str, state: PageState) 
         "written": await _render_answers(markdown, thread) if thread else {},
         "until": state.until,
         "refused": state.rejected,
-        **of_composer(chat, state),
+        **await of_composer(chat, owner, state),
     }
 
 
@@ -71,7 +73,7 @@ async def of_thread(markdown: Renderer, thread: Thread) -> dict[str, Any]:
     return {"thread": thread, "written": await _render_answers(markdown, thread), "until": None, "refused": None}
 
 
-def of_composer(chat: Chat, state: PageState) -> dict[str, Any]:
+async def of_composer(chat: Chat, owner: str, state: PageState) -> dict[str, Any]:
     """The variables of `_composer.html`: its input, or the settings of the conversation."""
     form, error = state.form, state.error
     conversation = state.thread.conversation if state.thread else None
@@ -85,6 +87,8 @@ def of_composer(chat: Chat, state: PageState) -> dict[str, Any]:
             "model": form.get("model") or (conversation.model if conversation else ""),
             "system_prompt": form.get("system_prompt", conversation.system_prompt if conversation else ""),
         },
+        "chosen": list(state.images),
+        "library": [asset for asset in await chat.images.recent(owner) if asset.id not in state.images],
         "errors": errors,
         "message": error.message if error and not errors else None,
     }

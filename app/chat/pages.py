@@ -1,7 +1,7 @@
 """Chat pages: the list of conversations, a thread of messages, and streaming answers."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from litestar import Request, Response, get, post
@@ -13,14 +13,15 @@ from markupsafe import Markup
 
 from app.accounts.guards import signed_in
 from app.base.errors import Conflict, Exhausted, Invalid, Missing, Unready
-from app.chat import answer_events, page_context
+from app.chat import answer_events, page_context, validation
+from app.chat.images import MAX_IMAGES
 from app.chat.page_context import PageState, RejectedForm
 from app.chat.schemas import NewMessage, ShownMessage
 from app.chat.service import Chat
 from app.idempotency.schemas import IdempotencyKey
 from app.web import forms
 from app.web.errors import to_response
-from app.web.limits import PAID
+from app.web.limits import FILES, PAID
 from app.web.markdown import Renderer
 from app.web.render import page, partial, render
 
@@ -47,10 +48,13 @@ async def new(
     prompt: FromQuery[str] = "",
     model: FromQuery[str] = "",
     deleted: FromQuery[str] = "",
+    image: FromQuery[str] = "",
 ) -> Response[str]:
-    """The page of a new conversation; `deleted` is the id of one that can still be restored."""
+    """The page of a new conversation; `deleted` is the id of one that can still be restored, and `image` that of an asset to ask
+    about."""
     state = PageState(
         form={"text": prompt, "model": model},
+        images=[image] if _ID.fullmatch(image) else [],
         q=q,
         before=cursor,
         deleted=deleted if _ID.fullmatch(deleted) else "",
@@ -58,15 +62,29 @@ async def new(
     return await _page(request, chat, markdown, state)
 
 
-@post("/chat", guards=[signed_in], include_in_schema=False, status_code=200, opt=PAID)
+@post(
+    "/chat",
+    guards=[signed_in],
+    include_in_schema=False,
+    status_code=200,
+    opt=PAID,
+    request_max_body_size=FILES,
+)
 async def start(
     request: PageRequest, chat: NamedDependency[Chat], markdown: NamedDependency[Renderer]
 ) -> Response[str]:
-    owner, form = request.user.id, await forms.read(request)
+    owner, form, images = request.user.id, await forms.read(request), await _chosen(request)
+
+    async def upload() -> Sequence[str]:
+        nonlocal images
+        images = await _with_uploads(request, chat, images)
+        return images
+
     try:
-        answer = await chat.messages.start(owner, _new_message(form), _key(request, form))
+        key = _key(request, {**form, **await _content(request)})
+        answer = await chat.messages.start(owner, _new_message(form, upload), key)
     except FORM_ERRORS as exc:
-        return await _page(request, chat, markdown, PageState(form=form, error=exc))
+        return await _page(request, chat, markdown, PageState(form=form, images=images, error=exc))
     return forms.go(f"/chat/{answer.conversation_id}")
 
 
@@ -98,16 +116,30 @@ async def conversation(
     return await _page(request, chat, markdown, PageState(thread=thread, q=q, until=until))
 
 
-@post("/chat/{id:str}", guards=[signed_in], include_in_schema=False, status_code=200, opt=PAID)
+@post(
+    "/chat/{id:str}",
+    guards=[signed_in],
+    include_in_schema=False,
+    status_code=200,
+    opt=PAID,
+    request_max_body_size=FILES,
+)
 async def send(
     request: PageRequest, id: FromPath[str], chat: NamedDependency[Chat], markdown: NamedDependency[Renderer]
 ) -> Response[str]:
-    owner, form = request.user.id, await forms.read(request)
+    owner, form, images = request.user.id, await forms.read(request), await _chosen(request)
+
+    async def upload() -> Sequence[str]:
+        nonlocal images
+        images = await _with_uploads(request, chat, images)
+        return images
+
     try:
-        answer = await chat.messages.send(owner, id, _new_message(form), _key(request, form))
+        key = _key(request, {**form, **await _content(request)})
+        answer = await chat.messages.send(owner, id, _new_message(form, upload), key)
     except FORM_ERRORS as exc:
         thread = await chat.conversations.open(owner, id)
-        return await _rejected(request, chat, markdown, PageState(thread=thread, form=form, error=exc))
+        return await _rejected(request, chat, markdown, PageState(thread=thread, form=form, images=images, error=exc))
     return await _changed(request, chat, markdown, id, at=answer.id)
 
 
@@ -253,10 +285,33 @@ def _key(request: PageRequest, form: Mapping[str, str]) -> IdempotencyKey | None
     return IdempotencyKey.of_form(request.user.id, request.url.path, form)
 
 
-def _new_message(form: dict[str, str]) -> NewMessage:
+def _new_message(form: dict[str, str], upload: Callable[[], Awaitable[Sequence[str]]]) -> NewMessage:
     return NewMessage(
-        text=form.get("text", ""), model=form.get("model") or None, system_prompt=form.get("system_prompt")
+        text=form.get("text", ""),
+        upload=upload,
+        model=form.get("model") or None,
+        system_prompt=form.get("system_prompt"),
     )
+
+
+async def _chosen(request: PageRequest) -> list[str]:
+    """The ids of the library images of a message."""
+    return [id for id in await forms.values(request, "image_id") if _ID.fullmatch(id)]
+
+
+async def _with_uploads(request: PageRequest, chat: Chat, chosen: list[str]) -> list[str]:
+    """The chosen images, and those that were sent with the form, which are in the library from here on."""
+    files = await forms.files(request, "image")
+    if len(chosen) + len(files) > MAX_IMAGES:
+        raise validation.wrong("images", f"A message can have at most {MAX_IMAGES} images.")
+    uploaded = [await chat.images.upload(request.user.id, forms.chunks(file), file.filename) for file in files]
+    return [*chosen, *uploaded]
+
+
+async def _content(request: PageRequest) -> dict[str, str]:
+    """What a form has in fields with several values or files, for comparing it with a repeated one."""
+    hashes = [await forms.content_hash(file) for file in await forms.files(request, "image")]
+    return {"image": ",".join(hashes), "image_id": ",".join(await _chosen(request))}
 
 
 async def _changed(
@@ -278,7 +333,12 @@ async def _thread(
 async def _rejected(request: PageRequest, chat: Chat, markdown: Renderer, state: PageState) -> Response[str]:
     """The composer with its error and its input."""
     if partial(request):
-        return page("chat/_composer.html", request, status_code=400, **page_context.of_composer(chat, state))
+        return page(
+            "chat/_composer.html",
+            request,
+            status_code=400,
+            **await page_context.of_composer(chat, request.user.id, state),
+        )
     return await _page(request, chat, markdown, state)
 
 

@@ -164,6 +164,37 @@ def add(tx: Transaction, owner: str, message: Message) -> None:
     )
 
 
+def add_images(tx: Transaction, owner: str, message: Message) -> None:
+    """The images of a message."""
+    for position, asset_id in enumerate(message.images):
+        tx.execute(
+            "message_images",
+            "insert into message_images (message_id, position, owner_id, asset_id) values ($1, $2, $3, $4)",
+            message.id,
+            position,
+            owner,
+            asset_id,
+        )
+
+
+def with_images(tx: Transaction, owner: str, found: Sequence[Message]) -> list[Message]:
+    """The same messages with their images."""
+    rows = tx.rows(
+        "message_images",
+        "select message_id, asset_id from message_images where owner_id = $1"
+        " and message_id in (select unnest($2::text[])) order by message_id, position",
+        owner,
+        [message.id for message in found],
+    )
+    images: dict[str, list[str]] = {}
+    for row in rows:
+        images.setdefault(row["message_id"], []).append(row["asset_id"])
+    return [
+        msgspec.structs.replace(message, images=tuple(images[message.id])) if message.id in images else message
+        for message in found
+    ]
+
+
 def add_ended(tx: Transaction, owner: str, message: Message, now: datetime, text: str, result: AnswerResult) -> None:
     """Insert an API answer, which has no conversation. Until now it existed only as an unsettled hold in the ledger."""
     tx.insert(
@@ -205,7 +236,7 @@ def messages(tx: Transaction, owner: str, ids: Sequence[str]) -> list[Message]:
         owner,
     )
     found = {row["id"]: row for row in rows}
-    return [_message(found[id]) for id in ids if id in found]
+    return with_images(tx, owner, [_message(found[id]) for id in ids if id in found])
 
 
 def is_answering(tx: Transaction, owner: str, conversation_id: str) -> bool:
@@ -325,6 +356,11 @@ def _where(owner: str, words: Sequence[str]) -> tuple[str, list[Any]]:
 
 def _forget(tx: Transaction, where: str, parameter: object) -> None:
     """Delete user messages and clear answers, keeping only what accounting needs. Streaming answers are left to their task."""
+    tx.execute(
+        ("message_images", "messages"),
+        f"delete from message_images where message_id in (select id from messages where {where})",
+        parameter,
+    )
     tx.execute("messages", f"delete from messages where {where} and role = 'user'", parameter)
     tx.execute(
         "messages",

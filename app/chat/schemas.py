@@ -1,6 +1,7 @@
 """Structs of conversations, messages and answers."""
 
 import enum
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, Self
 
@@ -75,6 +76,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     parent_id: str | None = None
     role: MessageRole
     text: str = ""
+    images: tuple[str, ...] = ()  # ids of assets
     status: MessageStatus = MessageStatus.COMPLETE
     model: str | None = None
     model_name: str | None = None
@@ -119,9 +121,12 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A message to send; None keeps the conversation's model or system prompt."""
+    """A message to send; None keeps the conversation's model or system prompt. `images` are ids of assets; `upload` stores further
+    ones and returns the ids of all. It is called unless the request is a repeated one."""
 
     text: str
+    images: Sequence[str] = ()
+    upload: Callable[[], Awaitable[Sequence[str]]] | None = None
     model: str | None = None
     system_prompt: str | None = None
 

@@ -8,6 +8,7 @@ from app.chat import repository
 from app.chat.answers import Answers
 from app.chat.completions import Completions
 from app.chat.conversations import Conversations
+from app.chat.images import MessageImages
 from app.chat.messages import Messages
 from app.chat.schemas import DEFAULT_LIMITS, ChatLimits
 from app.chat.streaming import StreamingAnswer as StreamingAnswer  # the gateway names the type of what it gets
@@ -15,7 +16,10 @@ from app.db.database import Database
 from app.db.transaction import Transaction
 from app.idempotency.service import Idempotency
 from app.ledger.service import Ledger
+from app.library.service import Library
 from app.providers.contract import Provider
+from app.storage.files import Files
+from app.storage.media import Media
 
 
 class Chat:
@@ -28,12 +32,16 @@ class Chat:
         idempotency: Idempotency,
         catalog: Catalog,
         providers: Mapping[str, Provider],
+        library: Library,
+        files: Files,
+        media: Media,
         limits: ChatLimits = DEFAULT_LIMITS,
     ) -> None:
         self._database = database
         self._answers = Answers(database, ledger, idempotency, providers, limits, catalog.alternatives)
+        self.images = MessageImages(library, files, media)
         self.conversations = Conversations(database, catalog, self._answers, limits)
-        self.messages = Messages(database, catalog, self.conversations, self._answers, limits)
+        self.messages = Messages(database, catalog, self.conversations, self._answers, self.images, limits)
         self.completions = Completions(catalog, self._answers, limits)
 
     async def spent_by_provider(self, since: datetime) -> dict[str, int]:

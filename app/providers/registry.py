@@ -71,7 +71,7 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
         """All that the provider asks."""
         if self.kind is not ProviderKind.FAL:
             return (self.base_url,)
-        return (self.base_url, self.fal_rest_url, self.fal_platform, *((self.fal_site,) if self.fal_site else ()))
+        return tuple(dict.fromkeys(filter(None, (self.base_url, self.fal_rest_url, self.fal_platform, self.fal_site))))
 
     def __repr__(self) -> str:
         return f"ProviderConfig({self.name!r}, {self.base_url!r})"

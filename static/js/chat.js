@@ -1,4 +1,5 @@
-// Chat: scrolls along while the reader is at the end, Enter and examples send, drafts are kept, code can be copied.
+// Chat: scrolls along while the reader is at the end, Enter and examples send, drafts are kept, images are pasted and dropped, code can
+// be copied.
 const composer = () => document.getElementById("composer");
 const draftKey = `draft ${location.pathname}`;
 const streaming = () => document.querySelector('.chat-message[data-status="streaming"]');
@@ -77,6 +78,49 @@ document.addEventListener("submit", ({ target }) => {
   if (target.id === "composer" && !target.hasAttribute("hx-post")) sessionStorage.removeItem(draftKey);
 });
 
+// Images: the file input holds those that are sent; the list above it shows them.
+function previewImages() {
+  const list = document.getElementById("composer-images");
+  for (const item of list.querySelectorAll("[data-upload]")) {
+    URL.revokeObjectURL(item.querySelector("img").src);
+    item.remove();
+  }
+  for (const file of composer().elements.images.files) {
+    const item = document.createElement("li");
+    const image = document.createElement("img");
+    item.dataset.upload = "";
+    Object.assign(image, { src: URL.createObjectURL(file), width: 64, height: 64, alt: file.name });
+    item.append(image);
+    list.append(item);
+  }
+}
+
+function addImages(files) {
+  const images = [...files].filter(({ type }) => type.startsWith("image/"));
+  if (!images.length || !composer()) return false;
+  const input = composer().elements.images;
+  const transfer = new DataTransfer();
+  for (const file of [...input.files, ...images]) transfer.items.add(file);
+  input.files = transfer.files;
+  previewImages();
+  return true;
+}
+
+function clearImages() {
+  composer().elements.images.value = "";
+  for (const choice of composer().querySelectorAll("[name=image_id]")) choice.checked = false;
+  document.getElementById("composer-images").replaceChildren();
+}
+
+document.addEventListener("change", ({ target }) => target.id === "images" && previewImages());
+document.addEventListener("paste", (event) => addImages(event.clipboardData.files) && event.preventDefault());
+document.addEventListener("dragover", (event) => event.dataTransfer.types.includes("Files") && event.preventDefault());
+document.addEventListener("drop", (event) => {
+  if (!event.dataTransfer.files.length) return;
+  event.preventDefault();
+  addImages(event.dataTransfer.files);
+});
+
 document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
   if (!composer()?.contains(ctx.sourceElement) || ctx.response.status >= 400) return;
   for (const error of composer().querySelectorAll(".error, .alert")) error.remove();
@@ -84,6 +128,7 @@ document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
   if (ctx.sourceElement !== composer()) return;
   sessionStorage.removeItem(draftKey);
   composer().elements.text.value = "";
+  clearImages();
   following = true;
 });
 

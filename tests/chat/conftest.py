@@ -8,12 +8,17 @@ from typing import Any
 import pytest
 
 from app.catalog.service import Catalog
+from app.chat.images import MessageImages
 from app.chat.schemas import DEFAULT_LIMITS, ChatLimits, Message, NewMessage
 from app.chat.service import Chat
 from app.db.duckdb.database import EmbeddedDatabase
 from app.idempotency.service import Idempotency
 from app.ledger.service import Ledger
+from app.library.service import Library
+from app.providers.client import Client
 from app.providers.contract import Chunk, ModelOffer, Outcome, Request, UpstreamJob, Usage
+from app.storage.files import Files
+from app.storage.media import Media
 from tests.chat.pace import Pace, paced
 from tests.studio import migrated_database
 
@@ -26,6 +31,7 @@ TOTALS = Chunk(
 )
 
 Script = Callable[[Request], AsyncGenerator[Chunk, None]]
+Stores = tuple[Library, Files, Media]
 OpenChat = Callable[..., Awaitable[Chat]]
 
 
@@ -132,7 +138,20 @@ def provider() -> ScriptedProvider:
 
 
 @pytest.fixture
-async def open_chat(database: EmbeddedDatabase, provider: ScriptedProvider) -> AsyncIterator[OpenChat]:
+async def stores(database: EmbeddedDatabase, tmp_path: Path) -> AsyncIterator[Stores]:
+    """What messages get their images from."""
+    for name in ("media", "tmp"):
+        (tmp_path / name).mkdir()
+    files, media, client = Files(tmp_path / "media", tmp_path / "tmp"), Media(), Client()
+    library = Library(database, files, media, client, max_image_bytes=10**7, max_video_bytes=10**8)
+    yield library, files, media
+    await client.aclose()
+    files.close()
+    media.close()
+
+
+@pytest.fixture
+async def open_chat(database: EmbeddedDatabase, provider: ScriptedProvider, stores: Stores) -> AsyncIterator[OpenChat]:
     """Starts chat as the program does: from the rows in the database and nothing else."""
     opened: list[Chat] = []
 
@@ -140,7 +159,7 @@ async def open_chat(database: EmbeddedDatabase, provider: ScriptedProvider) -> A
         catalog = Catalog(database, {"openrouter": provider})
         await catalog.refresh()
         ledger, idempotency = Ledger(database), Idempotency(database)
-        opened.append(Chat(database, ledger, idempotency, catalog, {"openrouter": provider}, limits))
+        opened.append(Chat(database, ledger, idempotency, catalog, {"openrouter": provider}, *stores, limits))
         await opened[-1].rescue()
         return opened[-1]
 
@@ -152,6 +171,11 @@ async def open_chat(database: EmbeddedDatabase, provider: ScriptedProvider) -> A
 @pytest.fixture
 async def chat(open_chat: OpenChat) -> Chat:
     return await open_chat()
+
+
+@pytest.fixture
+def images(chat: Chat) -> MessageImages:
+    return chat.images
 
 
 @pytest.fixture

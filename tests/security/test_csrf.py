@@ -241,6 +241,8 @@ async def test_the_api_ignores_cookies_whatever_else_is_sent(atelier: Studio, vi
 
 MB = 1024 * 1024
 UPLOADS = {
+    "POST /chat",
+    "POST /chat/{id}",
     "POST /edit/{id}",
     "POST /library",
     "POST /generate/{kind}",

@@ -1329,7 +1329,7 @@ HTML = Markup(
 TURNS = {
     "question": shown("question", "Give me five shots for the harbour scene."),
     "question, edited": shown("edited", "Another\n\n  one", number=2, count=3, before="question", after="third"),
-    "hostile question": shown("hostile", HOSTILE),
+    "hostile question": shown("hostile", HOSTILE, images=("image-1", "image-2")),
     "answer": answer("answer", TEXT),
     "answer, second": answer("second", TEXT, number=2, count=2, before="answer"),
     "of unknown cost": answer("unpriced", TEXT, **UNKNOWN_COST),
@@ -1357,6 +1357,8 @@ COMPOSER: dict[str, Any] = {
     "key": "key-1",
     "models": MODELS["text"],
     "values": {"text": "", "model": "openai/gpt-5", "system_prompt": ""},
+    "chosen": [],
+    "library": [image(n) for n in range(3)],
     "errors": {},
     "message": None,
     "csrf_token": "token'\"<&",
@@ -1374,6 +1376,7 @@ COMPOSERS: dict[str, dict[str, Any]] = {
         "message": "An answer is still being written in this conversation.",
         "values": {**COMPOSER["values"]},
     },
+    "with images": {**COMPOSER, "chosen": ["image-1", "image-2"], "library": [], "errors": {"images": HOSTILE}},
     "model gone": {**COMPOSER, "values": {**COMPOSER["values"], "model": "gone/model"}},
 }
 
