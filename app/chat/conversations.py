@@ -8,12 +8,14 @@ import msgspec
 
 from app.base import clock
 from app.base.errors import Conflict, Missing
+from app.base.ids import uuid7
 from app.base.paging import Page
+from app.base.text import shortened
 from app.catalog.schemas import Model
 from app.catalog.service import Catalog
 from app.chat import repository, validation
 from app.chat.answers import Answers
-from app.chat.schemas import ChatLimits, Conversation, ShownMessage, Thread
+from app.chat.schemas import ChatLimits, Conversation, Message, ShownMessage, Thread
 from app.chat.streaming import StreamingAnswer
 from app.chat.tree import Tree
 from app.db.database import Database
@@ -102,6 +104,17 @@ class Conversations:
             raise Missing("This conversation can no longer be restored.")
         return await self.find(owner, id)
 
+    async def branch(self, owner: str, id: str) -> tuple[Conversation, list[Message]]:
+        """The conversation with all messages of its shown branch, for an export."""
+        found = await self._database.read(_whole_branch, owner, id)
+        if found is None:
+            raise _missing()
+        return found
+
+    async def fork(self, owner: str, id: str, message_id: str) -> Conversation:
+        """A new conversation with copies of the messages up to this one. What they cost stays with the originals."""
+        return await self._database.write(_fork, owner, id, message_id)
+
     async def sweep(self) -> None:
         """Remove conversations that can no longer be restored."""
         await self._database.write(repository.sweep_any, clock.now() - UNDO)
@@ -176,6 +189,31 @@ def _thread(tx: Transaction, owner: str, id: str, until: str | None, max_items: 
             )
         )
     return Thread(conversation=conversation, shown=shown, earlier=part[0] if len(branch) > len(part) else None)
+
+
+def _whole_branch(tx: Transaction, owner: str, id: str) -> tuple[Conversation, list[Message]] | None:
+    conversation = repository.find(tx, owner, id)
+    if conversation is None:
+        return None
+    branch = Tree(repository.tree(tx, owner, id)).branch(conversation.leaf_id)
+    return conversation, repository.messages(tx, owner, [node.id for node in branch])
+
+
+def _fork(tx: Transaction, owner: str, id: str, message_id: str) -> Conversation:
+    old = find_idle(tx, owner, id)
+    branch = Tree(repository.tree(tx, owner, id)).branch(message_id)
+    if not branch:
+        raise Missing("Message not found.")
+    now, new_id, parent_id = clock.now(), uuid7(), None
+    for message in repository.messages(tx, owner, [node.id for node in branch]):
+        copy = msgspec.structs.replace(message, id=uuid7(), conversation_id=new_id, parent_id=parent_id)
+        repository.add(tx, owner, copy)
+        repository.add_images(tx, owner, copy)
+        parent_id = copy.id
+    title = shortened(f"{old.title} (fork)", validation.MAX_TITLE)
+    new = msgspec.structs.replace(old, id=new_id, title=title, leaf_id=parent_id or "", created_at=now, changed_at=now)
+    repository.add_conversation(tx, owner, new)
+    return new
 
 
 def _show_branch(tx: Transaction, owner: str, id: str, message_id: str) -> None:

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
+from urllib.parse import quote
 
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
@@ -13,7 +14,7 @@ from markupsafe import Markup
 
 from app.accounts.guards import signed_in
 from app.base.errors import Conflict, Exhausted, Invalid, Missing, Unready
-from app.chat import answer_events, page_context, validation
+from app.chat import answer_events, export, page_context, validation
 from app.chat.images import MAX_IMAGES
 from app.chat.page_context import PageState, RejectedForm
 from app.chat.schemas import NewMessage, ShownMessage
@@ -179,6 +180,32 @@ async def rename(
         state = PageState(thread=thread, rejected=RejectedForm("title", title, exc))
         return await _page(request, chat, markdown, state)
     return forms.go(f"/chat/{id}", "Conversation renamed.")
+
+
+@get("/chat/{id:str}/export", guards=[signed_in], include_in_schema=False)
+async def export_conversation(
+    request: PageRequest,
+    id: FromPath[str],
+    chat: NamedDependency[Chat],
+    format: FromQuery[Literal["markdown", "json"]] = "markdown",
+) -> Response[Any]:
+    """The shown branch as a file."""
+    conversation, messages = await chat.conversations.branch(request.user.id, id)
+    if format == "json":
+        content, kind, suffix = export.as_json(conversation, messages), "application/json", "json"
+    else:
+        content, kind, suffix = export.as_markdown(conversation, messages).encode(), "text/markdown", "md"
+    name = quote(f"{conversation.title}.{suffix}")
+    return Response(content, media_type=kind, headers={"Content-Disposition": f"attachment; filename*=UTF-8''{name}"})
+
+
+@post("/chat/{id:str}/messages/{message_id:str}/fork", guards=[signed_in], include_in_schema=False, status_code=200)
+async def fork(
+    request: PageRequest, id: FromPath[str], message_id: FromPath[str], chat: NamedDependency[Chat]
+) -> Response[str]:
+    """Go on from this message in a new conversation."""
+    forked = await chat.conversations.fork(request.user.id, id, message_id)
+    return forms.go(f"/chat/{forked.id}", "The conversation was copied up to this message.")
 
 
 @post("/chat/{id:str}/delete", guards=[signed_in], include_in_schema=False, status_code=200)
@@ -363,6 +390,8 @@ routes = [
     settings,
     stop,
     rename,
+    export_conversation,
+    fork,
     delete,
     restore,
     edit,

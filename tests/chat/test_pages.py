@@ -18,7 +18,7 @@ from tests.chat.pace import Pace
 from tests.chat.stored import store_conversation, user_with_email
 from tests.html import parse_html
 from tests.kit import Cases, Json, eventually, new_email
-from tests.pages import FRAGMENT
+from tests.pages import FRAGMENT, new_page_user
 from tests.processes import atelier_process
 from tests.studio import PASSWORD, Browser, Studio, running
 from tests.trust import trust
@@ -199,6 +199,43 @@ async def test_a_conversation_is_renamed_deleted_and_restored(browser: Browser) 
     assert restored.headers["location"] == address
     assert (await browser.get(address)).status_code == 200
     assert '/restore"' not in (await browser.get('/chat/new?deleted="><b>')).text
+
+
+async def test_a_conversation_is_exported_as_markdown_and_json(browser: Browser) -> None:
+    address = await begin(browser, "Three *words* about boats", system_prompt="Be brief")
+    await finished(browser, address)
+    text = await browser.get(f"{address}/export")
+    assert text.headers["content-type"].startswith("text/markdown")
+    assert text.headers["content-disposition"].startswith("attachment; filename*=UTF-8''Three")
+    assert text.text.startswith("# Three words about boats\n\n## System prompt\n\nBe brief\n\n## You\n\nThree *words*")
+    exported = (await browser.get(f"{address}/export?format=json")).json()
+    assert [message["role"] for message in exported["messages"]] == ["user", "assistant"]
+    assert exported["messages"][0]["text"] == "Three *words* about boats"
+    assert exported["messages"][1]["text"] in text.text
+    assert (await browser.get(f"{address}/export?format=pdf")).status_code == 400
+    assert (await browser.get(f"/chat/{UNKNOWN_ID}/export")).status_code == 404
+
+
+async def test_a_fork_goes_on_from_a_message_and_costs_nothing_again(atelier: Studio) -> None:
+    user = await new_page_user(atelier)
+    address = await begin(user.browser, "First question")
+    first = await finished(user.browser, address)
+    question, answer = ids(first)
+    form = {"text": "Second question", **form_values(first, address), "model": ""}
+    await user.browser.send_form(address, {**form, "text": "Second question"})
+    await finished(user.browser, address)
+    spent = (await user.client.get("/api/v1/users/me/spending")).json()
+    forked = await user.browser.send_form(f"{address}/messages/{answer}/fork", {})
+    assert forked.status_code == 303
+    copy = await finished(user.browser, forked.headers["location"])
+    assert len(turns(copy)) == 2
+    assert "Second question" not in text_of(copy)
+    assert not {question, answer} & set(ids(copy)), "the original stays as it is"
+    assert len(turns(await finished(user.browser, address))) == 4
+    assert (await user.client.get("/api/v1/users/me/spending")).json() == spent
+    assert (await user.browser.send_form(f"{address}/messages/{UNKNOWN_ID}/fork", {})).status_code == 404
+    stranger = await new_page_user(atelier)
+    assert (await stranger.browser.send_form(f"{address}/messages/{answer}/fork", {})).status_code == 404
 
 
 async def test_the_model_and_system_prompt_are_saved(browser: Browser) -> None:
