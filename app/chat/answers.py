@@ -289,6 +289,12 @@ class Answers:
         self._ledger.hold(tx, answer.owner_id, Subject.ANSWER, answer.id, limits=new.limits)
         return turns
 
+    def add_edited(self, tx: Transaction, answer: Message, key: IdempotencyKey | None) -> None:
+        """Store an answer that a user has written, and the key of the request. It costs nothing."""
+        if key:
+            self._idempotency.record(tx, key, answer.id, answer.created_at)
+        repository.add(tx, answer.owner_id, answer)
+
     def _save_result(
         self, tx: Transaction, answer: Message, now: datetime, text: str, result: AnswerResult, key: str | None
     ) -> None:

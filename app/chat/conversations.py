@@ -15,7 +15,7 @@ from app.catalog.schemas import Model
 from app.catalog.service import Catalog
 from app.chat import repository, validation
 from app.chat.answers import Answers
-from app.chat.schemas import ChatLimits, Conversation, Message, ShownMessage, Thread
+from app.chat.schemas import ChatLimits, Conversation, Message, MessageRole, ShownMessage, Thread
 from app.chat.streaming import StreamingAnswer
 from app.chat.tree import Tree
 from app.db.database import Database
@@ -206,7 +206,10 @@ def _fork(tx: Transaction, owner: str, id: str, message_id: str) -> Conversation
         raise Missing("Message not found.")
     now, new_id, parent_id = clock.now(), uuid7(), None
     for message in repository.messages(tx, owner, [node.id for node in branch]):
-        copy = msgspec.structs.replace(message, id=uuid7(), conversation_id=new_id, parent_id=parent_id)
+        copy_of = message.id if message.role is MessageRole.ASSISTANT else None
+        copy = msgspec.structs.replace(
+            message, id=uuid7(), conversation_id=new_id, parent_id=parent_id, copy_of=copy_of
+        )
         repository.add(tx, owner, copy)
         repository.add_images(tx, owner, copy)
         parent_id = copy.id

@@ -27,6 +27,7 @@ from app.chat.schemas import (
     Message,
     MessageNode,
     MessageRole,
+    MessageStatus,
     NewMessage,
     ShownMessage,
 )
@@ -36,6 +37,7 @@ from app.db.transaction import Transaction
 from app.idempotency.schemas import IdempotencyKey
 from app.providers.contract import Kind, Turn
 
+_EDITED: Final = " (edited)"
 _SHOWN_LEAF: Final = ""  # means: below the last message of the shown branch
 
 
@@ -103,13 +105,15 @@ class Messages:
             return await self._add_turn(conversation, text, images, _SHOWN_LEAF, key)
 
     async def edit(self, owner: str, id: str, message_id: str, text: str, key: IdempotencyKey | None = None) -> Message:
-        """Add another version of a user message, as a new branch."""
+        """Add another version of a user message, as a new branch with its own answer, or of an answer."""
         async with self._answers.first_answer(owner, key) as earlier:
             if earlier:
                 return earlier.message
             text = validation.message_text(text)
             conversation = await self._conversations.find(owner, id)
-            old = await self._find(conversation, message_id, MessageRole.USER)
+            old = await self._find(conversation, message_id)
+            if old.role is MessageRole.ASSISTANT:
+                return await self._database.write(self._store_edited, old, text, key)
             return await self._add_turn(conversation, text, old.images, old.parent_id, key)
 
     async def retry(self, owner: str, id: str, message_id: str, key: IdempotencyKey | None = None) -> Message:
@@ -147,10 +151,10 @@ class Messages:
                 yield None
         yield msgspec.structs.replace(shown, message=live.message)
 
-    async def _find(self, conversation: Conversation, id: str, role: MessageRole) -> Message:
-        """A message of this conversation with this role; raises Missing."""
+    async def _find(self, conversation: Conversation, id: str, role: MessageRole | None = None) -> Message:
+        """A message of this conversation, with this role if one is given; raises Missing."""
         found = await self._database.read(repository.messages, conversation.owner_id, [id])
-        if not found or found[0].conversation_id != conversation.id or found[0].role is not role:
+        if not found or found[0].conversation_id != conversation.id or role not in (None, found[0].role):
             raise Missing("Message not found.")
         return found[0]
 
@@ -175,6 +179,29 @@ class Messages:
             return _store_turn(tx, user_message, answer, model, self._limits.messages)
 
         return await self._begin(answer, model, store, key)
+
+    def _store_edited(self, tx: Transaction, old: Message, text: str, key: IdempotencyKey | None) -> Message:
+        """Another version of an answer, which becomes the end of the shown branch."""
+        owner, id, now = old.owner_id, old.conversation_id or "", clock.now()
+        find_idle(tx, owner, id)
+        _check_length(repository.tree(tx, owner, id), 1, self._limits.messages)
+        edited = msgspec.structs.replace(
+            old,
+            id=uuid7(),
+            copy_of=old.id,
+            model_name=f"{(old.model_name or 'Answer').removesuffix(_EDITED)}{_EDITED}",
+            text=text,
+            status=MessageStatus.COMPLETE,
+            usage=None,
+            cost_nano=None,
+            finish_reason=None,
+            error=None,
+            created_at=now,
+            ended_at=now,
+        )
+        self._answers.add_edited(tx, edited, key)
+        repository.append(tx, owner, id, edited.id, now)
+        return edited
 
     async def _begin(self, answer: Message, model: Model, store: StoreTurn, key: IdempotencyKey | None) -> Message:
         request = ChatRequest(model=model)
@@ -221,8 +248,7 @@ def _store_turn(
     owner, id = answer.owner_id, answer.conversation_id or ""
     conversation = find_idle(tx, owner, id)
     nodes = repository.tree(tx, owner, id)
-    if len(nodes) + 2 > max_messages:
-        raise Conflict(f"A conversation can have at most {max_messages:,} messages. Start a new one.")
+    _check_length(nodes, 2, max_messages)
     if user_message is not None:
         if user_message.parent_id == _SHOWN_LEAF:
             user_message = msgspec.structs.replace(user_message, parent_id=conversation.leaf_id)
@@ -233,6 +259,11 @@ def _store_turn(
     branch = Tree(nodes).branch(answer.parent_id or "")
     found = repository.messages(tx, owner, fitting(branch, conversation.system_prompt, model.context_length))
     return (*_system_turn(conversation), *map(_turn, found))
+
+
+def _check_length(nodes: Sequence[MessageNode], more: int, max_messages: int) -> None:
+    if len(nodes) + more > max_messages:
+        raise Conflict(f"A conversation can have at most {max_messages:,} messages. Start a new one.")
 
 
 def _system_turn(conversation: Conversation) -> tuple[Turn, ...]:

@@ -18,7 +18,7 @@ from app.providers.contract import ErrorCode, Usage
 _CONVERSATION = "id, owner_id, title, model, system_prompt, leaf_id, created_at, changed_at, deleted_at"
 _MESSAGE = (
     "id, conversation_id, owner_id, parent_id, role, text, status, model, model_name, provider, finish_reason, usage,"
-    " cost_nano, error_code, error_message, created_at, ended_at"
+    " cost_nano, error_code, error_message, created_at, ended_at, copy_of"
 )
 
 
@@ -147,7 +147,7 @@ def add(tx: Transaction, owner: str, message: Message) -> None:
     tx.execute(
         "messages",
         "insert into messages (id, conversation_id, owner_id, parent_id, role, text, size, status, model, model_name,"
-        " provider, created_at, ended_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        " provider, created_at, ended_at, copy_of) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         message.id,
         message.conversation_id,
         owner,
@@ -161,6 +161,7 @@ def add(tx: Transaction, owner: str, message: Message) -> None:
         message.provider,
         message.created_at,
         message.ended_at,
+        message.copy_of,
     )
 
 

@@ -68,12 +68,13 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """A user message or an answer. Answers to API requests have no `conversation_id`. `cost_nano` is in nano-dollars, None
-    when unknown."""
+    when unknown. `copy_of` is the answer of which this one is a copy or an edited version: no model was asked for it."""
 
     id: str
     conversation_id: str | None
     owner_id: str
     parent_id: str | None = None
+    copy_of: str | None = None
     role: MessageRole
     text: str = ""
     images: tuple[str, ...] = ()  # ids of assets

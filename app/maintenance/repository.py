@@ -30,7 +30,8 @@ _LEDGER_RULES: Final = (
 
 def _ledger() -> Iterator[Invariant]:
     jobs = _LEDGER_TOTALS.format(kind="job", table="jobs")
-    answers = _LEDGER_TOTALS.format(kind="answer", table="messages") + "s.role = 'assistant' and "
+    answers = _LEDGER_TOTALS.format(kind="answer", table="messages")
+    answers += "s.role = 'assistant' and s.copy_of is null and "
     for message, where in _LEDGER_RULES:
         yield Invariant(("jobs", "ledger"), f"job {{id}} {message}", f"{jobs}({where})")
         yield Invariant(("messages", "ledger"), f"answer {{id}} {message}", f"{answers}({where})")
@@ -168,6 +169,11 @@ def _orphans() -> Iterator[Invariant]:
         "asset {id} belongs to a missing job",
         "select id from assets a where job_id is not null"
         " and not exists (select 1 from jobs j where j.id = a.job_id and j.owner_id = a.owner_id)",
+    )
+    yield Invariant(
+        ("message_images", "messages"),
+        "an image belongs to the missing message {id}",
+        "select message_id as id from message_images where message_id not in (select id from messages)",
     )
     yield Invariant(
         ("messages", "conversations"),

@@ -238,6 +238,26 @@ async def test_a_fork_goes_on_from_a_message_and_costs_nothing_again(atelier: St
     assert (await stranger.browser.send_form(f"{address}/messages/{answer}/fork", {})).status_code == 404
 
 
+async def test_an_edited_answer_is_another_version_that_costs_nothing_and_is_sent_from_then_on(studio: Studio) -> None:
+    user = await new_page_user(studio)
+    address = await begin(user.browser, "First question")
+    (_, answer) = ids(await finished(user.browser, address))
+    form = {"text": "My own words", "idempotency_key": "1"}
+    for _ in range(2):
+        edited = await user.browser.send_form(f"{address}/messages/{answer}/edit", form)
+        assert edited.status_code == 303
+    page = await finished(user.browser, address)
+    assert len(turns(page)) == 2
+    assert "My own words" in text_of(turns(page)[1])
+    assert "2/2" in text_of(turns(page)[1])
+    assert "(edited)" in text_of(turns(page)[1])
+    refused = await user.browser.send_form(f"{address}/messages/{ids(page)[1]}/edit", {"text": " "})
+    assert refused.status_code == 400
+    assert (await user.browser.send_form(f"{address}/messages/{answer}/fork", {})).status_code == 303
+    found = await studio.program.maintenance.examine()
+    assert found.ok, found.text
+
+
 async def test_the_model_and_system_prompt_are_saved(browser: Browser) -> None:
     address = await begin(browser, "Hello")
     page = await finished(browser, address)

@@ -6,3 +6,7 @@ create table message_images (
     asset_id text not null,
     primary key (message_id, position)
 );
+
+-- An answer that no model was asked for: a copy in a forked conversation, or a version that the user has edited. It costs nothing and
+-- is not in the ledger.
+alter table messages add column copy_of text;
