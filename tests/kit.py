@@ -6,7 +6,7 @@ import itertools
 import json
 import re
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -269,6 +269,11 @@ async def read_job(client: httpx.AsyncClient, job_id: str) -> Json:
 async def ended_job(client: httpx.AsyncClient, job_id: str) -> Json:
     """Wait until the job has ended and return it."""
     return await eventually(lambda: read_job(client, job_id), lambda job: job["status"] in FINAL_STATES)
+
+
+def logged(lines: Sequence[MutableMapping[str, Any]], part: str) -> list[MutableMapping[str, Any]]:
+    """The captured log lines of one part of the program: others of the same worker write theirs at any time."""
+    return [line for line in lines if line.get("part") == part]
 
 
 def png(width: int = 64, height: int = 48, color: str = "teal") -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from structlog.testing import capture_logs
 
 from app.background import BackgroundTasks, PeriodicTask
+from tests.kit import logged
 
 BOUND = 300  # seconds; only a broken product needs them
 
@@ -43,7 +44,7 @@ async def test_a_task_that_breaks_is_started_again_and_the_others_go_on() -> Non
             may_end.set()
             await eventually(lambda: turns["broken"] > 2)
             assert [state.error for state in background.health()] == [None, None]
-    events = [(line["log_level"], line["event"], line["task"]) for line in lines if line["part"] == "background"]
+    events = [(line["log_level"], line["event"], line["task"]) for line in logged(lines, "background")]
     assert events == [("error", "background task failed", "broken"), ("info", "background task recovered", "broken")], (
         "each once"
     )

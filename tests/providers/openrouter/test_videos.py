@@ -19,7 +19,7 @@ from app.providers.contract import (
     UpstreamJob,
 )
 from app.providers.openrouter import OpenRouter, Timeouts
-from tests.kit import Cases
+from tests.kit import Cases, logged
 from tests.providers.fake_upstream import (
     LOST_ANSWERS,
     Recorded,
@@ -333,7 +333,7 @@ class TestPoll:
             with capture_logs() as lines:
                 for _ in range(8):
                     expect(Pending, await openrouter.poll(UPSTREAM_JOB, tmp_path))
-        assert [line["event"] for line in lines] == [
+        assert [line["event"] for line in logged(lines, "providers.openrouter")] == [
             "video polls failing",
             "video polls recovered",
             "video polls failing",
@@ -345,7 +345,7 @@ class TestPoll:
             with capture_logs() as lines:
                 for _ in range(3):
                     expect(Pending, await openrouter.poll(UPSTREAM_JOB, tmp_path))
-        assert [line["state"] for line in lines] == ["dreaming"]
+        assert [line["state"] for line in logged(lines, "providers.openrouter")] == ["dreaming"]
 
     async def test_missing_polls_of_one_job_do_not_count_for_another(self, upstream: Upstream, tmp_path: Path) -> None:
         async with provider(upstream) as openrouter:
