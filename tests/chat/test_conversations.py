@@ -309,10 +309,11 @@ async def test_another_user_cannot_stop_an_answer(chat: Chat, provider: Scripted
     assert (await ended(chat, answer)).text == "on"
 
 
-async def test_only_messages_of_the_user_are_edited_and_only_answers_are_retried(chat: Chat) -> None:
+async def test_only_messages_of_the_conversation_are_edited_and_only_answers_are_retried(chat: Chat) -> None:
     id = await conversation(chat, "First")
     question, answer = (it.message.id for it in (await chat.conversations.open("ann", id)).shown)
+    elsewhere = await conversation(chat, "Second")
     with pytest.raises(Missing):
-        await chat.messages.edit("ann", id, answer, "x")
+        await chat.messages.edit("ann", elsewhere, answer, "x")
     with pytest.raises(Missing):
         await chat.messages.retry("ann", id, question)

@@ -282,13 +282,13 @@ async def test_a_conversation_works_without_javascript(chromium: Browser, atelie
         await page.get_by_role("button", name="Stop").click()
         await expect(page.locator(f'{ANSWER}[data-status="stopped"]')).to_be_visible()
         await page.locator("[data-role=user] summary", has_text="Edit").last.click()
-        await page.locator(".message-edit textarea").last.fill("Say exactly: edited")
+        await page.locator("[data-role=user] .message-edit textarea").last.fill("Say exactly: edited")
         await page.get_by_role("button", name="Send edited message").last.click()
         await expect(page.locator(DONE).last).to_contain_text("edited")
         await page.get_by_role("button", name="Previous version").click()
         await expect(page.locator(f'{ANSWER}[data-status="stopped"]')).to_be_visible()
         await page.locator("[data-role=user] summary", has_text="Edit").last.click()
-        await page.locator(".message-edit textarea").last.fill(" ")
+        await page.locator("[data-role=user] .message-edit textarea").last.fill(" ")
         await page.get_by_role("button", name="Send edited message").last.click()
         await expect(page.locator(".message-edit .error")).to_be_visible()
         await page.get_by_role("button", name="Rename, export or delete").click()
@@ -353,7 +353,7 @@ async def test_nothing_in_an_answer_is_executed_loaded_or_placed_outside_of_it(
                 found.append(f"{start}: the document was changed")
             found += await window.overflow(f"{start}: the page")
             outside = await page.evaluate(
-                "[...document.querySelectorAll('.markdown')].forEach(it => it.remove()), document.body.textContent"
+                "[...document.querySelectorAll('.markdown, .message-edit')].forEach(it => it.remove()), document.body.textContent"
             )
             if OUT in re.sub(r'data-copy="[^"]*"', "", outside):
                 found.append(f"{start}: text outside of its answer")
